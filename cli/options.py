@@ -1,0 +1,57 @@
+"""Options and arguments that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from typing import Annotated
+
+import typer
+
+from speakerbot.clock import Clock
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+def parse_now(text: str) -> datetime:
+    """ISO 8601; without an offset it is UTC. Cut to milliseconds, as all stored times are."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no ISO 8601 time; write e.g. 2026-11-20T16:05:00Z"
+        ) from error
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def parse_date(text: str) -> date:
+    """A calendar day, YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from error
+
+
+def parse_clock(text: str) -> time:
+    """A clock time, HH:MM."""
+    try:
+        return time.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no clock time; write HH:MM") from error
+
+
+Now = Annotated[
+    datetime | None,
+    typer.Option(
+        "--now",
+        parser=parse_now,
+        metavar="ISO",
+        help="Decide as if it were this time (UTC unless it names an offset).",
+    ),
+]
+
+
+def decision_time(now: datetime | None) -> datetime:
+    """What ``--now`` says, else the real time."""
+    return Clock.at(now).decision()

@@ -1,0 +1,164 @@
+"""How a run is shown while it happens: a table, plain rows, or one streamed JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from cli.output import on_terminal, plain, utc
+from speakerbot.outcomes import Header, Outcome, Sink, Summary
+
+COLUMNS = ("state", "due", "recipient", "route", "text", "why")
+MOST_ROWS = 200
+"""Rows a terminal's table shows; more would only scroll away, and memory must not grow."""
+
+
+def sink(*, as_json: bool) -> Sink:
+    if as_json:
+        return JsonSink()
+    return TerminalSink() if on_terminal() else RowSink()
+
+
+def message_document(outcome: Outcome) -> dict[str, Any]:
+    """A message as ``run --json`` and ``preview --json`` show it."""
+    message = outcome.message
+    return {
+        "key": message.key,
+        "kind": message.kind,
+        "recipient": message.recipient,
+        "route": outcome.route or None,
+        "text": outcome.text,
+        "due_at": utc(message.due_at),
+        "expires_at": utc(message.expires_at),
+        "reason": outcome.reason,
+        "state": outcome.state,
+    }
+
+
+class JsonSink:
+    """Writes the document piece by piece: memory does not grow with the number of messages."""
+
+    def __init__(self) -> None:
+        self._separator = "\n    "
+
+    def begin(self, header: Header) -> None:
+        head = {
+            "job": header.job,
+            "run_id": header.run_id,
+            "occurrence": utc(header.occurrence),
+            "dry_run": header.dry_run,
+            "now": utc(header.now),
+        }
+        sys.stdout.write(json.dumps(head, indent=2)[:-2] + ',\n  "messages": [')
+
+    def add(self, outcome: Outcome) -> None:
+        sys.stdout.write(self._separator)
+        sys.stdout.write(json.dumps(message_document(outcome), ensure_ascii=False))
+        self._separator = ",\n    "
+
+    def end(self, summary: Summary) -> None:
+        tail = {"counts": summary.counts.as_dict(), "duration_ms": summary.duration_ms}
+        if summary.skipped_because:
+            tail["skipped_because"] = summary.skipped_because
+        close = "\n  ]" if self._separator.startswith(",") else "]"
+        sys.stdout.write(close + ",\n  " + json.dumps(tail, indent=2)[4:] + "\n")
+        sys.stdout.flush()
+
+
+class RowSink:
+    """Tab-separated rows for pipes: one line a message, the whole text."""
+
+    def begin(self, header: Header) -> None:  # noqa: ARG002
+        sys.stdout.write("\t".join(COLUMNS) + "\n")
+
+    def add(self, outcome: Outcome) -> None:
+        sys.stdout.write("\t".join(plain(cell) for cell in _cells(outcome)) + "\n")
+
+    def end(self, summary: Summary) -> None:
+        sys.stdout.write(_sentence(summary) + "\n")
+        sys.stdout.flush()
+
+
+class TerminalSink:
+    """A table at the end, and what is happening until then."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        self._console = Console()
+        self._table = Table(header_style="bold", title_justify="left", expand=False)
+        for column in COLUMNS:
+            self._table.add_column(column, overflow="fold")
+        self._status = self._console.status("looking for what is due …")
+        self._seen = 0
+        self._dry_run = False
+
+    def begin(self, header: Header) -> None:
+        self._dry_run = header.dry_run
+        mode = " (dry run: nothing is sent or written)" if header.dry_run else ""
+        self._table.title = f"{header.job} at {header.now:%Y-%m-%d %H:%M} UTC{mode}"
+        self._status.start()
+
+    def add(self, outcome: Outcome) -> None:
+        from rich.text import Text
+
+        self._seen += 1
+        if self._seen <= MOST_ROWS:
+            state = Text(outcome.state, style=_STYLES.get(outcome.state, ""))
+            _, *cells = _cells(outcome)
+            self._table.add_row(state, *(Text(plain(cell)) for cell in cells))
+        self._status.update(f"{self._seen:,} messages …")
+
+    def end(self, summary: Summary) -> None:
+        self._status.stop()
+        if self._seen:
+            self._console.print(self._table)
+        if self._seen > MOST_ROWS:
+            more = self._seen - MOST_ROWS
+            self._console.print(f"… and {more:,} more; --json or a pipe shows all of them.")
+        self._console.print(_sentence(summary))
+
+
+_STYLES = {
+    "planned": "cyan",
+    "sent": "green",
+    "already_sent": "dim",
+    "held_back": "yellow",
+    "failed": "red",
+    "undeliverable": "red",
+    "unknown": "bold red",
+}
+
+
+def _cells(outcome: Outcome) -> tuple[object, ...]:
+    message = outcome.message
+    return (
+        outcome.state,
+        message.due_at,
+        message.recipient,
+        outcome.route,
+        outcome.text,
+        outcome.reason,
+    )
+
+
+def _sentence(summary: Summary) -> str:
+    if summary.skipped_because:
+        return f"Nothing was done: {summary.skipped_because}."
+    counts = summary.counts
+    parts = [
+        f"{number:,} {name}"
+        for name, number in (
+            ("planned", counts.planned),
+            ("sent", counts.sent),
+            ("already sent", counts.already_sent),
+            ("undeliverable", counts.undeliverable),
+            ("unknown", counts.unknown),
+            *((f"failed ({why})", number) for why, number in counts.failed.items()),
+            *((f"skipped ({why})", number) for why, number in counts.skipped.items()),
+        )
+        if number
+    ]
+    return f"{', '.join(parts) or 'Nothing is due'} ({summary.duration_ms / 1000:.1f} s)."

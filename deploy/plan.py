@@ -1,0 +1,184 @@
+"""Wanted against listed machines: what is to be done. Pure; ``apply`` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from deploy.fields import FieldChange, changed_fields
+from deploy.machines import GONE, Machine, Wanted
+from speakerbot.errors import ConfigError
+from speakerbot.gate import Due
+
+Kind = Literal["create", "update", "replace", "delete"]
+ORDER: tuple[Kind, ...] = ("create", "update", "replace", "delete")
+MOST_DESTROYED = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One machine to change. ``wanted`` is None for a delete, ``machine`` for a create."""
+
+    kind: Kind
+    name: str
+    reason: str = ""
+    wanted: Wanted | None = None
+    machine: Machine | None = None
+    changes: tuple[FieldChange, ...] = ()
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a person should know. ``left``: a difference that this plan does not mend."""
+
+    name: str
+    text: str
+    left: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Actions in the order they are done, deletes last."""
+
+    actions: tuple[Action, ...]
+    notes: tuple[Note, ...]
+    unchanged: tuple[Machine, ...]
+    owned: int
+
+    def count(self, kind: Kind) -> int:
+        return sum(action.kind == kind for action in self.actions)
+
+    def refuse_mass_destruction(self) -> None:
+        """Raises ConfigError if more than 30 % of our machines would go. Duplicates do not count:
+        their schedule keeps a machine."""
+        lost = sum(a.kind in ("delete", "replace") and not a.duplicate for a in self.actions)
+        if lost > MOST_DESTROYED * self.owned:
+            raise ConfigError(
+                f"{lost} of {self.owned} machines would be destroyed, more than 30 %: nothing was "
+                "changed. If that is meant, add --allow-mass-change"
+            )
+
+
+def make_plan(
+    wanted: Sequence[Wanted],
+    listed: Iterable[Machine],
+    *,
+    image: str | None = None,
+    prune: bool = False,
+    refresh: bool = False,
+) -> Plan:
+    """What makes the listed machines of an app equal to the wanted ones.
+
+    ``image`` None keeps the image of each machine, and gives a new one the image of the others, or
+    of the app. ``prune``: destroy machines nobody wants. ``refresh``: update machines that do not
+    differ too, so that they see the app's present secrets. Raises ConfigError if a machine is to
+    be created and no image is known.
+    """
+    present = [machine for machine in listed if machine.state not in GONE]
+    by_name = {machine.name: machine for machine in present}
+    planner = _Planner(_Images(image, present), prune, refresh)
+    for want in wanted:
+        planner.add(want, by_name.get(want.name))
+    names, schedules = {w.name for w in wanted}, {w.schedule.name for w in wanted}
+    for machine in present:
+        if machine.owned and machine.name not in names:
+            planner.drop(machine, further=machine.schedule in schedules)
+    actions = sorted(planner.actions, key=lambda action: ORDER.index(action.kind))
+    owned = sum(machine.owned for machine in present)
+    return Plan(tuple(actions), tuple(planner.notes), tuple(planner.unchanged), owned)
+
+
+class _Images:
+    """Which image a machine gets."""
+
+    def __init__(self, given: str | None, present: Sequence[Machine]) -> None:
+        self.given = given
+        ours = [m for m in present if m.owned and m.image]
+        app = [m for m in present if not m.owned and m.image]
+        app.sort(key=lambda machine: machine.state != "started")
+        newest = sorted(ours, key=lambda machine: machine.created_at, reverse=True)
+        self.usual = next((machine.image for machine in (*newest, *app)), None)
+
+    def of(self, machine: Machine | None) -> str:
+        image = self.given or (machine.image if machine else None) or self.usual
+        if image is None:
+            raise ConfigError(
+                "no image is known: the app runs no machine yet. Build one with `make cron-deploy`,"
+                " or name one with --image"
+            )
+        return image
+
+
+class _Planner:
+    def __init__(self, images: _Images, prune: bool, refresh: bool) -> None:
+        self.images, self.prune, self.refresh = images, prune, refresh
+        self.actions: list[Action] = []
+        self.notes: list[Note] = []
+        self.unchanged: list[Machine] = []
+
+    def add(self, want: Wanted, machine: Machine | None) -> None:
+        if machine is None:
+            wanted = want.with_image(self.images.of(None))
+            self.actions.append(Action("create", want.name, f"in {want.region}", wanted))
+        elif not machine.reachable:
+            text = f"its host is {machine.host_status}: left as it is; run again later"
+            self.notes.append(Note(want.name, text))
+        elif not machine.owned:
+            text = "a machine of that name is not ours: remove it, or rename the schedule"
+            self.notes.append(Note(want.name, text))
+        else:
+            wanted = want.with_image(self.images.of(machine)).keeping(machine)
+            self._compare(wanted, machine)
+
+    def _compare(self, want: Wanted, machine: Machine) -> None:
+        changes = changed_fields(want.config, machine)
+        if machine.region != want.region:
+            self._move(want, machine, changes)
+        elif changes or self.refresh:
+            reason = "" if changes else "to see the app's present secrets"
+            self.actions.append(Action("update", want.name, reason, want, machine, changes))
+        else:
+            self.unchanged.append(machine)
+
+    def _move(self, want: Wanted, machine: Machine, changes: tuple[FieldChange, ...]) -> None:
+        region = FieldChange("region", machine.region, want.region)
+        if self.prune:
+            reason = "a machine cannot move: destroyed and created anew"
+            action = Action("replace", want.name, reason, want, machine, (region, *changes))
+            self.actions.append(action)
+            return
+        self.notes.append(Note(want.name, f"{region}: a machine cannot move; --prune replaces it"))
+        if changes:
+            self.actions.append(Action("update", want.name, "", want, machine, changes))
+        else:
+            self.unchanged.append(machine)
+
+    def drop(self, machine: Machine, *, further: bool) -> None:
+        """``further``: its schedule exists, and has the machines it wants."""
+        what = "one machine too many of" if further else "there is no"
+        why = f"{what} schedule {machine.schedule!r}"
+        duplicate = further and not machine.name.startswith(f"cron-{machine.schedule}")
+        if not machine.reachable:
+            self.notes.append(Note(machine.name, f"{why}, but its host is {machine.host_status}"))
+        elif self.prune:
+            action = Action("delete", machine.name, why, machine=machine, duplicate=duplicate)
+            self.actions.append(action)
+        else:
+            self.notes.append(Note(machine.name, f"{why}; it stays until --prune destroys it"))
+
+
+def served_at_once(plan: Plan, now: datetime) -> Iterator[Note]:
+    """Which creates, since creating launches, serve an occurrence right away."""
+    for action in plan.actions:
+        if action.kind not in ("create", "replace") or action.wanted is None:
+            continue
+        schedule = action.wanted.schedule
+        gate = schedule.gate
+        due = gate.decide(gate.occurrence(now), None, now=now, real=now)
+        if schedule.enabled and isinstance(due, Due):
+            text = f"{due.occurrence.astimezone(schedule.cron.zone):%a %Y-%m-%d %H:%M %Z}"
+            text = f"starts when created and serves the occurrence {text}, unless it has run"
+            yield Note(action.name, text, left=False)

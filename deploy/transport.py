@@ -1,0 +1,89 @@
+"""One request to Fly: paced, retried where that is safe, its answer understood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import aiohttp
+
+from deploy.answers import Answer, ImageMissing
+from deploy.tempo import Tempo
+from speakerbot.errors import SpeakerbotError, Unreachable
+from speakerbot.logs import get_logger
+
+_NONCE: Final = "fly-machine-lease-nonce"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """``action`` is what Fly's rate limits count; ``path`` follows the app's machines."""
+
+    action: str
+    method: Literal["GET", "POST", "DELETE"]
+    path: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    nonce: str = ""
+    repeat: bool = True
+    """False: asked once only, whatever comes back."""
+    seconds: float | None = None
+    """How long to wait for the answer, where that is not the usual time."""
+
+
+class Transport:
+    """Requests about the machines of one app."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str, app: str, tempo: Tempo) -> None:
+        self.session, self.base, self.app, self.tempo = session, base, app, tempo
+        self.log = get_logger()
+
+    async def ask(self, request: Request) -> Answer:
+        """A success; everything else is raised as what it means (``Answer.error``)."""
+        pauses = self.tempo.pauses()
+        while True:
+            answer, error = await self._attempt(request)
+            if answer is not None:
+                return answer
+            passes = isinstance(error, (Unreachable, ImageMissing)) and request.repeat
+            pause = next(pauses, None) if passes else None
+            if pause is None:
+                raise error
+            self.log.debug("fly_retried", error=str(error), seconds=round(pause, 1))
+            await self.tempo.sleep(pause)
+
+    async def _attempt(self, request: Request) -> tuple[Answer | None, SpeakerbotError]:
+        await self.tempo.take(request.action)
+        about = f"{request.method} /apps/{self.app}/machines{request.path}"
+        try:
+            answer = await self._send(request, about)
+        except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+            why = "it took too long" if isinstance(fault, TimeoutError) else str(fault)
+            error = Unreachable(f"Fly did not answer {about}: {why or repr(fault)}")
+            error.__cause__ = fault
+            return None, error
+        self.log.debug(
+            "fly_answered", request=about, status=answer.status, fly_request_id=answer.request_id
+        )
+        return answer if 200 <= answer.status < 300 else None, answer.error()
+
+    async def _send(self, request: Request, about: str) -> Answer:
+        timeout = aiohttp.ClientTimeout(total=request.seconds)
+        async with self.session.request(
+            request.method,
+            f"{self.base}{request.path}",
+            params=request.query,
+            json=request.body,
+            headers={_NONCE: request.nonce} if request.nonce else {},
+            allow_redirects=False,  # a token goes nowhere else
+            **({"timeout": timeout} if request.seconds else {}),
+        ) as response:
+            return Answer(
+                about,
+                self.app,
+                response.status,
+                await response.text(errors="replace"),
+                response.headers.get("fly-request-id", ""),
+                response.headers.get("fly-next-cursor", ""),
+            )

@@ -1,0 +1,153 @@
+"""Reminds speakers of their talks: the day before, the day of, or at any configured offset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from speakerbot.clock import instant
+from speakerbot.config import Settings
+from speakerbot.messages import Decision, Message, NodeFlag, Route, Skip
+from speakerbot.offsets import DayOffset, HourOffset, Offset
+from speakerbot.ports import Store
+from speakerbot.talks import Talk
+
+FlagName = Literal["sentTminus1At", "sentDayOfAt"]
+_NAMED = {0: "reminder.day_of", 1: "reminder.day_before"}
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """When one offset's reminder of one talk may go: ``due_at`` up to ``expires_at``, in UTC."""
+
+    offset: Offset
+    due_at: datetime
+    expires_at: datetime
+
+
+def decide(store: Store, settings: Settings, now: datetime) -> Iterator[Decision]:
+    """The reminder each talk has due at ``now``; talks are read for the days offsets can reach."""
+    today = now.astimezone(settings.timezone).date()
+    for talk in store.talks.between(today, today + _reach(settings.reminder_offsets)):
+        yield from of_talk(talk, settings, now)
+
+
+def _reach(offsets: tuple[Offset, ...]) -> timedelta:
+    days = (o.days if isinstance(o, DayOffset) else o.hours // 24 + 1 for o in offsets)
+    return timedelta(days=max(days, default=0))
+
+
+def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]:
+    """At most one message: the nearest reminder whose time has come and is not over."""
+    due = [
+        slot
+        for slot in slots(talk, settings.reminder_offsets, settings.timezone)
+        if slot.due_at <= now < slot.expires_at
+    ]
+    if not due:
+        return
+    if talk.completed:
+        yield Skip("completed", f"talk:{talk.id}")
+        return
+    *overtaken, nearest = due
+    yield from (Skip("overtaken", f"talk:{talk.id}") for _ in overtaken)
+    yield _message(talk, nearest, settings, now)
+
+
+def slots(talk: Talk, offsets: tuple[Offset, ...], zone: ZoneInfo) -> list[Slot]:
+    """Every reminder the talk will have, by due time. A clock time that is not before the talk's
+    start is dropped; hours count only for talks with a start."""
+    start = talk.start(zone)
+    made = [_slot(talk.date, offset, start, zone) for offset in offsets]
+    return sorted((slot for slot in made if slot is not None), key=lambda slot: slot.due_at)
+
+
+def _slot(day: date, offset: Offset, start: datetime | None, zone: ZoneInfo) -> Slot | None:
+    if isinstance(offset, HourOffset):
+        if start is None:
+            return None
+        return Slot(offset, start - timedelta(hours=offset.hours), start)
+    reminder_day = day - timedelta(days=offset.days)
+    due = instant(reminder_day, offset.at, zone)
+    # "Tomorrow" is true until that day ends; "today" also only until the talk starts.
+    expires = instant(reminder_day + timedelta(days=1), time(), zone)
+    if start is not None:
+        expires = min(expires, start)
+    return Slot(offset, due, expires) if due < expires else None
+
+
+def _message(talk: Talk, slot: Slot, settings: Settings, now: datetime) -> Message:
+    kind, template = _kind(slot.offset)
+    return Message(
+        kind=kind,
+        subject=f"talk:{talk.id}",
+        recipient=f"user:{talk.user_id}",
+        occasion=_occasion(talk, slot.offset, settings.reminder_offsets),
+        routes=_routes(talk, settings),
+        template=template,
+        values=_values(talk, slot, now),
+        due_at=slot.due_at,
+        expires_at=slot.expires_at,
+        reason=f"talk on {talk.date}, {slot.offset} reached at {slot.due_at:%F %H:%M} UTC",
+        opt_out="reminders",
+        flag=_flag(talk, slot.offset, settings.timezone),
+    )
+
+
+def _values(talk: Talk, slot: Slot, now: datetime) -> dict[str, str | int]:
+    values: dict[str, str | int] = {
+        "username": talk.username,
+        "topic": talk.topic,
+        "date": talk.date.isoformat(),
+    }
+    if isinstance(slot.offset, DayOffset):
+        return {**values, "days": slot.offset.days}
+    return {**values, "time_left": _time_left(slot.expires_at - now)}
+
+
+def _kind(offset: Offset) -> tuple[str, str]:
+    """Kind and template. Only the first two are known to the Node bot."""
+    if isinstance(offset, HourOffset):
+        return f"reminder.{offset.hours}h", "reminder.hours"
+    if named := _NAMED.get(offset.days):
+        return named, named
+    return f"reminder.{offset.days}d", "reminder.days"
+
+
+def _occasion(talk: Talk, offset: Offset, offsets: tuple[Offset, ...]) -> str:
+    if isinstance(offset, DayOffset):
+        same_day = [o for o in offsets if isinstance(o, DayOffset) and o.days == offset.days]
+        if len(same_day) > 1:
+            return f"{talk.date}T{offset.at:%H:%M}"
+    return talk.date.isoformat()
+
+
+def _routes(talk: Talk, settings: Settings) -> tuple[Route, ...]:
+    known: dict[str, Route] = {"dm": Route("dm", talk.user_id)}
+    if talk.thread_id:
+        known["thread"] = Route("thread", talk.thread_id, mention=talk.user_id)
+    if channel := settings.fallback_channel_id:
+        known["channel"] = Route("channel", channel, mention=talk.user_id, configured=True)
+    return tuple(known[name] for name in settings.reminder_routes if name in known)
+
+
+def _flag(talk: Talk, offset: Offset, zone: ZoneInfo) -> NodeFlag | None:
+    """The Node bot leaves its flags set when it moves a talk: one counts only if its time lies in
+    this reminder's own day for the current date."""
+    if not isinstance(offset, DayOffset) or offset.days not in _NAMED:
+        return None
+    seen = talk.sent_day_of_at if offset.days == 0 else talk.sent_tminus1_at
+    name: FlagName = "sentDayOfAt" if offset.days == 0 else "sentTminus1At"
+    day = talk.date - timedelta(days=offset.days)
+    counts = seen is not None and seen.astimezone(zone).date() == day
+    return NodeFlag(talk.id, name, seen, counts)
+
+
+def _time_left(left: timedelta) -> str:
+    from humanize import precisedelta
+
+    minutes = max(1, round(left / timedelta(minutes=1)))
+    return precisedelta(timedelta(minutes=minutes), minimum_unit="minutes", format="%d")

@@ -1,0 +1,57 @@
+"""The only wiring: settings to adapters. Adapters are imported when they are first used."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from speakerbot.config import Settings
+from speakerbot.errors import ConfigError
+from speakerbot.ports import Store
+from speakerbot.templates import Templates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from speakerbot.delivery.session import Connect, CountingChannel
+
+
+def store(settings: Settings, *, read_only: bool = False) -> Store:
+    """Opens the store the settings name. Read-only, nothing is created or changed."""
+    from speakerbot.stores import open_store
+
+    opened = open_store(settings.database_url, read_only=read_only)
+    if read_only:
+        opened.check()
+    else:
+        opened.prepare()
+    return opened
+
+
+def templates(settings: Settings) -> Templates:
+    return Templates(settings.templates)
+
+
+def discord(settings: Settings) -> Connect:
+    """Connects to Discord when called. Raises ConfigError at once if there is no token."""
+    token = settings.discord_token
+    if not token:
+        raise ConfigError(
+            "DISCORD_TOKEN is not set: put the bot's token into the environment or .env "
+            "(developer portal, your application, Bot), or add --dry-run to send nothing"
+        )
+
+    def connect(
+        on_limited: Callable[[float], None],
+    ) -> AbstractAsyncContextManager[CountingChannel]:
+        from speakerbot.channels.discord import DiscordChannel
+        from speakerbot.delivery.attempt import longest_send
+
+        return DiscordChannel(
+            token,
+            settings.discord_api_base,
+            timeout=longest_send(settings.lease),
+            on_limited=on_limited,
+        )
+
+    return connect

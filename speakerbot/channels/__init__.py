@@ -1,0 +1,1 @@
+"""Where messages go. One adapter a service."""

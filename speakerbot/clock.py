@@ -1,0 +1,47 @@
+"""Two clocks: the real one, and the one decisions are made by (``--now`` moves it)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+
+def real_now() -> datetime:
+    """The present, aware, in UTC, cut to milliseconds: the precision every store keeps."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def instant(day: date, clock: time, zone: ZoneInfo) -> datetime:
+    """The UTC instant at which clocks in ``zone`` show ``clock`` on ``day``: the first of two where
+    clocks go back, the next minute that exists where they go forward."""
+    local = datetime.combine(day, clock)
+    while (found := local.replace(tzinfo=zone).astimezone(UTC)).astimezone(zone).replace(
+        tzinfo=None
+    ) != local:
+        local += timedelta(minutes=1)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Decision time advances with the real clock from where ``--now`` set it.
+
+    Leases, retries, breakers and pacing follow :meth:`real`; what is due or expired follows
+    :meth:`decision`. ``skew`` is how far this machine's clock is off (tests let hours pass).
+    """
+
+    offset: timedelta = timedelta()
+    skew: timedelta = timedelta()
+
+    @classmethod
+    def at(cls, now: datetime | None) -> Clock:
+        """A clock whose decision time is ``now`` at this moment; None means the real time."""
+        return cls() if now is None else cls(now - real_now())
+
+    def real(self) -> datetime:
+        return real_now() + self.skew
+
+    def decision(self) -> datetime:
+        return self.real() + self.offset

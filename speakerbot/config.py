@@ -1,0 +1,216 @@
+"""Settings from the environment and ``.env``, checked all at once.
+
+The names are those of the Node bot where it has them, so one ``.env`` serves both; ours start
+with ``SPEAKERBOT_``. ``docs/settings.md`` lists them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from speakerbot.durations import parse_duration
+from speakerbot.errors import ConfigError
+from speakerbot.offsets import Offset, parse_offsets
+
+T = TypeVar("T")
+
+DISCORD_API = "https://discord.com/api/v10"
+ROUTES = ("dm", "thread", "channel")
+SHORT_LEASE = timedelta(seconds=90)
+"""A lease below this does not cover the longest send with its retries: accepted, with a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a person can set. Secrets are left out of ``repr``."""
+
+    database_url: str = field(repr=False)
+    discord_token: str | None = field(repr=False, default=None)
+    discord_api_base: str = DISCORD_API
+    guild_id: str | None = None
+    logs_channel_id: str | None = None
+    announcements_channel_id: str | None = None
+    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    reminder_offsets: tuple[Offset, ...] = ()
+    reminder_routes: tuple[str, ...] = ("dm", "thread")
+    fallback_channel_id: str | None = None
+    weekly_mode: Literal["post", "edit"] = "post"
+    engagement_every: timedelta = timedelta(days=14)
+    engagement_empty_days: int = 14
+    lease: timedelta = timedelta(minutes=5)
+    rate: float = 45.0
+    new_dm_every: timedelta = timedelta(seconds=5)
+    templates: Path | None = None
+    schedules: Path = Path("deploy/schedules.json")
+    enabled: bool = True
+    disabled_jobs: frozenset[str] = frozenset()
+    node_bot_coexist: bool = True
+
+
+def environment(env: Mapping[str, str] | None = None, folder: Path | None = None) -> dict[str, str]:
+    """``.env`` of ``folder`` (or the file ``SPEAKERBOT_ENV_FILE`` names; empty: none), overlaid
+    with the environment, which wins."""
+    variables = dict(os.environ if env is None else env)
+    name = variables.get("SPEAKERBOT_ENV_FILE", ".env")
+    file = (folder or Path.cwd()) / name
+    if not name or not file.is_file():
+        if "SPEAKERBOT_ENV_FILE" in variables and name:
+            raise ConfigError(f"SPEAKERBOT_ENV_FILE: there is no file {file}")
+        return variables
+    from dotenv import dotenv_values
+
+    written = {key: value for key, value in dotenv_values(file).items() if value is not None}
+    return {**written, **variables}
+
+
+def load(variables: Mapping[str, str] | None = None) -> Settings:
+    """Reads and checks every setting. Raises ConfigError naming all that are wrong at once."""
+    read = _Reader(environment() if variables is None else variables)
+    settings = Settings(
+        database_url=_database_url(read),
+        discord_token=read("DISCORD_TOKEN", _text),
+        discord_api_base=read("DISCORD_API_BASE", _base, DISCORD_API),
+        guild_id=read("DISCORD_GUILD_ID", _snowflake),
+        logs_channel_id=read("DISCORD_LOGS_CHANNEL_ID", _snowflake),
+        announcements_channel_id=read("PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID", _snowflake),
+        timezone=read("SPEAKERBOT_TIMEZONE", parse_zone, ZoneInfo("UTC")),
+        reminder_offsets=read(
+            "SPEAKERBOT_REMINDER_OFFSETS", parse_offsets, parse_offsets("1d@16:00,0d@16:00")
+        ),
+        reminder_routes=read("SPEAKERBOT_REMINDER_ROUTES", parse_routes, ("dm", "thread")),
+        fallback_channel_id=read("SPEAKERBOT_FALLBACK_CHANNEL_ID", _snowflake),
+        weekly_mode=read("SPEAKERBOT_WEEKLY_MODE", _weekly_mode, "post"),
+        engagement_every=read("SPEAKERBOT_ENGAGEMENT_EVERY", _positive, timedelta(days=14)),
+        engagement_empty_days=read("SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS", _count, 14),
+        lease=read("SPEAKERBOT_LEASE", _positive, timedelta(minutes=5)),
+        rate=read("SPEAKERBOT_RATE", _rate, 45.0),
+        new_dm_every=read("SPEAKERBOT_NEW_DM_EVERY", parse_duration, timedelta(seconds=5)),
+        templates=read("SPEAKERBOT_TEMPLATES", _folder),
+        schedules=read("SPEAKERBOT_SCHEDULES", Path, Path("deploy/schedules.json")),
+        enabled=read("SPEAKERBOT_ENABLED", _switch, True),
+        disabled_jobs=_disabled_jobs(read),
+        node_bot_coexist=read("NODE_BOT_COEXIST", _switch, True),
+    )
+    if "channel" in settings.reminder_routes and settings.fallback_channel_id is None:
+        read.problems.append(
+            "SPEAKERBOT_REMINDER_ROUTES names channel: set SPEAKERBOT_FALLBACK_CHANNEL_ID too"
+        )
+    if read.problems:
+        raise ConfigError(*read.problems)
+    return settings
+
+
+class _Reader:
+    """Reads variables one by one and collects what is wrong with them."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.variables = variables
+        self.problems: list[str] = []
+
+    def __call__(self, name: str, parse: Callable[[str], T], default: T | None = None) -> T:
+        text = self.variables.get(name, "").strip()
+        if text:
+            try:
+                return parse(text)
+            except ValueError as problem:
+                self.problems.append(f"{name}: {problem}")
+        return default  # type: ignore[return-value]  # None only where the setting may be None
+
+
+def _database_url(read: _Reader) -> str:
+    for name in ("DATABASE_URL", "MONGO_URI"):
+        if url := read.variables.get(name, "").strip():
+            return url
+    from platformdirs import user_data_path
+
+    return f"sqlite:///{user_data_path('speakerbot', appauthor=False) / 'speakerbot.db'}"
+
+
+def _disabled_jobs(read: _Reader) -> frozenset[str]:
+    switches = {"reminders": "PROACTIVE_REMINDERS_ENABLED", "weekly": "PROACTIVE_WEEKLY_ENABLED"}
+    return frozenset(job for job, name in switches.items() if not read(name, _switch, True))
+
+
+def parse_zone(text: str) -> ZoneInfo:
+    """An IANA time zone. Raises ValueError with a message for people."""
+    try:
+        return ZoneInfo(text)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{text!r} is no time zone; write e.g. Europe/Berlin or UTC") from error
+
+
+def parse_routes(text: str) -> tuple[str, ...]:
+    """A comma-separated order of routes. Raises ValueError naming the one that is unknown."""
+    routes = tuple(part.strip() for part in text.split(",") if part.strip())
+    for route in routes:
+        if route not in ROUTES:
+            raise ValueError(f"{route!r} is no route; choose from {', '.join(ROUTES)}")
+    if not routes or len(set(routes)) < len(routes):
+        raise ValueError("names a route twice, or none")
+    return routes
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _base(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(f"{text!r} is no address; write e.g. {DISCORD_API}")
+    return text.rstrip("/")
+
+
+def _snowflake(text: str) -> str:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise ValueError(f"{text!r} is no Discord id (digits only); copy it with developer mode on")
+    return text
+
+
+def _switch(text: str) -> bool:
+    if text.lower() in {"true", "1", "yes", "on"}:
+        return True
+    if text.lower() in {"false", "0", "no", "off"}:
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def _weekly_mode(text: str) -> Literal["post", "edit"]:
+    if text in ("post", "edit"):
+        return "edit" if text == "edit" else "post"
+    raise ValueError(f"{text!r} is neither post nor edit")
+
+
+def _positive(text: str) -> timedelta:
+    duration = parse_duration(text)
+    if not duration:
+        raise ValueError("must be longer than nothing")
+    return duration
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) <= 366:
+        raise ValueError(f"{text!r} is no number from 1 to 366")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 1_000_000:
+        raise ValueError(f"{text!r} is no rate; write requests a second, e.g. 45")
+    return rate
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text)
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {text!r}; `speakerbot templates eject` makes one")
+    return folder

@@ -1,0 +1,1 @@
+"""Sends each message exactly once, whatever crashes. Start reading at ``engine``."""

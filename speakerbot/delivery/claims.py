@@ -1,0 +1,137 @@
+"""A message this run has claimed, and the writes about it before its outcome is known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from speakerbot.delivery.ledger import Delivery, State, claimed
+from speakerbot.messages import Message, Route
+from speakerbot.planning import Plan
+
+
+@dataclass(slots=True)
+class Claim:
+    """``record`` is what the store holds now; ``before`` is what it held before this run."""
+
+    plan: Plan
+    text: str
+    """Rendered now; without the mention some routes put in front."""
+    record: Delivery
+    before: Delivery | None
+    doubt: datetime | None
+    """Since when an earlier attempt may have been accepted; None once that is settled."""
+    newcomer: bool = False
+    """The recipient's DM channel is yet to be opened."""
+
+    @property
+    def message(self) -> Message:
+        return self.plan.message
+
+    def routes(self) -> tuple[Route, ...]:
+        """The routes still to try: from the one an earlier attempt had reached."""
+        routes = self.message.routes
+        for index, route in enumerate(routes):
+            if (route.name, route.target) == (self.record.route, self.record.target):
+                return routes[index:]
+        return routes
+
+
+def restored(before: Delivery | None, revisions: Revisions) -> Delivery | None:
+    """What giving a claim back leaves: the record as it was, or none; no attempt is counted."""
+    return replace(before, revision=revisions.next()) if before else None
+
+
+class Revisions:
+    """Revisions of one run: never used twice by anybody, since run ids are not."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._numbers: Iterator[int] = itertools.count(1)
+
+    def next(self) -> str:
+        return f"{self._run_id}.{next(self._numbers)}"
+
+
+def new_claim(
+    plan: Plan,
+    text: str,
+    *,
+    run_id: str,
+    revision: str,
+    now: datetime,
+    flag_at: datetime | None,
+    lease: timedelta,
+    newcomer: bool = False,
+) -> Claim:
+    """A claim on the message, to be won by swapping ``plan.record`` for its record."""
+    message = plan.message
+    first = message.routes[0] if message.routes else None
+    fresh = Delivery(
+        key=message.key,
+        kind=message.kind,
+        recipient=message.recipient,
+        state="claimed",
+        revision=revision,
+        run_id=run_id,
+        due_at=message.due_at,
+        expires_at=message.expires_at,
+        created_at=now,
+        updated_at=now,
+        route=first.name if first else "",
+        target=first.target if first else "",
+        text=first.full_text(text) if first else text,
+        attempts=1,
+        lease_until=now + lease,
+        doubt_since=now,
+        flag_at=flag_at,
+        flag_was=message.flag.seen if message.flag else None,
+    )
+    doubt = plan.record.doubt_since if plan.record else None
+    return Claim(plan, text, claimed(fresh, plan.record), plan.record, doubt, newcomer)
+
+
+def sent(
+    record: Delivery, *, revision: str, now: datetime, channel_id: str, message_id: str
+) -> Delivery:
+    return replace(
+        record,
+        state="sent",
+        revision=revision,
+        updated_at=now,
+        sent_at=now,
+        lease_until=None,
+        doubt_since=None,
+        retry_at=None,
+        error="",
+        error_class="",
+        channel_id=channel_id,
+        message_id=message_id,
+    )
+
+
+def unsent(
+    record: Delivery,
+    state: State,
+    *,
+    revision: str,
+    now: datetime,
+    error_class: str,
+    error: str,
+    retry_at: datetime | None = None,
+    doubt: datetime | None = None,
+) -> Delivery:
+    """The record of a message that did not go, or of which nobody knows (``doubt``)."""
+    return replace(
+        record,
+        state=state,
+        revision=revision,
+        updated_at=now,
+        lease_until=None,
+        doubt_since=doubt,
+        retry_at=retry_at,
+        error_class=error_class,
+        error=error[:300],
+    )

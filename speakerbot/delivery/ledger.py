@@ -1,0 +1,125 @@
+"""One record per message key: the truth about what was sent, and the state it can move to.
+
+A record only ever changes by compare-and-swap on its ``revision`` (``ports.Ledger.swap``), so of
+any number of processes exactly one wins each step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+State = Literal["claimed", "sent", "failed", "undeliverable", "expired", "unknown"]
+
+FINAL: frozenset[State] = frozenset({"sent", "undeliverable", "expired", "unknown"})
+MAX_ATTEMPTS = 8
+KEEP = timedelta(days=400)
+"""How long a key is remembered, so that nothing old is ever sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The ledger's record of one message. Instants are aware, in UTC, real (not decision) time
+    but for ``due_at``, ``expires_at`` and ``flag_at``, which the job decided."""
+
+    key: str
+    kind: str
+    recipient: str
+    state: State
+    revision: str
+    """Changes with every write and is never used twice: what compare-and-swap compares."""
+    run_id: str
+    due_at: datetime
+    expires_at: datetime
+    created_at: datetime
+    updated_at: datetime
+    route: str = ""
+    """Name of the route tried last; a retry goes on there."""
+    target: str = ""
+    """The route's target: a user id for ``dm``, else a channel id."""
+    text: str = ""
+    """As it was sent, mention included: what read-back looks for."""
+    attempts: int = 0
+    lease_until: datetime | None = None
+    doubt_since: datetime | None = None
+    """A request begun at or after this instant may have been accepted without our knowing."""
+    retry_at: datetime | None = None
+    error_class: str = ""
+    error: str = ""
+    message_id: str = ""
+    channel_id: str = ""
+    sent_at: datetime | None = None
+    flag_at: datetime | None = None
+    """The time this delivery wrote, or was about to write, into the Node bot's flag."""
+    flag_was: datetime | None = None
+    """The flag's value before that, put back if the message is refused."""
+
+    def in_doubt(self, now: datetime) -> bool:
+        """Its claim's lease is over, or a failed attempt may have arrived: nobody knows."""
+        if self.state == "claimed":
+            return self.lease_until is None or self.lease_until <= now
+        return self.state == "failed" and self.doubt_since is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step of one record: from exactly ``before`` to ``after``.
+
+    ``before`` None creates it (loses if the key exists); ``after`` None deletes it. Both carry
+    the same key. Loses if the stored revision is not ``before.revision``.
+    """
+
+    before: Delivery | None
+    after: Delivery | None
+
+    @property
+    def key(self) -> str:
+        record = self.before or self.after
+        assert record is not None, "a change changes something"  # noqa: S101
+        return record.key
+
+
+Standing = Literal[
+    "free",
+    "retry",
+    "in_doubt",
+    "waiting",
+    "claimed_elsewhere",
+    "sent",
+    "undeliverable",
+    "expired",
+    "unknown",
+]
+
+
+def standing(record: Delivery | None, now: datetime) -> Standing:
+    """What a run may do about a message, given its record: only free, retry and in_doubt may be
+    claimed. ``now`` is the real time."""
+    if record is None:
+        return "free"
+    if record.state == "claimed":
+        return "in_doubt" if record.in_doubt(now) else "claimed_elsewhere"
+    if record.state == "failed":
+        if record.attempts >= MAX_ATTEMPTS:
+            return "undeliverable"
+        if record.retry_at is not None and record.retry_at > now:
+            return "waiting"
+        return "in_doubt" if record.doubt_since is not None else "retry"
+    return record.state
+
+
+def claimed(record: Delivery, before: Delivery | None) -> Delivery:
+    """``record``, freshly claimed, with what must survive from the record it replaces."""
+    if before is None:
+        return record
+    return replace(
+        record,
+        created_at=before.created_at,
+        attempts=before.attempts + 1,
+        route=before.route,
+        target=before.target,
+        text=before.text,
+        doubt_since=before.doubt_since or record.doubt_since,
+        flag_was=before.flag_was if before.flag_at == record.flag_was else record.flag_was,
+    )

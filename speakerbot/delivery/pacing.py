@@ -1,0 +1,85 @@
+"""Even pacing under one limit that several processes share through the store.
+
+Send slots lie ``interval`` apart. A process reserves a block of them in one atomic write and hands
+them to its workers, so the sum over all processes stays under the limit and nobody asks twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime
+
+from speakerbot.clock import Clock
+from speakerbot.delivery.refusals import RunStopped
+
+Reserve = Callable[[float, int], Awaitable[datetime]]
+"""Reserves so many slots at such an interval (seconds); returns the first one's instant."""
+
+BLOCK_SECONDS = 0.2
+OVERSLEPT = 0.02
+SLOWER = 1.25
+"""A 429 means that the limit is lower than we think, or shared with somebody we do not know."""
+
+
+class Pacer:
+    """Hands out send slots; waits are cut short when the run is stopped."""
+
+    def __init__(
+        self, reserve: Reserve, interval: float, *, ahead: int, stop: asyncio.Event, clock: Clock
+    ) -> None:
+        self.interval = interval
+        self._reserve = reserve
+        self._stop = stop
+        self._clock = clock
+        self._tolerance = max(ahead * interval, OVERSLEPT)
+        self._lock = asyncio.Lock()
+        self._next = 0.0
+        self._left = 0
+        self._paused_until = 0.0
+
+    async def slot(self) -> None:
+        """Returns when a request may begin. Raises RunStopped if the run ends before that."""
+        if self.interval:
+            await self._wait_until(await self._take())
+        if self._paused_until:
+            await self._wait_until(self._paused_until)
+
+    def slow_down(self, seconds: float) -> None:
+        """After a 429: nobody sends for ``seconds``, and all go slower for the rest of the run."""
+        self._paused_until = max(self._paused_until, _loop_time() + seconds)
+        self.interval *= SLOWER
+        self._left = 0
+
+    async def _take(self) -> float:
+        async with self._lock:
+            self._drop_missed()
+            if not self._left:
+                self._left = max(1, round(BLOCK_SECONDS / self.interval))
+                first = await self._reserve(self.interval, self._left)
+                delay = (first - self._clock.real()).total_seconds()
+                self._next = _loop_time() + delay
+            slot, self._next = self._next, self._next + self.interval
+            self._left -= 1
+            return slot
+
+    def _drop_missed(self) -> None:
+        """Slots this process slept through are gone: using them now would make a burst."""
+        late = _loop_time() - self._tolerance - self._next
+        missed = min(self._left, math.ceil(late / self.interval)) if late > 0 else 0
+        self._left -= missed
+        self._next += missed * self.interval
+
+    async def _wait_until(self, instant: float) -> None:
+        delay = instant - _loop_time()
+        if delay > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), delay)
+        if self._stop.is_set():
+            raise RunStopped("stopped")
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

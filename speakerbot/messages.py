@@ -1,0 +1,87 @@
+"""What a job decides: messages, each with all that is needed to send it exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+RouteName = Literal["dm", "thread", "channel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to reach a recipient. ``target`` is a user id for ``dm``, else a channel id."""
+
+    name: RouteName
+    target: str
+    mention: str | None = None
+    """The user to mention, and so to notify, in front of the text."""
+    configured: bool = False
+    """The target stands in our settings: a refusal there is an error of the configuration."""
+
+    def full_text(self, text: str) -> str:
+        return f"<@{self.mention}> {text}" if self.mention else text
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFlag:
+    """The Node bot's sent-flag that a message must also set, so that it does not send as well."""
+
+    talk_id: str
+    name: Literal["sentTminus1At", "sentDayOfAt"]
+    seen: datetime | None
+    """The flag's value as it was read."""
+    counts: bool
+    """``seen`` lies in this reminder's own window: somebody has sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message to one recipient. Instants are aware, in UTC.
+
+    ``key`` is ``kind/subject/recipient/occasion`` and unique for ever: whatever makes it another
+    message is in it, nothing else is. The text is rendered from ``template`` and ``values`` only
+    when it is needed: most runs find everything sent and must not pay for a template engine.
+    """
+
+    kind: str
+    subject: str
+    recipient: str
+    """``user:<discord id>`` or ``channel:<discord id>``."""
+    occasion: str
+    routes: tuple[Route, ...]
+    template: str
+    values: Mapping[str, Any]
+    due_at: datetime
+    expires_at: datetime
+    reason: str
+    """Why it is due, in words for people."""
+    opt_out: str | None = None
+    """The opt-out kind that covers it; None when nobody can opt out (a channel's post)."""
+    waits_past_expiry: bool = True
+    """Quiet hours beyond ``expires_at``: True sends it anyway, False drops it."""
+    flag: NodeFlag | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}/{self.subject}/{self.recipient}/{self.occasion}"
+
+    @property
+    def user_id(self) -> str | None:
+        """The Discord id of the addressee, None for a channel."""
+        kind, _, identifier = self.recipient.partition(":")
+        return identifier if kind == "user" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Something a job looked at and will not send, counted under ``reason``."""
+
+    reason: str
+    subject: str
+
+
+Decision = Message | Skip

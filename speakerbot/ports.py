@@ -1,0 +1,191 @@
+"""What the core asks of the outside, in the domain's words. Adapters live in stores/ and channels/.
+
+Every instant that crosses these ports is aware and in UTC, cut to milliseconds. Adapters raise
+only errors of :mod:`speakerbot.errors`: ``Unreachable``, ``StoreLocked``, ``StoreCorrupt``,
+``StoreTooNew``, ``DateTaken``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.people import Person
+from speakerbot.runs import Run
+from speakerbot.talks import Talk
+
+
+class Talks(Protocol):
+    """The Node bot's ``scheduledspeakers``; one talk a date."""
+
+    def between(self, first: date, last: date) -> Iterator[Talk]:
+        """Talks dated ``first`` to ``last``, both included, ascending; read in pages."""
+
+    def all(self) -> Iterator[Talk]:
+        """Every talk, by date; read in pages."""
+
+    def get(self, talk: str) -> Talk | None:
+        """By id, or by date (YYYY-MM-DD)."""
+
+    def put(self, talks: Sequence[Talk]) -> None:
+        """Inserts or replaces by id, all or nothing where the store can. Fields in ``extra`` stay
+        as given; on MongoDB fields nobody gave are kept. Raises DateTaken."""
+
+    def reschedule(self, talk_id: str, to: date) -> bool:
+        """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken."""
+
+    def delete(self, talk_id: str) -> bool:
+        """Cancels as the Node bot does. False: it was gone."""
+
+    def write_flags(self, writes: Sequence[FlagWrite]) -> set[str]:
+        """Sets each flag if it still has the value seen; returns the talk ids that were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlagWrite:
+    """``reminders.<name>`` of a talk: from ``seen`` to ``to``; None is missing or null.
+
+    ``to`` None removes the flag."""
+
+    talk_id: str
+    name: str
+    seen: datetime | None
+    to: datetime | None
+
+
+class People(Protocol):
+    def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
+        """Known people by Discord user id; unknown ids are left out. One query."""
+
+    def get(self, user: str) -> Person | None:
+        """By Discord user id, or by the person's own id."""
+
+    def all(self) -> Iterator[Person]: ...
+
+    def put(self, people: Sequence[Person]) -> None:
+        """Inserts or replaces by id."""
+
+
+class Ledger(Protocol):
+    """Deliveries by key. See speakerbot.delivery.ledger."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, Delivery]:
+        """Those that exist, by key. One query."""
+
+    def swap(self, changes: Sequence[Change]) -> set[str]:
+        """Takes each step that still starts from the stored revision, atomically one by one;
+        returns the keys of those that won. One round trip in the usual case; keys are distinct."""
+
+    def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
+        """Newest first by ``updated_at``."""
+
+    def find(self, recipient_or_subject: str, *, limit: int = 100) -> Iterator[Delivery]:
+        """Deliveries whose key names it (``user:1``, ``talk:66…``), newest first."""
+
+    def prune(self, before: datetime) -> int:
+        """Forgets final records not updated since ``before``; returns how many."""
+
+
+class Runs(Protocol):
+    """What ran, when, with which outcome."""
+
+    def put(self, run: Run) -> None:
+        """Inserts or replaces by id."""
+
+    def get(self, run_id: str) -> Run | None: ...
+
+    def list(self, *, job: str | None = None, limit: int = 50) -> Iterator[Run]:
+        """Newest first."""
+
+
+class Limits(Protocol):
+    """What processes of one bot share: send slots, breakers, known DM channels.
+
+    ``bot`` tells bots apart without holding their token."""
+
+    def reserve(
+        self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
+    ) -> datetime:
+        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic write;
+        returns the first one's instant, at least ``now - ahead * interval`` (GCRA: that many may
+        go at once after a pause). A reservation further ahead than a minute is a broken clock's
+        and is dropped."""
+
+    def breakers(self, bot: str) -> dict[str, Breaker]:
+        """By name; one query."""
+
+    def set_breaker(self, bot: str, name: str, breaker: Breaker | None) -> None:
+        """None closes it."""
+
+    def dm_channels(self, bot: str, user_ids: Sequence[str]) -> dict[str, str]:
+        """Known DM channel ids by user id. One query."""
+
+    def remember_dms(self, bot: str, channels: Mapping[str, str | None]) -> None:
+        """Saves, or with None forgets, DM channel ids by user id. One round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Something that must not be tried before ``until``; ``count`` for budgets."""
+
+    until: datetime
+    reason: str
+    count: int = 0
+
+
+class Guilds(Protocol):
+    """The Node bot's ``guildsettings``."""
+
+    def channel(self, guild_id: str) -> str | None:
+        """``proactiveAnnouncementsChannelId``, None if not set."""
+
+    def set_channel(self, guild_id: str, channel_id: str, by: str, at: datetime) -> None: ...
+
+    def all(self) -> Iterator[Mapping[str, Any]]: ...
+
+
+class Store(Protocol):
+    """Everything that is kept. Opened by ``speakerbot.stores.open_store``."""
+
+    talks: Talks
+    people: People
+    ledger: Ledger
+    runs: Runs
+    limits: Limits
+    guilds: Guilds
+
+    def prepare(self) -> None:
+        """Makes tables and indexes if they are missing, idempotently; raises StoreTooNew if a
+        newer program made them. One query where nothing is to do."""
+
+    def check(self) -> None:
+        """Raises StoreTooNew if a newer program made it; writes nothing."""
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """All writes inside become one, or none, where the store has transactions (SQLite)."""
+
+    def describe(self) -> str:
+        """Where it is, for people: no password."""
+
+    def close(self) -> None: ...
+
+
+class Channel(Protocol):
+    """Where messages go: Discord. Every method raises ``speakerbot.delivery.refusals.Refused``."""
+
+    async def open_dm(self, user_id: str) -> str:
+        """The DM channel with a user, made if there is none; asking again is harmless."""
+
+    async def send(self, channel_id: str, text: str, *, nonce: str, mention: str | None) -> str:
+        """Returns the message's id as soon as it is accepted. Within the channel's nonce window
+        sending again returns the first message. ``mention`` is the one user it may notify."""
+
+    async def find(self, channel_id: str, text: str, *, nonce: str, since: datetime) -> str | None:
+        """Looks through our own messages there from ``since`` on for this one; None: it is not
+        there. Raises Refused with ``permission`` where it may not look."""
+
+    async def unarchive(self, thread_id: str) -> None: ...

@@ -1,0 +1,8 @@
+"""``schedules.json``: which job runs when, where and how. Start reading at ``reading``."""
+
+from __future__ import annotations
+
+from speakerbot.schedules.reading import Schedules, read_schedules
+from speakerbot.schedules.schedule import JOBS, Guest, Schedule
+
+__all__ = ["JOBS", "Guest", "Schedule", "Schedules", "read_schedules"]

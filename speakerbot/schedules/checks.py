@@ -1,0 +1,119 @@
+"""Rules of ``schedules.json`` that a type cannot say. Each names the value and what to write."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from speakerbot.durations import format_duration
+from speakerbot.schedules.problems import Problems
+from speakerbot.schedules.regions import REGIONS
+from speakerbot.schedules.schedule import JOBS, LONGEST_NAME, TICKS, Guest, Schedule
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE|CREDENTIAL|_URI$|_URLS?$")
+_OURS = ("--schedule", "--cron", "--timezone", "--grace", "--wait", "--timeout", "--share", "--now")
+
+
+def looks_secret(variable: str) -> bool:
+    """Whether a variable of that name usually holds what nobody else should see."""
+    return _SECRET.search(variable.upper()) is not None
+
+
+def check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name: write small letters, digits and single hyphens")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"{name!r} is {len(name)} characters long: {LONGEST_NAME} at most")
+    return name
+
+
+def check_job(job: str) -> str:
+    if job not in JOBS:
+        raise ValueError(f"{job!r} is no job{_meant(job, JOBS)}; there are {', '.join(JOBS)}")
+    return job
+
+
+def check_region(region: str) -> str:
+    if region not in REGIONS:
+        hint = _meant(region, list(REGIONS)) or f"; there are {', '.join(REGIONS)}"
+        raise ValueError(f"{region!r} is no region of Fly{hint}")
+    return region
+
+
+def check_guest(guest: Guest) -> Guest:
+    """Fly's rules: 256 to 2,048 MB for each shared CPU, 2,048 to 8,192 for others."""
+    step, least, most = (256, 256, 2048) if guest.cpu_kind == "shared" else (1024, 2048, 8192)
+    memory = f"memory_mb {guest.memory_mb}"
+    if guest.memory_mb % step:
+        below = guest.memory_mb // step * step or step
+        raise ValueError(
+            f"{memory} is not a multiple of {step}: write {below} or {below + step}"
+            if guest.memory_mb > step
+            else f"{memory} is not a multiple of {step}: write {step}"
+        )
+    least, most = least * guest.cpus, most * guest.cpus
+    if not least <= guest.memory_mb <= most:
+        cpus = f"{guest.cpus} {guest.cpu_kind} CPU" + ("s" if guest.cpus > 1 else "")
+        raise ValueError(f"{memory} does not fit {cpus}: from {least} to {most}")
+    return guest
+
+
+def check_timeout(timeout: timedelta) -> timedelta:
+    if not timeout:
+        raise ValueError("a run needs some time: write 10m")
+    return timeout
+
+
+def check_args(args: Sequence[str]) -> tuple[str, ...]:
+    for arg in args:
+        if (option := arg.split("=", 1)[0]) in _OURS:
+            raise ValueError(f"{option} is given by the schedule itself: leave it out here")
+    return tuple(args)
+
+
+def check_env(env: Mapping[str, str], place: str, problems: Problems) -> dict[str, str]:
+    for name in env:
+        if not _VARIABLE.fullmatch(name):
+            problems.add(place, f"{name!r} is no name of a variable")
+        elif looks_secret(name):
+            problems.warn(place, f"{name} looks like a secret: use `fly secrets set {name}=…`")
+    return dict(env)
+
+
+def check_together(schedules: Sequence[tuple[str, Schedule]], problems: Problems) -> None:
+    """Names that clash, and schedules that cannot do what they seem to say."""
+    names: dict[str, str] = {}
+    for place, schedule in schedules:
+        for machine in schedule.machine_names:
+            if machine in names and names[machine] != place:
+                problems.add(
+                    f"{place}: name",
+                    f"its machine would be called {machine}, as {names[machine]}'s",
+                )
+            names.setdefault(machine, place)
+        _warn(place, schedule, problems)
+
+
+def _warn(place: str, schedule: Schedule, problems: Problems) -> None:
+    tick = TICKS[schedule.interval]
+    if schedule.cron.fires_within(tick) and schedule.interval == "hourly":
+        problems.warn(
+            f"{place}: cron",
+            f"{schedule.cron.expression!r} fires more often than its machine's hourly tick: "
+            "of the occurrences between two ticks only the last is run",
+        )
+    if schedule.gate.whole_grace + schedule.wait < tick:
+        problems.warn(
+            f"{place}: grace",
+            f"{format_duration(schedule.grace)} is less than the hour between two ticks of its "
+            "machine: some occurrences will be missed",
+        )
+
+
+def _meant(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

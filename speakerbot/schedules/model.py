@@ -1,0 +1,134 @@
+"""The shape of ``schedules.json``, field by field; the JSON Schema for editors is made from it.
+
+Types and texts here are what a person sees while typing. Rules that need more than one field, or
+a computation (a cron expression that never fires), live in ``checks``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from speakerbot.occurrences import MACROS
+from speakerbot.schedules.regions import REGIONS
+from speakerbot.schedules.schedule import JOBS, LONGEST_NAME
+
+# Patterns and lists of values go to the schema only: ``checks`` says in plain words what msgspec
+# would say in regular expressions.
+DURATION = r"^\s*[0-9]+\s*[smhd]\s*$"
+NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+
+Duration = Annotated[
+    str,
+    Meta(examples=["90s", "30m", "6h", "14d"], extra_json_schema={"pattern": DURATION}),
+]
+Region = Annotated[
+    str,
+    Meta(
+        description="A Fly region.",
+        extra_json_schema={"enum": sorted(REGIONS)},
+    ),
+]
+Regions = Annotated[
+    list[Region],
+    Meta(min_length=1, description="Where the machines are, in turn; instead of region."),
+]
+Machines = Annotated[
+    int,
+    Meta(ge=1, le=20, description="How many machines; default: one, or one for each of regions."),
+]
+Share = Annotated[
+    bool,
+    Meta(description="Let all machines work on an occurrence at once, instead of one of them."),
+]
+Environment = Annotated[
+    dict[str, str],
+    Meta(description="Variables for the run. Secrets belong into `fly secrets set`, not here."),
+]
+Grace = Annotated[
+    Duration, Meta(description="How late an occurrence may still run; after that it is missed.")
+]
+Wait = Annotated[
+    Duration, Meta(description="How long a tick that comes early may sleep until the occurrence.")
+]
+Timeout = Annotated[
+    Duration, Meta(description="After this a run is stopped; its occurrence stays open.")
+]
+
+
+class GuestFields(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The machine's size."""
+
+    cpu_kind: Literal["shared", "performance"] | UnsetType = UNSET
+    cpus: Annotated[int, Meta(ge=1, le=16)] | UnsetType = UNSET
+    memory_mb: (
+        Annotated[int, Meta(ge=256, description="Shared CPUs: multiples of 256.")] | UnsetType
+    ) = UNSET
+
+
+class Common(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What a default can say and a schedule can override."""
+
+    region: Region | UnsetType = UNSET
+    regions: Regions | UnsetType = UNSET
+    machines: Machines | UnsetType = UNSET
+    share: Share | UnsetType = UNSET
+    guest: GuestFields | UnsetType = UNSET
+    grace: Grace | UnsetType = UNSET
+    wait: Wait | UnsetType = UNSET
+    timeout: Timeout | UnsetType = UNSET
+    env: Environment | UnsetType = UNSET
+
+
+class Entry(Common, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One schedule. It may override any default."""
+
+    name: Annotated[
+        str,
+        Meta(
+            description="Its own name; occurrences are recorded under it.",
+            extra_json_schema={"pattern": NAME, "maxLength": LONGEST_NAME},
+        ),
+    ]
+    job: Annotated[str, Meta(description="What to run.", extra_json_schema={"enum": list(JOBS)})]
+    cron: Annotated[
+        str,
+        Meta(
+            description="Minute, hour, day of month, month, day of week; or " + ", ".join(MACROS),
+            examples=["0 17 * * MON", *MACROS],
+        ),
+    ]
+    timezone: Annotated[str, Meta(description="IANA name.")] | UnsetType = UNSET
+    args: Annotated[list[str], Meta(description="Further arguments of the job.")] | UnsetType = (
+        UNSET
+    )
+    enabled: (
+        Annotated[bool, Meta(description="false keeps the machine but never starts it.")]
+        | UnsetType
+    ) = UNSET
+
+
+class File(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """When each job of speakerbot runs, and on which machines."""
+
+    schema: Annotated[str, Meta(description="For editors.")] | UnsetType = msgspec.field(
+        default=UNSET, name="$schema"
+    )
+    timezone: (
+        Annotated[str, Meta(description="IANA name; where a schedule has none. Default UTC.")]
+        | UnsetType
+    ) = UNSET
+    defaults: Common | UnsetType = UNSET
+    schedules: Annotated[list[Entry], Meta(min_length=1)]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of the file (draft 2020-12), as ``deploy/schedules.schema.json`` ships it."""
+    schema = msgspec.json.schema(File)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "speakerbot schedules",
+        **schema,
+    }

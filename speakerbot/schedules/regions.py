@@ -1,0 +1,42 @@
+"""Fly's regions, as of October 2026. ``fly platform regions`` prints the present list."""
+
+from __future__ import annotations
+
+REGIONS = {
+    "ams": "Amsterdam, Netherlands",
+    "arn": "Stockholm, Sweden",
+    "atl": "Atlanta, Georgia",
+    "bog": "Bogotá, Colombia",
+    "bom": "Mumbai, India",
+    "bos": "Boston, Massachusetts",
+    "cdg": "Paris, France",
+    "den": "Denver, Colorado",
+    "dfw": "Dallas, Texas",
+    "ewr": "Secaucus, New Jersey",
+    "eze": "Ezeiza, Argentina",
+    "fra": "Frankfurt, Germany",
+    "gdl": "Guadalajara, Mexico",
+    "gig": "Rio de Janeiro, Brazil",
+    "gru": "São Paulo, Brazil",
+    "hkg": "Hong Kong",
+    "iad": "Ashburn, Virginia",
+    "jnb": "Johannesburg, South Africa",
+    "lax": "Los Angeles, California",
+    "lhr": "London, United Kingdom",
+    "mad": "Madrid, Spain",
+    "mia": "Miami, Florida",
+    "nrt": "Tokyo, Japan",
+    "ord": "Chicago, Illinois",
+    "otp": "Bucharest, Romania",
+    "phx": "Phoenix, Arizona",
+    "qro": "Querétaro, Mexico",
+    "scl": "Santiago, Chile",
+    "sea": "Seattle, Washington",
+    "sin": "Singapore",
+    "sjc": "San Jose, California",
+    "syd": "Sydney, Australia",
+    "waw": "Warsaw, Poland",
+    "yul": "Montreal, Canada",
+    "yyz": "Toronto, Canada",
+}
+"""Those Fly has named over the years: it closes some and says so when a machine is created."""

@@ -1,0 +1,91 @@
+"""One schedule, checked and with its defaults filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, Literal
+
+from speakerbot.durations import format_duration
+from speakerbot.gate import Gate
+from speakerbot.occurrences import MACROS, Cron
+
+JOBS: Final = (
+    "reminders",
+    "weekly",
+    "changes",
+    "engagement",
+    "digest",
+    "timers",
+    "checkins",
+)
+"""Every job there is or will be; a test checks that those in use exist."""
+
+LONGEST_NAME: Final = 40
+"""Kubernetes allows a CronJob 52 characters, and we put ``speakerbot-`` in front."""
+
+TICKS: Final = {
+    "hourly": timedelta(hours=1),
+    "daily": timedelta(days=1),
+    "weekly": timedelta(days=7),
+    "monthly": timedelta(days=31),
+}
+"""How far apart the ticks of a machine are at most, if none is missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A machine's size."""
+
+    cpu_kind: Literal["shared", "performance"] = "shared"
+    cpus: int = 1
+    memory_mb: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When and where a job runs. ``regions`` has one entry a machine."""
+
+    name: str
+    job: str
+    cron: Cron
+    grace: timedelta
+    wait: timedelta
+    timeout: timedelta
+    regions: tuple[str, ...]
+    guest: Guest = field(default_factory=Guest)
+    share: bool = False
+    enabled: bool = True
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def gate(self) -> Gate:
+        """Decides at each tick whether an occurrence is due."""
+        return Gate(self.cron, grace=self.grace, wait=self.wait, share=self.share)
+
+    @property
+    def interval(self) -> str:
+        """Fly's ``schedule`` that serves it: hourly, but for the macros Fly has itself."""
+        return self.cron.expression[1:] if self.cron.expression in MACROS else "hourly"
+
+    @property
+    def machine_names(self) -> tuple[str, ...]:
+        """``cron-weekly``, ``cron-weekly-2``, … one for each region."""
+        first = f"cron-{self.name}"
+        return (first, *(f"{first}-{number}" for number in range(2, len(self.regions) + 1)))
+
+    def command(self) -> list[str]:
+        """Arguments of ``speakerbot`` that run it: they carry the schedule, so no file is read."""
+        return [
+            "run", self.job,
+            "--schedule", self.name,
+            "--cron", self.cron.expression,
+            "--timezone", self.cron.zone.key,
+            "--grace", format_duration(self.grace),
+            "--wait", format_duration(self.wait),
+            "--timeout", format_duration(self.timeout),
+            *(["--share"] if self.share else []),
+            *self.args,
+        ]  # fmt: skip

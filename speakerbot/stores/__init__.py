@@ -1,0 +1,42 @@
+"""Where everything is kept: SQLite by default, MongoDB where the Node bot lives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speakerbot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from speakerbot.ports import Store
+
+KINDS = "sqlite:///path (four slashes: absolute), mongodb://host/database, mongodb+srv://…"
+
+
+def open_store(url: str, *, read_only: bool = False, lock_timeout: float = 30.0) -> Store:
+    """The store at ``url``, its driver imported only now.
+
+    - ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite:///:memory:``: the file and
+      its folder are made if missing, readable by their owner only. ``lock_timeout`` is how many
+      seconds to wait for another process before StoreLocked.
+    - ``mongodb://…/database``, ``mongodb+srv://…/database``: without a database in the address it
+      is ``test``, as mongoose has it. Connects on first use.
+
+    ``read_only`` creates and changes nothing: a missing file is an empty store in memory.
+    Raises ConfigError, StoreCorrupt or StoreLocked; call ``prepare`` (or ``check``) next.
+    """
+    scheme, found, rest = url.partition("://")
+    if found and scheme == "sqlite":
+        from speakerbot.stores.sqlite import open_sqlite
+
+        location = rest.removeprefix("/")
+        path = None if location == ":memory:" else Path(location)
+        if not location:
+            raise ConfigError(f"DATABASE_URL: {url} names no file. Give sqlite:///path.")
+        return open_sqlite(path, read_only=read_only, lock_timeout=lock_timeout)
+    if found and scheme in ("mongodb", "mongodb+srv"):
+        from speakerbot.stores.mongo import open_mongo
+
+        return open_mongo(url)
+    kind = f"{scheme}://" if found else "no kind"
+    raise ConfigError(f"DATABASE_URL: {kind} is not a store known here. Known: {KINDS}.")

@@ -1,0 +1,38 @@
+"""The guild's channel, as the Node bot's ``guildsettings`` have it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from speakerbot.stores.sqlite.rows import from_ms, to_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from speakerbot.stores.sqlite.connection import Database
+
+
+class SqliteGuilds:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def channel(self, guild_id: str) -> str | None:
+        rows = self._db.rows("SELECT channel_id FROM guilds WHERE guild_id = ?", (guild_id,))
+        return rows[0][0] if rows else None
+
+    def set_channel(self, guild_id: str, channel_id: str, by: str, at: datetime) -> None:
+        with self._db.write():
+            self._db.run(
+                "INSERT OR REPLACE INTO guilds VALUES (?, ?, ?, ?)",
+                (guild_id, channel_id, to_ms(at), by),
+            )
+
+    def all(self) -> Iterator[Mapping[str, Any]]:
+        for guild_id, channel_id, at, by in self._db.rows("SELECT * FROM guilds ORDER BY guild_id"):
+            yield {
+                "guildId": guild_id,
+                "proactiveAnnouncementsChannelId": channel_id,
+                "updatedAt": from_ms(at),
+                "updatedBy": by,
+            }

@@ -1,0 +1,111 @@
+"""Deliveries by key, changed by compare-and-swap only."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from speakerbot.delivery.ledger import FINAL, Change, Delivery
+from speakerbot.stores.keys import subject
+from speakerbot.stores.sqlite.connection import PAGE, Database, Row
+from speakerbot.stores.sqlite.rows import from_ms, marks, to_json, to_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+NAMES = tuple(field.name for field in fields(Delivery))
+INSTANTS = tuple(str(field.type).startswith("datetime") for field in fields(Delivery))
+COLUMNS = ", ".join(NAMES)
+INSERT = (
+    f"INSERT INTO deliveries ({COLUMNS}, subject) VALUES ({marks(len(NAMES) + 1)}) "  # noqa: S608
+    "ON CONFLICT (key) DO NOTHING"
+)
+UPDATE = (
+    f"UPDATE deliveries SET {', '.join(f'{name} = ?' for name in NAMES)} "  # noqa: S608
+    "WHERE key = ? AND revision = ?"
+)
+DELETE = "DELETE FROM deliveries WHERE key = ? AND revision = ?"
+
+
+class SqliteLedger:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def get(self, keys: Sequence[str]) -> dict[str, Delivery]:
+        rows = self._db.rows(
+            f"SELECT {COLUMNS} FROM deliveries WHERE key IN (SELECT value FROM json_each(?))",  # noqa: S608
+            (to_json(list(keys)),),
+        )
+        return {row[0]: _delivery(row) for row in rows}
+
+    def swap(self, changes: Sequence[Change]) -> set[str]:
+        with self._db.write():
+            return {change.key for change in changes if self._take(change)}
+
+    def _take(self, change: Change) -> bool:
+        before, after = change.before, change.after
+        if after is None:
+            return before is not None and self._ran(DELETE, before.key, before.revision)
+        if before is None:
+            return self._ran(INSERT, *_row(after), subject(after))
+        return self._ran(UPDATE, *_row(after), before.key, before.revision)
+
+    def _ran(self, sql: str, *parameters: Any) -> bool:
+        return self._db.run(sql, parameters) > 0
+
+    def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
+        found = self._newest("state = ?", state) if state else self._newest("? IS NULL", None)
+        return islice(found, limit)
+
+    def find(self, recipient_or_subject: str, *, limit: int = 100) -> Iterator[Delivery]:
+        # Two walks along an index each, merged: an OR would read and sort all there is.
+        found = merge(
+            self._newest("recipient = ?", recipient_or_subject),
+            self._newest("subject = ? AND recipient <> subject", recipient_or_subject),
+            key=attrgetter("updated_at"),
+            reverse=True,
+        )
+        return islice(found, limit)
+
+    def _newest(self, where: str, value: str | None) -> Iterator[Delivery]:
+        after = (2**62, 0)
+        while True:
+            page = self._db.rows(
+                f"SELECT {COLUMNS}, rowid FROM deliveries WHERE {where} "  # noqa: S608
+                "AND (updated_at, rowid) < (?, ?) ORDER BY updated_at DESC, rowid DESC LIMIT ?",
+                (value, *after, PAGE),
+            )
+            yield from map(_delivery, page)
+            if len(page) < PAGE:
+                return
+            after = (page[-1][NAMES.index("updated_at")], page[-1][-1])
+
+    def prune(self, before: datetime) -> int:
+        with self._db.write():
+            return sum(
+                self._db.run(
+                    "DELETE FROM deliveries WHERE state = ? AND updated_at < ?",
+                    (state, to_ms(before)),
+                )
+                for state in FINAL
+            )
+
+
+def _row(record: Delivery) -> Iterator[Any]:
+    for name in NAMES:
+        value = getattr(record, name)
+        yield to_ms(value) if isinstance(value, datetime) else value
+
+
+def _delivery(row: Row) -> Delivery:
+    """From the columns of NAMES, whatever follows them."""
+    return Delivery(
+        *(
+            from_ms(value) if instant else value
+            for value, instant in zip(row, INSTANTS, strict=False)
+        )
+    )

@@ -1,0 +1,74 @@
+"""What processes of one bot share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from speakerbot.ports import Breaker
+from speakerbot.stores.slots import Reservation, instant
+from speakerbot.stores.sqlite.rows import from_ms, to_json, to_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from speakerbot.stores.sqlite.connection import Database
+
+
+class SqliteLimits:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def reserve(
+        self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
+    ) -> datetime:
+        wanted = Reservation.of(now, interval, count, ahead)
+        with self._db.write():
+            rows = self._db.rows(
+                "SELECT next_free FROM slots WHERE bot = ? AND lane = ?", (bot, lane)
+            )
+            first = wanted.first(rows[0][0] if rows else None)
+            self._db.run(
+                "INSERT OR REPLACE INTO slots VALUES (?, ?, ?)", (bot, lane, first + wanted.span)
+            )
+        return instant(first)
+
+    def breakers(self, bot: str) -> dict[str, Breaker]:
+        rows = self._db.rows(
+            "SELECT name, until, reason, count FROM breakers WHERE bot = ?", (bot,)
+        )
+        return {
+            name: Breaker(until=from_ms(until), reason=reason, count=count)
+            for name, until, reason, count in rows
+        }
+
+    def set_breaker(self, bot: str, name: str, breaker: Breaker | None) -> None:
+        with self._db.write():
+            if breaker is None:
+                self._db.run("DELETE FROM breakers WHERE bot = ? AND name = ?", (bot, name))
+            else:
+                self._db.run(
+                    "INSERT OR REPLACE INTO breakers VALUES (?, ?, ?, ?, ?)",
+                    (bot, name, to_ms(breaker.until), breaker.reason, breaker.count),
+                )
+
+    def dm_channels(self, bot: str, user_ids: Sequence[str]) -> dict[str, str]:
+        rows = self._db.rows(
+            "SELECT user_id, channel_id FROM dm_channels "
+            "WHERE bot = ? AND user_id IN (SELECT value FROM json_each(?))",
+            (bot, to_json(list(user_ids))),
+        )
+        return dict(rows)
+
+    def remember_dms(self, bot: str, channels: Mapping[str, str | None]) -> None:
+        with self._db.write():
+            for user_id, channel_id in channels.items():
+                if channel_id is None:
+                    self._db.run(
+                        "DELETE FROM dm_channels WHERE bot = ? AND user_id = ?", (bot, user_id)
+                    )
+                else:
+                    self._db.run(
+                        "INSERT OR REPLACE INTO dm_channels VALUES (?, ?, ?)",
+                        (bot, user_id, channel_id),
+                    )

@@ -1,0 +1,93 @@
+"""People and their wishes."""
+
+from __future__ import annotations
+
+from datetime import time
+from typing import TYPE_CHECKING, Any
+
+from speakerbot.people import Person, QuietHours
+from speakerbot.stores.sqlite.connection import PAGE, Database, Row
+from speakerbot.stores.sqlite.rows import from_json, marks, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+COLUMNS = "id, discord_user_id, name, timezone, opted_out, quiet_hours, routes, extra"
+
+
+class SqlitePeople:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
+        rows = self._db.rows(
+            f"SELECT {COLUMNS} FROM people "  # noqa: S608
+            "WHERE discord_user_id IN (SELECT value FROM json_each(?))",
+            (to_json(list(user_ids)),),
+        )
+        return {row[1]: _person(row) for row in rows}
+
+    def get(self, user: str) -> Person | None:
+        for column in ("discord_user_id", "id"):
+            rows = self._db.rows(
+                f"SELECT {COLUMNS} FROM people WHERE {column} = ?",  # noqa: S608
+                (user,),
+            )
+            if rows:
+                return _person(rows[0])
+        return None
+
+    def all(self) -> Iterator[Person]:
+        after = ""
+        while True:
+            page = self._db.rows(
+                f"SELECT {COLUMNS} FROM people WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608
+                (after, PAGE),
+            )
+            yield from map(_person, page)
+            if len(page) < PAGE:
+                return
+            after = page[-1][0]
+
+    def put(self, people: Sequence[Person]) -> None:
+        with self._db.write():
+            for person in people:
+                row = _row(person)
+                self._db.run(
+                    f"INSERT OR REPLACE INTO people ({COLUMNS}) VALUES ({marks(len(row))})",  # noqa: S608
+                    row,
+                )
+
+
+def _row(person: Person) -> Sequence[Any]:
+    return (
+        person.id,
+        person.discord_user_id,
+        person.name,
+        person.timezone,
+        to_json(sorted(person.opted_out)),
+        str(person.quiet_hours) if person.quiet_hours else None,
+        to_json(person.routes),
+        to_json(person.extra),
+    )
+
+
+def _person(row: Row) -> Person:
+    person_id, discord_user_id, name, timezone, opted_out, quiet_hours, routes, extra = row
+    return Person(
+        id=person_id,
+        discord_user_id=discord_user_id,
+        name=name,
+        timezone=timezone,
+        opted_out=frozenset(from_json(opted_out)),
+        quiet_hours=_quiet_hours(quiet_hours),
+        routes=tuple(from_json(routes)),
+        extra=from_json(extra),
+    )
+
+
+def _quiet_hours(text: str | None) -> QuietHours | None:
+    if text is None:
+        return None
+    start, _, end = text.partition("-")
+    return QuietHours(time.fromisoformat(start), time.fromisoformat(end))

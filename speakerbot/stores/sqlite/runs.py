@@ -1,0 +1,80 @@
+"""What ran, when, with which outcome."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from speakerbot.runs import Run
+from speakerbot.stores.sqlite.connection import PAGE, Database, Row
+from speakerbot.stores.sqlite.rows import from_json, from_ms, marks, to_json, to_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+COLUMNS = "id, job, now, started_at, finished_at, outcome, schedule, occurrence, counts, error"
+
+
+class SqliteRuns:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def put(self, run: Run) -> None:
+        row = _row(run)
+        with self._db.write():
+            self._db.run(
+                f"INSERT OR REPLACE INTO runs ({COLUMNS}) VALUES ({marks(len(row))})",  # noqa: S608
+                row,
+            )
+
+    def get(self, run_id: str) -> Run | None:
+        rows = self._db.rows(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (run_id,))  # noqa: S608
+        return _run(rows[0]) if rows else None
+
+    def list(self, *, job: str | None = None, limit: int = 50) -> Iterator[Run]:
+        return islice(self._newest("job = ?" if job else "? IS NULL", job), limit)
+
+    def _newest(self, where: str, value: str | None) -> Iterator[Run]:
+        after = (2**62, 0)
+        while True:
+            page = self._db.rows(
+                f"SELECT {COLUMNS}, rowid FROM runs WHERE {where} "  # noqa: S608
+                "AND (started_at, rowid) < (?, ?) ORDER BY started_at DESC, rowid DESC LIMIT ?",
+                (value, *after, PAGE),
+            )
+            yield from map(_run, page)
+            if len(page) < PAGE:
+                return
+            after = (page[-1][3], page[-1][-1])
+
+
+def _row(run: Run) -> Sequence[Any]:
+    return (
+        run.id,
+        run.job,
+        to_ms(run.now),
+        to_ms(run.started_at),
+        to_ms(run.finished_at),
+        run.outcome,
+        run.schedule,
+        to_ms(run.occurrence),
+        to_json(run.counts),
+        run.error,
+    )
+
+
+def _run(row: Row) -> Run:
+    """From the columns of COLUMNS, whatever follows them."""
+    run_id, job, now, started, finished, outcome, schedule, occurrence, counts, error = row[:10]
+    return Run(
+        id=run_id,
+        job=job,
+        now=from_ms(now),
+        started_at=from_ms(started),
+        finished_at=from_ms(finished),
+        outcome=outcome,
+        schedule=schedule,
+        occurrence=from_ms(occurrence),
+        counts=from_json(counts),
+        error=error,
+    )

@@ -1,0 +1,75 @@
+"""Counts what became of each message, logs it and passes it on to whoever shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from speakerbot.outcomes import Counts, Outcome, Sink
+from speakerbot.planning import Plan
+from speakerbot.templates import Templates
+
+if TYPE_CHECKING:
+    from speakerbot.delivery.results import Result
+
+
+@dataclass(slots=True)
+class Tally:
+    """One per run. No text of a message goes into a log."""
+
+    sink: Sink
+    templates: Templates
+    log: Any
+    counts: Counts = field(default_factory=Counts)
+
+    def held(self, plan: Plan) -> None:
+        """A message that is not sent now: in a dry run, or because of its plan."""
+        if plan.skip:
+            self.counts.skipped[plan.skip] += 1
+        else:
+            self._count(plan.state, "")
+        record, routes = plan.record, plan.message.routes
+        if record is not None and plan.state != "planned":
+            route, text = record.route, record.text
+        elif plan.state == "already_sent":
+            route, text = "", ""  # by the Node bot: its text is not ours to tell
+        else:
+            route = routes[0].name if routes else ""
+            text = self.templates.of(plan.message)
+            text = routes[0].full_text(text) if routes else text
+        self.sink.add(Outcome(plan.message, plan.state, plan.reason, route, text))
+
+    def finished(self, result: Result) -> None:
+        """A message that was claimed, once its outcome is in the store."""
+        message, after = result.claim.message, result.after
+        if result.given_back or after is None:
+            self.counts.skipped["given_back"] += 1
+            reason = "the run was stopped, or its channel refused us; a later run sends it"
+            self.sink.add(Outcome(message, "held_back", reason, "", result.claim.text))
+            return
+        state = "failed" if after.state == "claimed" else after.state
+        if state == "sent":
+            self.log.info(
+                "message_sent", key=after.key, route=after.route, message_id=after.message_id
+            )
+        else:
+            self.log.warning(
+                f"message_{state}",
+                key=after.key,
+                route=after.route,
+                error=after.error,
+                attempts=after.attempts,
+                retry_at=after.retry_at,
+            )
+        self._count(state, after.error_class)
+        reason = message.reason if state == "sent" else after.error
+        self.sink.add(Outcome(message, state, reason, after.route, after.text))
+
+    def _count(self, state: str, error_class: str) -> None:
+        match state:
+            case "failed":
+                self.counts.failed[error_class] += 1
+            case "expired":
+                self.counts.skipped["expired"] += 1
+            case "sent" | "already_sent" | "undeliverable" | "unknown":
+                setattr(self.counts, state, getattr(self.counts, state) + 1)

@@ -1,0 +1,102 @@
+"""The bodies of requests, checked as Discord checks them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from speakerbot.testing.discord.refusals import Refusal, empty_message, invalid_form, invalid_json
+
+MESSAGE_LENGTH = 2000
+"""In code points. Discord's document says 4,000; the service takes 2,000."""
+NONCE_LENGTH = 25
+
+
+class MessageForm(msgspec.Struct):
+    """Creates or edits a message. UNSET: the request does not name it."""
+
+    content: str | msgspec.UnsetType | None = msgspec.UNSET
+    embeds: list[dict[str, Any]] | msgspec.UnsetType | None = msgspec.UNSET
+    components: list[dict[str, Any]] | msgspec.UnsetType | None = msgspec.UNSET
+    nonce: str | int | None = None
+    enforce_nonce: bool | None = False
+    allowed_mentions: dict[str, Any] | None = None
+    sticker_ids: list[Any] | msgspec.UnsetType | None = msgspec.UNSET
+    poll: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    message_reference: dict[str, Any] | None = None
+    flags: int | None = None
+    tts: bool | None = None
+
+    def text(self, before: str = "") -> str:
+        """Without white space around it: Discord strips that. ``before`` is kept if unset."""
+        if self.content is msgspec.UNSET:
+            return before
+        return self.content.strip() if self.content else ""
+
+    def extras(self, before: dict[str, Any] | None = None) -> dict[str, Any] | None:
+        """What is shown besides the text; None if nothing is."""
+        shown = dict(before or {})
+        for name in ("embeds", "components", "sticker_ids", "poll"):
+            value = getattr(self, name)
+            if value is not msgspec.UNSET:
+                shown[name] = value
+        return {name: value for name, value in shown.items() if value} or None
+
+
+class DmForm(msgspec.Struct):
+    recipient_id: str | int | None = None
+
+
+class ChannelForm(msgspec.Struct):
+    """What may be patched of a channel or thread."""
+
+    name: str | None = None
+    archived: bool | None = None
+    locked: bool | None = None
+
+
+_MESSAGE = msgspec.json.Decoder(MessageForm)
+_DM = msgspec.json.Decoder(DmForm)
+_CHANNEL = msgspec.json.Decoder(ChannelForm)
+
+
+def message_form(body: bytes) -> MessageForm:
+    """Raises Refusal: 50109, 50035."""
+    form: MessageForm = _decode(_MESSAGE, body)
+    if form.nonce is not None and len(str(form.nonce)) > NONCE_LENGTH:
+        raise _too_long("nonce", NONCE_LENGTH)
+    return form
+
+
+def check_content(text: str, extras: dict[str, Any] | None) -> None:
+    """Raises Refusal 50006, 50035."""
+    if not text and extras is None:
+        raise empty_message()
+    if len(text) > MESSAGE_LENGTH:
+        raise _too_long("content", MESSAGE_LENGTH)
+
+
+def dm_form(body: bytes) -> DmForm:
+    form: DmForm = _decode(_DM, body)
+    return form
+
+
+def channel_form(body: bytes) -> ChannelForm:
+    form: ChannelForm = _decode(_CHANNEL, body)
+    return form
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        raise invalid_form(place.rstrip("`") or "body", "BASE_TYPE_BAD_TYPE", problem) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid_json() from error
+
+
+def _too_long(field: str, most: int) -> Refusal:
+    text = f"Must be {most} or fewer in length."
+    return invalid_form(field, "BASE_TYPE_BAD_LENGTH", text)

@@ -1,0 +1,124 @@
+"""Discord's rate limits, decided from a given time. All times are nanoseconds."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from speakerbot.testing.discord.routing import Operation
+from speakerbot.testing.discord.settings import Bucket, Settings
+
+SECOND = 1_000_000_000
+_INVALID_SPAN = 600 * SECOND
+
+
+class SlidingWindow:
+    """At most ``limit`` in any ``span``, wherever that begins."""
+
+    def __init__(self, limit: int, span: int) -> None:
+        self._span = span
+        self._taken: deque[int] = deque(maxlen=limit)
+
+    def wait(self, now: int) -> int:
+        """How long until one more fits; 0 if it does now."""
+        if len(self._taken) < (self._taken.maxlen or 0):
+            return 0
+        return max(0, self._taken[0] + self._span - now)
+
+    def take(self, now: int) -> None:
+        self._taken.append(now)
+
+    def count(self, now: int) -> int:
+        """How many the span that ends now holds."""
+        while self._taken and self._taken[0] + self._span <= now:
+            self._taken.popleft()
+        return len(self._taken)
+
+
+class BucketState(NamedTuple):
+    """What the ``X-RateLimit-…`` headers say. ``reset_after`` is nanoseconds."""
+
+    name: str
+    limit: int
+    remaining: int
+    reset_after: int
+
+
+class FixedWindows:
+    """Buckets of one kind, each for one channel or guild. Only those in use take memory."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._limit = bucket.limit
+        self._per = round(bucket.per * SECOND)
+        self._open: dict[tuple[Operation, str], list[int]] = {}
+
+    def take(self, operation: Operation, major: str, now: int, *, peek: bool) -> BucketState:
+        """Uses one if any is left; with ``peek`` only looks. ``remaining`` is -1 if none was left.
+
+        Windows are kept in the order they began in, so the ones that are over are in front.
+        """
+        self._forget_ended(now)
+        begin, used = self._open.get((operation, major), (now, 0))
+        if not peek and used < self._limit:
+            self._open.setdefault((operation, major), [begin, 0])[1] = used + 1
+        remaining = self._limit - used - 1
+        return BucketState(operation, self._limit, remaining, begin + self._per - now)
+
+    def _forget_ended(self, now: int) -> None:
+        ended = []
+        for key, (begin, _) in self._open.items():
+            if begin + self._per > now:
+                break
+            ended.append(key)
+        for key in ended:
+            del self._open[key]
+
+
+class Verdict(NamedTuple):
+    """Whether a request may pass. ``wait`` is 0 if so, else the nanoseconds until it may."""
+
+    wait: int
+    everywhere: bool
+    """The global limit is what refused it."""
+    bucket: BucketState | None
+
+
+class Limiter:
+    """The limits of one bot."""
+
+    def __init__(self, settings: Settings) -> None:
+        limit = settings.global_limit
+        self._all = None if limit is None else SlidingWindow(limit, SECOND)
+        self._sending = _windows(settings.message_bucket)
+        self._others = _windows(settings.other_buckets)
+        self._invalid_limit = settings.invalid_limit
+        self._invalid = SlidingWindow(settings.invalid_limit or 10_000, _INVALID_SPAN)
+
+    def admit(self, operation: Operation, major: str, now: int) -> Verdict:
+        """Counts the request if it may pass."""
+        windows = self._sending if operation == "create_message" else self._others
+        wait = 0 if self._all is None else self._all.wait(now)
+        state = None if windows is None else windows.take(operation, major, now, peek=wait > 0)
+        if wait:
+            return Verdict(wait, True, state)
+        if state is not None and state.remaining < 0:
+            return Verdict(state.reset_after, False, state)
+        if self._all is not None:
+            self._all.take(now)
+        return Verdict(0, False, state)
+
+    def note_invalid(self, now: int) -> None:
+        """An answer was 401, 403 or 429."""
+        self._invalid.take(now)
+
+    def invalid_requests(self, now: int) -> int:
+        """Such answers in the last ten minutes (counted up to the limit, or 10,000)."""
+        return self._invalid.count(now)
+
+    def banned(self, now: int) -> bool:
+        """So many were invalid that nothing reaches Discord any more."""
+        return self._invalid_limit is not None and self._invalid.wait(now) > 0
+
+
+def _windows(bucket: Bucket | None) -> FixedWindows | None:
+    return None if bucket is None else FixedWindows(bucket)

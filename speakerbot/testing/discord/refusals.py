@@ -1,0 +1,98 @@
+"""Discord's error answers, by its JSON codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Refusal(Exception):
+    """The request is answered with this status, code and message."""
+
+    def __init__(
+        self, status: int, code: int, message: str, errors: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(f"{status} ({code}): {message}")
+        self.status = status
+        self.body: dict[str, Any] = {"message": message, "code": code}
+        if errors is not None:
+            self.body["errors"] = errors
+
+
+def invalid_form(field: str, code: str, message: str) -> Refusal:
+    """50035: one field of the request is wrong; ``code`` is Discord's name for how."""
+    errors = {field: {"_errors": [{"code": code, "message": message}]}}
+    return Refusal(400, 50035, "Invalid Form Body", errors)
+
+
+def unauthorized() -> Refusal:
+    return Refusal(401, 0, "401: Unauthorized")
+
+
+def no_such_path() -> Refusal:
+    return Refusal(404, 0, "404: Not Found")
+
+
+def unknown_channel() -> Refusal:
+    return Refusal(404, 10003, "Unknown Channel")
+
+
+def unknown_guild() -> Refusal:
+    return Refusal(404, 10004, "Unknown Guild")
+
+
+def unknown_member() -> Refusal:
+    return Refusal(404, 10007, "Unknown Member")
+
+
+def unknown_message() -> Refusal:
+    return Refusal(404, 10008, "Unknown Message")
+
+
+def unknown_user() -> Refusal:
+    return Refusal(404, 10013, "Unknown User")
+
+
+def quarantined() -> Refusal:
+    text = "Your bot has been flagged by our anti-spam system for abusive behavior."
+    return Refusal(403, 20026, text)
+
+
+def opening_dms_too_fast() -> Refusal:
+    return Refusal(403, 40003, "You are opening direct messages too fast.")
+
+
+def missing_access() -> Refusal:
+    return Refusal(403, 50001, "Missing Access")
+
+
+def not_the_author() -> Refusal:
+    return Refusal(403, 50005, "Cannot edit a message authored by another user")
+
+
+def empty_message() -> Refusal:
+    return Refusal(400, 50006, "Cannot send an empty message")
+
+
+def dms_closed(status: int = 403) -> Refusal:
+    return Refusal(status, 50007, "Cannot send messages to this user")
+
+
+def missing_permissions() -> Refusal:
+    return Refusal(403, 50013, "Missing Permissions")
+
+
+def thread_archived() -> Refusal:
+    return Refusal(400, 50083, "Thread is archived")
+
+
+def invalid_json() -> Refusal:
+    return Refusal(400, 50109, "The request body contains invalid JSON.")
+
+
+def no_mutual_guild() -> Refusal:
+    text = "Cannot send messages to this user due to having no mutual guilds"
+    return Refusal(403, 50278, text)
+
+
+def thread_locked() -> Refusal:
+    return Refusal(403, 160005, "Thread is locked")

@@ -1,0 +1,85 @@
+"""Which of Discord's operations a request asks for, by the names of Discord's OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from speakerbot.testing.discord.refusals import invalid_form, no_such_path
+from speakerbot.testing.discord.snowflakes import is_snowflake
+
+BASE = "/api/v10"
+
+Operation = Literal[
+    "create_dm",
+    "create_message",
+    "list_messages",
+    "get_message",
+    "update_message",
+    "delete_message",
+    "get_channel",
+    "update_channel",
+    "get_my_user",
+    "get_user",
+    "get_my_oauth2_application",
+    "get_guild",
+    "list_guild_channels",
+    "get_guild_member",
+]
+
+
+class Route(NamedTuple):
+    """``ids`` are the ones in the path, in its order; the first is what limits are counted by."""
+
+    operation: Operation
+    ids: tuple[str, ...] = ()
+
+
+def find_route(method: str, path: str) -> Route:
+    """``path`` begins with :data:`BASE`. Raises Refusal for what Discord, or we, do not have."""
+    if not path.startswith(BASE + "/"):
+        raise no_such_path()
+    route = _match(method, path[len(BASE) + 1 :].split("/"))
+    for snowflake in route.ids:
+        if not is_snowflake(snowflake):
+            raise invalid_form("id", "NUMBER_TYPE_COERCE", f'Value "{snowflake}" is not snowflake.')
+    return route
+
+
+def _match(method: str, parts: list[str]) -> Route:
+    match method, parts:
+        case "POST", ["channels", channel, "messages"]:
+            return Route("create_message", (channel,))
+        case "GET", ["channels", channel, "messages"]:
+            return Route("list_messages", (channel,))
+        case "POST", ["users", "@me", "channels"]:
+            return Route("create_dm")
+        case _, ["channels", channel, "messages", message]:
+            return Route(_message_operation(method), (channel, message))
+        case "GET", ["channels", channel]:
+            return Route("get_channel", (channel,))
+        case "PATCH", ["channels", channel]:
+            return Route("update_channel", (channel,))
+        case "GET", ["users", "@me"]:
+            return Route("get_my_user")
+        case "GET", ["users", user]:
+            return Route("get_user", (user,))
+        case "GET", ["oauth2", "applications", "@me"]:
+            return Route("get_my_oauth2_application")
+        case "GET", ["guilds", guild]:
+            return Route("get_guild", (guild,))
+        case "GET", ["guilds", guild, "channels"]:
+            return Route("list_guild_channels", (guild,))
+        case "GET", ["guilds", guild, "members", user]:
+            return Route("get_guild_member", (guild, user))
+    raise no_such_path()
+
+
+def _message_operation(method: str) -> Operation:
+    match method:
+        case "GET":
+            return "get_message"
+        case "PATCH":
+            return "update_message"
+        case "DELETE":
+            return "delete_message"
+    raise no_such_path()

@@ -1,0 +1,137 @@
+"""Discord without the network: a request in, an answer out, everything remembered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from speakerbot.testing.discord import answers, lookups, reading, refusals, sending
+from speakerbot.testing.discord.answers import Answer
+from speakerbot.testing.discord.call import Call, Context, Reply
+from speakerbot.testing.discord.clock import LoopbackClock
+from speakerbot.testing.discord.faults import Faults
+from speakerbot.testing.discord.limits import Limiter
+from speakerbot.testing.discord.record_file import RecordFile, read_record, restore
+from speakerbot.testing.discord.records import Request
+from speakerbot.testing.discord.routing import Operation, Route, find_route
+from speakerbot.testing.discord.settings import Settings
+from speakerbot.testing.discord.state import State
+
+_OPERATIONS: Mapping[Operation, Callable[[Call, Context], Reply]] = {
+    "create_dm": lookups.create_dm,
+    "create_message": sending.create_message,
+    "list_messages": reading.list_messages,
+    "get_message": reading.get_message,
+    "update_message": sending.update_message,
+    "delete_message": sending.delete_message,
+    "get_channel": lookups.get_channel,
+    "update_channel": lookups.update_channel,
+    "get_my_user": lookups.get_my_user,
+    "get_user": lookups.get_user,
+    "get_my_oauth2_application": lookups.get_my_application,
+    "get_guild": lookups.get_guild,
+    "list_guild_channels": lookups.list_guild_channels,
+    "get_guild_member": lookups.get_guild_member,
+}
+
+
+class Incoming(NamedTuple):
+    """A request as it arrived."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    authorization: str
+    body: bytes
+
+
+class Service:
+    """With ``record``, everything is written to that file, and what an earlier process wrote
+    there exists again."""
+
+    def __init__(self, settings: Settings, clock: LoopbackClock, record: Path | None) -> None:
+        self.clock = clock
+        self.state = State(clock, strict=settings.strict)
+        self.faults = Faults(settings.seed)
+        self.requests: list[Request] = []
+        self.counts: Counter[tuple[str, int | None]] = Counter()
+        self._context = Context(settings, self.state, clock)
+        self._limiter = Limiter(settings)
+        self._record: RecordFile | None = None
+        if record is not None:
+            restore(read_record(record), self._context)
+            self._record = RecordFile(record)
+
+    @property
+    def settings(self) -> Settings:
+        return self._context.settings
+
+    def use(self, settings: Settings) -> None:
+        """From the next request on; limits begin afresh."""
+        self._context.settings = settings
+        self.state.strict = settings.strict
+        self._limiter = Limiter(settings)
+
+    def invalid_requests(self) -> int:
+        return self._limiter.invalid_requests(self.clock.now_ns())
+
+    def answer(self, incoming: Incoming) -> Answer:
+        """Decides at this moment; it is on record when this returns."""
+        now = self.clock.now_ns()
+        operation = "unknown"
+        try:
+            self._authorize(incoming.authorization)
+            route = find_route(incoming.method, incoming.path)
+            operation = route.operation
+            answer = self._decide(route, incoming, now)
+        except refusals.Refusal as refusal:
+            answer = answers.refusal_answer(refusal, {})
+        if answer.status in (401, 403, 429):
+            self._limiter.note_invalid(now)
+        self._remember(incoming, operation, answer)
+        return answer
+
+    def close(self) -> None:
+        if self._record is not None:
+            self._record.close()
+
+    def _authorize(self, authorization: str) -> None:
+        scheme, _, token = authorization.partition(" ")
+        wanted = self.settings.token
+        if scheme != "Bot" or not token or wanted not in (None, token):
+            raise refusals.unauthorized()
+
+    def _decide(self, route: Route, incoming: Incoming, now: int) -> Answer:
+        if self._limiter.banned(now):
+            return answers.banned_answer()
+        major = route.ids[0] if route.ids else ""
+        verdict = self._limiter.admit(route.operation, major, now)
+        if verdict.wait:
+            return answers.rate_limit_answer(verdict, now)
+        headers = answers.bucket_headers(verdict.bucket, now)
+        fault = self.faults.strike(route.operation, major)
+        if fault is None:
+            return self._perform(route, incoming, headers)
+        if fault.takes_effect:
+            self._perform(route, incoming, headers)
+        return answers.fault_answer(fault, headers)
+
+    def _perform(self, route: Route, incoming: Incoming, headers: dict[str, str]) -> Answer:
+        call = Call(route.ids, incoming.query, incoming.body)
+        try:
+            reply = _OPERATIONS[route.operation](call, self._context)
+        except refusals.Refusal as refusal:
+            return answers.refusal_answer(refusal, headers)
+        return answers.json_answer(reply.status, reply.json, headers)
+
+    def _remember(self, incoming: Incoming, operation: str, answer: Answer) -> None:
+        status = answer.status if answer.ending == "answer" else None
+        at = self.clock.now()
+        request = Request(at, incoming.method, incoming.path, operation, status)
+        self.requests.append(request)
+        self.counts[operation, status] += 1
+        if self._record is not None:
+            self._record.write([*self.state.news, request])
+        self.state.news.clear()
