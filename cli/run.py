@@ -74,8 +74,8 @@ def start(
     log.info("store_opened", store=store.describe())
     try:
         Runner(
-            order=Order(job, dry_run, limit, _user(store, only)),
-            decide=importlib.import_module(f"jobs.{job}").decide,
+            job=importlib.import_module(f"jobs.{job}").JOB,
+            order=Order(dry_run, limit, _user(store, only)),
             store=store,
             settings=settings,
             templates=bootstrap.templates(settings),

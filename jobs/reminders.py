@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.config import Settings
+from speakerbot.job import Context, Job
 from speakerbot.messages import Decision, Message, NodeFlag, Route, Skip
 from speakerbot.offsets import DayOffset, HourOffset, Offset
-from speakerbot.ports import Store
 from speakerbot.talks import Talk
 
 FlagName = Literal["sentTminus1At", "sentDayOfAt"]
@@ -28,11 +28,13 @@ class Slot:
     expires_at: datetime
 
 
-def decide(store: Store, settings: Settings, now: datetime) -> Iterator[Decision]:
-    """The reminder each talk has due at ``now``; talks are read for the days offsets can reach."""
-    today = now.astimezone(settings.timezone).date()
-    for talk in store.talks.between(today, today + _reach(settings.reminder_offsets)):
-        yield from of_talk(talk, settings, now)
+def decide(context: Context) -> Iterator[Decision]:
+    """The reminder each talk has due now; talks are read for the days offsets can reach."""
+    settings = context.settings
+    today = context.now.astimezone(settings.timezone).date()
+    last = today + _reach(settings.reminder_offsets)
+    for talk in context.store.talks.between(today, last):
+        yield from of_talk(talk, settings, context.now)
 
 
 def _reach(offsets: tuple[Offset, ...]) -> timedelta:
@@ -151,3 +153,6 @@ def _time_left(left: timedelta) -> str:
 
     minutes = max(1, round(left / timedelta(minutes=1)))
     return precisedelta(timedelta(minutes=minutes), minimum_unit="minutes", format="%d")
+
+
+JOB = Job("reminders", decide)

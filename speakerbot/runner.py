@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
-from speakerbot.messages import Decision, Message, Skip
+from speakerbot.job import Context, Job
+from speakerbot.messages import Message, Skip
 from speakerbot.outcomes import Counts, Header, Sink, Summary
 from speakerbot.planning import Moment, Plan, weigh
 from speakerbot.ports import Store
@@ -24,15 +25,11 @@ from speakerbot.templates import Templates
 if TYPE_CHECKING:
     from speakerbot.delivery.session import Connect, Traffic
 
-Decide = Callable[[Store, Settings, datetime], Iterator[Decision]]
-"""A job: what is due at a decision time. See the modules of ``jobs``."""
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What a person or a schedule asked for."""
 
-    job: str
     dry_run: bool = False
     limit: int | None = None
     only: str | None = None
@@ -43,8 +40,8 @@ class Order:
 class Runner:
     """Runs one job once."""
 
+    job: Job
     order: Order
-    decide: Decide
     store: Store
     settings: Settings
     templates: Templates
@@ -60,7 +57,7 @@ class Runner:
         started = time.monotonic()
         clock = self.clock
         run_id = _new_run_id(clock.real())
-        run = Run(run_id, self.order.job, clock.decision(), clock.real())
+        run = Run(run_id, self.job.name, clock.decision(), clock.real())
         log = self.log.bind(job=run.job, run_id=run.id, occurrence=None)
         tally = Tally(self.sink, self.templates, log)
         self.sink.begin(Header(run.job, run.id, self.order.dry_run, run.now))
@@ -81,12 +78,15 @@ class Runner:
             raise error
 
     def _disabled(self) -> str:
-        if self.settings.enabled and self.order.job not in self.settings.disabled_jobs:
+        if self.settings.enabled and self.job.name not in self.settings.disabled_jobs:
             return ""
         return "disabled"
 
     def _do(self, run: Run, clock: Clock, tally: Tally) -> Traffic | None:
-        plans = self._plans(Moment(run.now, clock.real(), self.settings.timezone), tally.counts)
+        context = Context(self.store, self.settings, run.now)
+        if self.job.settle and not self.order.dry_run:
+            self.job.settle(context)
+        plans = self._plans(context, clock, tally.counts)
         if self.order.dry_run:
             for plan in plans:
                 tally.held(plan)
@@ -94,13 +94,17 @@ class Runner:
         for plan in plans:
             if plan.state == "planned":
                 self.store.runs.put(run)
-                return self._deliver(chain([plan], plans), run, clock, tally)
+                traffic = self._deliver(chain([plan], plans), run, clock, tally)
+                if self.job.settle:
+                    self.job.settle(context)
+                return traffic
             tally.held(plan)
         return None  # nothing to send: nothing of the network was imported
 
-    def _plans(self, moment: Moment, counts: Counts) -> Iterator[Plan]:
+    def _plans(self, context: Context, clock: Clock, counts: Counts) -> Iterator[Plan]:
         """What is weighed, narrowed by the order; skips are counted on the way."""
-        decisions = self.decide(self.store, self.settings, moment.now)
+        decisions = self.job.decide(context)
+        moment = Moment(context.now, clock.real(), self.settings.timezone)
         if only := self.order.only:
             decisions = (d for d in decisions if isinstance(d, Message) and d.user_id == only)
         for plan in weigh(decisions, self.store, moment):

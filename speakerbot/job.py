@@ -1,0 +1,37 @@
+"""What a job is: a name and a pure decision over the store at a given time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from speakerbot.config import Settings
+from speakerbot.messages import Decision
+from speakerbot.ports import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """All a job may look at. ``now`` is decision time, in UTC."""
+
+    store: Store
+    settings: Settings
+    now: datetime
+    occurrence: datetime | None = None
+    """The occurrence of its schedule that this run serves; None outside a schedule."""
+    edit_only: bool = False
+    """``weekly``: keep what was posted true, post nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """``decide`` reads and yields, lazily; it writes nothing and asks no clock.
+
+    ``settle``, for jobs that remember: writes down what the ledger has already decided. Idempotent;
+    called before deciding and after sending, never in a dry run.
+    """
+
+    name: str
+    decide: Callable[[Context], Iterator[Decision]]
+    settle: Callable[[Context], None] | None = None
