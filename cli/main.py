@@ -77,6 +77,11 @@ def main() -> None:
         # The reader of our output has gone (| head): nothing more to say, and nothing is wrong.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        logs.report_bug(error)
+        sys.exit(SpeakerbotError.exit_code)
 
 
 def global_options_first(arguments: list[str]) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated
 
 import typer
 
 from speakerbot.clock import Clock
+from speakerbot.durations import parse_duration
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -55,3 +56,13 @@ Now = Annotated[
 def decision_time(now: datetime | None) -> datetime:
     """What ``--now`` says, else the real time."""
     return Clock.at(now).decision()
+
+
+def parse_length(text: str | timedelta) -> timedelta:
+    """A duration: 90s, 30m, 6h, 14d."""
+    if isinstance(text, timedelta):
+        return text
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from datetime import timedelta
+from typing import Annotated, Any
 
 import typer
 
-from cli.options import AsJson, DryRun, Now
-from speakerbot import logs
-from speakerbot.clock import Clock
-
-if TYPE_CHECKING:
-    from speakerbot.ports import Store
+from cli.options import AsJson, DryRun, Now, parse_length
+from cli.running import Run, start
 
 app = typer.Typer(no_args_is_help=True)
+
+JOBS = {
+    "reminders": "Remind speakers of their talks.",
+}
+"""Every job of ``jobs``, with its help. ``weekly`` has a command of its own below."""
 
 Limit = Annotated[
     int | None, typer.Option("--limit", min=0, metavar="N", help="Send at most N messages.")
@@ -24,8 +24,46 @@ Only = Annotated[
     str | None,
     typer.Option("--only", metavar="USER", help="Only this person: a Discord user id, or ours."),
 ]
+_SCHEDULED = "Under a scheduler"
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        "--schedule",
+        metavar="NAME",
+        help="Run only if an occurrence of this schedule is due (schedules.json, or --cron).",
+        rich_help_panel=_SCHEDULED,
+    ),
+]
+Cron = Annotated[
+    str | None,
+    typer.Option(
+        "--cron",
+        metavar="EXPR",
+        help="The schedule itself: five fields, or @hourly, @daily …",
+        rich_help_panel=_SCHEDULED,
+    ),
+]
+Timezone = Annotated[
+    str,
+    typer.Option("--timezone", metavar="TZ", help="Of --cron.", rich_help_panel=_SCHEDULED),
+]
 
-JOBS = {"reminders": "Remind speakers of their talks."}
+
+def _length(name: str, about: str) -> Any:
+    return typer.Option(
+        name, parser=parse_length, metavar="D", help=about, rich_help_panel=_SCHEDULED
+    )
+
+
+Grace = Annotated[timedelta, _length("--grace", "How late an occurrence may still run.")]
+Wait = Annotated[timedelta, _length("--wait", "Sleep up to this long for an occurrence to come.")]
+Timeout = Annotated[timedelta, _length("--timeout", "End the run in order after this long.")]
+Share = Annotated[
+    bool,
+    typer.Option(
+        "--share", help="Several runs may share an occurrence.", rich_help_panel=_SCHEDULED
+    ),
+]
 
 
 def _command(job: str, about: str) -> None:
@@ -35,62 +73,47 @@ def _command(job: str, about: str) -> None:
         limit: Limit = None,
         only: Only = None,
         as_json: AsJson = False,
+        schedule: Schedule = None,
+        cron: Cron = None,
+        timezone: Timezone = "UTC",
+        grace: Grace = timedelta(hours=6),
+        wait: Wait = timedelta(0),
+        timeout: Timeout = timedelta(minutes=10),
+        share: Share = False,
     ) -> None:
-        start(job, dry_run=dry_run, now=now, limit=limit, only=only, as_json=as_json)
+        start(
+            Run(
+                job=job,
+                dry_run=dry_run,
+                now=now,
+                limit=limit,
+                only=only,
+                as_json=as_json,
+                schedule=schedule,
+                cron=cron,
+                timezone=timezone,
+                grace=grace,
+                wait=wait,
+                timeout=timeout,
+                share=share,
+            )
+        )
 
     command.__doc__ = about
-    example = f"Example: speakerbot run {job} --dry-run --now 2026-11-20T16:05:00Z"
-    app.command(name=job, epilog=example)(command)
+    app.command(name=job, epilog=_example(job))(command)
+
+
+def _example(job: str) -> str:
+    return f"Example: speakerbot run {job} --dry-run --now 2026-11-20T16:05:00Z"
 
 
 for _job, _about in JOBS.items():
     _command(_job, _about)
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps ``run`` a group while it has one job only."""
+@app.command(epilog="Example: */10 * * * * speakerbot run due")
+def due(dry_run: DryRun = False, now: Now = None, as_json: AsJson = False) -> None:
+    """Run every schedule of schedules.json that is due, in its order: for one-machine set-ups."""
+    from cli.running_due import start_due
 
-
-def start(
-    job: str,
-    *,
-    dry_run: bool,
-    now: datetime | None,
-    limit: int | None,
-    only: str | None,
-    as_json: bool,
-) -> None:
-    """Opens what a run needs and runs it. Raises a SpeakerbotError that ends the process."""
-    from cli.sinks import sink
-    from speakerbot import bootstrap
-    from speakerbot.config import load
-    from speakerbot.runner import Order, Runner
-
-    settings = load()
-    connect = None if dry_run else bootstrap.discord(settings)
-    store = bootstrap.store(settings, read_only=dry_run)
-    log = logs.get_logger()
-    log.info("store_opened", store=store.describe())
-    try:
-        Runner(
-            job=importlib.import_module(f"jobs.{job}").JOB,
-            order=Order(dry_run, limit, _user(store, only)),
-            store=store,
-            settings=settings,
-            templates=bootstrap.templates(settings),
-            connect=connect,
-            sink=sink(as_json=as_json),
-            log=log,
-            clock=Clock.at(now),
-        ).run()
-    finally:
-        store.close()
-
-
-def _user(store: Store, only: str | None) -> str | None:
-    """The Discord id of ``--only``'s person."""
-    if only is None or only.isdigit():
-        return only
-    person = store.people.get(only)
-    return (person.discord_user_id if person else None) or only
+    start_due(dry_run=dry_run, now=now, as_json=as_json)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.output import on_terminal, plain, utc
 from speakerbot.outcomes import Header, Outcome, Sink, Summary
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 COLUMNS = ("state", "due", "recipient", "route", "text", "why")
 MOST_ROWS = 200
@@ -88,27 +91,23 @@ class TerminalSink:
         from rich.table import Table
 
         self._console = Console()
-        self._table = Table(header_style="bold", title_justify="left", expand=False)
-        for column in COLUMNS:
-            self._table.add_column(column, overflow="fold")
+        self._table = Table(header_style="bold", title_justify="left", show_lines=True)
+        self._table.add_column("state", no_wrap=True)
+        self._table.add_column("due", no_wrap=True)
+        self._table.add_column("to", overflow="fold")
+        self._table.add_column("message, and why", overflow="fold", ratio=1)
         self._status = self._console.status("looking for what is due …")
         self._seen = 0
-        self._dry_run = False
 
     def begin(self, header: Header) -> None:
-        self._dry_run = header.dry_run
         mode = " (dry run: nothing is sent or written)" if header.dry_run else ""
         self._table.title = f"{header.job} at {header.now:%Y-%m-%d %H:%M} UTC{mode}"
         self._status.start()
 
     def add(self, outcome: Outcome) -> None:
-        from rich.text import Text
-
         self._seen += 1
         if self._seen <= MOST_ROWS:
-            state = Text(outcome.state, style=_STYLES.get(outcome.state, ""))
-            _, *cells = _cells(outcome)
-            self._table.add_row(state, *(Text(plain(cell)) for cell in cells))
+            self._table.add_row(*_drawn(outcome))
         self._status.update(f"{self._seen:,} messages …")
 
     def end(self, summary: Summary) -> None:
@@ -118,7 +117,22 @@ class TerminalSink:
         if self._seen > MOST_ROWS:
             more = self._seen - MOST_ROWS
             self._console.print(f"… and {more:,} more; --json or a pipe shows all of them.")
-        self._console.print(_sentence(summary))
+        self._console.print(_sentence(summary), highlight=False)
+
+
+def _drawn(outcome: Outcome) -> tuple[Text, ...]:
+    """The cells of a row as a terminal shows them."""
+    from rich.text import Text
+
+    message = outcome.message
+    kind, _, identifier = message.recipient.partition(":")
+    by = f"\nby {outcome.route}" if outcome.route else ""
+    return (
+        Text(outcome.state.replace("_", " "), style=_STYLES.get(outcome.state, "")),
+        Text(f"{message.due_at:%b %d %H:%M} UTC"),
+        Text(f"{kind} {identifier}{by}"),
+        Text.assemble(outcome.text, ("\n" + outcome.reason, "dim") if outcome.reason else ""),
+    )
 
 
 _STYLES = {

@@ -23,6 +23,10 @@ class NameTaken(Conflict):
     """A machine of that name exists already."""
 
 
+class NoCapacity(Unreachable):
+    """There is no room for this machine at the moment; others may fit."""
+
+
 class Gone(SpeakerbotError):
     """The machine does not exist any more."""
 
@@ -97,6 +101,9 @@ class Answer:
             return Conflict(said)
         if self.status == 404:
             return Gone(said)
+        if "insufficient" in self.body:
+            return NoCapacity(f"{said}\nThere is no room in that region now: try again later, or "
+                              "name another region")  # fmt: skip
         if self.retryable or self.status >= 500:
             return Unreachable(said)
         return Refused(said)

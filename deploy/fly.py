@@ -16,7 +16,7 @@ from deploy.transport import Request, Transport
 from speakerbot.errors import ConfigError, Unreachable
 from speakerbot.logs import get_logger
 
-LEASE_SECONDS: Final = 60
+LEASE_SECONDS: Final = 30
 _PAGE: Final = "1000"
 
 

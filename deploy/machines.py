@@ -70,6 +70,8 @@ def read_machine(raw: object) -> Machine:
     for key in ("id", "name", "state", "region"):
         if not isinstance(raw.get(key), str) or not raw[key]:
             raise ValueError(f"a machine without {key}")
+    if not raw["id"].isalnum():  # it becomes part of an address
+        raise ValueError(f"a machine with the odd id {raw['id']!r}")
     config = raw.get("config") or raw.get("incomplete_config") or {}
     image_ref = raw.get("image_ref") or {}
     events = raw.get("events") or []

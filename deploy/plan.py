@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from deploy.fields import FieldChange, changed_fields
 from deploy.machines import GONE, Machine, Wanted
 from speakerbot.errors import ConfigError
-from speakerbot.gate import Due
 
 Kind = Literal["create", "update", "replace", "delete"]
 ORDER: tuple[Kind, ...] = ("create", "update", "replace", "delete")
@@ -168,17 +166,3 @@ class _Planner:
             self.actions.append(action)
         else:
             self.notes.append(Note(machine.name, f"{why}; it stays until --prune destroys it"))
-
-
-def served_at_once(plan: Plan, now: datetime) -> Iterator[Note]:
-    """Which creates, since creating launches, serve an occurrence right away."""
-    for action in plan.actions:
-        if action.kind not in ("create", "replace") or action.wanted is None:
-            continue
-        schedule = action.wanted.schedule
-        gate = schedule.gate
-        due = gate.decide(gate.occurrence(now), None, now=now, real=now)
-        if schedule.enabled and isinstance(due, Due):
-            text = f"{due.occurrence.astimezone(schedule.cron.zone):%a %Y-%m-%d %H:%M %Z}"
-            text = f"starts when created and serves the occurrence {text}, unless it has run"
-            yield Note(action.name, text, left=False)

@@ -15,6 +15,7 @@ from speakerbot.errors import ConfigError, TokenRefused
 API = "https://api.machines.dev"
 _MACAROON = ("fm1r_", "fm1a_", "fm2_")
 _ACCESS_TOKEN = re.compile(r"^access_token:\s*[\"']?([^\"'#\n]+?)[\"']?\s*$", re.MULTILINE)
+_APP = re.compile(r"[a-z0-9][a-z0-9-]*")
 _NOT_FOR_JOBS = frozenset({"PORT", "HOST", "PRIMARY_REGION"})
 
 
@@ -36,6 +37,8 @@ def find_target(
     app = app or env.get("FLY_APP") or written.get("app")
     if not isinstance(app, str) or not app:
         raise ConfigError('which app? Give --app, or write app = "…" into fly.toml here')
+    if not _APP.fullmatch(app):
+        raise ConfigError(f"{app!r} is no name of a Fly app: small letters, digits and hyphens")
     base = (env.get("FLY_FLAPS_BASE_URL") or API).rstrip("/")
     if not base.startswith(("https://", "http://")):
         raise ConfigError(f"FLY_FLAPS_BASE_URL: {base!r} is no address: write {API}")

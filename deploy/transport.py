@@ -10,7 +10,7 @@ import aiohttp
 
 from deploy.answers import Answer, ImageMissing
 from deploy.tempo import Tempo
-from speakerbot.errors import SpeakerbotError, Unreachable
+from speakerbot.errors import Unreachable
 from speakerbot.logs import get_logger
 
 _NONCE: Final = "fly-machine-lease-nonce"
@@ -41,35 +41,34 @@ class Transport:
 
     async def ask(self, request: Request) -> Answer:
         """A success; everything else is raised as what it means (``Answer.error``)."""
-        pauses = self.tempo.pauses()
+        pauses = self.tempo.pauses() if request.repeat else iter(())
         while True:
-            answer, error = await self._attempt(request)
-            if answer is not None:
-                return answer
-            passes = isinstance(error, (Unreachable, ImageMissing)) and request.repeat
-            pause = next(pauses, None) if passes else None
-            if pause is None:
-                raise error
-            self.log.debug("fly_retried", error=str(error), seconds=round(pause, 1))
+            await self.tempo.take(request.action)
+            try:
+                return await self._attempt(request)
+            except (Unreachable, ImageMissing) as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                self.log.debug("fly_retried", error=str(error), seconds=round(pause, 1))
             await self.tempo.sleep(pause)
 
-    async def _attempt(self, request: Request) -> tuple[Answer | None, SpeakerbotError]:
-        await self.tempo.take(request.action)
+    async def _attempt(self, request: Request) -> Answer:
         about = f"{request.method} /apps/{self.app}/machines{request.path}"
         try:
             answer = await self._send(request, about)
         except (aiohttp.ClientError, TimeoutError, OSError) as fault:
             why = "it took too long" if isinstance(fault, TimeoutError) else str(fault)
-            error = Unreachable(f"Fly did not answer {about}: {why or repr(fault)}")
-            error.__cause__ = fault
-            return None, error
+            raise Unreachable(f"Fly did not answer {about}: {why or repr(fault)}") from fault
         self.log.debug(
             "fly_answered", request=about, status=answer.status, fly_request_id=answer.request_id
         )
-        return answer if 200 <= answer.status < 300 else None, answer.error()
+        if not 200 <= answer.status < 300:
+            raise answer.error()
+        return answer
 
     async def _send(self, request: Request, about: str) -> Answer:
-        timeout = aiohttp.ClientTimeout(total=request.seconds)
+        timeout = aiohttp.ClientTimeout(request.seconds) if request.seconds else None
         async with self.session.request(
             request.method,
             f"{self.base}{request.path}",
@@ -77,7 +76,7 @@ class Transport:
             json=request.body,
             headers={_NONCE: request.nonce} if request.nonce else {},
             allow_redirects=False,  # a token goes nowhere else
-            **({"timeout": timeout} if request.seconds else {}),
+            timeout=timeout or self.session.timeout,
         ) as response:
             return Answer(
                 about,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speakerbot.config import Settings
@@ -20,12 +22,27 @@ def store(settings: Settings, *, read_only: bool = False) -> Store:
     """Opens the store the settings name. Read-only, nothing is created or changed."""
     from speakerbot.stores import open_store
 
+    if not read_only:
+        _refuse_lost_disk(settings.database_url)
     opened = open_store(settings.database_url, read_only=read_only)
     if read_only:
         opened.check()
     else:
         opened.prepare()
     return opened
+
+
+def _refuse_lost_disk(url: str) -> None:
+    """A scheduled Fly Machine's own disk is thrown away: what was sent would be forgotten."""
+    if "FLY_MACHINE_ID" not in os.environ or not url.startswith("sqlite:"):
+        return
+    path = Path(url.removeprefix("sqlite:///")).absolute()
+    if any(os.path.ismount(folder) for folder in path.parents if folder != Path(path.anchor)):
+        return
+    raise ConfigError(
+        f"DATABASE_URL: {path} lies on this Fly Machine's own disk, which is not kept between "
+        "runs. Use MongoDB (mongodb://…), or put the file on a mounted volume"
+    )
 
 
 def templates(settings: Settings) -> Templates:

@@ -29,6 +29,8 @@ class Record:
     """Real time. Of an open one: when the first failed or claimed message may be tried again."""
     resume_at: datetime | None = None
     """Decision time. Of an open one: when the first deferred message (quiet hours) may go."""
+    revision: str = ""
+    """Changes with every write and is never used twice: what compare-and-swap compares."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,13 @@ def report(error: SpeakerbotError) -> None:
     sys.stderr.write(f"speakerbot: {error}\n")
 
 
+def report_bug(error: Exception) -> None:
+    """The last line of a command that met what nobody thought of."""
+    report(
+        SpeakerbotError(f"unexpected {type(error).__name__}: {error} (a bug; --debug shows where)")
+    )
+
+
 def _default_format() -> LogFormat:
     return "pretty" if sys.stderr.isatty() else "json"
 

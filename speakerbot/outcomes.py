@@ -74,3 +74,13 @@ class Sink(Protocol):
 
     def end(self, summary: Summary) -> None:
         """Called whatever happened in between, so that a document is always closed."""
+
+
+class NoSink:
+    """Shows nothing: for runs whose effect is looked at instead."""
+
+    def begin(self, header: Header) -> None: ...
+
+    def add(self, outcome: Outcome) -> None: ...
+
+    def end(self, summary: Summary) -> None: ...

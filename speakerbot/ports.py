@@ -7,16 +7,19 @@ only errors of :mod:`speakerbot.errors`: ``Unreachable``, ``StoreLocked``, ``Sto
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from speakerbot.delivery.ledger import Change, Delivery
-from speakerbot.people import Person
-from speakerbot.runs import Run
-from speakerbot.talks import Talk
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import date, datetime
+
+    from speakerbot.delivery.ledger import Change, Delivery
+    from speakerbot.gate import Record
+    from speakerbot.people import Person
+    from speakerbot.runs import Run
+    from speakerbot.talks import Talk
 
 
 class Talks(Protocol):
@@ -102,6 +105,20 @@ class Runs(Protocol):
         """Newest first."""
 
 
+class Occurrences(Protocol):
+    """How far each occurrence of each schedule came. See speakerbot.gate."""
+
+    def get(self, schedule: str, occurrence: datetime) -> Record | None:
+        """One query, the only one of a tick that has nothing to do."""
+
+    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+        """From exactly ``before`` (None: there is none) to ``after``; atomic. False: somebody else
+        was first."""
+
+    def supersede(self, schedule: str, before: datetime) -> None:
+        """Marks earlier occurrences that are running or open as superseded."""
+
+
 class Limits(Protocol):
     """What processes of one bot share: send slots, breakers, known DM channels.
 
@@ -155,6 +172,7 @@ class Store(Protocol):
     people: People
     ledger: Ledger
     runs: Runs
+    occurrences: Occurrences
     limits: Limits
     guilds: Guilds
 

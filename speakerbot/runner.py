@@ -6,13 +6,13 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
-from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
+from speakerbot.errors import SpeakerbotError
 from speakerbot.job import Context, Job
 from speakerbot.messages import Message, Skip
 from speakerbot.outcomes import Counts, Header, Sink, Summary
@@ -21,9 +21,11 @@ from speakerbot.ports import Store
 from speakerbot.runs import Run
 from speakerbot.tally import Tally
 from speakerbot.templates import Templates
+from speakerbot.verdict import failure
 
 if TYPE_CHECKING:
     from speakerbot.delivery.session import Connect, Traffic
+    from speakerbot.gated import Gating, Turnstile
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class Order:
     limit: int | None = None
     only: str | None = None
     """A Discord user id: all other recipients are left out."""
+    edit_only: bool = False
+    timeout: timedelta | None = None
+    """After it a run ends as on SIGTERM."""
 
 
 @dataclass(slots=True)
@@ -50,43 +55,78 @@ class Runner:
     sink: Sink
     log: Any
     clock: Clock
+    gating: Gating | None = None
+    """The schedule it belongs to; None runs at once."""
 
     def run(self) -> None:
         """Raises a SpeakerbotError for what makes the whole run fail; recipients' failures only
         count. The sink is closed and the run is recorded in either case."""
         started = time.monotonic()
-        clock = self.clock
-        run_id = _new_run_id(clock.real())
-        run = Run(run_id, self.job.name, clock.decision(), clock.real())
-        log = self.log.bind(job=run.job, run_id=run.id, occurrence=None)
-        tally = Tally(self.sink, self.templates, log)
-        self.sink.begin(Header(run.job, run.id, self.order.dry_run, run.now))
-        reason = self._disabled()
-        if reason:
-            log.warning("run_skipped", reason=reason)
-            self.sink.end(Summary(tally.counts, _ms_since(started), reason))
+        run = self._new_run()
+        turnstile = self._turnstile(run)
+        turn = self._disabled() or (turnstile.enter(run) if turnstile else None)
+        if isinstance(turn, str):
+            self._skip(run, turn, started)
             return
+        if turn is not None and self.gating is not None:
+            name = self.gating.schedule
+            run = replace(run, now=turn.now, schedule=name, occurrence=turn.occurrence)
+        tally = self._tally(run)
+        self._begin(run)
         error: SpeakerbotError | None = None
         traffic = None
         try:
-            traffic = self._do(run, clock, tally)
-            error = _failure(traffic)
-        except SpeakerbotError as failure:
-            error = failure
-        self._finish(run, clock, started, tally, traffic, error)
+            traffic = self._do(run, tally)
+            error = failure(traffic)
+        except SpeakerbotError as problem:
+            error = problem
+        self._finish(run, started, tally, traffic, error)
+        if turnstile and turn:
+            stopped = bool(error or (traffic and traffic.stopped))
+            narrowed = self.order.only is not None or self.order.limit is not None
+            turnstile.leave(turn, tally.waits, finished=not stopped and not narrowed)
         if error:
             raise error
 
-    def _disabled(self) -> str:
-        if self.settings.enabled and self.job.name not in self.settings.disabled_jobs:
-            return ""
-        return "disabled"
+    def _new_run(self) -> Run:
+        real = self.clock.real()
+        run_id = f"{real:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"  # sorts by start time
+        return Run(run_id, self.job.name, self.clock.decision(), real)
 
-    def _do(self, run: Run, clock: Clock, tally: Tally) -> Traffic | None:
-        context = Context(self.store, self.settings, run.now)
+    def _turnstile(self, run: Run) -> Turnstile | None:
+        if self.gating is None:
+            return None
+        from speakerbot.gated import Turnstile
+
+        dry_run = self.order.dry_run
+        return Turnstile(self.gating, self.store, self.clock, dry_run, self._bound(run))
+
+    def _bound(self, run: Run) -> Any:
+        at = run.occurrence.isoformat().replace("+00:00", "Z") if run.occurrence else None
+        return self.log.bind(job=run.job, run_id=run.id, occurrence=at)
+
+    def _tally(self, run: Run) -> Tally:
+        return Tally(self.sink, self.templates, self._bound(run))
+
+    def _begin(self, run: Run) -> None:
+        self.sink.begin(Header(run.job, run.id, self.order.dry_run, run.now, run.occurrence))
+
+    def _skip(self, run: Run, reason: str, started: float) -> None:
+        level = "info" if reason in ("not_due", "already_done", "already_running") else "warning"
+        getattr(self._bound(run), level)("run_skipped", reason=reason)
+        self._begin(run)
+        self.sink.end(Summary(Counts(), _ms_since(started), reason))
+
+    def _disabled(self) -> str:
+        settings, gating = self.settings, self.gating
+        on = settings.enabled and self.job.name not in settings.disabled_jobs
+        return "" if on and (gating is None or gating.enabled) else "disabled"
+
+    def _do(self, run: Run, tally: Tally) -> Traffic | None:
+        context = Context(self.store, self.settings, run.now, run.occurrence, self.order.edit_only)
         if self.job.settle and not self.order.dry_run:
             self.job.settle(context)
-        plans = self._plans(context, clock, tally.counts)
+        plans = self._plans(context, tally.counts)
         if self.order.dry_run:
             for plan in plans:
                 tally.held(plan)
@@ -94,17 +134,17 @@ class Runner:
         for plan in plans:
             if plan.state == "planned":
                 self.store.runs.put(run)
-                traffic = self._deliver(chain([plan], plans), run, clock, tally)
+                traffic = self._deliver(chain([plan], plans), run, tally)
                 if self.job.settle:
                     self.job.settle(context)
                 return traffic
             tally.held(plan)
         return None  # nothing to send: nothing of the network was imported
 
-    def _plans(self, context: Context, clock: Clock, counts: Counts) -> Iterator[Plan]:
+    def _plans(self, context: Context, counts: Counts) -> Iterator[Plan]:
         """What is weighed, narrowed by the order; skips are counted on the way."""
         decisions = self.job.decide(context)
-        moment = Moment(context.now, clock.real(), self.settings.timezone)
+        moment = Moment(context.now, self.clock.real(), self.settings.timezone)
         if only := self.order.only:
             decisions = (d for d in decisions if isinstance(d, Message) and d.user_id == only)
         for plan in weigh(decisions, self.store, moment):
@@ -117,7 +157,7 @@ class Runner:
                 counts.planned += 1
             yield plan
 
-    def _deliver(self, plans: Iterator[Plan], run: Run, clock: Clock, tally: Tally) -> Traffic:
+    def _deliver(self, plans: Iterator[Plan], run: Run, tally: Tally) -> Traffic:
         import asyncio
 
         from speakerbot.delivery.session import Session
@@ -129,17 +169,17 @@ class Runner:
             settings=self.settings,
             templates=self.templates,
             connect=self.connect,
-            clock=clock,
+            clock=self.clock,
             run_id=run.id,
             now=run.now,
             log=tally.log,
+            timeout=self.order.timeout,
         )
         return asyncio.run(session.deliver(plans, tally.held, tally.finished))
 
     def _finish(
         self,
         run: Run,
-        clock: Clock,
         started: float,
         tally: Tally,
         traffic: Traffic | None,
@@ -154,7 +194,7 @@ class Runner:
             self._record(
                 replace(
                     run,
-                    finished_at=clock.real(),
+                    finished_at=self.clock.real(),
                     outcome=outcome,
                     counts=counts,
                     error=str(error or stopped),
@@ -180,35 +220,5 @@ class Runner:
             log.warning("run_not_recorded", error=str(error))
 
 
-def _new_run_id(now: datetime) -> str:
-    """Sorts by start time; two runs of one second still differ."""
-    return f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-
-
 def _ms_since(started: float) -> int:
     return round((time.monotonic() - started) * 1000)
-
-
-def _failure(traffic: Traffic | None) -> SpeakerbotError | None:
-    """The error a run ends with although its messages were handled, if it must be mended."""
-    if traffic is None:
-        return None
-    if stopped := traffic.stopped:
-        match stopped.reason:
-            case "token":
-                return TokenRefused(
-                    f"DISCORD_TOKEN was refused ({stopped.detail}). Nothing was sent. Copy it anew "
-                    "from Discord's developer portal: your application, Bot, Reset Token"
-                )
-            case "unreachable" | "invalid_requests":
-                return Unreachable(f"the run was stopped: {stopped.detail}")
-            case "bot" | "config":
-                return ConfigError(f"the run was stopped: {stopped.detail}")
-    if traffic.refused_channels:
-        return ConfigError(
-            *(
-                f"channel {channel} of the settings: {detail}; check its id and our permissions"
-                for channel, detail in traffic.refused_channels.items()
-            )
-        )
-    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.outcomes import Counts, Outcome, Sink
@@ -14,6 +15,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
+class Waits:
+    """What of an occurrence is still to be done, and when that makes sense."""
+
+    retry_at: datetime | None = None
+    """Real time: the first failed message's next try, or the end of another run's lease."""
+    resume_at: datetime | None = None
+    """Decision time: when the first person's quiet hours end."""
+    more: bool = False
+    """Something can go on at once."""
+
+    def retry(self, at: datetime | None) -> None:
+        self.retry_at = min(filter(None, (self.retry_at, at)), default=None)
+
+    def resume(self, at: datetime | None) -> None:
+        self.resume_at = min(filter(None, (self.resume_at, at)), default=None)
+
+
+@dataclass(slots=True)
 class Tally:
     """One per run. No text of a message goes into a log."""
 
@@ -21,9 +40,17 @@ class Tally:
     templates: Templates
     log: Any
     counts: Counts = field(default_factory=Counts)
+    waits: Waits = field(default_factory=Waits)
 
     def held(self, plan: Plan) -> None:
         """A message that is not sent now: in a dry run, or because of its plan."""
+        match plan.skip:
+            case "in_progress" | "retry_later":
+                self.waits.retry(plan.until)
+            case "quiet_hours":
+                self.waits.resume(plan.until)
+            case "new_dm_pace" | "changed_meanwhile":
+                self.waits.more = True
         if plan.skip:
             self.counts.skipped[plan.skip] += 1
         else:
@@ -44,10 +71,13 @@ class Tally:
         message, after = result.claim.message, result.after
         if result.given_back or after is None:
             self.counts.skipped["given_back"] += 1
+            self.waits.more = True
             reason = "the run was stopped, or its channel refused us; a later run sends it"
             self.sink.add(Outcome(message, "held_back", reason, "", result.claim.text))
             return
         state = "failed" if after.state == "claimed" else after.state
+        if state == "failed":
+            self.waits.retry(after.retry_at)
         if state == "sent":
             self.log.info(
                 "message_sent", key=after.key, route=after.route, message_id=after.message_id

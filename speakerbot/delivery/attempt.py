@@ -131,7 +131,9 @@ class Attempt:
         same_route = (record.route, record.target) == (route.name, route.target)
         # In doubt, the text that may already be there is the one to send again.
         text = record.text if claim.doubt and same_route else route.full_text(claim.text)
-        covered = record.lease_until is not None and record.lease_until - now >= longest_send(self.lease)
+        covered = record.lease_until is not None and record.lease_until - now >= longest_send(
+            self.lease
+        )
         if same_route and covered and text == record.text:
             return
         noted = replace(

@@ -69,6 +69,8 @@ class Session:
     run_id: str
     now: datetime
     log: Any
+    timeout: timedelta | None = None
+    """After it the run ends as on SIGTERM."""
 
     async def deliver(
         self,
@@ -112,6 +114,11 @@ class Session:
             engine = self._engine(channel, guard, pacer, thread, bot, held, finished)
             rest = breakers.get("new_dms")
             engine.attempt.destinations.new_dms_rest_until = rest.until if rest else None
+            if self.timeout:
+                too_long = RunStopped("timeout", f"it took longer than {self.timeout}")
+                asyncio.get_running_loop().call_later(
+                    self.timeout.total_seconds(), guard.halt, too_long
+                )
             with _signals(guard):
                 await engine.run(plans)
             await thread(self._leave_breakers, bot, guard, earlier + channel.invalid_requests)

@@ -22,8 +22,8 @@ JOBS: Final = (
 )
 """Every job there is or will be; a test checks that those in use exist."""
 
-LONGEST_NAME: Final = 40
-"""Kubernetes allows a CronJob 52 characters, and we put ``speakerbot-`` in front."""
+LONGEST_NAME: Final = 32
+"""Kubernetes allows a CronJob 52 characters: ``speakerbot-NAME-catch-up`` must fit."""
 
 TICKS: Final = {
     "hourly": timedelta(hours=1),

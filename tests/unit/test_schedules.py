@@ -108,7 +108,7 @@ def test_fly_serves_macros_itself_and_everything_else_hourly(cron: str, interval
         ({"job": "reminder"}, "job: 'reminder' is no job; did you mean 'reminders'?"),
         ({"job": 3}, "job: expected str, got int"),
         ({"name": "Weekly!"}, "name: 'Weekly!' is no name"),
-        ({"name": "w" * 41}, "is 41 characters long: 40 at most"),
+        ({"name": "w" * 33}, "is 33 characters long: 32 at most"),
         ({"timezone": "PST8"}, "timezone: 'PST8' is no time zone"),
         ({"region": "xyz"}, "region: 'xyz' is no region of Fly"),
         ({"regions": []}, "regions: expected array of length >= 1"),

@@ -30,7 +30,10 @@ PAGE = 500
 PATIENCE = 12.0
 """Seconds that one operation may take in all, its repeats included."""
 REFUSED_LOGIN = frozenset({13, 18, 8000})
+OTHER_INDEX = frozenset({85, 86})
 DUPLICATE_KEY = 11000
+
+Write = pymongo.ReplaceOne[Document] | pymongo.DeleteOne
 
 
 class Database:
@@ -66,7 +69,7 @@ class Database:
                             raise
                         time.sleep(0.05)
         except PyMongoError as error:
-            if isinstance(error, DuplicateKeyError) or _only_duplicates(error):
+            if isinstance(error, DuplicateKeyError) or only_duplicates(error):
                 raise
             raise translated(error, self.where) from error
 
@@ -89,22 +92,29 @@ class Database:
             same = {by: last[by], "_id": {"$lt": last["_id"]}}
             after = [{by: {"$lte": last[by]}}, {"$or": [{by: {"$lt": last[by]}}, same]}]
 
-    def replace(self, collection: str, documents: Sequence[Document]) -> None:
-        """Inserts or replaces each by ``_id``."""
-        operations = [pymongo.ReplaceOne({"_id": d["_id"]}, d, upsert=True) for d in documents]
-        if not operations:
-            return
-        try:
-            self.ask(lambda: self[collection].bulk_write(operations, ordered=False))
-        except BulkWriteError:
-            # Another process inserted one of them between this one's look and its write.
-            self.ask(lambda: self[collection].bulk_write(operations, ordered=False))
+    def write_all(self, collection: str, operations: Sequence[Write]) -> None:
+        """Upserts and deletions by ``_id``, in any order."""
+        for last_try in (False, True) if operations else ():
+            try:
+                self.ask(lambda: self[collection].bulk_write(operations, ordered=False))
+            except BulkWriteError:
+                # Another process inserted one of them between this one's look and its write.
+                if last_try:
+                    raise
+            else:
+                return
 
     def close(self) -> None:
         self._client.close()
 
 
-def _only_duplicates(error: PyMongoError) -> bool:
+def replacement(document: Document) -> pymongo.ReplaceOne[Document]:
+    """Inserts it, or replaces the one with its ``_id``."""
+    return pymongo.ReplaceOne({"_id": document["_id"]}, document, upsert=True)
+
+
+def only_duplicates(error: PyMongoError) -> bool:
+    """Whether a batch failed only in that some of its keys were there already."""
     if not isinstance(error, BulkWriteError) or error.details is None:
         return False
     codes = {problem["code"] for problem in error.details["writeErrors"]}
@@ -113,16 +123,21 @@ def _only_duplicates(error: PyMongoError) -> bool:
 
 def translated(error: PyMongoError, where: str) -> SpeakerbotError:
     """The driver's error in our words."""
-    if isinstance(error, OperationFailure) and error.code in REFUSED_LOGIN:
-        return ConfigError(
-            f"{where}: it refused the user or the password, or the user may not do this. "
-            "Check DATABASE_URL (or MONGO_URI) and the user's role."
-        )
+    setting = "DATABASE_URL (or MONGO_URI)"
+    reason = str(error).partition(", Timeout:")[0].partition(", full error:")[0]
     looked_up = type(error.__cause__).__module__.startswith("dns.")
     if isinstance(error, ConfigurationError) and not looked_up:
-        return ConfigError(f"{where}: {error}. Check DATABASE_URL (or MONGO_URI).")
-    reason = str(error).partition(", Timeout:")[0]
+        return ConfigError(f"{where}: {reason}. Check {setting}.")
+    code = error.code if isinstance(error, OperationFailure) else None
+    if code in REFUSED_LOGIN:
+        return ConfigError(
+            f"{where}: it refused the user, the password or the right to do this ({reason}). "
+            f"Check {setting} and the user's role."
+        )
+    if code in OTHER_INDEX:
+        return ConfigError(f"{where}: an index stands in the way ({reason}). Drop that index.")
+    if code is not None:
+        return Unreachable(f"{where}: refused a request ({reason}). Run again; look at its logs.")
     return Unreachable(
-        f"{where}: no answer ({reason}). Check DATABASE_URL (or MONGO_URI), the network and "
-        "whether the server is up."
+        f"{where}: no answer ({reason}). Check {setting}, the network, and that the server is up."
     )

@@ -57,8 +57,11 @@ def to_talk(document: Document) -> Talk:
         completed=bool(document.get("talkCompleted")),
         starts_at=_clock_time(ours.get("startsAt")),
         extra=from_bson(dict(_unknown(document, reminders, ours))),
-        **{name: _text(document.get(field)) for field, name in OPTIONAL.items()},
-        **{name: _instant(reminders.get(flag)) for flag, name in FLAGS.items()},
+        thread_id=_text(document.get("threadId")),
+        scheduler_user_id=_text(document.get("schedulerUserId")),
+        scheduler_username=_text(document.get("schedulerUsername")),
+        sent_tminus1_at=_instant(reminders.get("sentTminus1At")),
+        sent_day_of_at=_instant(reminders.get("sentDayOfAt")),
     )
 
 
@@ -77,7 +80,7 @@ def update_of(talk: Talk, now: datetime) -> Document:
 
     ``now`` becomes the booking time of a new document whose talk has none.
     """
-    values: Document = dict(_given(talk)) | {
+    values: Document = {
         "discordUserId": talk.user_id,
         "discordUsername": talk.username,
         "topic": talk.topic,
@@ -90,11 +93,14 @@ def update_of(talk: Talk, now: datetime) -> Document:
     new: Document = {"__v": 0, "bookingTimestamp": now}
     if talk.booked_at is not None:
         values["bookingTimestamp"] = talk.booked_at
-    return {
-        "$set": {name: value for name, value in values.items() if value is not None},
-        "$unset": {name: "" for name, value in values.items() if value is None},
-        "$setOnInsert": {name: new[name] for name in new if name not in values},
+    given = {name: value for name, value in _given(talk) if name not in values}
+    known = {name: value for name, value in values.items() if value is not None}
+    update = {
+        "$set": given | known,
+        "$unset": {name: "" for name in values if name not in known},
+        "$setOnInsert": {name: new[name] for name in new if name not in given | known},
     }
+    return {operator: fields for operator, fields in update.items() if fields}
 
 
 def _given(talk: Talk) -> Iterator[tuple[str, Any]]:

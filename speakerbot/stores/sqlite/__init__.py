@@ -8,6 +8,7 @@ from speakerbot.stores.sqlite import opening, schema
 from speakerbot.stores.sqlite.guilds import SqliteGuilds
 from speakerbot.stores.sqlite.ledger import SqliteLedger
 from speakerbot.stores.sqlite.limits import SqliteLimits
+from speakerbot.stores.sqlite.occurrences import SqliteOccurrences
 from speakerbot.stores.sqlite.people import SqlitePeople
 from speakerbot.stores.sqlite.runs import SqliteRuns
 from speakerbot.stores.sqlite.talks import SqliteTalks
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from speakerbot.ports import Guilds, Ledger, Limits, People, Runs, Talks
+    from speakerbot.ports import Guilds, Ledger, Limits, Occurrences, People, Runs, Talks
     from speakerbot.stores.sqlite.connection import Database
 
 
@@ -29,6 +30,7 @@ class SqliteStore:
         self.people: People = SqlitePeople(db)
         self.ledger: Ledger = SqliteLedger(db)
         self.runs: Runs = SqliteRuns(db)
+        self.occurrences: Occurrences = SqliteOccurrences(db)
         self.limits: Limits = SqliteLimits(db)
         self.guilds: Guilds = SqliteGuilds(db)
 

@@ -48,6 +48,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             schedule TEXT, occurrence INTEGER, counts TEXT NOT NULL, error TEXT NOT NULL)""",
         "CREATE INDEX runs_started ON runs (started_at)",
         "CREATE INDEX runs_job ON runs (job, started_at)",
+        """CREATE TABLE occurrences (
+            schedule TEXT, occurrence INTEGER, standing TEXT NOT NULL, lease_until INTEGER,
+            retry_at INTEGER, resume_at INTEGER, revision TEXT NOT NULL,
+            PRIMARY KEY (schedule, occurrence)) WITHOUT ROWID""",
+        "CREATE INDEX occurrences_standing ON occurrences (schedule, standing, occurrence)",
         """CREATE TABLE slots (
             bot TEXT, lane TEXT, next_free INTEGER NOT NULL,
             PRIMARY KEY (bot, lane)) WITHOUT ROWID""",

@@ -1,0 +1,78 @@
+# Everything a newcomer or a CI machine types. Needs python3 (3.11 or newer) and make; installs the rest.
+
+PYTHON ?= python3
+BIN := .venv/bin
+NOW := 2026-11-20T16:05:00Z
+
+# The demo never sees anybody's store, token or .env: its environment is built from nothing.
+CLEAN := env -i HOME="$$HOME" PATH="$$PATH" TERM="$$TERM" LANG=C.UTF-8 PYTHONUTF8=1 SPEAKERBOT_ENV_FILE=
+DEMO := $(CLEAN) DATABASE_URL=sqlite:///.demo/speakerbot.db
+
+.DEFAULT_GOAL := help
+.PHONY: help run sandbox test check lint format bench lock clean cron-plan cron-deploy cron-status
+
+help: ## Show what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+run: .venv/runtime .demo/speakerbot.db ## Import the sample talks and show what would be sent
+	@$(DEMO) $(BIN)/speakerbot run reminders --dry-run --now $(NOW)
+
+sandbox: .venv/runtime .demo/speakerbot.db ## Send the sample reminders to a Discord inside the process
+	@$(DEMO) $(BIN)/speakerbot sandbox reminders --now $(NOW)
+
+test: .venv/dev ## Run all tests
+	@$(CLEAN) CI="$$CI" \
+	  SPEAKERBOT_TEST_MONGODB_URI="$$SPEAKERBOT_TEST_MONGODB_URI" \
+	  SPEAKERBOT_CRASH_SCHEDULES="$$SPEAKERBOT_CRASH_SCHEDULES" \
+	  $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint test ## Everything that must hold before a commit
+
+lint: .venv/dev ## Format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy cli jobs speakerbot deploy tests
+	$(BIN)/lint-imports --no-cache
+
+format: .venv/dev ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev ## Measure speed and memory; prints a table, writes bench-results/
+	@$(CLEAN) $(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+lock: .venv/dev ## Pin the newest allowed versions with their hashes
+	$(BIN)/pip install --quiet uv
+	$(LOCK) pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(LOCK) --group build -c requirements/dev.txt -o requirements/build.txt
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+  --no-emit-find-links --python-version 3.11 --custom-compile-command "make lock"
+
+.venv/runtime: requirements/runtime.txt requirements/build.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "speakerbot needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/dev: .venv/runtime requirements/dev.txt
+	@echo "Installing the development tools into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.demo/speakerbot.db: samples/talks.jsonl | .venv/runtime
+	@rm -rf .demo
+	@$(DEMO) $(BIN)/speakerbot talks import samples/talks.jsonl
+	@touch $@
+
+cron-plan: .venv/runtime ## What would change on Fly
+	$(BIN)/python deploy/deploy_cron.py plan
+
+cron-status: .venv/runtime ## How the scheduled machines are doing
+	$(BIN)/python deploy/deploy_cron.py status
+
+clean: ## Remove all that was made here
+	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-results

@@ -1,0 +1,87 @@
+"""``speakerbot sandbox <job>``: see the messages as people would, without touching anything."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import AsJson, Now
+
+if TYPE_CHECKING:
+    from speakerbot.testing.discord import Conversation
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: speakerbot sandbox reminders --now 2026-11-20T16:05:00Z")
+def sandbox(
+    job: Annotated[str, typer.Argument(help="A job of `speakerbot run`.")],
+    now: Now = None,
+    as_json: AsJson = False,
+) -> None:
+    """Runs the job for real against a Discord inside this process, on a copy of the data."""
+    from cli.output import emit_json
+    from cli.run import JOBS
+    from speakerbot import bootstrap, logs
+    from speakerbot.clock import Clock
+    from speakerbot.config import load
+    from speakerbot.outcomes import NoSink
+    from speakerbot.sandbox import run
+
+    if job not in JOBS:
+        raise typer.BadParameter(f"{job!r} is no job; choose from {', '.join(JOBS)}")
+    settings = load()
+    store = bootstrap.store(settings, read_only=True)
+    try:
+        conversations = run(
+            importlib.import_module(f"jobs.{job}").JOB,
+            settings,
+            store,
+            NoSink(),
+            Clock.at(now),
+            logs.get_logger().bind(sandbox=True),
+        )
+    finally:
+        store.close()
+    if as_json:
+        emit_json({"conversations": [_document(c) for c in conversations]})
+        return
+    _show(conversations)
+
+
+def _document(conversation: Conversation) -> dict[str, object]:
+    return {
+        "kind": conversation.kind,
+        "channel_id": conversation.channel_id,
+        "name": conversation.name,
+        "messages": [
+            {"author": line.author, "text": line.message.content} for line in conversation.lines
+        ],
+    }
+
+
+def _show(conversations: tuple[Conversation, ...]) -> None:
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    from cli.output import on_terminal, plain, say
+
+    if not conversations:
+        say("Nothing is due: nobody would see anything.")
+    for conversation in conversations:
+        title = f"{_PLACES[conversation.kind]}{conversation.name}"
+        if not on_terminal():
+            for line in conversation.lines:
+                say(f"{title}\t{line.author}\t{plain(line.message.content)}")
+            continue
+        body = Text("\n\n").join(
+            Text.assemble((line.author, "bold"), "\n", line.message.content)
+            for line in conversation.lines
+        )
+        Console().print(Panel(body, title=Text(title), title_align="left", expand=False))
+
+
+_PLACES = {"dm": "DM with ", "thread": "thread: ", "channel": "#"}

@@ -1,0 +1,69 @@
+"""A workflow that ticks hourly: GitHub's cron is UTC and often late, so runs decide what is due."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from deploy.export.yaml import to_yaml
+from speakerbot.schedules import Schedule
+
+_TICK = "7 * * * *"
+"""Off the full hour, when GitHub is busiest and drops ticks."""
+_SECRETS = (
+    "DATABASE_URL", "DISCORD_TOKEN", "DISCORD_GUILD_ID", "DISCORD_LOGS_CHANNEL_ID",
+    "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID",
+)  # fmt: skip
+_HEAD = """\
+# Written by `speakerbot cron export github-actions`. Every job ticks hourly and decides by itself
+# whether an occurrence is due. The database must be one GitHub can reach: a file is not kept.
+"""
+
+
+def github_actions(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
+    """One workflow with a job for each schedule."""
+    document = {
+        "name": "speakerbot",
+        "on": {"schedule": [{"cron": _TICK}], "workflow_dispatch": {}},
+        "permissions": {"contents": "read"},
+        "jobs": {_job_id(schedule): _job(schedule) for schedule in schedules},
+    }
+    return {"speakerbot.yml": _HEAD + to_yaml(document)}
+
+
+def _job(schedule: Schedule) -> dict[str, Any]:
+    minutes = (schedule.wait + schedule.timeout).total_seconds() / 60
+    command = shlex.join(["speakerbot", *schedule.command()])
+    job: dict[str, Any] = {
+        "name": schedule.name,
+        "runs-on": "ubuntu-latest",
+        "timeout-minutes": math.ceil(minutes) + 5,
+        "steps": [
+            {"uses": "actions/checkout@v4"},
+            {"uses": "actions/setup-python@v5", "with": {"python-version": "3.12"}},
+            {"run": "pip install --require-hashes -r requirements/runtime.txt\n"
+                    "pip install --no-deps .\n"},
+            {
+                "run": _literal(command),
+                "env": {
+                    **{name: f"${{{{ secrets.{name} }}}}" for name in _SECRETS},
+                    **{name: _literal(value) for name, value in schedule.env.items()},
+                },
+            },
+        ],
+    }  # fmt: skip
+    if schedule.share and len(schedule.regions) > 1:
+        job["strategy"] = {"matrix": {"hand": list(range(1, len(schedule.regions) + 1))}}
+    return job if schedule.enabled else {"if": False, **job}
+
+
+def _job_id(schedule: Schedule) -> str:
+    return re.sub(r"[^a-z0-9-]", "-", schedule.name)
+
+
+def _literal(text: str) -> str:
+    """GitHub would evaluate ``${{ … }}`` in our own words."""
+    return text.replace("${{", "${{ '${{' }}")

@@ -1,0 +1,128 @@
+"""The fields of a talk in files: their names, which are the Node bot's, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from speakerbot.formats.extended import instant_of, iso, parse_instant
+from speakerbot.formats.ids import snowflake, talk_id
+
+TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
+@dataclass(frozen=True, slots=True)
+class TalkEntry:
+    """One talk as a file gives it; what the file leaves out or empty is not among ``values``."""
+
+    place: str
+    values: Mapping[str, Any]
+    """By the names of :class:`speakerbot.talks.Talk`; always with user_id, username, topic, date."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    name: str
+    """In a document; dotted inside a subdocument."""
+    attribute: str
+    """Of :class:`speakerbot.talks.Talk`."""
+    from_json: Callable[[Any], Any]
+    from_cell: Callable[[str], Any]
+    to_cell: Callable[[Any], str] = str
+    required: bool = False
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a text, not {_kind(value)}")
+    if "\0" in value:
+        raise ValueError("holds a zero byte")
+    return value
+
+
+def day(value: Any) -> date:
+    """The day of a date that must be midnight in UTC."""
+    return _midnight(instant_of(value))
+
+
+def day_cell(cell: str) -> date:
+    return _midnight(parse_instant(cell))
+
+
+def _midnight(at: datetime) -> date:
+    if at != datetime.combine(at.date(), time(), UTC):
+        raise ValueError(
+            f"{iso(at)} is not midnight in UTC; a talk's date is a day, and its start goes into "
+            "speakerbot.startsAt (CSV: starts_at)"
+        )
+    return at.date()
+
+
+def clock(value: Any) -> time:
+    try:
+        return time.fromisoformat(text(value).strip()).replace(second=0, microsecond=0, tzinfo=None)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no clock time; write HH:MM") from error
+
+
+def truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {_kind(value)}")
+    return value
+
+
+def truth_cell(cell: str) -> bool:
+    word = cell.strip().lower()
+    if word not in TRUE + FALSE:
+        raise ValueError(f"{cell!r} is neither true nor false")
+    return word in TRUE
+
+
+def snowflake_cell(cell: str) -> str:
+    return snowflake(cell.strip())
+
+
+def talk_id_cell(cell: str) -> str:
+    return talk_id(cell.strip())
+
+
+def _kind(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    names = {dict: "a document", list: "a list", str: "a text"}
+    return names.get(type(value), "a number")
+
+
+def _snowflake(name: str, attribute: str, *, required: bool = False) -> Field:
+    return Field(name, attribute, snowflake, snowflake_cell, required=required)
+
+
+def _text(name: str, attribute: str, *, required: bool = False) -> Field:
+    return Field(name, attribute, text, text, required=required)
+
+
+def _instant(name: str, attribute: str) -> Field:
+    return Field(name, attribute, instant_of, parse_instant, iso)
+
+
+FIELDS = (
+    Field("_id", "id", talk_id, talk_id_cell),
+    _snowflake("discordUserId", "user_id", required=True),
+    _text("discordUsername", "username", required=True),
+    _text("topic", "topic", required=True),
+    Field("scheduledDate", "date", day, day_cell, date.isoformat, required=True),
+    Field("speakerbot.startsAt", "starts_at", clock, clock, lambda at: f"{at:%H:%M}"),
+    _instant("bookingTimestamp", "booked_at"),
+    Field("talkCompleted", "completed", truth, truth_cell, lambda done: str(done).lower()),
+    _snowflake("threadId", "thread_id"),
+    _snowflake("schedulerUserId", "scheduler_user_id"),
+    _text("schedulerUsername", "scheduler_username"),
+    _instant("reminders.sentTminus1At", "sent_tminus1_at"),
+    _instant("reminders.sentDayOfAt", "sent_day_of_at"),
+)
+BY_NAME = {field.name: field for field in FIELDS}
+REQUIRED = tuple(field.name for field in FIELDS if field.required)
+SUBDOCUMENTS = ("reminders", "speakerbot")

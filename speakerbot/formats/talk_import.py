@@ -1,0 +1,108 @@
+"""What importing talks will change, decided before anything is written.
+
+An import adds and corrects; it takes nothing away. What a file leaves out or empty stays as it is
+in the store, and the Node bot's sent-flags only ever move forward: an old export must not make
+anybody send a reminder again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any
+
+from speakerbot.formats.ids import new_talk_id
+from speakerbot.formats.problems import Problems
+from speakerbot.formats.talk_fields import SUBDOCUMENTS, TalkEntry
+from speakerbot.talks import Talk
+
+_FLAGS = ("sent_tminus1_at", "sent_day_of_at")
+
+
+@dataclass(slots=True)
+class TalkImport:
+    """What the store has to write, and how many talks it has already."""
+
+    new: list[Talk] = field(default_factory=list)
+    updated: list[Talk] = field(default_factory=list)
+    unchanged: int = 0
+
+
+def plan(
+    entries: Iterable[TalkEntry], stored: Iterable[Talk], now: datetime, problems: Problems
+) -> TalkImport:
+    """What the file's talks change. An entry with a known id, or without one but with a known
+    talk's date and speaker, is that talk. ``now`` becomes the booking time of new talks without
+    one. A date or id that is there twice, or a date that is another talk's, is a problem.
+    """
+    by_id = {talk.id: talk for talk in stored}
+    by_date = {talk.date: talk for talk in by_id.values()}
+    result = TalkImport()
+    identified = [(entry, _known(entry, by_id, by_date)) for entry in entries]
+    _name_doubles(identified, problems)
+    updated = {talk.id for _, talk in identified if talk}
+    for entry, talk in identified:
+        holder = by_date.get(entry.values["date"])
+        if holder and holder is not talk and holder.id not in updated:
+            problems.add(entry.place, _taken(holder), field="scheduledDate")
+        if talk is None:
+            result.new.append(_new(entry, now))
+        elif (merged := merge(talk, entry)) != talk:
+            result.updated.append(merged)
+        else:
+            result.unchanged += 1
+    return result
+
+
+def _known(
+    entry: TalkEntry, by_id: Mapping[str, Talk], by_date: Mapping[date, Talk]
+) -> Talk | None:
+    if "id" in entry.values:
+        return by_id.get(entry.values["id"])
+    talk = by_date.get(entry.values["date"])
+    return talk if talk and talk.user_id == entry.values["user_id"] else None
+
+
+def _taken(holder: Talk) -> str:
+    return f"{holder.date} is taken by {holder.username} (talk {holder.id}); one talk a date"
+
+
+def _name_doubles(identified: list[tuple[TalkEntry, Talk | None]], problems: Problems) -> None:
+    dates: dict[date, str] = {}
+    ids: dict[str, str] = {}
+    for entry, talk in identified:
+        day = entry.values["date"]
+        if (first := dates.setdefault(day, entry.place)) != entry.place:
+            problems.add(
+                entry.place,
+                f"{day} is also the date of {first}; one talk a date",
+                field="scheduledDate",
+            )
+        identifier = entry.values.get("id") or (talk.id if talk else "")
+        if identifier and (first := ids.setdefault(identifier, entry.place)) != entry.place:
+            problems.add(entry.place, f"{identifier} is also the id of {first}", field="_id")
+
+
+def _new(entry: TalkEntry, now: datetime) -> Talk:
+    values: dict[str, Any] = {"id": new_talk_id(now), "booked_at": now, **entry.values}
+    return Talk(**values, extra=entry.extra)
+
+
+def merge(talk: Talk, entry: TalkEntry) -> Talk:
+    """The stored talk with what the file gives."""
+    given = dict(entry.values)
+    for name in _FLAGS:
+        stored: datetime | None = getattr(talk, name)
+        if name in given and stored is not None:
+            given[name] = max(stored, given[name])
+    return replace(talk, **given, extra=_merged(talk.extra, entry.extra))
+
+
+def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner = {
+        name: {**stored[name], **given[name]}
+        for name in SUBDOCUMENTS
+        if name in stored and name in given
+    }
+    return {**stored, **given, **inner}

@@ -1,0 +1,106 @@
+"""Talks as the Node bot's documents in Extended JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, time
+from functools import partial
+from typing import Any
+
+from speakerbot.formats.extended import date_value, id_value, relaxed
+from speakerbot.formats.json_lines import Document, documents, write_lines
+from speakerbot.formats.source import Source
+from speakerbot.formats.talk_fields import BY_NAME, REQUIRED, SUBDOCUMENTS, TalkEntry
+from speakerbot.talks import Talk
+
+
+def read(source: Source) -> Iterator[TalkEntry]:
+    """Talks whose fields are all in order; every other problem becomes one of the source."""
+    for place, document in documents(source):
+        before = len(source.problems.found)
+        add = partial(source.problems.add, place)
+        entry = _entry(place, document, add)
+        if len(source.problems.found) == before:
+            yield entry
+
+
+def _entry(place: str, document: Document, add: Callable[..., None]) -> TalkEntry:
+    values: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, value in _flattened(document):
+        try:
+            if field := BY_NAME.get(name):
+                if not _empty(value):
+                    values[field.attribute] = field.from_json(value)
+            elif (name, value) != ("__v", 0):
+                _keep(extra, name, relaxed(value))
+        except ValueError as problem:
+            add(str(problem), field=name)
+    for name in REQUIRED:
+        if _empty(document.get(name)):
+            add("missing", field=name)
+    return TalkEntry(place, values, extra)
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _flattened(document: Document) -> Iterator[tuple[str, Any]]:
+    """Fields with the names of FIELDS: those of our two subdocuments dotted."""
+    for name, value in document.items():
+        if name in SUBDOCUMENTS and isinstance(value, dict):
+            for inner, inner_value in value.items():
+                yield f"{name}.{inner}", inner_value
+        elif name in SUBDOCUMENTS and value is not None:
+            yield f"{name}.", value
+        elif name not in SUBDOCUMENTS:
+            yield name, value
+
+
+def _keep(extra: dict[str, Any], name: str, value: Any) -> None:
+    outer, dot, inner = name.partition(".")
+    if not dot or outer not in SUBDOCUMENTS:
+        extra[name] = value
+    elif inner:
+        extra.setdefault(outer, {})[inner] = value
+    else:
+        raise ValueError(f"must be a document or null, not {value!r}")
+
+
+def write(talks: Iterable[Talk]) -> Iterator[str]:
+    """Lines as ``mongoexport`` writes them, unknown fields included."""
+    return write_lines(map(document_of, talks))
+
+
+def document_of(talk: Talk) -> Document:
+    """The talk as the Node bot's document, in relaxed Extended JSON."""
+    unknown = dict(talk.extra)
+    reminders = _flags(talk) | dict(unknown.pop("reminders", {}))
+    ours = _ours(talk) | dict(unknown.pop("speakerbot", {}))
+    version = unknown.pop("__v", 0)
+    made: Mapping[str, Any] = {
+        "_id": id_value(talk.id),
+        "discordUserId": talk.user_id,
+        "discordUsername": talk.username,
+        "topic": talk.topic,
+        "scheduledDate": date_value(datetime.combine(talk.date, time(), UTC)),
+        "bookingTimestamp": date_value(talk.booked_at) if talk.booked_at else None,
+        "talkCompleted": talk.completed,
+        "threadId": talk.thread_id,
+        "schedulerUserId": talk.scheduler_user_id,
+        "schedulerUsername": talk.scheduler_username,
+        "reminders": reminders or None,
+        "speakerbot": ours or None,
+    }
+    known = {name: value for name, value in made.items() if value is not None}
+    return known | unknown | {"__v": version}
+
+
+def _flags(talk: Talk) -> Document:
+    flags = {"sentTminus1At": talk.sent_tminus1_at, "sentDayOfAt": talk.sent_day_of_at}
+    return {name: date_value(at) for name, at in flags.items() if at is not None}
+
+
+def _ours(talk: Talk) -> Document:
+    return {"startsAt": f"{talk.starts_at:%H:%M}"} if talk.starts_at else {}

@@ -1,0 +1,136 @@
+"""A run of a schedule: lets one run serve each occurrence, and notes how far it came.
+
+The decision is :mod:`speakerbot.gate`'s; here the store is asked and told.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from speakerbot.clock import Clock
+from speakerbot.gate import Due, Gate, Missed, Record
+from speakerbot.ports import Store
+from speakerbot.runs import Run
+from speakerbot.tally import Waits
+
+MARGIN = timedelta(minutes=1)
+"""How much longer than its timeout a run holds its occurrence: it takes a while to end."""
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Gating:
+    """The schedule a run belongs to."""
+
+    schedule: str
+    gate: Gate
+    timeout: timedelta
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An occurrence that this run may serve. ``now`` is the decision time to serve it at."""
+
+    occurrence: datetime
+    now: datetime
+    held: Record | None
+    """What was written when it was claimed; None in a dry run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turnstile:
+    """One gated run's way in and out."""
+
+    gating: Gating
+    store: Store
+    clock: Clock
+    dry_run: bool
+    log: Any
+
+    def enter(self, run: Run) -> Turn | str:
+        """The occurrence to serve, claimed; or the reason (``run_skipped``) why there is none.
+        Sleeps, at most the schedule's ``wait``, for one that is about to come."""
+        for _ in range(TRIES):
+            now, real = self.clock.decision(), self.clock.real()
+            occurrence = self.gating.gate.occurrence(now)
+            record = self._stored(occurrence)
+            match self.gating.gate.decide(occurrence, record, now=now, real=real):
+                case Due() as due:
+                    if self._slept(due.sleep(now)):
+                        continue  # somebody else may have been here meanwhile
+                    if turn := self._claim(due.occurrence, record, run, max(now, due.occurrence)):
+                        return turn
+                case Missed() as missed:
+                    self._note_missed(missed, record, run)
+                    return "missed"
+                case not_due:
+                    return not_due.reason
+        return "already_running"
+
+    def _stored(self, occurrence: datetime | None) -> Record | None:
+        if occurrence is None:
+            return None
+        return self.store.occurrences.get(self.gating.schedule, occurrence)
+
+    def _slept(self, nap: timedelta) -> bool:
+        """With ``--now`` nothing sleeps; a dry run shows what the occurrence will bring."""
+        if not nap or self.clock.offset or self.dry_run:
+            return False
+        self.log.info("run_waits", seconds=round(nap.total_seconds()))
+        time.sleep(nap.total_seconds())
+        return True
+
+    def _claim(
+        self, occurrence: datetime, record: Record | None, run: Run, now: datetime
+    ) -> Turn | None:
+        if self.dry_run:
+            return Turn(occurrence, now, None)
+        lease = self.clock.real() + self.gating.timeout + MARGIN
+        held = Record(occurrence, "running", lease_until=lease, revision=run.id)
+        if not self.store.occurrences.swap(self.gating.schedule, record, held):
+            return None
+        self.store.occurrences.supersede(self.gating.schedule, before=occurrence)
+        return Turn(occurrence, now, held)
+
+    def _note_missed(self, missed: Missed, record: Record | None, run: Run) -> None:
+        if self.dry_run:
+            return
+        noted = Record(missed.occurrence, "missed", revision=run.id)
+        if self.store.occurrences.swap(self.gating.schedule, record, noted):
+            self.store.runs.put(
+                replace(
+                    run,
+                    schedule=self.gating.schedule,
+                    occurrence=missed.occurrence,
+                    finished_at=self.clock.real(),
+                    outcome="missed",
+                    error=f"its time was over by {missed.late}",
+                )
+            )
+
+    def leave(self, turn: Turn, waits: Waits, *, finished: bool) -> None:
+        """Closes the occurrence, or leaves it open for a later tick while messages still wait."""
+        if turn.held is None:
+            return
+        last = turn.occurrence + self.gating.gate.whole_grace
+        resume_at = waits.resume_at if waits.resume_at and waits.resume_at <= last else None
+        done = finished and not waits.more and not waits.retry_at and not resume_at
+        at_once = waits.more or not finished
+        after = Record(
+            turn.occurrence,
+            "finished" if done else "open",
+            retry_at=None if at_once else waits.retry_at,
+            resume_at=None if at_once else resume_at,
+            revision=f"{turn.held.revision}.end",
+        )
+        if self.store.occurrences.swap(self.gating.schedule, turn.held, after):
+            return
+        # Somebody shares the occurrence, or took it over when our lease had ended: theirs is the
+        # later word, unless this run knows that all is done.
+        current = self._stored(turn.occurrence)
+        if done and current is not None and current.standing != "finished":
+            self.store.occurrences.swap(self.gating.schedule, current, after)

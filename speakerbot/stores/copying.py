@@ -1,0 +1,38 @@
+"""Copies what a store holds into another, through the ports alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from speakerbot.delivery.ledger import Change
+from speakerbot.ports import Store
+
+T = TypeVar("T")
+_CHUNK = 500
+_ALL = 1_000_000_000
+
+
+def copy(source: Store, target: Store) -> None:
+    """Copies talks, people, the announcement channels and the ledger into the empty ``target``;
+    ``source`` is only read. Shared limits and run records stay behind: they are not the data."""
+    for talks in _chunks(source.talks.all()):
+        target.talks.put(talks)
+    for people in _chunks(source.people.all()):
+        target.people.put(people)
+    for records in _chunks(source.ledger.list(limit=_ALL)):
+        target.ledger.swap([Change(None, record) for record in records])
+    for guild in source.guilds.all():
+        target.guilds.set_channel(
+            str(guild["guildId"]),
+            str(guild["proactiveAnnouncementsChannelId"]),
+            by=str(guild["updatedBy"]),
+            at=guild["updatedAt"],
+        )
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, _CHUNK)):
+        yield chunk

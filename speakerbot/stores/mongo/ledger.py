@@ -1,0 +1,109 @@
+"""Deliveries by key, changed by compare-and-swap only."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from pymongo import InsertOne, ReplaceOne, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from speakerbot.delivery.ledger import FINAL, Change, Delivery
+from speakerbot.stores.keys import subject
+from speakerbot.stores.mongo.connection import Database, Document, only_duplicates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+DELIVERIES = "speakerbot_deliveries"
+PRUNED_AT_ONCE = 1000
+NAMES = tuple(field.name for field in fields(Delivery) if field.name != "key")
+
+Step = InsertOne[Document] | ReplaceOne[Document] | UpdateOne
+
+
+class MongoLedger:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def get(self, keys: Sequence[str]) -> dict[str, Delivery]:
+        found = self._db.find(DELIVERIES, {"_id": {"$in": list(keys)}})
+        return {each["_id"]: _delivery(each) for each in found}
+
+    def swap(self, changes: Sequence[Change]) -> set[str]:
+        """A deletion is a change of the revision first: of two processes that delete, each would
+        otherwise find the record gone, and a lost answer would leave no trace of who won."""
+        if not changes:
+            return set()
+        wanted = {each.key: each.after.revision if each.after else uuid4().hex for each in changes}
+        won = self._db.ask(lambda: self._write(changes, wanted))
+        doomed = [each.key for each in changes if each.after is None and each.key in won]
+        if doomed:
+            gone = {"_id": {"$in": doomed}, "revision": {"$in": [wanted[key] for key in doomed]}}
+            self._db.ask(lambda: self._db[DELIVERIES].delete_many(gone))
+        return won
+
+    def _write(self, changes: Sequence[Change], wanted: Mapping[str, str]) -> set[str]:
+        """May be repeated: who won is told by the revisions, and each is used only once."""
+        steps = [_step(change, wanted[change.key]) for change in changes]
+        try:
+            matched = self._db[DELIVERIES].bulk_write(steps, ordered=False).matched_count
+        except BulkWriteError as error:
+            if not only_duplicates(error):
+                raise
+            matched = -1
+        if matched == sum(change.before is not None for change in changes):
+            return set(wanted)
+        stored = self._db[DELIVERIES].find({"_id": {"$in": list(wanted)}}, ["revision"])
+        return {each["_id"] for each in stored if each["revision"] == wanted[each["_id"]]}
+
+    def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
+        return islice(self._newest({"state": state} if state else {}), limit)
+
+    def find(self, recipient_or_subject: str, *, limit: int = 100) -> Iterator[Delivery]:
+        # Two walks along an index each, merged: an $or would read and sort all there is.
+        name = recipient_or_subject
+        found = merge(
+            self._newest({"recipient": name}),
+            self._newest({"subject": name, "recipient": {"$ne": name}}),
+            key=attrgetter("updated_at"),
+            reverse=True,
+        )
+        return islice(found, limit)
+
+    def _newest(self, query: Document) -> Iterator[Delivery]:
+        return map(_delivery, self._db.newest(DELIVERIES, query, "updated_at"))
+
+    def prune(self, before: datetime) -> int:
+        deliveries, pruned = self._db[DELIVERIES], 0
+        old = {"state": {"$in": sorted(FINAL)}, "updated_at": {"$lt": before}}
+        while page := self._db.find(DELIVERIES, old, projection=["_id"], limit=PRUNED_AT_ONCE):
+            doomed = {**old, "_id": {"$in": [each["_id"] for each in page]}}
+            self._db.ask(lambda: deliveries.delete_many(doomed))  # noqa: B023
+            pruned += len(page)
+        return pruned
+
+
+def _step(change: Change, revision: str) -> Step:
+    before, after = change.before, change.after
+    stands = {"_id": change.key, "revision": before.revision if before else None}
+    if after is None:
+        return UpdateOne(stands, {"$set": {"revision": revision}})
+    return ReplaceOne(stands, _document(after)) if before else InsertOne(_document(after))
+
+
+def _document(record: Delivery) -> Document:
+    values = {name: getattr(record, name) for name in NAMES}
+    present = {name: value for name, value in values.items() if value is not None}
+    return {"_id": record.key, "subject": subject(record), **present}
+
+
+def _delivery(document: Document) -> Delivery:
+    return Delivery(
+        key=document["_id"], **{name: document[name] for name in NAMES if name in document}
+    )

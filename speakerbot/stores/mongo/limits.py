@@ -1,0 +1,94 @@
+"""What processes of one bot share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pymongo import DeleteOne
+from pymongo.errors import DuplicateKeyError
+
+from speakerbot.errors import Unreachable
+from speakerbot.ports import Breaker
+from speakerbot.stores.mongo.connection import Database, Document, replacement
+from speakerbot.stores.slots import Reservation, instant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+
+LIMITS = "speakerbot_limits"
+"""Slots as ``slot/<bot>/<lane>``, breakers as ``breaker/<bot>/<name>``."""
+DM_CHANNELS = "speakerbot_dm_channels"
+TRIES = 20
+
+
+class MongoLimits:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def reserve(
+        self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
+    ) -> datetime:
+        """Two atomic updates, of which at any moment exactly one applies: queue up behind the
+        others, or begin anew after a pause. A lost answer wastes slots and gives none twice."""
+        wanted = Reservation.of(now, interval, count, ahead)
+        for _ in range(TRIES):
+            first = self._queue_up(f"slot/{bot}/{lane}", wanted)
+            if first is None and self._begin(f"slot/{bot}/{lane}", wanted):
+                first = wanted.earliest
+            if first is not None:
+                return instant(first)
+        raise Unreachable(
+            f"{self._db.where}: no send slots to be had; too many at once. Run again."
+        )
+
+    def _queue_up(self, slot: str, wanted: Reservation) -> int | None:
+        busy = {"_id": slot, "next_free": {"$gte": wanted.earliest, "$lte": wanted.latest}}
+        later = {"$inc": {"next_free": wanted.span}}
+        before = self._db.ask(lambda: self._db[LIMITS].find_one_and_update(busy, later))
+        return None if before is None else int(before["next_free"])
+
+    def _begin(self, slot: str, wanted: Reservation) -> bool:
+        """False: another process was first, and there is a queue now."""
+        bounds = [{"next_free": {"$lt": wanted.earliest}}, {"next_free": {"$gt": wanted.latest}}]
+        idle: Document = {"_id": slot, "$or": bounds}
+        update = {"$set": {"next_free": wanted.earliest + wanted.span}}
+        try:
+            self._db.ask(lambda: self._db[LIMITS].update_one(idle, update, upsert=True))
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def breakers(self, bot: str) -> dict[str, Breaker]:
+        prefix = f"breaker/{bot}/"
+        # All that starts with the prefix: "0" is the character after "/".
+        found = self._db.find(LIMITS, {"_id": {"$gte": prefix, "$lt": f"breaker/{bot}0"}})
+        return {
+            each["_id"].removeprefix(prefix): Breaker(each["until"], each["reason"], each["count"])
+            for each in found
+        }
+
+    def set_breaker(self, bot: str, name: str, breaker: Breaker | None) -> None:
+        own = {"_id": f"breaker/{bot}/{name}"}
+        if breaker is None:
+            self._db.ask(lambda: self._db[LIMITS].delete_one(own))
+        else:
+            values = {"until": breaker.until, "reason": breaker.reason, "count": breaker.count}
+            self._db.write_all(LIMITS, [replacement(own | values)])
+
+    def dm_channels(self, bot: str, user_ids: Sequence[str]) -> dict[str, str]:
+        ids = [f"{bot}/{user_id}" for user_id in user_ids]
+        found = self._db.find(DM_CHANNELS, {"_id": {"$in": ids}})
+        return {each["_id"].removeprefix(f"{bot}/"): each["channel_id"] for each in found}
+
+    def remember_dms(self, bot: str, channels: Mapping[str, str | None]) -> None:
+        self._db.write_all(
+            DM_CHANNELS,
+            [
+                replacement({"_id": f"{bot}/{user_id}", "channel_id": channel_id})
+                if channel_id is not None
+                else DeleteOne({"_id": f"{bot}/{user_id}"})
+                for user_id, channel_id in channels.items()
+            ],
+        )

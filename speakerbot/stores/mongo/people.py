@@ -1,0 +1,76 @@
+"""People and their wishes."""
+
+from __future__ import annotations
+
+from datetime import time
+from typing import TYPE_CHECKING
+
+from speakerbot.people import Person, QuietHours
+from speakerbot.stores.mongo.connection import PAGE, Database, Document, replacement
+from speakerbot.stores.mongo.extended import from_bson, to_bson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+PEOPLE = "speakerbot_people"
+
+
+class MongoPeople:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
+        found = self._db.find(PEOPLE, {"discord_user_id": {"$in": list(user_ids)}})
+        return {each["discord_user_id"]: _person(each) for each in found}
+
+    def get(self, user: str) -> Person | None:
+        for field in ("discord_user_id", "_id"):
+            found = self._db.find(PEOPLE, {field: user}, limit=1)
+            if found:
+                return _person(found[0])
+        return None
+
+    def all(self) -> Iterator[Person]:
+        after = ""
+        while True:
+            page = self._db.find(PEOPLE, {"_id": {"$gt": after}}, sort=[("_id", 1)], limit=PAGE)
+            yield from map(_person, page)
+            if len(page) < PAGE:
+                return
+            after = page[-1]["_id"]
+
+    def put(self, people: Sequence[Person]) -> None:
+        self._db.write_all(PEOPLE, [replacement(_document(person)) for person in people])
+
+
+def _document(person: Person) -> Document:
+    return {
+        "_id": person.id,
+        "discord_user_id": person.discord_user_id,
+        "name": person.name,
+        "timezone": person.timezone,
+        "opted_out": sorted(person.opted_out),
+        "quiet_hours": str(person.quiet_hours) if person.quiet_hours else None,
+        "routes": list(person.routes),
+        "extra": to_bson(person.extra),
+    }
+
+
+def _person(document: Document) -> Person:
+    return Person(
+        id=document["_id"],
+        discord_user_id=document["discord_user_id"],
+        name=document["name"],
+        timezone=document["timezone"],
+        opted_out=frozenset(document["opted_out"]),
+        quiet_hours=_quiet_hours(document["quiet_hours"]),
+        routes=tuple(document["routes"]),
+        extra=from_bson(document["extra"]),
+    )
+
+
+def _quiet_hours(text: str | None) -> QuietHours | None:
+    if text is None:
+        return None
+    start, _, end = text.partition("-")
+    return QuietHours(time.fromisoformat(start), time.fromisoformat(end))

@@ -1,0 +1,171 @@
+"""The state of the loopback Fly and the rules by which it changes. No HTTP here."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from speakerbot.testing.fly.clock import FakeTime
+from speakerbot.testing.fly.faults import Fault
+from speakerbot.testing.fly.limits import Limits
+from speakerbot.testing.fly.machine import PERIODS, FlyMachine, Outcome
+
+Runner = Callable[[FlyMachine, float], Outcome]
+
+
+class Refusal(Exception):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, error: str, code: str = "unknown") -> None:
+        super().__init__(error)
+        self.status, self.code = status, code
+
+
+class World:
+    """One app and its machines.
+
+    ``run`` is called with a machine and the time whenever its command starts, and says how that
+    goes. ``images`` None: every image exists. ``tokens``: token to the app it is for.
+    """
+
+    def __init__(
+        self,
+        *,
+        app: str = "community",
+        run: Runner = lambda _machine, _now: Outcome(),
+        time: FakeTime | None = None,
+        images: Iterable[str] | None = None,
+        limited: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.app, self.run, self.time = app, run, time or FakeTime()
+        self.images = None if images is None else set(images)
+        self.tokens = {"fm2_good": app, "fm2_other": "another-app"}
+        self.limits = Limits(self.time.now, on=limited)
+        self.machines: dict[str, FlyMachine] = {}
+        self.faults: list[Fault] = []
+        self.requests: list[str] = []
+        self.on_crash: Callable[[], object] = lambda: None
+        self.client_dead = False
+        self.page = 1000
+        self.lease_under_data = False
+        self.random = random.Random(seed)  # noqa: S311 - fuzz, and repeatable
+        self._ids = (f"{number:014x}" for number in itertools.count(0x17811953C92E18))
+        self._versions = (f"01H{number:023d}" for number in itertools.count(1))
+
+    def named(self, name: str) -> FlyMachine:
+        """The living machine of that name."""
+        return next(machine for machine in self.living() if machine.name == name)
+
+    def living(self) -> list[FlyMachine]:
+        """Those that are not destroyed, oldest first, with runs that are over ended."""
+        for machine in self.machines.values():
+            machine.settle(self.time.now())
+        return [machine for machine in self.machines.values() if machine.state != "destroyed"]
+
+    def find(self, machine_id: str) -> FlyMachine:
+        machine = self.machines.get(machine_id)
+        if machine is None or machine.state == "destroyed":
+            raise Refusal(404, f"machine not found: {machine_id}")
+        machine.settle(self.time.now())
+        return machine
+
+    def create(
+        self, name: str, region: str, config: dict[str, Any], *, skip_launch: bool = False
+    ) -> FlyMachine:
+        """Makes a machine and launches it."""
+        self._check_config(config)
+        name = name or f"quiet-sound-{len(self.machines)}"
+        if any(machine.name == name for machine in self.living()):
+            raise Refusal(
+                409, f"already_exists: unique machine name violation: {name}", "name_taken"
+            )
+        now = self.time.now()
+        machine = FlyMachine(next(self._ids), name, region, config, next(self._versions), now, now)
+        self.machines[machine.id] = machine
+        machine.add_event(now, "launch", "created", "user")
+        machine.silenced = skip_launch
+        if skip_launch:
+            machine.state = "stopped"
+        else:
+            machine.phase = now
+            machine.start(now, self.run(machine, now), "user")
+        return machine
+
+    def update(self, machine: FlyMachine, config: dict[str, Any], *, skip_launch: bool) -> None:
+        """Replaces the whole config. A running machine is rebooted: its job dies."""
+        self._check_config(config)
+        now = self.time.now()
+        if machine.state == "started":
+            machine.killed += 1
+            machine.stop(now, Outcome(exit_code=143), requested=True)
+            if not skip_launch:
+                machine.start(now, self.run(machine, now), "user")
+        machine.config, machine.version = config, next(self._versions)
+        machine.updated_at = now
+        machine.silenced = machine.silenced or skip_launch
+        machine.add_event(now, "update", "replaced", "user")
+
+    def delete(self, machine: FlyMachine, *, force: bool) -> None:
+        if machine.state != "stopped" and not force:
+            text = "failed_precondition: unable to destroy machine, not currently stopped"
+            raise Refusal(412, text)
+        machine.killed += machine.state == "started"
+        machine.state = "destroyed"
+
+    def start(self, machine: FlyMachine) -> None:
+        if machine.state == "started":
+            raise Refusal(412, "failed_precondition: machine is already started")
+        now = self.time.now()
+        machine.phase = machine.phase or now
+        machine.start(now, self.run(machine, now), "user")
+
+    def stop(self, machine: FlyMachine) -> None:
+        """Ends its job, if one runs."""
+        if machine.state == "started":
+            machine.stop(self.time.now(), Outcome(exit_code=143), requested=True)
+
+    def pass_time(self, seconds: float, *, fuzz: float = 60.0, missed: float = 0.0) -> None:
+        """Lets time pass and schedules fire: up to ``fuzz`` seconds late, a share of ``missed``
+        ticks not at all. Nothing catches up."""
+        end = self.time.now() + seconds
+        ticks = sorted(
+            (at + self.random.uniform(0, fuzz), machine.id)
+            for machine in self.living()
+            for at in self._ticks(machine, end)
+            if self.random.random() >= missed
+        )
+        for at, machine_id in ticks:
+            self.time.seconds = max(self.time.seconds, min(at, end))
+            machine = self.machines[machine_id]
+            machine.settle(self.time.now())
+            if machine.state == "stopped":
+                machine.start(self.time.now(), self.run(machine, self.time.now()))
+        self.time.seconds = end
+        self.living()
+
+    def revive(self) -> None:
+        """After a crash: a new client asks."""
+        self.client_dead = False
+
+    def _ticks(self, machine: FlyMachine, end: float) -> Iterable[float]:
+        period = PERIODS.get(str(machine.config.get("schedule")))
+        if period is None or machine.phase is None or machine.silenced:
+            return
+        passed = (self.time.now() - machine.phase) // period
+        for number in itertools.count(int(passed) + 1):
+            if (at := machine.phase + number * period) > end:
+                return
+            yield at
+
+    def _check_config(self, config: dict[str, Any]) -> None:
+        image = config.get("image")
+        if not isinstance(image, str) or not image:
+            raise Refusal(400, "invalid_argument: config.image is required")
+        if self.images is not None and image.partition("@")[0] not in self.images:
+            raise Refusal(400, f"failed to get manifest {image}: MANIFEST_UNKNOWN")
+        memory = config.get("guest", {}).get("memory_mb", 256)
+        if memory % 256:
+            raise Refusal(422, f"invalid config.guest.memory_mb, {memory} is no multiple of 256")

@@ -1,0 +1,184 @@
+"""From any set of machines, killed at any request, apply ends with the wanted set; and a month of
+fuzzy, missed ticks runs every occurrence once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deploy.apply import apply
+from deploy.fly import connect
+from deploy.machines import Wanted, wanted_machines
+from deploy.plan import Plan, make_plan
+from deploy.settings import Target, authorization
+from deploy.tempo import Tempo
+from speakerbot.durations import parse_duration
+from speakerbot.gate import Due, Gate, Missed, Record
+from speakerbot.occurrences import Cron, read_zone
+from speakerbot.schedules.reading import parse_schedules
+from speakerbot.testing.fly import FakeTime, Fault, FlyMachine, Outcome, World, serve
+
+IMAGE = "registry.fly.io/community:cron@sha256:" + "a" * 64
+OLD = "registry.fly.io/community:cron@sha256:" + "b" * 64
+NAMES = ("alpha", "beta", "gamma", "delta")
+STATES = ("missing", "right", "drifted", "silent", "moved", "running", "duplicated", "orphaned")
+
+
+def wanted() -> list[Wanted]:
+    entries = [
+        {"name": name, "job": "weekly", "cron": "@hourly", "machines": 1 + (name == "delta")}
+        for name in NAMES
+    ]
+    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json")
+    return [want.with_image(IMAGE) for want in wanted_machines(schedules, {})]
+
+
+def make(world: World, want: Wanted, state: str) -> None:
+    """Puts a machine of that state where ``want`` belongs."""
+    if state == "missing":
+        return
+    config = copy.deepcopy(dict(want.config))
+    region = "ams" if state == "moved" else want.region
+    name = want.name
+    if state == "drifted":
+        config |= {"image": OLD, "env": {"A": "1"}, "restart": {"policy": "always"}}
+    elif state == "silent":
+        del config["schedule"]
+    elif state == "orphaned":
+        name, config["metadata"] = f"{name}-x", {**config["metadata"], "speakerbot_schedule": "x"}
+    world.run = lambda _machine, _now: Outcome(seconds=200 if state == "running" else 2)
+    world.create(name, region, config)
+    if state == "duplicated":
+        world.create("", region, copy.deepcopy(config))
+
+
+def make_foreign(world: World) -> list[FlyMachine]:
+    web = {"image": OLD, "metadata": {"fly_platform_version": "v2", "fly_process_group": "app"}}
+    sly = {"image": OLD, "schedule": "daily", "metadata": {"speakerbot_schedule": "alpha"}}
+    return [world.create(f"foreign-{i}", "iad", c) for i, c in enumerate((web, sly))]
+
+
+async def run_once(world: World) -> Plan:
+    """Plan and apply, as a process that may be killed at any request."""
+    async with serve(world) as base:
+        client = asyncio.create_task(_client(world, base))
+        world.on_crash = client.cancel
+        try:
+            return await client
+        finally:
+            world.on_crash = lambda: None
+            world.revive()
+
+
+async def _client(world: World, base: str) -> Plan:
+    tempo = Tempo(world.time.now, world.time.sleep)
+    target = Target(world.app, base, {}, authorization("fm2_good"))
+    async with connect(target, 20, tempo) as fly:
+        plan = make_plan(wanted(), await fly.machines(), image=IMAGE, prune=True)
+        await apply(plan.actions, fly, wait_for_runs=600, done=lambda _result: None)
+        return plan
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    states=st.lists(st.sampled_from(STATES), min_size=5, max_size=5),
+    kills=st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=4),
+    seed=st.integers(0, 10),
+)
+def test_from_anything_killed_anywhere_apply_ends_with_the_wanted_set(
+    states: list[str], kills: list[tuple[int, bool]], seed: int
+) -> None:
+    world = World(seed=seed)
+    foreign = make_foreign(world)
+    for want, state in zip(wanted(), states, strict=True):
+        make(world, want, state)
+    world.run = lambda _machine, _now: Outcome(seconds=2)
+    untouched = [(machine.version, copy.deepcopy(machine.config)) for machine in foreign]
+    for skip, before in kills:
+        world.faults = [Fault("crash", skip=skip, before=before)]
+        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.run(run_once(world))
+        world.pass_time(7)
+    world.faults = []
+    asyncio.run(run_once(world))
+    world.pass_time(60)
+    requests = len(world.requests)
+    assert asyncio.run(run_once(world)).actions == ()
+    assert world.requests[requests:] == ["list"]
+    assert [(machine.version, machine.config) for machine in foreign] == untouched
+    ours = {machine.name: machine for machine in world.living() if machine not in foreign}
+    assert set(ours) == {want.name for want in wanted()}
+    assert all(ours[want.name].config == want.config for want in wanted())
+    assert not any(m.killed or m.silenced for m in world.machines.values())
+
+
+@dataclass
+class Runs:
+    """Stands in for the command: decides by the gate from the machine's own arguments, as the
+    runner does, and keeps its records in memory."""
+
+    records: dict[tuple[str, datetime], Record] = field(default_factory=dict)
+    served: list[tuple[str, datetime, datetime]] = field(default_factory=list)
+    missed: list[datetime] = field(default_factory=list)
+
+    def __call__(self, machine: FlyMachine, seconds: float) -> Outcome:
+        now = datetime.fromtimestamp(seconds, UTC)
+        command = machine.config["init"]["cmd"]
+        options = dict(zip(command[2::2], command[3::2], strict=False))
+        gate = Gate(
+            Cron(options["--cron"], read_zone(options["--timezone"])),
+            grace=parse_duration(options["--grace"]),
+            wait=parse_duration(options["--wait"]),
+        )
+        occurrence = gate.occurrence(now)
+        assert occurrence is not None
+        key = (options["--schedule"], occurrence)
+        answer = gate.decide(occurrence, self.records.get(key), now=now, real=now)
+        slept = timedelta()
+        if isinstance(answer, Due):
+            slept = answer.sleep(now)
+            self.served.append((*key, now + slept))
+            self.records[key] = Record(occurrence, "finished")
+        elif isinstance(answer, Missed):
+            self.missed.append(occurrence)
+            self.records[key] = Record(occurrence, "missed")
+        return Outcome(seconds=2 + slept.total_seconds())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("month", [3, 11])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_month_with_daylight_saving_runs_every_occurrence_once(month: int, seed: int) -> None:
+    runs = Runs()
+    start = datetime(2026, month, 1, 3, 17, tzinfo=UTC)
+    world = World(run=runs, time=FakeTime(start), seed=seed)
+    zone: dict[str, Any] = {"timezone": "America/Los_Angeles", "job": "weekly"}
+    entries = [
+        {**zone, "name": "weekly", "cron": "0 17 * * MON", "grace": "6h", "wait": "60m"},
+        {**zone, "name": "gap", "cron": "30 2 * * *", "grace": "6h", "machines": 2},
+        {**zone, "name": "fold", "cron": "30 1 * * *", "grace": "6h"},
+        {**zone, "name": "thrice", "cron": "0 */8 * * *", "grace": "6h"},
+    ]
+    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json")
+    for want in wanted_machines(schedules, {}):
+        world.create(want.name, want.region, {"image": IMAGE, **want.config})
+    for _ in range(30):
+        world.pass_time(86_400, fuzz=900, missed=0.25)
+    for schedule in schedules:
+        expected = list(schedule.cron.between(start, world.time.moment() - schedule.grace))
+        served = [at for name, at, _ in runs.served if name == schedule.name and at >= start]
+        assert len(served) == len(set(served))
+        assert set(expected) - set(runs.missed) <= set(served)
+    assert all(timedelta() <= at - occurrence <= timedelta(hours=6)
+               for _, occurrence, at in runs.served)  # fmt: skip
+    # Those of before the machines existed; in a grace of six hours some tick always comes.
+    assert all(occurrence < start for occurrence in runs.missed)
