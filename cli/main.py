@@ -16,6 +16,7 @@ GROUPS = {
     "run": "Run a job: send what is due, exactly once.",
     "talks": "Book, list, move, cancel, import and export talks.",
     "people": "Who wants which messages, when and how.",
+    "guild": "The channel of the community's announcements.",
     "deliveries": "What was sent, what failed; try again.",
     "runs": "What ran, when, and how it ended.",
     "sandbox": "Run a job against a Discord inside this process; nothing real is touched.",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from speakerbot.clock import Clock
+from speakerbot.clock import Clock, parse_clock_time
 from speakerbot.durations import parse_duration
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen; change nothing.")]
@@ -37,9 +37,9 @@ def parse_date(text: str) -> date:
 def parse_clock(text: str) -> time:
     """A clock time, HH:MM."""
     try:
-        return time.fromisoformat(text)
+        return parse_clock_time(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no clock time; write HH:MM") from error
+        raise typer.BadParameter(str(error)) from error
 
 
 Now = Annotated[

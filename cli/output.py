@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,11 +37,24 @@ def plain(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}Z"
-    return " ".join(str(value).split())
+    return " ".join(str(value).split()).translate(_CONTROLS)
 
 
-def table(columns: Sequence[str], rows: Iterable[Row], *, empty: str, title: str = "") -> None:
-    """A drawn table on a terminal; elsewhere tab-separated rows, neither wrapped nor shortened."""
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "\ufffd")
+"""Escape sequences in a topic must not steer the terminal of who reads it."""
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Row],
+    *,
+    empty: str,
+    title: str = "",
+    whole: Collection[str] = (),
+) -> None:
+    """A drawn table on a terminal; elsewhere tab-separated rows, neither wrapped nor shortened.
+
+    The columns ``whole`` are never wrapped on a terminal either: dates, numbers."""
     if not on_terminal():
         _rows(columns, rows)
         return
@@ -51,7 +64,7 @@ def table(columns: Sequence[str], rows: Iterable[Row], *, empty: str, title: str
 
     drawn = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
-        drawn.add_column(column, overflow="fold")
+        drawn.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))
     Console().print(drawn if drawn.row_count else Text(empty, style="dim"))

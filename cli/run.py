@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cli.options import AsJson, DryRun, Now, parse_length
-from cli.running import Run, start
-
-app = typer.Typer(no_args_is_help=True)
+from cli.running import Options, start
 
 JOBS = {
     "reminders": "Remind speakers of their talks.",
@@ -66,7 +66,33 @@ Share = Annotated[
 ]
 
 
-def _command(job: str, about: str) -> None:
+class JobGroup(TyperGroup):
+    """Builds the command of the job that is called, and no other: most runs find nothing due, and
+    must cost next to nothing."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # click's signature
+        return [*JOBS, "due"]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # click's signature
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        one = typer.Typer()
+        if cmd_name == "due":
+            one.command(name="due", epilog="Example: */10 * * * * speakerbot run due")(due)
+        else:
+            one.command(name=cmd_name, epilog=_example(cmd_name))(_command(cmd_name))
+        return typer.main.get_command(one)
+
+
+app = typer.Typer(cls=JobGroup, no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """A group, although its commands are made when they are called."""
+
+
+def _command(job: str) -> Callable[..., None]:
     def command(
         dry_run: DryRun = False,
         now: Now = None,
@@ -82,7 +108,7 @@ def _command(job: str, about: str) -> None:
         share: Share = False,
     ) -> None:
         start(
-            Run(
+            Options(
                 job=job,
                 dry_run=dry_run,
                 now=now,
@@ -99,19 +125,14 @@ def _command(job: str, about: str) -> None:
             )
         )
 
-    command.__doc__ = about
-    app.command(name=job, epilog=_example(job))(command)
+    command.__doc__ = JOBS[job]
+    return command
 
 
 def _example(job: str) -> str:
     return f"Example: speakerbot run {job} --dry-run --now 2026-11-20T16:05:00Z"
 
 
-for _job, _about in JOBS.items():
-    _command(_job, _about)
-
-
-@app.command(epilog="Example: */10 * * * * speakerbot run due")
 def due(dry_run: DryRun = False, now: Now = None, as_json: AsJson = False) -> None:
     """Run every schedule of schedules.json that is due, in its order: for one-machine set-ups."""
     from cli.running_due import start_due

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import datetime
 
-from cli.running import Run, start
+from cli.running import Options, start
 from cli.sinks import sink
 from speakerbot import logs
 from speakerbot.config import load
@@ -32,8 +32,8 @@ def start_due(*, dry_run: bool, now: datetime | None, as_json: bool) -> None:
         sys.exit(exit_code)
 
 
-def _run(schedule: Schedule, *, dry_run: bool, now: datetime | None) -> Run:
-    return Run(
+def _run(schedule: Schedule, *, dry_run: bool, now: datetime | None) -> Options:
+    return Options(
         job=schedule.job,
         dry_run=dry_run,
         now=now,

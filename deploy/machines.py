@@ -56,6 +56,9 @@ class Machine:
     def reachable(self) -> bool:
         return self.host_status == "ok"
 
+    def with_events(self, events: Iterable[Mapping[str, Any]]) -> Machine:
+        return replace(self, events=tuple(events))
+
     @property
     def image(self) -> str:
         """By digest where Fly named one."""

@@ -120,7 +120,9 @@ class _Planner:
     def add(self, want: Wanted, machine: Machine | None) -> None:
         if machine is None:
             wanted = want.with_image(self.images.of(None))
-            self.actions.append(Action("create", want.name, f"in {want.region}", wanted))
+            tick = want.schedule.interval if want.schedule.enabled else "disabled"
+            reason = f"in {want.region}, {tick}"
+            self.actions.append(Action("create", want.name, reason, wanted))
         elif not machine.reachable:
             text = f"its host is {machine.host_status}: left as it is; run again later"
             self.notes.append(Note(want.name, text))

@@ -13,6 +13,17 @@ def real_now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
+def parse_clock_time(text: str) -> time:
+    """``HH:MM`` as :class:`time`. Raises ValueError with a message for people."""
+    try:
+        clock = time.fromisoformat(text.strip())
+    except ValueError:
+        clock = None
+    if clock is None or clock.tzinfo or clock.second or clock.microsecond:
+        raise ValueError(f"{text!r} is no clock time; write HH:MM, as 19:30")
+    return clock
+
+
 def instant(day: date, clock: time, zone: ZoneInfo) -> datetime:
     """The UTC instant at which clocks in ``zone`` show ``clock`` on ``day``: the first of two where
     clocks go back, the next minute that exists where they go forward."""

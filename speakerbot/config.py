@@ -52,6 +52,10 @@ class Settings:
     disabled_jobs: frozenset[str] = frozenset()
     node_bot_coexist: bool = True
 
+    def runs(self, job: str) -> bool:
+        """False: the kill switch, or the job's own, is off."""
+        return self.enabled and job not in self.disabled_jobs
+
 
 def environment(env: Mapping[str, str] | None = None, folder: Path | None = None) -> dict[str, str]:
     """``.env`` of ``folder`` (or the file ``SPEAKERBOT_ENV_FILE`` names; empty: none), overlaid

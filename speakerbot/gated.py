@@ -6,15 +6,18 @@ The decision is :mod:`speakerbot.gate`'s; here the store is asked and told.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import Clock
 from speakerbot.gate import Due, Gate, Missed, Record
 from speakerbot.ports import Store
 from speakerbot.runs import Run
-from speakerbot.tally import Waits
+
+if TYPE_CHECKING:
+    from speakerbot.tally import Waits
 
 MARGIN = timedelta(minutes=1)
 """How much longer than its timeout a run holds its occurrence: it takes a while to end."""
@@ -29,6 +32,7 @@ class Gating:
     gate: Gate
     timeout: timedelta
     enabled: bool = True
+    """False: the run says so and does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,21 @@ class Turnstile:
     clock: Clock
     dry_run: bool
     log: Any
+
+    def serve(self, run: Run, work: Callable[[Run], Waits | None]) -> str:
+        """Does the work if it is this run's turn. ``work`` is given the run, with its occurrence
+        and the decision time to serve it at; it returns what still waits, None if it was cut
+        short. Returns the reason (``run_skipped``) where it is not its turn, else nothing."""
+        turn = self.enter(run)
+        if isinstance(turn, str):
+            return turn
+        name = self.gating.schedule
+        waits = None
+        try:
+            waits = work(replace(run, now=turn.now, schedule=name, occurrence=turn.occurrence))
+        finally:
+            self.leave(turn, waits)
+        return ""
 
     def enter(self, run: Run) -> Turn | str:
         """The occurrence to serve, claimed; or the reason (``run_skipped``) why there is none.
@@ -112,25 +131,27 @@ class Turnstile:
                 )
             )
 
-    def leave(self, turn: Turn, waits: Waits, *, finished: bool) -> None:
+    def leave(self, turn: Turn, waits: Waits | None) -> None:
         """Closes the occurrence, or leaves it open for a later tick while messages still wait."""
         if turn.held is None:
             return
         last = turn.occurrence + self.gating.gate.whole_grace
-        resume_at = waits.resume_at if waits.resume_at and waits.resume_at <= last else None
-        done = finished and not waits.more and not waits.retry_at and not resume_at
-        at_once = waits.more or not finished
-        after = Record(
-            turn.occurrence,
-            "finished" if done else "open",
-            retry_at=None if at_once else waits.retry_at,
-            resume_at=None if at_once else resume_at,
-            revision=f"{turn.held.revision}.end",
-        )
+        after = _ended(turn.held, waits, last)
         if self.store.occurrences.swap(self.gating.schedule, turn.held, after):
             return
         # Somebody shares the occurrence, or took it over when our lease had ended: theirs is the
         # later word, unless this run knows that all is done.
         current = self._stored(turn.occurrence)
-        if done and current is not None and current.standing != "finished":
+        if after.standing == "finished" and current and current.standing != "finished":
             self.store.occurrences.swap(self.gating.schedule, current, after)
+
+
+def _ended(held: Record, waits: Waits | None, last: datetime) -> Record:
+    """What is noted when a run ends. ``last``: deferred beyond it, a message is not waited for."""
+    after = replace(held, standing="open", lease_until=None, revision=f"{held.revision}.end")
+    if waits is None or waits.more:
+        return after
+    resume_at = waits.resume_at if waits.resume_at and waits.resume_at <= last else None
+    if waits.retry_at is None and resume_at is None:
+        return replace(after, standing="finished")
+    return replace(after, retry_at=waits.retry_at, resume_at=resume_at)

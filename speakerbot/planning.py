@@ -10,13 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import Literal
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Literal
 
-from speakerbot.delivery.ledger import Delivery, standing
 from speakerbot.messages import Decision, Message, Route, Skip
-from speakerbot.people import Person
-from speakerbot.ports import Store
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from speakerbot.delivery.ledger import Delivery
+    from speakerbot.people import Person
+    from speakerbot.ports import Store
 
 MessageState = Literal[
     "planned", "sent", "already_sent", "held_back", "failed", "undeliverable", "expired", "unknown"
@@ -91,6 +94,8 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Plan 
 
 
 def _known(message: Message, record: Delivery, moment: Moment) -> Plan | None:
+    from speakerbot.delivery.ledger import standing  # most runs have no record to look at
+
     match standing(record, moment.real):
         case "sent":
             return Plan(message, "already_sent", f"sent {_utc(record.sent_at)}", record=record)

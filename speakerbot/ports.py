@@ -2,7 +2,8 @@
 
 Every instant that crosses these ports is aware and in UTC, cut to milliseconds. Adapters raise
 only errors of :mod:`speakerbot.errors`: ``Unreachable``, ``StoreLocked``, ``StoreCorrupt``,
-``StoreTooNew``, ``DateTaken``.
+``StoreTooNew``, ``DateTaken``, and ``ConfigError`` where a setting, a login or a permission is
+wrong. A store is for one thread at a time.
 """
 
 from __future__ import annotations
@@ -35,8 +36,13 @@ class Talks(Protocol):
         """By id, or by date (YYYY-MM-DD)."""
 
     def put(self, talks: Sequence[Talk]) -> None:
-        """Inserts or replaces by id, all or nothing where the store can. Fields in ``extra`` stay
-        as given; on MongoDB fields nobody gave are kept. Raises DateTaken."""
+        """Inserts or replaces by id, all or nothing where the store can (SQLite); elsewhere a
+        repeat completes what was interrupted. Talks of one call may take over each other's dates.
+
+        Fields in ``extra`` stay as given: JSON values, MongoDB's own types as Extended JSON. On
+        MongoDB fields nobody gave are kept, and a new talk without ``booked_at`` gets the present
+        time, as the Node bot would. Raises DateTaken, and InputRefused for an ``extra`` that
+        MongoDB cannot hold."""
 
     def reschedule(self, talk_id: str, to: date) -> bool:
         """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken."""
@@ -45,7 +51,8 @@ class Talks(Protocol):
         """Cancels as the Node bot does. False: it was gone."""
 
     def write_flags(self, writes: Sequence[FlagWrite]) -> set[str]:
-        """Sets each flag if it still has the value seen; returns the talk ids that were written."""
+        """Sets each flag if it still has the value seen, or has the new one already (the same
+        write, repeated); returns the talk ids that were written. One write a talk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,8 @@ class FlagWrite:
 
 class People(Protocol):
     def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
-        """Known people by Discord user id; unknown ids are left out. One query."""
+        """Known people by Discord user id; unknown ids are left out. One query. Two people with
+        the same Discord id are not refused: derive new ids from it so that there never are."""
 
     def get(self, user: str) -> Person | None:
         """By Discord user id, or by the person's own id."""
@@ -81,7 +89,9 @@ class Ledger(Protocol):
 
     def swap(self, changes: Sequence[Change]) -> set[str]:
         """Takes each step that still starts from the stored revision, atomically one by one;
-        returns the keys of those that won. One round trip in the usual case; keys are distinct."""
+        returns the keys of those that won. One round trip for changes of one sort (creations, or
+        steps); keys are distinct. Truthful also where an answer was lost and the write repeated;
+        where that cannot be known, Unreachable."""
 
     def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
         """Newest first by ``updated_at``."""
@@ -129,8 +139,8 @@ class Limits(Protocol):
     ) -> datetime:
         """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic write;
         returns the first one's instant, at least ``now - ahead * interval`` (GCRA: that many may
-        go at once after a pause). A reservation further ahead than a minute is a broken clock's
-        and is dropped."""
+        go at once after a pause), to the microsecond. Slots taken further ahead than a minute
+        after ``now + count * interval`` are a broken clock's and are dropped."""
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         """By name; one query."""
@@ -162,7 +172,9 @@ class Guilds(Protocol):
 
     def set_channel(self, guild_id: str, channel_id: str, by: str, at: datetime) -> None: ...
 
-    def all(self) -> Iterator[Mapping[str, Any]]: ...
+    def all(self) -> Iterator[Mapping[str, Any]]:
+        """Those with a channel, as ``guildId, proactiveAnnouncementsChannelId, updatedAt,
+        updatedBy``."""
 
 
 class Store(Protocol):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import time
 
+from speakerbot.clock import parse_clock_time
 from speakerbot.people import OPT_OUT_KINDS, Person, QuietHours
 
 SINGLE_KINDS = frozenset(OPT_OUT_KINDS) - {"all"}
@@ -45,16 +45,9 @@ def parse_quiet_hours(text: str) -> QuietHours:
     """``22:00-08:00``. Raises ValueError with a message for people."""
     start, _, end = text.replace("–", "-").partition("-")
     try:
-        hours = QuietHours(_minutes(start), _minutes(end))
+        hours = QuietHours(parse_clock_time(start), parse_clock_time(end))
     except ValueError as error:
         raise ValueError(f"{text!r} are no quiet hours; write e.g. 22:00-08:00") from error
     if hours.start == hours.end:
         raise ValueError(f"{text!r} begin and end at once; to get nothing at all, opt out")
     return hours
-
-
-def _minutes(text: str) -> time:
-    clock = time.fromisoformat(text.strip())
-    if clock.tzinfo or clock.second or clock.microsecond:
-        raise ValueError("hours and minutes only")
-    return clock

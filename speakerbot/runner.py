@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,14 +17,13 @@ from speakerbot.messages import Message, Skip
 from speakerbot.outcomes import Counts, Header, Sink, Summary
 from speakerbot.planning import Moment, Plan, weigh
 from speakerbot.ports import Store
-from speakerbot.runs import Run
-from speakerbot.tally import Tally
+from speakerbot.runs import Run, bound, new_run
+from speakerbot.tally import Tally, Waits
 from speakerbot.templates import Templates
 from speakerbot.verdict import failure
 
 if TYPE_CHECKING:
     from speakerbot.delivery.session import Connect, Traffic
-    from speakerbot.gated import Gating, Turnstile
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +53,17 @@ class Runner:
     sink: Sink
     log: Any
     clock: Clock
-    gating: Gating | None = None
-    """The schedule it belongs to; None runs at once."""
+    record: Run | None = None
+    """The run's record, where the gate has begun one; None begins one now."""
 
-    def run(self) -> None:
-        """Raises a SpeakerbotError for what makes the whole run fail; recipients' failures only
-        count. The sink is closed and the run is recorded in either case."""
+    def run(self) -> Waits | None:
+        """What is still to be done, later; None if the run was cut short, or was told to leave
+        something out. Raises a SpeakerbotError for what makes the whole run fail; recipients'
+        failures only count. The sink is closed and the run is recorded in either case."""
         started = time.monotonic()
-        run = self._new_run()
-        turnstile = self._turnstile(run)
-        turn = self._disabled() or (turnstile.enter(run) if turnstile else None)
-        if isinstance(turn, str):
-            self._skip(run, turn, started)
-            return
-        if turn is not None and self.gating is not None:
-            name = self.gating.schedule
-            run = replace(run, now=turn.now, schedule=name, occurrence=turn.occurrence)
-        tally = self._tally(run)
-        self._begin(run)
+        run = self.record or new_run(self.job.name, self.clock)
+        tally = Tally(self.sink, self.templates, bound(self.log, run))
+        self.sink.begin(Header(run.job, run.id, self.order.dry_run, run.now, run.occurrence))
         error: SpeakerbotError | None = None
         traffic = None
         try:
@@ -81,46 +72,11 @@ class Runner:
         except SpeakerbotError as problem:
             error = problem
         self._finish(run, started, tally, traffic, error)
-        if turnstile and turn:
-            stopped = bool(error or (traffic and traffic.stopped))
-            narrowed = self.order.only is not None or self.order.limit is not None
-            turnstile.leave(turn, tally.waits, finished=not stopped and not narrowed)
         if error:
             raise error
-
-    def _new_run(self) -> Run:
-        real = self.clock.real()
-        run_id = f"{real:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"  # sorts by start time
-        return Run(run_id, self.job.name, self.clock.decision(), real)
-
-    def _turnstile(self, run: Run) -> Turnstile | None:
-        if self.gating is None:
-            return None
-        from speakerbot.gated import Turnstile
-
-        dry_run = self.order.dry_run
-        return Turnstile(self.gating, self.store, self.clock, dry_run, self._bound(run))
-
-    def _bound(self, run: Run) -> Any:
-        at = run.occurrence.isoformat().replace("+00:00", "Z") if run.occurrence else None
-        return self.log.bind(job=run.job, run_id=run.id, occurrence=at)
-
-    def _tally(self, run: Run) -> Tally:
-        return Tally(self.sink, self.templates, self._bound(run))
-
-    def _begin(self, run: Run) -> None:
-        self.sink.begin(Header(run.job, run.id, self.order.dry_run, run.now, run.occurrence))
-
-    def _skip(self, run: Run, reason: str, started: float) -> None:
-        level = "info" if reason in ("not_due", "already_done", "already_running") else "warning"
-        getattr(self._bound(run), level)("run_skipped", reason=reason)
-        self._begin(run)
-        self.sink.end(Summary(Counts(), _ms_since(started), reason))
-
-    def _disabled(self) -> str:
-        settings, gating = self.settings, self.gating
-        on = settings.enabled and self.job.name not in settings.disabled_jobs
-        return "" if on and (gating is None or gating.enabled) else "disabled"
+        cut_short = traffic is not None and traffic.stopped is not None
+        narrowed = self.order.only is not None or self.order.limit is not None
+        return None if cut_short or narrowed else tally.waits
 
     def _do(self, run: Run, tally: Tally) -> Traffic | None:
         context = Context(self.store, self.settings, run.now, run.occurrence, self.order.edit_only)
@@ -185,7 +141,7 @@ class Runner:
         traffic: Traffic | None,
         error: SpeakerbotError | None,
     ) -> None:
-        duration_ms = _ms_since(started)
+        duration_ms = round((time.monotonic() - started) * 1000)
         stopped = traffic.stopped.reason if traffic and traffic.stopped else ""
         self.sink.end(Summary(tally.counts, duration_ms))
         outcome = "failed" if error else "stopped" if stopped else "done"
@@ -218,7 +174,3 @@ class Runner:
             self.store.runs.put(run)
         except SpeakerbotError as error:
             log.warning("run_not_recorded", error=str(error))
-
-
-def _ms_since(started: float) -> int:
-    return round((time.monotonic() - started) * 1000)

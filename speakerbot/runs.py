@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speakerbot.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +28,16 @@ class Run:
     occurrence: datetime | None = None
     counts: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+
+
+def new_run(job: str, clock: Clock) -> Run:
+    """A run that begins now. Its id sorts by start time, and is never used twice."""
+    real = clock.real()
+    return Run(f"{real:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}", job, clock.decision(), real)
+
+
+def bound(log: Any, run: Run) -> Any:
+    """``log``, every line of it naming the run."""
+    at = run.occurrence
+    occurrence = at.isoformat().replace("+00:00", "Z") if at else None
+    return log.bind(job=run.job, run_id=run.id, occurrence=occurrence)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from typing import Final
 
-LIMIT = 2000
+LIMIT: Final = 2000
 """Characters in one Discord message, counted as UTF-16 units to be on the safe side."""
 
-_URL = re.compile(r"https?://\S+")
-# An underscore inside a word, a lone ~ or | mean nothing to Discord: they are left alone.
+# What Discord makes a link of: it ends before a <, and not with punctuation.
+_URL = re.compile(r"""https?://[^\s<]+[^\s<.,:;"'\]]""")
+# An underscore inside a word, a lone ~ or | mean nothing to Discord: they are left alone. For
+# Discord only ASCII letters make a word that an underscore cannot close.
 _MARKDOWN = re.compile(
-    r"[\\*`\[<]|(?<!\w)_|_(?!\w)|_(?=_)|~(?=~)|(?<=~)~|\|(?=\|)|(?<=\|)\||^[>#-]"
+    r"[\\*`\[<]|(?<!\w)_|_(?![A-Za-z0-9_])|_(?=_)|~(?=~)|(?<=~)~|\|(?=\|)|(?<=\|)\||^[>#-]"
 )
-_MASS_MENTION = re.compile(r"@(?=everyone\b|here\b)")
+_NUMBERED = re.compile(r"^(\d+)\.(?=\s|$)")
+_MASS_MENTION = re.compile(r"@(?=everyone|here)")
 _BIDI_CONTROLS = dict.fromkeys(
     [0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 )
 _RIGHT_TO_LEFT = re.compile(
     "[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]"
 )
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def escape(text: str) -> str:
@@ -27,28 +33,51 @@ def escape(text: str) -> str:
     Addresses (https://…) are left alone; right-to-left text is isolated, so that it cannot turn
     the sentence around it.
     """
-    line = " ".join(text.translate(_BIDI_CONTROLS).split())
+    line = one_line(text)
     pieces, end = [], 0
     for url in _URL.finditer(line):
-        pieces += [_escape_piece(line[end : url.start()]), url.group()]
+        pieces += [_escape_piece(line[end : url.start()], first=not end), _safe_url(url.group())]
         end = url.end()
-    escaped = "".join([*pieces, _escape_piece(line[end:])])
+    escaped = "".join([*pieces, _escape_piece(line[end:], first=not end)])
     return f"\u2068{escaped}\u2069" if _RIGHT_TO_LEFT.search(line) else escaped
 
 
-def _escape_piece(text: str) -> str:
-    unpinged = _MASS_MENTION.sub("@\u200b", text)
-    return _MARKDOWN.sub(lambda match: f"\\{match.group()}", unpinged)
+def one_line(text: str) -> str:
+    """``text`` without line breaks, control characters and what turns the direction of writing."""
+    line = " ".join(text.translate(_BIDI_CONTROLS).split())
+    return _UNPRINTABLE.sub(lambda match: _replacement(match.group()), line)
+
+
+def _replacement(character: str) -> str:
+    """Half a character, as broken JSON holds it, cannot be sent at all."""
+    return "\ufffd" if unicodedata.category(character) == "Cs" else ""
+
+
+def _escape_piece(text: str, *, first: bool) -> str:
+    if first:
+        text = _NUMBERED.sub("\\1\0", text)
+    escaped = _MARKDOWN.sub(lambda match: f"\\{match.group()}", without_mass_mentions(text))
+    return escaped.replace("\0", "\\.", 1)
+
+
+def _safe_url(url: str) -> str:
+    return _MASS_MENTION.sub("%40", url)
+
+
+def without_mass_mentions(text: str) -> str:
+    """``@everyone`` and ``@here`` as mere words: they look the same."""
+    return _MASS_MENTION.sub("@\u200b", text)
 
 
 def length(text: str) -> int:
     """As Discord counts it, at the most: in UTF-16 units."""
-    return len(text.encode("utf-16-le")) // 2
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def shorten(text: str, most: int) -> str:
-    """``text`` cut to ``most`` UTF-16 units with an ellipsis, between whole characters."""
+    """``text`` cut to ``most`` UTF-16 units, at least 1, with an ellipsis, between whole
+    characters."""
     if length(text) <= most:
         return text
-    cut = text.encode("utf-16-le")[: 2 * max(0, most - 1)].decode("utf-16-le", "ignore")
-    return cut.rstrip() + "…"
+    kept = text.encode("utf-16-le", "surrogatepass")[: 2 * max(0, most - 1)]
+    return kept.decode("utf-16-le", "ignore").rstrip(" \t\n\u200d\ufe0f") + "…"

@@ -16,35 +16,39 @@ def fly_cron_manager(schedules: Sequence[Schedule], image: str, app: str) -> dic
     entries = []
     for schedule in schedules:
         in_utc = schedule.cron.zone.key in ("UTC", "Etc/UTC")
-        entries.append(_entry(schedule, "", exact(schedule) if in_utc else HOURLY, image, app))
-        if in_utc and (tick := catch_up(schedule)):
-            entries.append(_entry(schedule, "-catch-up", tick, image, app))
+        cron = exact(schedule) if in_utc else HOURLY
+        for name, region in zip(schedule.machine_names, schedule.regions, strict=True):
+            entries.append(_entry(schedule, name, cron, region) | _where(schedule, image, app))
+            if in_utc and (tick := catch_up(schedule)):
+                entry = _entry(schedule, f"{name}-catch-up", tick, region)
+                entries.append(entry | _where(schedule, image, app))
     return {"schedules.json": json.dumps(entries, indent=2, ensure_ascii=False) + "\n"}
 
 
-def _entry(schedule: Schedule, suffix: str, cron: str, image: str, app: str) -> dict[str, Any]:
-    guest = schedule.guest
+def _entry(schedule: Schedule, name: str, cron: str, region: str) -> dict[str, Any]:
     # Cron Manager takes anything on stderr for a failure, and our logs go there.
     command = f"exec {shlex.join(['speakerbot', *schedule.command()])} 2>&1"
     limit = schedule.wait + schedule.timeout
     return {
-        "name": f"speakerbot-{schedule.name}{suffix}",
-        "app_name": app,
+        "name": name,
         "schedule": cron,
-        "region": schedule.regions[0],
+        "region": region,
         "command": shlex.join(["sh", "-c", command]),
         "command_timeout": int(limit.total_seconds()) + 60,
         "enabled": schedule.enabled,
-        "config": {
-            "image": image,
-            "init": {"exec": ["sleep", "inf"]},  # the command is run beside it, then all is ended
-            "env": dict(schedule.env),
-            "guest": {
-                "cpu_kind": guest.cpu_kind, "cpus": guest.cpus, "memory_mb": guest.memory_mb
-            },
-            "restart": {"policy": "no"},
-            "auto_destroy": True,
-            "disable_machine_autostart": True,
-            "dns": {"skip_registration": True},
-        },
-    }  # fmt: skip
+    }
+
+
+def _where(schedule: Schedule, image: str, app: str) -> dict[str, Any]:
+    guest = schedule.guest
+    config = {
+        "image": image,
+        "init": {"exec": ["sleep", "inf"]},  # the command is run beside it, then all is ended
+        "env": dict(schedule.env),
+        "guest": {"cpu_kind": guest.cpu_kind, "cpus": guest.cpus, "memory_mb": guest.memory_mb},
+        "restart": {"policy": "no"},
+        "auto_destroy": True,
+        "disable_machine_autostart": True,
+        "dns": {"skip_registration": True},
+    }
+    return {"app_name": app, "config": config}

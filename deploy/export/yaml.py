@@ -1,4 +1,4 @@
-"""Writes YAML: mappings, lists, and scalars as JSON, which YAML reads."""
+"""Writes YAML: mappings, lists, and odd scalars as JSON, which YAML reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_PLAIN_KEY = re.compile(r"[A-Za-z_][\w./-]*")
+_PLAIN = re.compile(r"[A-Za-z_][\w./@-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
@@ -39,9 +39,15 @@ def _item(head: str, item: Any, depth: int) -> Iterator[str]:
         yield f"{head} |"
         yield from ("  " * (depth + 1) + line if line else "" for line in item.splitlines())
     else:
-        yield f"{head} {json.dumps(item, ensure_ascii=False)}"
+        yield f"{head} {_scalar(item)}"
+
+
+def _scalar(item: Any) -> str:
+    if isinstance(item, str) and _PLAIN.fullmatch(item) and item.lower() not in _WORDS:
+        return item
+    return json.dumps(item, ensure_ascii=False)
 
 
 def _key(key: str) -> str:
-    plain = _PLAIN_KEY.fullmatch(key) and (key.lower() not in _WORDS or key == "on")
-    return key if plain else json.dumps(key)
+    # GitHub's own `on` is written bare by everybody, whatever YAML 1.1 takes it for.
+    return key if key == "on" else _scalar(key)

@@ -113,13 +113,14 @@ def claimed(record: Delivery, before: Delivery | None) -> Delivery:
     """``record``, freshly claimed, with what must survive from the record it replaces."""
     if before is None:
         return record
+    reached = before if before.route else record  # a person's retry begins at the first route
     return replace(
         record,
         created_at=before.created_at,
         attempts=before.attempts + 1,
-        route=before.route,
-        target=before.target,
-        text=before.text,
+        route=reached.route,
+        target=reached.target,
+        text=reached.text,
         doubt_since=before.doubt_since or record.doubt_since,
         flag_was=before.flag_was if before.flag_at == record.flag_was else record.flag_was,
     )

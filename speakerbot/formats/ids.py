@@ -23,9 +23,9 @@ def talk_id(value: Any) -> str:
     text = value.get("$oid") if isinstance(value, dict) and len(value) == 1 else value
     if isinstance(text, str):
         if found := _OBJECT_ID.fullmatch(text):
-            return found[1].lower()
+            return str(found[1]).lower()
         if text is value and _PLAIN.fullmatch(text) and not _DATE.fullmatch(text):
-            return text
+            return str(text)
     raise ValueError(
         f'{_shown(value)} is no id of a talk: write 24 hexadecimal digits as {{"$oid": "…"}}, '
         "or a text without spaces and slashes that is no date"

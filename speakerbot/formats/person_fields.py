@@ -57,6 +57,7 @@ READ: Mapping[str, Callable[[str], Any]] = {
     "routes": parse_routes,
     "opted_out": parse_opt_outs,
 }
+IDENTIFYING = ("discord_user_id", "telegram_user_id", "name", "id")
 LISTS = ("routes", "opted_out")
 
 
@@ -64,9 +65,8 @@ def entry(place: str, given: Mapping[str, Any], add: Callable[..., None]) -> Per
     """Reads the fields of one person, whatever file they come from; ``add`` hears of problems."""
     values: dict[str, Any] = {}
     extra: dict[str, Any] = {}
-    for name, value in given.items():
-        if value is None or value in ("", []):
-            continue
+    present = {name: value for name, value in given.items() if value not in (None, "", [])}
+    for name, value in present.items():
         try:
             if read := READ.get(name):
                 values[name] = read(_text(name, value))
@@ -74,8 +74,8 @@ def entry(place: str, given: Mapping[str, Any], add: Callable[..., None]) -> Per
                 extra[name] = relaxed(value)
         except ValueError as problem:
             add(str(problem), field=name)
-    if not {"id", "name", "discord_user_id"} & set(given) and not given.get("telegram_user_id"):
-        add("nobody can be told by it: give discord_user_id, telegram_user_id, name or id")
+    if not present.keys() & IDENTIFYING:
+        add(f"nobody can be told by it: give {', '.join(IDENTIFYING)}")
     return PersonEntry(place, values, extra)
 
 

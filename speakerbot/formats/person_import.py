@@ -45,6 +45,10 @@ class Register:
         for mark in marks:
             self._known.setdefault(mark, person)
 
+    def holder(self, user_id: str) -> Person | None:
+        """Whose Discord id it is."""
+        return self._known.get(f"discord {user_id}")
+
     def find(self, entry: PersonEntry) -> Person | None:
         for name, value in (
             ("id", entry.values.get("id")),
@@ -80,7 +84,12 @@ def plan(
         if (first := places.setdefault(identifier, entry.place)) != entry.place:
             refused.add(entry.place, f"the same person as {first} ({identifier})")
             continue
+        holder = known.holder(entry.values.get("discord_user_id", ""))
+        if holder and person and holder.id != person.id:
+            refused.add(entry.place, f"it is {holder.id}'s", field="discord_user_id")
+            continue
         merged = merge(person, entry) if person else _new(entry)
+        known.add(merged)
         if person is None:
             result.new.append(merged)
         elif merged != person:

@@ -21,7 +21,7 @@ def write(talks: Iterable[Talk], zone: ZoneInfo, now: datetime) -> str:
     for talk in talks:
         calendar.add_component(_event(talk, zone, now))
     calendar.add_missing_timezones()
-    return calendar.to_ical().decode()
+    return bytes(calendar.to_ical()).decode()
 
 
 def _event(talk: Talk, zone: ZoneInfo, now: datetime) -> Event:

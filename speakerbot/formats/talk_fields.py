@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any
 
+from speakerbot.clock import parse_clock_time
 from speakerbot.formats.extended import instant_of, iso, parse_instant
 from speakerbot.formats.ids import snowflake, talk_id
 
@@ -19,7 +20,7 @@ class TalkEntry:
 
     place: str
     values: Mapping[str, Any]
-    """By the names of :class:`speakerbot.talks.Talk`; always with user_id, username, topic, date."""
+    """By the names of ``Talk``'s fields; always with user_id, username, topic and date."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -62,10 +63,7 @@ def _midnight(at: datetime) -> date:
 
 
 def clock(value: Any) -> time:
-    try:
-        return time.fromisoformat(text(value).strip()).replace(second=0, microsecond=0, tzinfo=None)
-    except ValueError as error:
-        raise ValueError(f"{value!r} is no clock time; write HH:MM") from error
+    return parse_clock_time(text(value))
 
 
 def truth(value: Any) -> bool:
@@ -90,10 +88,16 @@ def talk_id_cell(cell: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    names = {dict: "a document", list: "a list", str: "a text"}
-    return names.get(type(value), "a number")
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case str():
+            return "a text"
+        case dict() | list():
+            return "a document" if isinstance(value, dict) else "a list"
+    return "a number"
 
 
 def _snowflake(name: str, attribute: str, *, required: bool = False) -> Field:

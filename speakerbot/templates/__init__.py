@@ -1,37 +1,67 @@
 """Every text that is sent: a default beside this file, overridden by a file of the same name in
 the folder ``SPEAKERBOT_TEMPLATES`` names.
 
-Strict (an unknown variable is an error) and sandboxed. Values are user text and are escaped for
-Discord before they reach the template.
+Strict (an unknown variable is an error), sandboxed, and bounded in time and size. Values are user
+text and are escaped for Discord before they reach the template. The template engine is imported
+when the first text is needed: most runs need none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.errors import ConfigError
+from speakerbot.errors import ConfigError, NotFound
 from speakerbot.messages import Message
-from speakerbot.text import LIMIT, escape, length, shorten
+from speakerbot.templates.values import cut_longest, escaped
+from speakerbot.text import LIMIT, length, without_mass_mentions
 
 if TYPE_CHECKING:
-    from jinja2 import TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from speakerbot.templates.files import TextFile
 
 BUILT_IN = Path(__file__).parent
 SUFFIX = ".md"
 
 
 class Templates:
-    """Renders texts by name. The template engine is imported when the first text is needed."""
+    """Renders texts by name. Files are read once: a run sends one version of each."""
 
     def __init__(self, overrides: Path | None = None) -> None:
         self.overrides = overrides
+        self._files: dict[str, TextFile] = {}
 
     def names(self) -> list[str]:
         return sorted(path.name.removesuffix(SUFFIX) for path in BUILT_IN.glob(f"*{SUFFIX}"))
+
+    def path(self, name: str) -> Path:
+        """The file in effect. Raises NotFound if there is no such text."""
+        if self.overrides and (override := self.overrides / (name + SUFFIX)).is_file():
+            return override
+        if name not in self.names():
+            raise NotFound(f"there is no text {name!r}; there are {', '.join(self.names())}")
+        return BUILT_IN / (name + SUFFIX)
+
+    def overridden(self) -> list[str]:
+        if self.overrides is None:
+            return []
+        return [name for name in self.names() if (self.overrides / (name + SUFFIX)).is_file()]
+
+    def variables(self, name: str) -> list[str]:
+        """What the text may use: what its examples hold, and what our own wording uses."""
+        from speakerbot.templates.files import TextFile, samples
+
+        examples = [key for values in samples().get(name, ()) for key in values]
+        return sorted({*examples, *TextFile(BUILT_IN / (name + SUFFIX)).variables()})
+
+    def check(self) -> None:
+        """Asked before a run sends anything. Raises ConfigError naming file and line of every
+        problem of the overrides; costs nothing where there are none."""
+        if names := self.overridden():
+            from speakerbot.templates.checking import problems
+
+            if found := problems(self, names):
+                raise ConfigError(*found)
 
     def of(self, message: Message) -> str:
         """The message's text, short enough for any of its routes' mentions in front of it."""
@@ -39,68 +69,29 @@ class Templates:
         return self.render(message.template, message.values, reserve=max(mentions, default=0))
 
     def render(self, name: str, values: Mapping[str, Any], *, reserve: int = 0) -> str:
-        """The text; the longest value is shortened until it fits into one message and leaves
-        ``reserve`` characters of it free.
+        """The text; the longest of its values are shortened until it fits into one message and
+        leaves ``reserve`` characters of it free.
 
         Raises ConfigError naming the template's file and line.
         """
-        values, room = dict(values), LIMIT - reserve
-        while length(text := self._render(name, _escaped(values))) > room:
-            longest = max(values, key=lambda key: length(str(values[key])))
+        file, room = self.file(name), LIMIT - reserve
+        while True:
+            text = without_mass_mentions(file.render(escaped(values)))
             over = length(text) - room
-            kept = length(escape(str(values[longest]))) - over
-            if kept < 1:
+            if over <= 0:
+                return text
+            shorter = cut_longest(values, over)
+            if shorter is None:
                 raise ConfigError(
-                    f"template {self._file(name)}: the text is {over} characters too long "
-                    f"for a message even with {longest!r} left out"
+                    f"template {file.path}, line 1: its own words are {over} characters too long "
+                    "for a message"
                 )
-            values[longest] = shorten(str(values[longest]), min(kept, length(values[longest]) - 1))
-        return text
+            values = shorter
 
-    def _render(self, name: str, values: Mapping[str, Any]) -> str:
-        from jinja2 import TemplateError
+    def file(self, name: str) -> TextFile:
+        """The file in effect, as it was when it was first asked for."""
+        from speakerbot.templates.files import TextFile
 
-        try:
-            return self._engine.get_template(name + SUFFIX).render(values).strip()
-        except TemplateError as error:
-            raise ConfigError(self._explain(name, error)) from error
-
-    @cached_property
-    def _engine(self) -> ImmutableSandboxedEnvironment:
-        from jinja2 import FileSystemLoader, StrictUndefined
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-        folders = [folder for folder in (self.overrides, BUILT_IN) if folder is not None]
-        return ImmutableSandboxedEnvironment(
-            loader=FileSystemLoader(folders),
-            undefined=StrictUndefined,
-            autoescape=False,  # Discord's markdown, not HTML: values come escaped
-        )
-
-    def _file(self, name: str) -> Path:
-        override = (self.overrides or BUILT_IN) / (name + SUFFIX)
-        return override if override.is_file() else BUILT_IN / (name + SUFFIX)
-
-    def _explain(self, name: str, error: TemplateError) -> str:
-        line = getattr(error, "lineno", None) or _failing_line(error, self._file(name))
-        return f"template {self._file(name)}, line {line}: {error.message or type(error).__name__}"
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, str):
-        return escape(value)
-    if isinstance(value, Mapping):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_escaped(item) for item in value]
-    return value
-
-
-def _failing_line(error: BaseException, file: Path) -> int:
-    """The template's line a run-time error came from: jinja rewrites tracebacks to name it."""
-    lines, trace = [1], error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(file):
-            lines.append(trace.tb_lineno)
-        trace = trace.tb_next
-    return lines[-1]
+        if name not in self._files:
+            self._files[name] = TextFile(self.path(name))
+        return self._files[name]

@@ -87,13 +87,9 @@ class SqliteTalks:
             return {write.talk_id for write in writes if self._write_flag(write)}
 
     def _write_flag(self, write: FlagWrite) -> bool:
-        column = FLAGS[write.name]
-        return bool(
-            self._db.run(
-                f"UPDATE talks SET {column} = ? WHERE id = ? AND {column} IS ?",  # noqa: S608
-                (to_ms(write.to), write.talk_id, to_ms(write.seen)),
-            )
-        )
+        column, seen, to = FLAGS[write.name], to_ms(write.seen), to_ms(write.to)
+        sql = f"UPDATE talks SET {column} = ? WHERE id = ? AND ({column} IS ? OR {column} IS ?)"  # noqa: S608
+        return bool(self._db.run(sql, (to, write.talk_id, seen, to)))
 
 
 def _row(talk: Talk) -> Sequence[Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from inspect import signature
+from typing import Any, get_type_hints
 
 import msgspec
 from aiohttp import web
@@ -91,7 +92,12 @@ class Control:
     def _change(self, change: Change) -> None:
         if change.method.startswith("_") or change.method not in vars(World):
             raise ValueError(f"World has no method {change.method!r}")
-        getattr(self._world, change.method)(*change.arguments, **change.keywords)
+        method = getattr(self._world, change.method)
+        bound = signature(method).bind(*change.arguments, **change.keywords)
+        for name, wanted in get_type_hints(method).items():
+            if name in bound.arguments:
+                msgspec.convert(bound.arguments[name], wanted)
+        method(*bound.args, **bound.kwargs)
 
     def _counts(self) -> Counts:
         by_operation: dict[str, dict[str, int]] = {}

@@ -13,6 +13,9 @@ class Nonces:
     def __init__(self) -> None:
         self._seen: dict[tuple[str, str], tuple[int, Message]] = {}
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
     def find(self, channel_id: str, nonce: str, settings: Settings, now: int) -> Message | None:
         """The message that has it, if that was accepted within the window."""
         found = self._seen.get((_scope(channel_id, settings), nonce))

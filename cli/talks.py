@@ -1,0 +1,265 @@
+"""``speakerbot talks``: book, list, show, move and cancel."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING, Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from cli import talk_files
+from cli.deliveries import delivery_document, show_deliveries
+from cli.opening import to_change, to_read
+from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
+from cli.output import emit_json, on_terminal, say, table, utc
+from cli.terminal import narrow, show
+from speakerbot.errors import DateTaken, NotFound, UsageError
+
+if TYPE_CHECKING:
+    from speakerbot.ports import Store
+    from speakerbot.talks import Talk
+
+app = typer.Typer(no_args_is_help=True)
+talk_files.register(app)
+
+Which = Annotated[str, typer.Argument(metavar="TALK", help="Its id, or its date (YYYY-MM-DD).")]
+Day = Annotated[date, typer.Argument(parser=parse_date, metavar="DATE", help="YYYY-MM-DD")]
+TOPIC_SHOWN = 80
+"""Characters of a topic in a terminal's table."""
+
+
+@app.command(epilog='Example: speakerbot talks add --user 80… --name kaz --topic "Agents" '
+    "--date 2026-11-27 --at 19:30")  # fmt: skip
+def add(
+    user: Annotated[str, typer.Option(help="The speaker's Discord user id, or a person's id.")],
+    name: Annotated[str, typer.Option(help="How messages call the speaker.")],
+    topic: Annotated[str, typer.Option(help="What it is about.")],
+    day: Annotated[date, typer.Option("--date", parser=parse_date, metavar="DATE")],
+    at: Annotated[
+        time | None,
+        typer.Option(parser=parse_clock, metavar="HH:MM", help="Start, in the community's zone."),
+    ] = None,
+    thread: Annotated[str | None, typer.Option(metavar="ID", help="The sign-up thread.")] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Book a talk. Prints its id; one talk a date."""
+    from speakerbot.clock import real_now
+    from speakerbot.formats.ids import new_talk_id
+    from speakerbot.talks import Talk
+
+    with to_change(dry_run=dry_run) as (store, settings):
+        now = real_now()
+        talk = Talk(
+            id=new_talk_id(now),
+            user_id=_speaker(store, user),
+            username=_filled("--name", name),
+            topic=_filled("--topic", topic),
+            date=day,
+            booked_at=now,
+            thread_id=_thread(thread),
+            starts_at=at,
+        )
+        _require_free(store, day)
+        if not dry_run:
+            store.talks.put([talk])
+        if as_json:
+            emit_json(talk_document(talk, settings.timezone))
+            return
+        done = "would add a talk" if dry_run else f"added talk {talk.id}"
+        say(f'{done} on {_when(talk)}: {talk.username}, "{talk.topic}"')
+        _warn_if_over(talk, settings.timezone, now)
+
+
+@app.command("list", epilog="Example: speakerbot talks list --all")
+def list_talks(
+    all_talks: Annotated[bool, typer.Option("--all", help="Past and completed ones too.")] = False,
+    now: Now = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the talks to come."""
+    with to_read() as (store, settings):
+        zone = settings.timezone
+        today = decision_time(now).astimezone(zone).date()
+        talks = store.talks.all() if all_talks else _upcoming(store, today)
+        if as_json:
+            emit_json({"talks": [talk_document(talk, zone) for talk in talks]})
+            return
+        _list(talks, zone, empty=f"No talks to come in {store.describe()}; --all shows past ones.")
+
+
+def _upcoming(store: Store, today: date) -> Iterator[Talk]:
+    return (talk for talk in store.talks.between(today, date.max) if not talk.completed)
+
+
+def _list(talks: Iterator[Talk], zone: ZoneInfo, *, empty: str) -> None:
+    from speakerbot.text import shorten
+
+    columns = ["date", "start", "speaker", "topic", "state", "id"]
+    if on_terminal():
+        columns = [name for name in columns if name != "id" or not narrow()]
+    rows = (
+        {
+            "date": f"{talk.date:%Y-%m-%d %a}" if on_terminal() else talk.date,
+            "start": f"{talk.starts_at:%H:%M}" if talk.starts_at else "",
+            "speaker": talk.username,
+            "topic": shorten(talk.topic, TOPIC_SHOWN) if on_terminal() else talk.topic,
+            "state": "completed" if talk.completed else "",
+            "id": talk.id,
+        }
+        for talk in talks
+    )
+    table(
+        columns,
+        ([row[name] for name in columns] for row in rows),
+        empty=empty,
+        title=f"Talks (starts in {zone.key})",
+        whole=("date", "start", "id"),
+    )
+
+
+@app.command("show", epilog="Example: speakerbot talks show 2026-11-20")
+def show_talk(talk: Which, now: Now = None, as_json: AsJson = False) -> None:
+    """Show a talk and the messages sent for it."""
+    with to_read() as (store, settings):
+        found = _find(store, talk)
+        document = talk_document(found, settings.timezone)
+        deliveries = list(store.ledger.find(f"talk:{found.id}"))
+        if as_json:
+            decided = decision_time(now)
+            shown = [delivery_document(record, decided) for record in deliveries]
+            emit_json({**document, "deliveries": shown})
+            return
+        extra = document.pop("extra")
+        show([*document.items(), *extra.items()])
+        if on_terminal() or deliveries:
+            say("")
+            show_deliveries(deliveries, decision_time(now), empty="No messages for it so far.")
+
+
+@app.command(epilog="Example: speakerbot talks reschedule 2026-11-27 2026-12-04")
+def reschedule(talk: Which, day: Day, dry_run: DryRun = False) -> None:
+    """Move a talk to another date; reminders of the new date are due anew."""
+    from dataclasses import replace
+
+    from speakerbot.clock import real_now
+
+    with to_change(dry_run=dry_run) as (store, settings):
+        found = _find(store, talk)
+        if found.date == day:
+            say(f"nothing to move: talk {found.id} is on {day} already")
+            return
+        _require_free(store, day)
+        if not dry_run and not store.talks.reschedule(found.id, day):
+            raise _gone(talk)
+        done = "would move" if dry_run else "moved"
+        say(f'{done} talk {found.id} ({found.username}, "{found.topic}"): {found.date} → {day}')
+        _warn_if_over(replace(found, date=day), settings.timezone, real_now())
+
+
+@app.command(epilog="Example: speakerbot talks cancel 2026-11-27 --yes")
+def cancel(
+    talk: Which,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Cancel a talk: it is deleted, as the Node bot does it."""
+    with to_change(dry_run=dry_run) as (store, _):
+        found = _find(store, talk)
+        named = f'talk {found.id} on {found.date} ({found.username}, "{found.topic}")'
+        if dry_run:
+            say(f"would cancel {named}")
+            return
+        if not yes and not _confirmed(named):
+            say("nothing was cancelled")
+            return
+        if not store.talks.delete(found.id):
+            raise _gone(talk)
+        say(f"cancelled {named}")
+
+
+def _confirmed(named: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError(f"cancelling {named} needs --yes where nobody can be asked")
+    return typer.confirm(f"Cancel {named}?", err=True)
+
+
+def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
+    """A talk as JSON shows it; ``start`` is the instant, ``starts_at`` the community's clock."""
+    return {
+        "id": talk.id,
+        "date": talk.date.isoformat(),
+        "starts_at": f"{talk.starts_at:%H:%M}" if talk.starts_at else None,
+        "start": utc(talk.start(zone)),
+        "user_id": talk.user_id,
+        "username": talk.username,
+        "topic": talk.topic,
+        "thread_id": talk.thread_id,
+        "completed": talk.completed,
+        "booked_at": utc(talk.booked_at),
+        "scheduler_user_id": talk.scheduler_user_id,
+        "scheduler_username": talk.scheduler_username,
+        "sent_tminus1_at": utc(talk.sent_tminus1_at),
+        "sent_day_of_at": utc(talk.sent_day_of_at),
+        "extra": dict(talk.extra),
+    }
+
+
+def _find(store: Store, talk: str) -> Talk:
+    if found := store.talks.get(talk):
+        return found
+    raise _gone(talk)
+
+
+def _gone(talk: str) -> NotFound:
+    return NotFound(f"there is no talk {talk!r}; `speakerbot talks list --all` shows them all")
+
+
+def _require_free(store: Store, day: date) -> None:
+    if holder := store.talks.get(day.isoformat()):
+        raise DateTaken(
+            f'{day} is taken: {holder.username} speaks about "{holder.topic}" (talk {holder.id}). '
+            "One talk a date: choose another, or reschedule or cancel that talk first."
+        )
+
+
+def _speaker(store: Store, user: str) -> str:
+    from speakerbot.formats.ids import snowflake
+
+    if user.isdigit():
+        try:
+            return snowflake(user)
+        except ValueError as problem:
+            raise UsageError(f"--user: {problem}") from problem
+    person = store.people.get(user)
+    if person is None or person.discord_user_id is None:
+        what = "has no Discord id" if person else "is no Discord user id, nor a person's id"
+        raise NotFound(f"--user: {user!r} {what}; `speakerbot people list` shows who is known")
+    return person.discord_user_id
+
+
+def _thread(thread: str | None) -> str | None:
+    from speakerbot.formats.ids import snowflake
+
+    try:
+        return snowflake(thread) if thread is not None else None
+    except ValueError as problem:
+        raise UsageError(f"--thread: {problem}") from problem
+
+
+def _filled(option: str, text: str) -> str:
+    if not text.strip():
+        raise UsageError(f"{option} is empty")
+    return text
+
+
+def _when(talk: Talk) -> str:
+    return f"{talk.date} at {talk.starts_at:%H:%M}" if talk.starts_at else f"{talk.date}"
+
+
+def _warn_if_over(talk: Talk, zone: ZoneInfo, now: datetime) -> None:
+    if talk.over(zone) <= now:
+        say(f"note: {talk.date} is over, so no reminder will be sent")

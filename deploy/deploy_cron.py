@@ -1,0 +1,210 @@
+"""``speakerbot cron …``, and ``python deploy/deploy_cron.py …``: Fly Machines from schedules.json.
+
+Only typer is imported here: everything else is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from deploy.commands import Request
+
+app = typer.Typer(
+    name="cron",
+    help="Makes Fly Machines equal to schedules.json, and shows what they do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich alone would double its cost
+)
+
+Schedules = Annotated[
+    Path,
+    typer.Option(
+        envvar="SPEAKERBOT_SCHEDULES", metavar="FILE", help="Which schedules.json to use."
+    ),
+]
+App = Annotated[
+    Optional[str],  # noqa: UP045 - typer evaluates it
+    typer.Option("--app", "-a", envvar="FLY_APP", help="Fly app. Default: `app` in fly.toml."),
+]
+Image = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="Image to run, best by digest. Default: each machine keeps its own, and a new one "
+        "gets that of the others, or of the app."
+    ),
+]
+Token = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        help="Fly token. Default: FLY_ACCESS_TOKEN, FLY_API_TOKEN, or what `fly auth login` kept."
+    ),
+]
+Timeout = Annotated[str, typer.Option(help="How long Fly may take for one answer.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Also destroy machines of ours that no schedule wants.")
+]
+Refresh = Annotated[
+    bool,
+    typer.Option(
+        "--refresh", help="Update machines that do not differ too: after `fly secrets set`."
+    ),
+]
+Detailed = Annotated[
+    bool, typer.Option("--detailed-exitcode", help="Exit 2 if there are changes left to make.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A schedule's name.")]
+
+_FILE = Path("deploy/schedules.json")
+
+
+@app.command()
+def plan(
+    schedules: Schedules = _FILE,
+    app_name: App = None,
+    image: Image = None,
+    prune: Prune = False,
+    refresh: Refresh = False,
+    detailed_exitcode: Detailed = False,
+    access_token: Token = None,
+    timeout: Timeout = "30s",
+    as_json: Json = False,
+) -> None:
+    """Show what apply would change. Changes nothing."""
+    from deploy.commands import plan
+
+    request = _request(schedules, app_name, access_token, timeout, as_json)
+    raise typer.Exit(plan(request, image, prune, refresh, detailed_exitcode))
+
+
+@app.command()
+def apply(
+    schedules: Schedules = _FILE,
+    app_name: App = None,
+    image: Image = None,
+    prune: Prune = False,
+    refresh: Refresh = False,
+    allow_mass_change: Annotated[
+        bool,
+        typer.Option("--allow-mass-change", help="Let --prune destroy more than 30 % of them."),
+    ] = False,
+    wait_for_runs: Annotated[
+        str, typer.Option(help="How long to wait for jobs that run before skipping their machine.")
+    ] = "10m",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only plan.")] = False,
+    detailed_exitcode: Detailed = False,
+    access_token: Token = None,
+    timeout: Timeout = "30s",
+    as_json: Json = False,
+) -> None:
+    """Create, update and, with --prune, destroy machines. May be run again after any failure."""
+    from deploy.commands import apply, plan
+
+    request = _request(schedules, app_name, access_token, timeout, as_json)
+    if dry_run:
+        raise typer.Exit(plan(request, image, prune, refresh, detailed_exitcode))
+    raise typer.Exit(
+        apply(request, image, prune, refresh, detailed_exitcode, allow_mass_change, wait_for_runs)
+    )
+
+
+@app.command()
+def status(
+    schedules: Schedules = _FILE,
+    app_name: App = None,
+    access_token: Token = None,
+    timeout: Timeout = "30s",
+    as_json: Json = False,
+) -> None:
+    """Show each machine, its last run and its next. Exits 2 if something needs a person."""
+    from deploy.commands import status
+
+    raise typer.Exit(status(_request(schedules, app_name, access_token, timeout, as_json)))
+
+
+@app.command()
+def run(
+    name: Name,
+    schedules: Schedules = _FILE,
+    app_name: App = None,
+    access_token: Token = None,
+    timeout: Timeout = "30s",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do.")] = False,
+) -> None:
+    """Start a schedule's machine now. It still runs only what is due."""
+    from deploy.commands import run
+
+    run(_request(schedules, app_name, access_token, timeout, False), name, dry_run=dry_run)
+
+
+@app.command()
+def logs(
+    name: Name,
+    schedules: Schedules = _FILE,
+    app_name: App = None,
+    access_token: Token = None,
+    timeout: Timeout = "30s",
+) -> None:
+    """Say the command that shows a schedule's logs."""
+    from deploy.commands import logs
+
+    logs(_request(schedules, app_name, access_token, timeout, False), name)
+
+
+@app.command()
+def export(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="crontab, systemd, kubernetes, github-actions or fly-cron-manager.",
+        ),
+    ],
+    schedules: Schedules = _FILE,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", help="Folder to write the files into. Default: print them."),
+    ] = None,
+    image: Annotated[str, typer.Option(help="Image to name in it.")] = "speakerbot:latest",
+    app_name: Annotated[str, typer.Option("--app", "-a", help="Fly app to name in it.")] = (
+        "speakerbot"
+    ),
+) -> None:
+    """Write the same schedules for another scheduler."""
+    from deploy.commands import export
+
+    export(schedules, kind, image, app_name, output)
+
+
+def _request(
+    schedules: Path, app_name: str | None, token: str | None, timeout: str, as_json: bool
+) -> Request:
+    from deploy.commands import Request, seconds
+
+    return Request(schedules, app_name, token, seconds("--timeout", timeout), as_json)
+
+
+def main() -> None:
+    """The command by itself: errors are one red line and their exit code."""
+    try:
+        app()
+    except Exception as error:
+        from speakerbot.errors import SpeakerbotError
+
+        if not isinstance(error, SpeakerbotError):
+            raise
+        from deploy.render import console
+
+        console(stderr=True).print(f"error: {error}", style="red", markup=False)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

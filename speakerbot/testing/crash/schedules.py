@@ -1,0 +1,101 @@
+"""What goes wrong, and when: a schedule is data, and a seed makes always the same one."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Literal
+
+import msgspec
+
+from speakerbot.testing.discord import Fault
+from speakerbot.testing.discord.faults import FaultKind
+from speakerbot.testing.discord.routing import Operation
+
+VARIANTS = 24
+STEPS = 50
+"""About as many boundaries has a run of the small worlds."""
+SHORT_LEASE = 2.0
+FAULTS: tuple[FaultKind, ...] = ("error", "html", "rate_limit", "reset", "lost_response", "hang")
+OPERATIONS: tuple[Operation, ...] = (
+    "create_message", "create_message", "create_message", "create_message",
+    "create_dm", "list_messages", "get_my_user", "get_channel", "update_channel",
+)  # fmt: skip
+Gap = Literal["none", "lease", "window"]
+
+
+class Process(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One run of the job, and how it dies: not at all, at its nth boundary, or after a time."""
+
+    kill_at: int | None = None
+    kill_after: float | None = None
+    """Seconds."""
+
+
+class Round(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Processes that run side by side."""
+
+    processes: tuple[Process, ...]
+    gap: Gap = "none"
+    """How much time passes before them: ``lease`` ends claims but not Discord's memory of nonces,
+    ``window`` both."""
+    faults: tuple[Fault, ...] = ()
+
+
+class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Rounds, one after another; afterwards everything is left to run its course."""
+
+    rounds: tuple[Round, ...]
+    variant: int = 0
+    """Of the world."""
+    lease: float = 300.0
+    """Seconds."""
+    history_nonces: bool = False
+    """Whether Discord shows nonces when messages are read back."""
+
+    def text(self) -> str:
+        """As ``--schedule`` takes it."""
+        return msgspec.json.encode(self).decode()
+
+
+def read(text: str) -> Schedule:
+    """Raises msgspec.ValidationError."""
+    return msgspec.json.decode(text, type=Schedule)
+
+
+def of_seed(seed: int) -> Schedule:
+    """A schedule at random: one to four rounds of one or two processes, most of which die."""
+    random = Random(seed)  # noqa: S311  # repeatable
+    return Schedule(
+        rounds=tuple(_round(random, first=not n) for n in range(random.randint(1, 4))),
+        variant=random.randrange(VARIANTS),
+        lease=random.choice((SHORT_LEASE, 300.0)),
+        history_nonces=random.random() < 0.3,
+    )
+
+
+def _round(random: Random, *, first: bool) -> Round:
+    return Round(
+        processes=tuple(_process(random) for _ in range(random.choice((1, 1, 2)))),
+        gap="none" if first else random.choice(("none", "lease", "window", "window")),
+        faults=tuple(_fault(random) for _ in range(random.choice((0, 0, 1, 2)))),
+    )
+
+
+def _process(random: Random) -> Process:
+    how = random.random()
+    if how < 0.6:
+        return Process(kill_at=random.randint(1, STEPS))
+    return Process(kill_after=random.uniform(0.01, 0.12)) if how < 0.85 else Process()
+
+
+def _fault(random: Random) -> Fault:
+    return Fault(
+        kind=random.choices(FAULTS, (3, 1, 2, 2, 4, 1))[0],
+        on=random.choice(OPERATIONS),
+        nth=random.randint(1, 4),
+        accepted=random.random() < 0.5,
+        # 500 makes discord.py sleep and try again: one second each time.
+        status=random.choices((503, 500, 502), (8, 1, 1))[0],
+        html=random.random() < 0.2,
+        retry_after=random.uniform(0.02, 0.2),
+    )

@@ -1,0 +1,239 @@
+"""The cron commands as people run them: a process each, against a loopback Fly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speakerbot.testing.fly import Fault, Outcome, World, serve
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = str(ROOT / "deploy" / "deploy_cron.py")
+IMAGE = "registry.fly.io/community:cron"
+
+
+class Desk:
+    """A person's shell: a folder with schedules.json, and an environment that leads to Fly."""
+
+    def __init__(self, folder: Path, world: World, base: str) -> None:
+        self.folder, self.world = folder, world
+        self.env = {
+            "PATH": os.environ["PATH"], "HOME": str(folder), "FLY_FLAPS_BASE_URL": base,
+            "FLY_API_TOKEN": "fm2_good", "SPEAKERBOT_SCHEDULES": "s.json", "FLY_APP": world.app,
+        }  # fmt: skip
+        self.write({"name": "reminders", "job": "reminders", "cron": "@hourly"})
+
+    def write(self, *entries: dict[str, Any]) -> None:
+        (self.folder / "s.json").write_text(json.dumps({"schedules": entries}))
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, SCRIPT, *words],
+            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def fails(self, code: int, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == code, done
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """Serves a world from a thread while the test runs commands."""
+    world, ready, loop = World(limited=False), threading.Event(), asyncio.new_event_loop()
+    found: list[str] = []
+
+    async def stay() -> None:
+        async with serve(world) as base:
+            found.append(base)
+            ready.set()
+            await stop.wait()
+
+    stop = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=(stay(),))
+    thread.start()
+    ready.wait(10)
+    yield Desk(tmp_path, world, found[0])
+    loop.call_soon_threadsafe(stop.set)
+    thread.join()
+    loop.close()
+
+
+def test_plan_apply_plan(desk: Desk) -> None:
+    planned = desk.run("plan", "--image", IMAGE, "--detailed-exitcode")
+    assert planned.returncode == 2
+    assert "+ create cron-reminders: in iad, hourly" in planned.stdout
+    assert planned.stdout.splitlines()[-1] == "Plan: 1 to create, 0 unchanged."
+    applied = desk.run("apply", "--image", IMAGE)
+    assert applied.returncode == 0
+    assert "[1/1] cron-reminders: created as" in applied.stdout
+    assert applied.stdout.splitlines()[-1] == "Applied: 1 done, 0 skipped, 0 failed."
+    desk.world.pass_time(60)
+    again = desk.run("plan", "--detailed-exitcode")
+    assert (again.returncode, again.stdout.splitlines()[-1][:11]) == (0, "No changes:")
+
+
+def test_a_dry_run_changes_nothing(desk: Desk) -> None:
+    assert desk.run("apply", "--dry-run", "--image", IMAGE).returncode == 0
+    assert desk.world.requests == ["list"]
+
+
+def test_an_update_shows_each_field_and_no_secret(desk: Desk) -> None:
+    desk.run("apply", "--image", IMAGE)
+    secret = {"DISCORD_TOKEN": "hush-hush", "DATABASE_URL": "mongodb://me:hush-hush@db/x"}
+    desk.write({"name": "reminders", "job": "reminders", "cron": "@daily", "env": secret})
+    done = desk.run("plan", "--image", f"{IMAGE}2")
+    assert "      schedule: hourly → daily\n" in done.stdout
+    assert f"      image: {IMAGE}@sha256" in done.stdout
+    assert "      env.DATABASE_URL: (none) → ********\n" in done.stdout
+    assert "hush" not in done.stdout + done.stderr
+    assert "warning: s.json" in done.stderr
+    assert "hush" not in desk.run("plan", "--json").stdout
+
+
+def test_json_is_the_only_thing_on_stdout(desk: Desk) -> None:
+    plan = json.loads(desk.run("plan", "--json", "--image", IMAGE).stdout)
+    assert plan["counts"] == {"create": 1, "update": 0, "replace": 0, "delete": 0, "unchanged": 0}
+    applied = json.loads(desk.run("apply", "--json", "--image", IMAGE).stdout)
+    assert applied["results"][0]["outcome"] == "done"
+    status = json.loads(desk.run("status", "--json").stdout)
+    assert status["machines"][0]["last_run"]["exit_code"] in (None, 0)
+
+
+def test_a_pipe_gets_no_colour_and_whole_lines(desk: Desk) -> None:
+    desk.write({"name": "a" * 32, "job": "weekly", "cron": "0 17 * * MON", "args": ["x" * 300]})
+    desk.run("apply", "--image", IMAGE)
+    desk.write({"name": "a" * 32, "job": "weekly", "cron": "0 17 * * MON"})
+    output = desk.run("plan").stdout
+    assert "\x1b" not in output
+    assert any("x" * 300 in line for line in output.splitlines())
+    assert len(desk.run("status").stdout.splitlines()[1]) > 80
+
+
+def test_status_asks_for_a_person_when_one_is_needed(desk: Desk) -> None:
+    missing = desk.run("status")
+    assert missing.returncode == 2
+    assert "there is no such machine: `cron apply` makes it" in missing.stdout
+    desk.run("apply", "--image", IMAGE)
+    desk.world.pass_time(60)
+    assert desk.run("status").returncode == 2  # the world's time is not ours: overdue
+    desk.world.time.seconds = time.time()
+    desk.world.run = lambda _machine, _now: Outcome(exit_code=137, oom_killed=True)
+    desk.world.start(desk.world.named("cron-reminders"))
+    desk.world.pass_time(60)
+    starved = desk.run("status")
+    assert starved.returncode == 2
+    assert "out of memory" in starved.stdout
+    desk.world.run = lambda _machine, _now: Outcome()
+    desk.world.start(desk.world.named("cron-reminders"))
+    desk.world.pass_time(60)
+    healthy = desk.run("status")
+    assert (healthy.returncode, healthy.stdout.splitlines()[-1]) == (0, "Nothing needs a person.")
+
+
+def test_run_says_what_will_happen_and_starts_the_machine(desk: Desk) -> None:
+    desk.write({"name": "weekly", "job": "weekly", "cron": "0 0 1 1 *"})
+    assert "`cron apply` makes it" in desk.fails(78, "run", "weekly")
+    desk.run("apply", "--image", IMAGE)
+    desk.world.pass_time(60)
+    done = desk.run("run", "weekly")
+    assert done.returncode == 0
+    assert "no occurrence is open" in done.stdout
+    assert "fly logs --app community --machine" in done.stdout
+    assert desk.world.named("cron-weekly").runs == 2
+    assert "runs already" in desk.fails(78, "run", "weekly")
+    assert "there is no schedule 'x'" in desk.fails(78, "run", "x")
+
+
+def test_logs_names_the_command(desk: Desk) -> None:
+    desk.run("apply", "--image", IMAGE)
+    machine = desk.world.named("cron-reminders").id
+    done = desk.run("logs", "reminders")
+    assert done.stdout == f"fly logs --app community --machine {machine}\n"
+
+
+@pytest.mark.parametrize("text", ["", '{"schedules": [{"na', '{"schedules": []}'])
+def test_a_broken_file_is_refused_before_fly_is_asked(desk: Desk, text: str) -> None:
+    (desk.folder / "s.json").write_text(text)
+    for command in ("plan", "apply", "status"):
+        assert "s.json" in desk.fails(78, command)
+    assert desk.world.requests == []
+
+
+def test_mass_destruction_needs_its_flag(desk: Desk) -> None:
+    entries = [{"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(4)]
+    desk.write(*entries)
+    desk.run("apply", "--image", IMAGE)
+    desk.world.pass_time(60)
+    desk.write(entries[0])
+    assert "3 of 4 machines would be destroyed" in desk.fails(78, "apply", "--prune")
+    assert len(desk.world.living()) == 4
+    assert desk.run("apply", "--prune", "--allow-mass-change").returncode == 0
+    assert len(desk.world.living()) == 1
+
+
+def test_every_kind_of_failure_has_its_exit_code_and_its_advice(desk: Desk) -> None:
+    assert "no image is known" in desk.fails(78, "plan")
+    assert "no duration" in desk.fails(2, "apply", "--wait-for-runs", "soon")
+    assert "fly tokens create" in desk.fails(77, "plan", "--access-token", "fm2_bad")
+    assert "there is no app 'x'" in desk.fails(78, "plan", "--app", "x")
+    del desk.env["FLY_API_TOKEN"]
+    assert "there is no Fly token" in desk.fails(77, "plan")
+    del desk.env["FLY_APP"]
+    assert "which app?" in desk.fails(78, "plan")
+
+
+def test_failures_of_single_machines_make_the_exit_code(desk: Desk) -> None:
+    desk.world.faults = [Fault("revert", "update")]
+    desk.run("apply", "--image", IMAGE)
+    desk.world.pass_time(60)
+    done = desk.run("apply", "--image", f"{IMAGE}2")
+    assert done.returncode == 69
+    assert "Run apply again to finish." in done.stdout
+
+
+def test_a_skipped_machine_is_said_and_counts_as_a_change_left(desk: Desk) -> None:
+    desk.world.run = lambda _machine, _now: Outcome(seconds=10_000)
+    desk.run("apply", "--image", IMAGE)
+    words = ("apply", "--image", f"{IMAGE}2", "--wait-for-runs", "0s")
+    assert desk.run(*words).returncode == 0
+    done = desk.run(*words, "--detailed-exitcode")
+    assert done.returncode == 2
+    assert "SKIPPED: its job still runs" in done.stdout
+
+
+@pytest.mark.slow
+def test_help_costs_little_more_than_typer_itself() -> None:
+    def cost(*words: str) -> float:
+        times = []
+        for _ in range(7):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *words], check=True, capture_output=True)
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
+
+    assert cost(SCRIPT, "--help") <= 2.5 * cost("-c", "import typer")
+
+
+@pytest.mark.slow
+def test_fifty_schedules_are_one_request(desk: Desk) -> None:
+    desk.write(*({"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(50)))
+    desk.run("apply", "--image", IMAGE)
+    desk.world.requests.clear()
+    began = time.perf_counter()
+    assert desk.run("plan").returncode == 0
+    assert time.perf_counter() - began < 3
+    assert desk.world.requests == ["list"]

@@ -1,0 +1,154 @@
+"""The ledger: of any number of changes to a record exactly one wins each step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.ports import Store
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+
+
+def _claim(name: str, *, user: str = "1", minutes: int = 0) -> Delivery:
+    recipient = f"user:{user}"
+    return Delivery(
+        key=f"reminder.day_of/talk:{name}/{recipient}/2026-11-20",
+        kind="reminder.day_of",
+        recipient=recipient,
+        state="claimed",
+        revision=f"{name}.1",
+        run_id="run",
+        due_at=NOW,
+        expires_at=NOW + timedelta(hours=8),
+        created_at=NOW,
+        updated_at=NOW + timedelta(minutes=minutes),
+    )
+
+
+def _next(record: Delivery, state: str = "sent", step: str = "2") -> Delivery:
+    revision = f"{record.revision}.{step}"
+    return replace(record, state=state, revision=revision, message_id="m", sent_at=NOW)
+
+
+def _created(store: Store, *records: Delivery) -> None:
+    keys = store.ledger.swap([Change(None, record) for record in records])
+    assert keys == {record.key for record in records}
+
+
+def test_the_first_creation_of_a_key_wins(store: Store) -> None:
+    first = _claim("a")
+    _created(store, first)
+    assert store.ledger.swap([Change(None, replace(first, revision="other"))]) == set()
+    assert store.ledger.get([first.key, "unknown"]) == {first.key: first}
+
+
+def test_a_step_from_the_stored_revision_wins_and_a_stale_one_loses(store: Store) -> None:
+    first = _claim("a")
+    _created(store, first)
+    sent = _next(first)
+    assert store.ledger.swap([Change(first, sent)]) == {first.key}
+    assert store.ledger.swap([Change(first, _next(first, "failed", "3"))]) == set()
+    assert store.ledger.get([first.key]) == {first.key: sent}
+
+
+def test_a_step_replaces_every_field(store: Store) -> None:
+    first = replace(_claim("a"), lease_until=NOW, doubt_since=NOW, retry_at=NOW, error="late")
+    _created(store, first)
+    bare = replace(_claim("a"), revision="bare")
+    store.ledger.swap([Change(first, bare)])
+    assert store.ledger.get([first.key]) == {first.key: bare}
+
+
+def test_a_deletion_wins_once_and_frees_the_key(store: Store) -> None:
+    first = _claim("a")
+    _created(store, first)
+    assert store.ledger.swap([Change(replace(first, revision="stale"), None)]) == set()
+    assert store.ledger.swap([Change(first, None)]) == {first.key}
+    assert store.ledger.get([first.key]) == {}
+    assert store.ledger.swap([Change(first, None)]) == set()
+    _created(store, replace(first, revision="again"))
+
+
+def test_a_step_of_a_record_that_is_gone_loses(store: Store) -> None:
+    record = _claim("a")
+    assert store.ledger.swap([Change(record, _next(record))]) == set()
+    assert store.ledger.get([record.key]) == {}
+
+
+def test_no_changes_have_no_winners(store: Store) -> None:
+    assert store.ledger.swap([]) == set()
+    assert store.ledger.get([]) == {}
+
+
+def test_a_batch_of_all_kinds_tells_winners_from_losers(store: Store) -> None:
+    records = [_claim(f"{n:03}") for n in range(500)]
+    _created(store, *(record for n, record in enumerate(records) if n % 5))
+    changes, expected = [], set()
+    for n, record in enumerate(records):
+        stale = replace(record, revision="stale")
+        step = [
+            Change(None, record),  # free: wins
+            Change(None, stale),  # taken
+            Change(record, _next(record)),  # wins
+            Change(stale, _next(stale)),  # stale
+            Change(record, None) if n % 2 else Change(stale, None),  # wins, or stale
+        ][n % 5]
+        changes.append(step)
+        if n % 5 in (0, 2) or (n % 5 == 4 and n % 2):
+            expected.add(record.key)
+    assert store.ledger.swap(changes) == expected
+    left = store.ledger.get([record.key for record in records])
+    assert len(left) == 500 - 50
+    assert {record.state for record in left.values()} == {"claimed", "sent"}
+    assert sum(record.state == "sent" for record in left.values()) == 100
+
+
+def test_the_list_is_newest_first_by_state_and_limited(store: Store) -> None:
+    records = [_claim(f"{n:04}", minutes=n * 7 % 1200) for n in range(1200)]
+    _created(store, *records)
+    store.ledger.swap([Change(record, _next(record)) for record in records[::3]])
+    newest = sorted((record.updated_at for record in records), reverse=True)
+    listed = list(store.ledger.list(limit=2000))
+    assert [record.updated_at for record in listed] == newest
+    assert len({record.key for record in listed}) == 1200
+    assert [record.updated_at for record in store.ledger.list()] == newest[:100]
+    sent = list(store.ledger.list(state="sent", limit=700))
+    assert len(sent) == 400
+    assert {record.state for record in sent} == {"sent"}
+
+
+def test_records_of_one_instant_are_listed_each_once(store: Store) -> None:
+    _created(store, *(_claim(f"{n:04}") for n in range(1100)))
+    assert len({record.key for record in store.ledger.list(limit=1100)}) == 1100
+
+
+def test_deliveries_are_found_by_recipient_and_by_subject(store: Store) -> None:
+    _created(store, *(_claim(f"{n}", user=f"{n % 3}", minutes=n) for n in range(9)))
+    own = replace(_claim("x", user="2"), key="checkin/user:2/user:2/2026", kind="checkin")
+    _created(store, own)
+    found = list(store.ledger.find("user:2"))
+    assert [record.updated_at.minute - 5 for record in found] == [8, 5, 2, 0]
+    assert [record.key for record in found].count(own.key) == 1
+    assert [record.recipient for record in store.ledger.find("talk:4")] == ["user:1"]
+    assert len(list(store.ledger.find("user:2", limit=2))) == 2
+    assert list(store.ledger.find("user:99")) == []
+
+
+def test_a_subject_may_hold_slashes(store: Store) -> None:
+    odd = replace(_claim("x"), key="reminder.day_of/timer:a/b/user:1/2026-11-20")
+    _created(store, odd)
+    assert list(store.ledger.find("timer:a/b")) == [odd]
+
+
+def test_pruning_forgets_old_final_records_only(store: Store) -> None:
+    old = [_claim(f"old{n:04}", minutes=-60) for n in range(1100)]
+    waiting = replace(_claim("waiting", minutes=-60), state="failed")
+    running, young = _claim("running", minutes=-60), _next(_claim("young"))
+    _created(store, *(replace(record, state="sent") for record in old), waiting, running, young)
+    assert store.ledger.prune(NOW) == 1100
+    assert {record.key for record in store.ledger.list()} == {
+        record.key for record in (waiting, running, young)
+    }
+    assert store.ledger.prune(NOW) == 0

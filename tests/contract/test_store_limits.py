@@ -1,0 +1,75 @@
+"""What processes of one bot share: send slots, breakers, known DM channels."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from speakerbot.ports import Breaker, Store
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+EVERY = 1 / 45
+
+
+def _after(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+def test_after_a_pause_so_many_slots_may_lie_in_the_past(store: Store) -> None:
+    assert store.limits.reserve("b", "all", NOW, 0.5, 4, ahead=5) == _after(-2.5)
+    assert store.limits.reserve("b", "all", NOW, 0.5, 1, ahead=5) == _after(-0.5)
+    assert store.limits.reserve("b", "all", NOW, 0.5, 10, ahead=5) == NOW
+    assert store.limits.reserve("b", "all", NOW, 0.5, 1, ahead=5) == _after(5)
+    assert store.limits.reserve("b", "all", _after(60), 0.5, 1, ahead=0) == _after(60)
+
+
+def test_slots_are_even_and_their_rate_does_not_drift(store: Store) -> None:
+    firsts = [store.limits.reserve("b", "all", NOW, EVERY, 45, ahead=0) for _ in range(30)]
+    assert firsts == [_after(second) for second in range(30)]
+    single = [store.limits.reserve("b", "one", NOW, EVERY, 1, ahead=0) for _ in range(45)]
+    gaps = {later - earlier for earlier, later in zip(single, single[1:], strict=False)}
+    assert gaps == {timedelta(microseconds=22222)}
+
+
+def test_bots_and_lanes_do_not_share_slots(store: Store) -> None:
+    for bot, lane in (("b", "all"), ("b", "dm"), ("c", "all")):
+        assert store.limits.reserve(bot, lane, NOW, 1.0, 5, ahead=0) == NOW
+
+
+def test_a_reservation_by_a_clock_gone_wrong_is_dropped(store: Store) -> None:
+    store.limits.reserve("b", "all", NOW + timedelta(days=365), 1.0, 1, ahead=0)
+    assert store.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0) == NOW
+
+
+def test_a_queue_of_a_minute_and_more_of_ones_own_is_kept(store: Store) -> None:
+    store.limits.reserve("b", "all", NOW, 1.0, 55, ahead=0)
+    assert store.limits.reserve("b", "all", NOW, 1.0, 30, ahead=0) == _after(55)
+    assert store.limits.reserve("b", "all", NOW, 1.0, 30, ahead=0) == _after(85)
+
+
+def test_without_an_interval_nothing_is_paced(store: Store) -> None:
+    for _ in range(3):
+        assert store.limits.reserve("b", "dm", NOW, 0.0, 5, ahead=0) == NOW
+
+
+def test_breakers_are_kept_by_bot_and_closed_by_none(store: Store) -> None:
+    first, second = Breaker(_after(300), "quarantine"), Breaker(_after(600), "budget", 9000)
+    store.limits.set_breaker("b", "new_dms", first)
+    store.limits.set_breaker("b", "invalid.requests/10m", second)
+    store.limits.set_breaker("b1", "new_dms", second)
+    store.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
+    assert store.limits.breakers("b") == {"new_dms": first, "invalid.requests/10m": second}
+    store.limits.set_breaker("b", "new_dms", second)
+    store.limits.set_breaker("b", "invalid.requests/10m", None)
+    store.limits.set_breaker("b", "unknown", None)
+    assert store.limits.breakers("b") == {"new_dms": second}
+    assert store.limits.breakers("c") == {}
+
+
+def test_dm_channels_are_remembered_by_bot_and_forgotten(store: Store) -> None:
+    store.limits.remember_dms("b", {f"{n}": f"c{n}" for n in range(600)})
+    store.limits.remember_dms("c", {"1": "other"})
+    store.limits.remember_dms("b", {"1": "new", "2": None, "9999": None})
+    assert store.limits.dm_channels("b", ["1", "2", "3", "9999"]) == {"1": "new", "3": "c3"}
+    assert len(store.limits.dm_channels("b", [f"{n}" for n in range(1000)])) == 599
+    assert store.limits.dm_channels("d", ["1"]) == {}
+    store.limits.remember_dms("b", {})

@@ -1,0 +1,39 @@
+"""The record of runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from speakerbot.ports import Store
+from speakerbot.runs import Run
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+RUN = Run(id="r1", job="reminders", now=NOW, started_at=NOW)
+
+
+def test_a_run_is_known_from_its_start_and_replaced_at_its_end(store: Store) -> None:
+    store.runs.put(RUN)
+    assert store.runs.get("r1") == RUN
+    ended = replace(
+        RUN,
+        finished_at=NOW + timedelta(seconds=2, milliseconds=5),
+        outcome="done",
+        schedule="hourly",
+        occurrence=NOW,
+        counts={"sent": 3, "skipped": {"opted_out": 1}, "failed": {}},
+    )
+    store.runs.put(ended)
+    assert store.runs.get("r1") == ended
+    assert list(store.runs.list()) == [ended]
+    assert store.runs.get("r2") is None
+
+
+def test_runs_are_listed_newest_first_by_job_and_limited(store: Store) -> None:
+    for n in range(60):
+        job = "weekly" if n % 3 == 0 else "reminders"
+        store.runs.put(replace(RUN, id=f"r{n}", job=job, started_at=NOW + timedelta(hours=n)))
+    assert [run.id for run in store.runs.list(limit=3)] == ["r59", "r58", "r57"]
+    assert [run.id for run in store.runs.list(job="weekly", limit=2)] == ["r57", "r54"]
+    assert len(list(store.runs.list())) == 50
+    assert list(store.runs.list(job="digest")) == []

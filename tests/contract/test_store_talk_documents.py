@@ -1,0 +1,197 @@
+"""The documents shared with the Node bot: read however they are, written as it writes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+
+from speakerbot.errors import ConfigError, DateTaken, InputRefused
+from speakerbot.ports import FlagWrite, Store
+from speakerbot.talks import Talk
+
+OID = ObjectId("f861ce589fa43569bb7c3f1a")
+DAY = date(2026, 11, 20)
+MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
+SENT = datetime(2026, 11, 19, 16, 0, 2, 101000, tzinfo=UTC)
+TALK = Talk(str(OID), "802345678901234563", "sofia-dev", "MCP servers", DAY, booked_at=SENT)
+
+
+def _document(**fields: Any) -> dict[str, Any]:
+    return {
+        "_id": OID,
+        "discordUserId": "802345678901234563",
+        "discordUsername": "sofia-dev",
+        "topic": "MCP servers",
+        "scheduledDate": MIDNIGHT,
+        "bookingTimestamp": SENT,
+        "talkCompleted": False,
+        "__v": 0,
+        **fields,
+    }
+
+
+def _stored(documents: Any) -> dict[str, Any]:
+    found: dict[str, Any] = documents.scheduledspeakers.find_one({"_id": OID})
+    return found
+
+
+def test_a_new_talk_is_the_document_the_bot_would_write(mongo: Store, documents: Any) -> None:
+    mongo.talks.put([TALK])
+    assert _stored(documents) == _document()
+
+
+def test_every_field_has_the_bots_name(mongo: Store, documents: Any) -> None:
+    full = replace(
+        TALK, thread_id="7", scheduler_user_id="8", scheduler_username="mira", completed=True,
+        starts_at=time(18, 30), sent_tminus1_at=SENT, sent_day_of_at=MIDNIGHT,
+    )  # fmt: skip
+    mongo.talks.put([full])
+    assert _stored(documents) == _document(
+        threadId="7", schedulerUserId="8", schedulerUsername="mira", talkCompleted=True,
+        speakerbot={"startsAt": "18:30"},
+        reminders={"sentTminus1At": SENT, "sentDayOfAt": MIDNIGHT},
+    )  # fmt: skip
+    assert mongo.talks.get(str(OID)) == full
+
+
+def test_a_new_talk_always_has_a_booking_time(mongo: Store, documents: Any) -> None:
+    mongo.talks.put([replace(TALK, booked_at=None)])
+    assert datetime.now(UTC) - _stored(documents)["bookingTimestamp"] < timedelta(minutes=1)
+
+
+def test_an_id_that_is_no_object_id_stays_a_string(mongo: Store, documents: Any) -> None:
+    mongo.talks.put([replace(TALK, id="by-hand")])
+    assert documents.scheduledspeakers.find_one()["_id"] == "by-hand"
+    assert mongo.talks.delete("by-hand")
+
+
+def test_a_sloppy_document_is_read_without_failing(mongo: Store, documents: Any) -> None:
+    documents.scheduledspeakers.insert_one(
+        {
+            "_id": OID,
+            "discordUserId": 802345678901234563,
+            "scheduledDate": MIDNIGHT + timedelta(hours=23, minutes=59),
+            "reminders": None,
+            "threadId": None,
+            "speakerbot": {"startsAt": "half past six"},
+        }
+    )
+    expected = Talk(str(OID), "802345678901234563", "", "", DAY)
+    assert mongo.talks.get(str(OID)) == mongo.talks.get("2026-11-20") == expected
+    assert list(mongo.talks.between(DAY, DAY)) == [expected]
+    with pytest.raises(DateTaken):
+        mongo.talks.put([replace(TALK, id="another")])
+
+
+def test_a_document_without_a_date_is_no_talk(mongo: Store, documents: Any) -> None:
+    documents.scheduledspeakers.insert_many([{"_id": 1}, {"_id": "2", "scheduledDate": "soon"}])
+    assert list(mongo.talks.all()) == []
+    assert mongo.talks.get("2") is None
+
+
+def test_unknown_fields_come_as_extended_json_and_stay(mongo: Store, documents: Any) -> None:
+    room, at = ObjectId(), datetime(2026, 1, 1, tzinfo=UTC)
+    unknown = {"customNote": "hi", "room": {"id": room, "since": at}, "seats": [1, 2.5, None]}
+    ours = {"startsAt": "18:00", "confirmed": True}
+    document = _document(
+        **unknown, speakerbot=ours, reminders={"sentDayOfAt": SENT, "sentEarly": at}, __v=3
+    )
+    documents.scheduledspeakers.insert_one(document)
+    talk = mongo.talks.get(str(OID))
+    assert talk is not None
+    assert talk.extra == {
+        "customNote": "hi",
+        "room": {"id": {"$oid": str(room)}, "since": {"$date": "2026-01-01T00:00:00Z"}},
+        "seats": [1, 2.5, None],
+        "reminders": {"sentEarly": {"$date": "2026-01-01T00:00:00Z"}},
+        "speakerbot": {"confirmed": True},
+        "__v": 3,
+    }
+    mongo.talks.put([replace(talk, topic="new")])
+    assert _stored(documents) == {**document, "topic": "new"}
+
+
+def test_fields_that_the_talk_does_not_name_stay(mongo: Store, documents: Any) -> None:
+    documents.scheduledspeakers.insert_one(_document(customNote="hi", room={"a": 1}))
+    mongo.talks.put([replace(TALK, extra={"room": {"b": 2}})])
+    assert _stored(documents) == _document(customNote="hi", room={"b": 2})
+
+
+def test_a_field_that_cannot_be_set_is_refused_before_anything_is_written(
+    mongo: Store, documents: Any
+) -> None:
+    for extra in ({"a.b": 1}, {"$set": 1}, {"when": {"$date": "yesterday"}}):
+        with pytest.raises(InputRefused, match=str(OID)):
+            mongo.talks.put([replace(TALK, id="ok"), replace(TALK, extra=extra, date=date.max)])
+    assert documents.scheduledspeakers.count_documents({}) == 0
+
+
+def test_null_reminders_take_a_flag(mongo: Store, documents: Any) -> None:
+    documents.scheduledspeakers.insert_one(_document(reminders=None))
+    write = FlagWrite(str(OID), "sentDayOfAt", seen=None, to=SENT)
+    assert mongo.talks.write_flags([write]) == {str(OID)}
+    assert _stored(documents)["reminders"] == {"sentDayOfAt": SENT}
+
+
+def test_null_reminders_take_a_put(mongo: Store, documents: Any) -> None:
+    documents.scheduledspeakers.insert_one(_document(reminders=None))
+    mongo.talks.put([replace(TALK, sent_day_of_at=SENT)])
+    assert _stored(documents) == _document(reminders={"sentDayOfAt": SENT})
+
+
+def test_a_null_flag_counts_as_unsent(mongo: Store, documents: Any) -> None:
+    documents.scheduledspeakers.insert_one(
+        _document(reminders={"sentDayOfAt": None, "sentTminus1At": SENT})
+    )
+    write = FlagWrite(str(OID), "sentDayOfAt", seen=None, to=MIDNIGHT)
+    assert mongo.talks.write_flags([write]) == {str(OID)}
+    assert _stored(documents)["reminders"] == {"sentDayOfAt": MIDNIGHT, "sentTminus1At": SENT}
+
+
+def test_a_flag_put_back_is_gone_from_the_document(mongo: Store, documents: Any) -> None:
+    documents.scheduledspeakers.insert_one(_document(reminders={"sentDayOfAt": SENT}))
+    assert mongo.talks.write_flags([FlagWrite(str(OID), "sentDayOfAt", seen=SENT, to=None)])
+    assert _stored(documents)["reminders"] == {}
+
+
+def test_the_guilds_document_is_the_bots(mongo: Store, documents: Any) -> None:
+    documents.guildsettings.insert_one({"guildId": "g1", "prefix": "!", "__v": 2})
+    mongo.guilds.set_channel("g1", "c1", by="u1", at=SENT)
+    mongo.guilds.set_channel("g2", "c2", by="u1", at=SENT)
+    first, second = documents.guildsettings.find({}, {"_id": 0}).sort("guildId", 1)
+    settings = {"updatedAt": SENT, "updatedBy": "u1"}
+    assert first == {
+        "guildId": "g1", "prefix": "!", "__v": 2, "proactiveAnnouncementsChannelId": "c1",
+    } | settings  # fmt: skip
+    assert second == {
+        "guildId": "g2", "__v": 0, "proactiveAnnouncementsChannelId": "c2",
+    } | settings  # fmt: skip
+
+
+def test_a_guild_without_a_channel_has_none(mongo: Store, documents: Any) -> None:
+    documents.guildsettings.insert_one({"guildId": "g1", "proactiveAnnouncementsChannelId": None})
+    assert mongo.guilds.channel("g1") is None
+    assert list(mongo.guilds.all()) == []
+
+
+def test_the_bots_own_indexes_are_taken_as_they_are(mongo: Store, documents: Any) -> None:
+    documents.scheduledspeakers.create_index("scheduledDate", unique=True, background=True)
+    documents.guildsettings.create_index("guildId", unique=True, background=True)
+    mongo.prepare()
+    assert set(documents.scheduledspeakers.index_information()) == {"_id_", "scheduledDate_1"}
+    documents.scheduledspeakers.create_index("scheduledDate", unique=True, background=True)
+
+
+def test_two_talks_on_one_date_keep_the_store_from_being_prepared(
+    mongo: Store, documents: Any
+) -> None:
+    other = _document(_id=ObjectId())
+    documents.scheduledspeakers.insert_many([_document(), other])
+    with pytest.raises(ConfigError, match="scheduledspeakers have the same scheduledDate"):
+        mongo.prepare()
+    documents.scheduledspeakers.delete_one({"_id": other["_id"]})
+    mongo.prepare()

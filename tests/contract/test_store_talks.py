@@ -1,0 +1,158 @@
+"""Talks: one a date, read by date, flags written only over the value that was seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from speakerbot.errors import DateTaken
+from speakerbot.ports import FlagWrite, Store
+from speakerbot.talks import Talk
+
+DAY = date(2026, 11, 20)
+NOON = datetime(2026, 11, 19, 12, tzinfo=UTC)
+
+
+def _talk(number: int, day: date) -> Talk:
+    return Talk(f"{number:024x}", "1", "ada", f"topic {number}", day, booked_at=NOON)
+
+
+def _on(store: Store, talk: Talk) -> date | None:
+    found = store.talks.get(talk.id)
+    return found.date if found else None
+
+
+def test_talks_come_by_date_with_both_ends(store: Store) -> None:
+    days = [DAY + timedelta(days=n) for n in range(5)]
+    store.talks.put([_talk(n, day) for n, day in enumerate(reversed(days))])
+    assert [talk.date for talk in store.talks.between(days[1], days[3])] == days[1:4]
+    assert [talk.date for talk in store.talks.all()] == days
+
+
+def test_more_talks_than_a_page_come_each_once_while_others_are_written(store: Store) -> None:
+    store.talks.put([_talk(n, DAY + timedelta(days=n)) for n in range(1201)])
+    seen = []
+    for talk in store.talks.all():
+        seen.append(talk.date)
+        if len(seen) == 10:
+            store.talks.delete(_talk(700, DAY).id)
+    assert len(seen) == len(set(seen)) == 1200
+
+
+def test_the_whole_calendar_may_be_asked_for(store: Store) -> None:
+    first, last = _talk(1, date(1, 1, 1)), _talk(2, date(9999, 12, 31))
+    store.talks.put([last, first])
+    assert list(store.talks.between(date.min, date.max)) == [first, last]
+
+
+def test_a_talk_is_found_by_id_and_by_date(store: Store) -> None:
+    talk = _talk(1, DAY)
+    store.talks.put([talk])
+    assert store.talks.get(talk.id) == talk
+    assert store.talks.get("2026-11-20") == talk
+    for unknown in ("2026-11-21", "2026-11-31", "f" * 24, "", "not an id"):
+        assert store.talks.get(unknown) is None
+
+
+def test_putting_again_replaces_by_id(store: Store) -> None:
+    talk = replace(_talk(1, DAY), thread_id="9", scheduler_user_id="8", completed=True)
+    store.talks.put([talk])
+    changed = replace(_talk(1, DAY + timedelta(days=1)), topic="another", sent_day_of_at=NOON)
+    store.talks.put([changed])
+    assert list(store.talks.all()) == [changed]
+
+
+def test_no_talks_are_put_without_a_word(store: Store) -> None:
+    store.talks.put([])
+    assert list(store.talks.all()) == []
+
+
+def test_a_taken_date_names_the_date_and_both_talks_and_nothing_is_put(store: Store) -> None:
+    holder, free, late = _talk(1, DAY), _talk(2, DAY + timedelta(days=1)), _talk(3, DAY)
+    store.talks.put([holder])
+    with pytest.raises(DateTaken) as caught:
+        store.talks.put([free, late])
+    assert all(part in str(caught.value) for part in ("2026-11-20", holder.id, late.id))
+    assert list(store.talks.all()) == [holder]
+
+
+def test_two_talks_of_one_call_cannot_share_a_date(store: Store) -> None:
+    with pytest.raises(DateTaken):
+        store.talks.put([_talk(1, DAY), _talk(2, DAY)])
+    assert list(store.talks.all()) == []
+
+
+def test_a_date_that_another_talk_of_the_call_gives_up_is_free(store: Store) -> None:
+    store.talks.put([_talk(n, DAY + timedelta(days=n)) for n in range(3)])
+    moved = [_talk(n, DAY + timedelta(days=n + 1)) for n in range(3)]
+    store.talks.put([_talk(9, DAY), *moved])
+    assert [talk.id for talk in store.talks.all()] == [_talk(n, DAY).id for n in (9, 0, 1, 2)]
+
+
+def test_rescheduling_moves_the_date_and_leaves_the_flags(store: Store) -> None:
+    talk = replace(_talk(1, DAY), sent_day_of_at=NOON, thread_id="7")
+    store.talks.put([talk])
+    assert store.talks.reschedule(talk.id, DAY + timedelta(days=7))
+    assert store.talks.get(talk.id) == replace(talk, date=DAY + timedelta(days=7))
+
+
+def test_rescheduling_to_its_own_date_is_no_clash(store: Store) -> None:
+    store.talks.put([_talk(1, DAY)])
+    assert store.talks.reschedule(_talk(1, DAY).id, DAY)
+
+
+def test_rescheduling_to_a_taken_date_changes_nothing(store: Store) -> None:
+    first, second = _talk(1, DAY), _talk(2, DAY + timedelta(days=1))
+    store.talks.put([first, second])
+    with pytest.raises(DateTaken, match=f"2026-11-20.*{first.id}.*{second.id}"):
+        store.talks.reschedule(second.id, DAY)
+    assert _on(store, second) == second.date
+
+
+def test_a_talk_that_is_gone_is_neither_moved_nor_deleted(store: Store) -> None:
+    talk = _talk(1, DAY)
+    store.talks.put([talk])
+    assert store.talks.delete(talk.id)
+    assert not store.talks.delete(talk.id)
+    assert not store.talks.reschedule(talk.id, DAY)
+
+
+def test_a_deleted_talks_date_is_free(store: Store) -> None:
+    store.talks.put([_talk(1, DAY)])
+    store.talks.delete(_talk(1, DAY).id)
+    store.talks.put([_talk(2, DAY)])
+    assert _on(store, _talk(2, DAY)) == DAY
+
+
+def test_flags_are_written_over_the_value_seen_only(store: Store) -> None:
+    unsent, stale, sent = (_talk(n, DAY + timedelta(days=n)) for n in range(3))
+    old, new = NOON - timedelta(days=30), NOON
+    store.talks.put(
+        [unsent, replace(stale, sent_day_of_at=old), replace(sent, sent_day_of_at=NOON)]
+    )
+    writes = [
+        FlagWrite(unsent.id, "sentDayOfAt", seen=None, to=new),
+        FlagWrite(stale.id, "sentDayOfAt", seen=old, to=new),
+        FlagWrite(sent.id, "sentDayOfAt", seen=None, to=new + timedelta(seconds=1)),
+        FlagWrite("f" * 24, "sentDayOfAt", seen=None, to=new),
+    ]
+    assert store.talks.write_flags(writes) == {unsent.id, stale.id}
+    assert [talk.sent_day_of_at for talk in store.talks.all()] == [new, new, NOON]
+    assert [talk.sent_tminus1_at for talk in store.talks.all()] == [None, None, None]
+
+
+def test_a_flag_can_be_put_back(store: Store) -> None:
+    talk = _talk(1, DAY)
+    store.talks.put([talk])
+    for seen, to in ((None, NOON), (NOON, None)):
+        assert store.talks.write_flags([FlagWrite(talk.id, "sentTminus1At", seen, to)])
+    assert store.talks.get(talk.id) == talk
+
+
+def test_a_flag_write_that_is_repeated_after_a_lost_answer_has_been_made(store: Store) -> None:
+    talk = _talk(1, DAY)
+    store.talks.put([talk])
+    write = FlagWrite(talk.id, "sentTminus1At", seen=None, to=NOON)
+    assert store.talks.write_flags([write]) == store.talks.write_flags([write]) == {talk.id}
