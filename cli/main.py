@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from speakerbot import __version__, logs
+from speakerbot import __version__
 from speakerbot.errors import SpeakerbotError
 
 GROUPS = {
@@ -19,6 +19,7 @@ GROUPS = {
     "guild": "The channel of the community's announcements.",
     "deliveries": "What was sent, what failed; try again.",
     "runs": "What ran, when, and how it ended.",
+    "templates": "The wording of every message: see it, change it, check it.",
     "sandbox": "Run a job against a Discord inside this process; nothing real is touched.",
     "cron": "Make Fly Machines match deploy/schedules.json.",
 }
@@ -51,7 +52,8 @@ def _version(wanted: bool) -> None:
 @app.callback(epilog="Example: speakerbot run reminders --dry-run")
 def root(
     log_format: Annotated[
-        logs.LogFormat | None, typer.Option(help="Default: pretty on a terminal, else json.")
+        Literal["json", "pretty"] | None,
+        typer.Option(help="Default: pretty on a terminal, else json."),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Log more; show tracebacks.")] = False,
     version: Annotated[  # noqa: ARG001  # its callback answers
@@ -60,18 +62,21 @@ def root(
     ] = False,
 ) -> None:
     """Sends a community's reminders and announcements on Discord, exactly once."""
+    from speakerbot import logs  # after --version and --help have had their say
+
     logs.configure(log_format, debug=debug)
 
 
 def main() -> None:
     """Runs the command line; every error of ours ends as one line and its exit code."""
     arguments = global_options_first(sys.argv[1:])
-    logs.configure()
     try:
         app(arguments)
     except SpeakerbotError as error:
         if "--debug" in arguments:
             raise
+        from speakerbot import logs
+
         logs.report(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:
@@ -81,6 +86,8 @@ def main() -> None:
     except Exception as error:
         if "--debug" in arguments:
             raise
+        from speakerbot import logs
+
         logs.report_bug(error)
         sys.exit(SpeakerbotError.exit_code)
 

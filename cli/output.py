@@ -23,12 +23,18 @@ def on_terminal() -> bool:
 
 
 def emit_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    """Instants in it are written as :func:`utc` has them."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, default=utc) + "\n")
 
 
 def say(text: str) -> None:
     """One line for people, on stdout."""
     sys.stdout.write(text + "\n")
+
+
+def amount(number: int, noun: str) -> str:
+    """``1 talk``, ``2,000 talks``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def plain(value: object) -> str:

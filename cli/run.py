@@ -14,8 +14,12 @@ from cli.running import Options, start
 
 JOBS = {
     "reminders": "Remind speakers of their talks.",
+    "changes": "Tell speakers that their talk was booked, moved or cancelled.",
+    "weekly": "Post the coming week's talks; keep the post true.",
+    "engagement": "Ask for speakers when no talk is coming.",
+    "digest": "Tell the organisers what was sent and what is coming.",
 }
-"""Every job of ``jobs``, with its help. ``weekly`` has a command of its own below."""
+"""Every job of ``jobs``, with its help."""
 
 Limit = Annotated[
     int | None, typer.Option("--limit", min=0, metavar="N", help="Send at most N messages.")
@@ -66,6 +70,17 @@ Share = Annotated[
 ]
 
 
+EditOnly = Annotated[
+    bool,
+    typer.Option(
+        "--edit-only",
+        help="Keep this week's post true, post nothing new (SPEAKERBOT_WEEKLY_MODE=edit).",
+    ),
+]
+OWN = {"edit_only": "weekly"}
+"""Options that only one job has."""
+
+
 class JobGroup(TyperGroup):
     """Builds the command of the job that is called, and no other: most runs find nothing due, and
     must cost next to nothing."""
@@ -81,7 +96,9 @@ class JobGroup(TyperGroup):
             one.command(name="due", epilog="Example: */10 * * * * speakerbot run due")(due)
         else:
             one.command(name=cmd_name, epilog=_example(cmd_name))(_command(cmd_name))
-        return typer.main.get_command(one)
+        made = typer.main.get_command(one)
+        made.params = [p for p in made.params if OWN.get(p.name or "", cmd_name) == cmd_name]
+        return made
 
 
 app = typer.Typer(cls=JobGroup, no_args_is_help=True)
@@ -106,6 +123,7 @@ def _command(job: str) -> Callable[..., None]:
         wait: Wait = timedelta(0),
         timeout: Timeout = timedelta(minutes=10),
         share: Share = False,
+        edit_only: EditOnly = False,
     ) -> None:
         start(
             Options(
@@ -122,6 +140,7 @@ def _command(job: str) -> Callable[..., None]:
                 wait=wait,
                 timeout=timeout,
                 share=share,
+                edit_only=edit_only,
             )
         )
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.opening import to_change, to_read
+from cli.opening import all_or_nothing, to_change, to_read
 from cli.options import DryRun
-from cli.output import say
-from cli.terminal import note, progress
+from cli.output import amount, say
+from cli.terminal import progress
 from cli.writing import Output, write_export
+from speakerbot import logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,14 +55,14 @@ def import_talks(file: File, dry_run: DryRun = False) -> None:
     source = read_source(file)
     with to_change(dry_run=dry_run) as (store, _):
         entries = list(progress(_entries(source), source.line_count, "reading"))
-        with nullcontext() if dry_run else store.at_once():
+        with all_or_nothing(store, dry_run=dry_run):
             change = _plan(entries, source, store)
             if not dry_run:
                 store.talks.put([*change.new, *change.updated])
     total = len(change.new) + len(change.updated) + change.unchanged
     counts = f"{len(change.new):,} new, {len(change.updated):,} updated"
     done = "would import" if dry_run else "imported"
-    say(f"{done} {total:,} talks: {counts}, {change.unchanged:,} unchanged")
+    say(f"{done} {amount(total, 'talk')}: {counts}, {change.unchanged:,} unchanged")
     _name_unknown(entries)
 
 
@@ -82,15 +82,15 @@ def _plan(entries: list[TalkEntry], source: Source, store: Store) -> TalkImport:
     from speakerbot.formats import talk_import
 
     change = talk_import.plan(entries, store.talks.all(), real_now(), source.problems)
-    if not entries:
-        source.problems.add_if_none("there are no talks in it")
+    if not entries and not source.problems.found:
+        source.problems.add("", "there are no talks in it")
     source.problems.refuse()
     return change
 
 
 def _name_unknown(entries: list[TalkEntry]) -> None:
     if unknown := sorted({name for entry in entries for name in entry.extra}):
-        note(f"kept as they came: fields this product does not know ({', '.join(unknown)})")
+        say(f"kept as they came: fields this product does not know ({', '.join(unknown)})")
 
 
 def export_talks(
@@ -120,7 +120,9 @@ def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
         talks = list(store.talks.all())
         yield from talk_csv.write(talks)
         if left_out := talk_csv.left_out(talks):
-            note(f"{left_out:,} talks have more fields than CSV shows; --format jsonl keeps them")
+            logs.get_logger().warning(
+                "fields_left_out", talks=left_out, hint="--format jsonl keeps every field"
+            )
     else:
         from speakerbot.clock import real_now
         from speakerbot.formats import talk_calendar

@@ -14,15 +14,16 @@ from cli import talk_files
 from cli.deliveries import delivery_document, show_deliveries
 from cli.opening import to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
-from cli.output import emit_json, on_terminal, say, table, utc
+from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, show
 from speakerbot.errors import DateTaken, NotFound, UsageError
+from speakerbot.text import shorten
 
 if TYPE_CHECKING:
     from speakerbot.ports import Store
     from speakerbot.talks import Talk
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 talk_files.register(app)
 
 Which = Annotated[str, typer.Argument(metavar="TALK", help="Its id, or its date (YYYY-MM-DD).")]
@@ -31,8 +32,10 @@ TOPIC_SHOWN = 80
 """Characters of a topic in a terminal's table."""
 
 
-@app.command(epilog='Example: speakerbot talks add --user 80… --name kaz --topic "Agents" '
-    "--date 2026-11-27 --at 19:30")  # fmt: skip
+@app.command(
+    epilog="Example: speakerbot talks add --user 802345678901234564 --name kaz "
+    "--topic Agents --date 2026-11-27 --at 19:30"
+)
 def add(
     user: Annotated[str, typer.Option(help="The speaker's Discord user id, or a person's id.")],
     name: Annotated[str, typer.Option(help="How messages call the speaker.")],
@@ -70,7 +73,7 @@ def add(
             emit_json(talk_document(talk, settings.timezone))
             return
         done = "would add a talk" if dry_run else f"added talk {talk.id}"
-        say(f'{done} on {_when(talk)}: {talk.username}, "{talk.topic}"')
+        say(f"{done} on {_when(talk)}: {_about(talk)}")
         _warn_if_over(talk, settings.timezone, now)
 
 
@@ -96,29 +99,23 @@ def _upcoming(store: Store, today: date) -> Iterator[Talk]:
 
 
 def _list(talks: Iterator[Talk], zone: ZoneInfo, *, empty: str) -> None:
-    from speakerbot.text import shorten
+    columns: tuple[str, ...]
+    if not on_terminal():
+        columns = ("date", "start", "speaker", "topic", "state", "id")
+        table(columns, map(_row, talks), empty=empty)
+        return
+    columns = ("when", "speaker", "topic") if narrow() else ("when", "speaker", "topic", "id")
+    rows = ((_when(talk), talk.username, _brief(talk), talk.id)[: len(columns)] for talk in talks)
+    table(columns, rows, empty=empty, title=f"Talks ({zone.key})", whole=("when", "id"))
 
-    columns = ["date", "start", "speaker", "topic", "state", "id"]
-    if on_terminal():
-        columns = [name for name in columns if name != "id" or not narrow()]
-    rows = (
-        {
-            "date": f"{talk.date:%Y-%m-%d %a}" if on_terminal() else talk.date,
-            "start": f"{talk.starts_at:%H:%M}" if talk.starts_at else "",
-            "speaker": talk.username,
-            "topic": shorten(talk.topic, TOPIC_SHOWN) if on_terminal() else talk.topic,
-            "state": "completed" if talk.completed else "",
-            "id": talk.id,
-        }
-        for talk in talks
-    )
-    table(
-        columns,
-        ([row[name] for name in columns] for row in rows),
-        empty=empty,
-        title=f"Talks (starts in {zone.key})",
-        whole=("date", "start", "id"),
-    )
+
+def _row(talk: Talk) -> tuple[object, ...]:
+    state = "completed" if talk.completed else ""
+    return (talk.date, _start(talk), talk.username, talk.topic, state, talk.id)
+
+
+def _brief(talk: Talk) -> str:
+    return shorten(talk.topic, TOPIC_SHOWN) + (" (completed)" if talk.completed else "")
 
 
 @app.command("show", epilog="Example: speakerbot talks show 2026-11-20")
@@ -156,7 +153,7 @@ def reschedule(talk: Which, day: Day, dry_run: DryRun = False) -> None:
         if not dry_run and not store.talks.reschedule(found.id, day):
             raise _gone(talk)
         done = "would move" if dry_run else "moved"
-        say(f'{done} talk {found.id} ({found.username}, "{found.topic}"): {found.date} → {day}')
+        say(f"{done} talk {found.id} ({_about(found)}): {found.date} → {day}")
         _warn_if_over(replace(found, date=day), settings.timezone, real_now())
 
 
@@ -169,7 +166,7 @@ def cancel(
     """Cancel a talk: it is deleted, as the Node bot does it."""
     with to_change(dry_run=dry_run) as (store, _):
         found = _find(store, talk)
-        named = f'talk {found.id} on {found.date} ({found.username}, "{found.topic}")'
+        named = f"talk {found.id} on {found.date} ({_about(found)})"
         if dry_run:
             say(f"would cancel {named}")
             return
@@ -192,18 +189,18 @@ def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
     return {
         "id": talk.id,
         "date": talk.date.isoformat(),
-        "starts_at": f"{talk.starts_at:%H:%M}" if talk.starts_at else None,
-        "start": utc(talk.start(zone)),
+        "starts_at": _start(talk) or None,
+        "start": talk.start(zone),
         "user_id": talk.user_id,
         "username": talk.username,
         "topic": talk.topic,
         "thread_id": talk.thread_id,
         "completed": talk.completed,
-        "booked_at": utc(talk.booked_at),
+        "booked_at": talk.booked_at,
         "scheduler_user_id": talk.scheduler_user_id,
         "scheduler_username": talk.scheduler_username,
-        "sent_tminus1_at": utc(talk.sent_tminus1_at),
-        "sent_day_of_at": utc(talk.sent_day_of_at),
+        "sent_tminus1_at": talk.sent_tminus1_at,
+        "sent_day_of_at": talk.sent_day_of_at,
         "extra": dict(talk.extra),
     }
 
@@ -221,7 +218,7 @@ def _gone(talk: str) -> NotFound:
 def _require_free(store: Store, day: date) -> None:
     if holder := store.talks.get(day.isoformat()):
         raise DateTaken(
-            f'{day} is taken: {holder.username} speaks about "{holder.topic}" (talk {holder.id}). '
+            f"{day} is taken by talk {holder.id} ({_about(holder)}). "
             "One talk a date: choose another, or reschedule or cancel that talk first."
         )
 
@@ -256,8 +253,16 @@ def _filled(option: str, text: str) -> str:
     return text
 
 
+def _about(talk: Talk) -> str:
+    return plain(f'{talk.username}, "{shorten(talk.topic, TOPIC_SHOWN)}"')
+
+
+def _start(talk: Talk) -> str:
+    return f"{talk.starts_at:%H:%M}" if talk.starts_at else ""
+
+
 def _when(talk: Talk) -> str:
-    return f"{talk.date} at {talk.starts_at:%H:%M}" if talk.starts_at else f"{talk.date}"
+    return f"{talk.date:%a %Y-%m-%d} {_start(talk)}".rstrip()
 
 
 def _warn_if_over(talk: Talk, zone: ZoneInfo, now: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from cli.output import on_terminal, plain, say
@@ -22,7 +23,7 @@ def narrow() -> bool:
 
 def show(fields: Iterable[tuple[str, object]]) -> None:
     """One thing, a field a line; fields without a value are left out on a terminal."""
-    pairs = [(name, plain(value)) for name, value in fields]
+    pairs = [(name, _cell(value)) for name, value in fields]
     if not on_terminal():
         for name, value in pairs:
             say(f"{name}\t{value}")
@@ -40,6 +41,10 @@ def show(fields: Iterable[tuple[str, object]]) -> None:
     Console().print(grid)
 
 
+def _cell(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else plain(value)
+
+
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """The items, with a bar on stderr where that is a terminal and there are many."""
     if total < WORTH_A_BAR or not sys.stderr.isatty():
@@ -51,3 +56,32 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     yield from track(
         items, description=what, total=total, console=Console(stderr=True), transient=True
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One of a list of things that are too long for a table."""
+
+    word: str
+    style: str
+    rest: str
+    """Of the first line."""
+    key: str
+    note: str
+
+
+def entries(items: Iterable[Entry], *, empty: str) -> None:
+    """The key is left for the terminal to wrap, so that it is whole when it is copied."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console, shown = Console(), False
+    for entry in items:
+        shown = True
+        console.print(Text(f"{entry.word:<14}", entry.style).append(entry.rest, "default"))
+        console.print(Text(f"  {entry.key}"), soft_wrap=True)
+        if entry.note:
+            console.print(Padding(Text(entry.note, "dim"), (0, 0, 0, 2)))
+    if not shown:
+        console.print(Text(empty, style="dim"))

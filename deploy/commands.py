@@ -21,6 +21,7 @@ from deploy.fly import Fly, connect
 from deploy.machines import Machine, Wanted, wanted_machines
 from deploy.notices import lost_databases, open_occurrence, served_at_once
 from deploy.plan import Note, Plan, make_plan
+from deploy.registry import by_digest
 from deploy.settings import Target, find_target
 from deploy.status import Status, has_start, judge
 from speakerbot import logs as our_logs
@@ -44,6 +45,17 @@ class Request:
     as_json: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What plan and apply are told. ``detailed``: exit 2 if changes are left to make."""
+
+    image: str | None
+    by_digest: bool
+    prune: bool
+    refresh: bool
+    detailed: bool
+
+
 def seconds(option: str, text: str) -> float:
     """A duration given as an option."""
     try:
@@ -52,30 +64,22 @@ def seconds(option: str, text: str) -> float:
         raise UsageError(f"{option}: {error}") from error
 
 
-def plan(request: Request, image: str | None, prune: bool, refresh: bool, detailed: bool) -> int:
+def plan(request: Request, change: Change) -> int:
     work = _Work(request)
-    drawn = work.ask(lambda fly: work.plan(fly, image, prune, refresh))
+    drawn = work.ask(lambda fly: work.plan(fly, change))
     if request.as_json:
         _print_json(render.plan_document(drawn.plan, drawn.notes, work.target.app))
     else:
         render.show(render.plan_lines(drawn.plan, drawn.notes), render.console())
-    return CHANGES if detailed and drawn.plan.actions else 0
+    return CHANGES if change.detailed and drawn.plan.actions else 0
 
 
-def apply(
-    request: Request,
-    image: str | None,
-    prune: bool,
-    refresh: bool,
-    detailed: bool,
-    allow_mass_change: bool,
-    wait_for_runs: str,
-) -> int:
+def apply(request: Request, change: Change, allow_mass_change: bool, wait_for_runs: str) -> int:
     work, limit = _Work(request), seconds("--wait-for-runs", wait_for_runs)
     screen = render.console(stderr=request.as_json)
 
     async def work_on(fly: Fly) -> tuple[Drawn, list[Result]]:
-        drawn = await work.plan(fly, image, prune, refresh)
+        drawn = await work.plan(fly, change)
         render.show(render.plan_lines(drawn.plan, drawn.notes), screen)
         if not allow_mass_change:
             drawn.plan.refuse_mass_destruction()
@@ -90,7 +94,7 @@ def apply(
     if request.as_json:
         document = render.plan_document(drawn.plan, drawn.notes, work.target.app)
         _print_json({**document, "results": render.result_documents(results)})
-    return _outcome(results, detailed)
+    return _outcome(results, change.detailed)
 
 
 def status(request: Request) -> int:
@@ -189,9 +193,14 @@ class _Work:
 
         return asyncio.run(connected())
 
-    async def plan(self, fly: Fly, image: str | None, prune: bool, refresh: bool) -> Drawn:
+    async def plan(self, fly: Fly, change: Change) -> Drawn:
+        image = change.image
+        if image and change.by_digest:
+            image = await by_digest(image, self.target, self.timeout)
         machines = await fly.machines()
-        plan = make_plan(self.wanted, machines, image=image, prune=prune, refresh=refresh)
+        plan = make_plan(
+            self.wanted, machines, image=image, prune=change.prune, refresh=change.refresh
+        )
         more = (
             *served_at_once(plan, datetime.now(UTC)), *lost_databases(self.wanted, machines)
         )  # fmt: skip

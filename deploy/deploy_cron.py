@@ -40,6 +40,12 @@ Image = Annotated[
         "gets that of the others, or of the app."
     ),
 ]
+ByDigest = Annotated[
+    bool,
+    typer.Option(
+        "--by-digest", help="Ask Fly's registry for the digest of --image, and run exactly that."
+    ),
+]
 Token = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
@@ -70,6 +76,7 @@ def plan(
     schedules: Schedules = _FILE,
     app_name: App = None,
     image: Image = None,
+    by_digest: ByDigest = False,
     prune: Prune = False,
     refresh: Refresh = False,
     detailed_exitcode: Detailed = False,
@@ -78,10 +85,11 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what apply would change. Changes nothing."""
-    from deploy.commands import plan
+    from deploy.commands import Change, plan
 
     request = _request(schedules, app_name, access_token, timeout, as_json)
-    raise typer.Exit(plan(request, image, prune, refresh, detailed_exitcode))
+    change = Change(image, by_digest, prune, refresh, detailed_exitcode)
+    raise typer.Exit(plan(request, change))
 
 
 @app.command()
@@ -89,6 +97,7 @@ def apply(
     schedules: Schedules = _FILE,
     app_name: App = None,
     image: Image = None,
+    by_digest: ByDigest = False,
     prune: Prune = False,
     refresh: Refresh = False,
     allow_mass_change: Annotated[
@@ -105,14 +114,13 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Create, update and, with --prune, destroy machines. May be run again after any failure."""
-    from deploy.commands import apply, plan
+    from deploy.commands import Change, apply, plan
 
     request = _request(schedules, app_name, access_token, timeout, as_json)
+    change = Change(image, by_digest, prune, refresh, detailed_exitcode)
     if dry_run:
-        raise typer.Exit(plan(request, image, prune, refresh, detailed_exitcode))
-    raise typer.Exit(
-        apply(request, image, prune, refresh, detailed_exitcode, allow_mass_change, wait_for_runs)
-    )
+        raise typer.Exit(plan(request, change))
+    raise typer.Exit(apply(request, change, allow_mass_change, wait_for_runs))
 
 
 @app.command()
@@ -192,17 +200,16 @@ def _request(
 
 
 def main() -> None:
-    """The command by itself: errors are one red line and their exit code."""
+    """The command by itself; every error of ours ends as one line and its exit code."""
     try:
         app()
     except Exception as error:
+        from speakerbot import logs
         from speakerbot.errors import SpeakerbotError
 
         if not isinstance(error, SpeakerbotError):
             raise
-        from deploy.render import console
-
-        console(stderr=True).print(f"error: {error}", style="red", markup=False)
+        logs.report(error)
         sys.exit(error.exit_code)
 
 

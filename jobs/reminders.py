@@ -11,8 +11,9 @@ from zoneinfo import ZoneInfo
 from speakerbot.clock import instant
 from speakerbot.config import Settings
 from speakerbot.job import Context, Job
-from speakerbot.messages import Decision, Message, NodeFlag, Route, Skip
+from speakerbot.messages import Decision, Message, NodeFlag, Skip
 from speakerbot.offsets import DayOffset, HourOffset, Offset
+from speakerbot.routes import to_speaker
 from speakerbot.talks import Talk
 
 FlagName = Literal["sentTminus1At", "sentDayOfAt"]
@@ -88,7 +89,7 @@ def _message(talk: Talk, slot: Slot, settings: Settings, now: datetime) -> Messa
         subject=f"talk:{talk.id}",
         recipient=f"user:{talk.user_id}",
         occasion=_occasion(talk, slot.offset, settings.reminder_offsets),
-        routes=_routes(talk, settings),
+        routes=to_speaker(talk.user_id, talk.thread_id, settings),
         template=template,
         values=_values(talk, slot, now),
         due_at=slot.due_at,
@@ -125,15 +126,6 @@ def _occasion(talk: Talk, offset: Offset, offsets: tuple[Offset, ...]) -> str:
         if len(same_day) > 1:
             return f"{talk.date}T{offset.at:%H:%M}"
     return talk.date.isoformat()
-
-
-def _routes(talk: Talk, settings: Settings) -> tuple[Route, ...]:
-    known: dict[str, Route] = {"dm": Route("dm", talk.user_id)}
-    if talk.thread_id:
-        known["thread"] = Route("thread", talk.thread_id, mention=talk.user_id)
-    if channel := settings.fallback_channel_id:
-        known["channel"] = Route("channel", channel, mention=talk.user_id, configured=True)
-    return tuple(known[name] for name in settings.reminder_routes if name in known)
 
 
 def _flag(talk: Talk, offset: Offset, zone: ZoneInfo) -> NodeFlag | None:

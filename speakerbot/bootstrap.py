@@ -62,7 +62,7 @@ def discord(settings: Settings) -> Connect:
         on_limited: Callable[[float], None],
     ) -> AbstractAsyncContextManager[CountingChannel]:
         from speakerbot.channels.discord import DiscordChannel
-        from speakerbot.delivery.attempt import longest_send
+        from speakerbot.delivery.nonces import longest_send
 
         return DiscordChannel(
             token,

@@ -43,6 +43,8 @@ class Settings:
     weekly_mode: Literal["post", "edit"] = "post"
     engagement_every: timedelta = timedelta(days=14)
     engagement_empty_days: int = 14
+    changes_topic: bool = False
+    """``changes`` announces changed topics too."""
     lease: timedelta = timedelta(minutes=5)
     rate: float = 45.0
     new_dm_every: timedelta = timedelta(seconds=5)
@@ -92,6 +94,7 @@ def load(variables: Mapping[str, str] | None = None) -> Settings:
         weekly_mode=read("SPEAKERBOT_WEEKLY_MODE", _weekly_mode, "post"),
         engagement_every=read("SPEAKERBOT_ENGAGEMENT_EVERY", _positive, timedelta(days=14)),
         engagement_empty_days=read("SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS", _count, 14),
+        changes_topic=read("SPEAKERBOT_CHANGES_TOPIC", _switch, False),
         lease=read("SPEAKERBOT_LEASE", _positive, timedelta(minutes=5)),
         rate=read("SPEAKERBOT_RATE", _rate, 45.0),
         new_dm_every=read("SPEAKERBOT_NEW_DM_EVERY", parse_duration, timedelta(seconds=5)),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from speakerbot.config import Settings
 from speakerbot.messages import Decision
 from speakerbot.ports import Store
+from speakerbot.templates import Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,11 @@ class Context:
     """The occurrence of its schedule that this run serves; None outside a schedule."""
     edit_only: bool = False
     """``weekly``: keep what was posted true, post nothing new."""
+    settled: bool = False
+    """``settle`` has run, and messages may be sent: a job that remembers decides only what it has
+    written down. False in a dry run and its kind: decide as if ``settle`` had run."""
+    templates: Templates = field(default_factory=Templates)
+    """What texts look like, for a job that must know: to compare one with what was posted."""
 
 
 @dataclass(frozen=True, slots=True)

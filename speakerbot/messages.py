@@ -38,6 +38,23 @@ class NodeFlag:
 
 
 @dataclass(frozen=True, slots=True)
+class LookBack:
+    """The Node bot may have posted it already, by the same account and without a marker: before the
+    first attempt the channel is read back to ``since`` (UTC) for a text that begins so."""
+
+    heading: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The message stands in its channel, and only its text is to be brought up to date."""
+
+    again: str | None = None
+    """The occasion to post it under again should somebody have deleted it; None: not again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message to one recipient. Instants are aware, in UTC.
 
@@ -63,6 +80,11 @@ class Message:
     waits_past_expiry: bool = True
     """Quiet hours beyond ``expires_at``: True sends it anyway, False drops it."""
     flag: NodeFlag | None = None
+    follows: bool = False
+    """Goes only once the message decided right before it has been sent: the parts of a long post
+    stand in order."""
+    look_back: LookBack | None = None
+    edit: Edit | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -26,6 +26,7 @@ MessageState = Literal[
 ]
 CHUNK = 200
 """Decisions weighed at once: one query for people, one for the ledger."""
+OUT_OF_TURN = "the message before it comes first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class Plan:
     """The ledger's record as it was read; sending starts from exactly this one."""
     until: datetime | None = None
     """When a message that waits is worth another look."""
+    then: tuple[Plan, ...] = ()
+    """Planned messages that follow this one: see ``chained``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,41 @@ class Moment:
 def weigh(decisions: Iterable[Decision], store: Store, moment: Moment) -> Iterator[Plan | Skip]:
     """Weighs a stream of decisions in chunks, keeping their order."""
     iterator = iter(decisions)
+    before: Plan | None = None
     while chunk := list(islice(iterator, CHUNK)):
         messages = [decision for decision in chunk if isinstance(decision, Message)]
         records = store.ledger.get([message.key for message in messages]) if messages else {}
         users = {message.user_id for message in messages if message.opt_out and message.user_id}
         people = store.people.by_users(sorted(users)) if users else {}
         for decision in chunk:
-            yield (
-                decision
-                if isinstance(decision, Skip)
-                else _weigh(decision, people, records.get(decision.key), moment)
-            )
+            if isinstance(decision, Skip):
+                yield decision
+                continue
+            plan = _weigh(decision, people, records.get(decision.key), moment)
+            before = _in_turn(plan, before)
+            yield before
+
+
+def chained(plans: Iterable[Plan]) -> Iterator[Plan]:
+    """Hangs each planned message that follows another one onto that one's plan."""
+    head: Plan | None = None
+    for plan in plans:
+        if head and plan.message.follows and head.state == plan.state == "planned":
+            head = replace(head, then=(*head.then, plan))
+            continue
+        if head:
+            yield head
+        head = plan
+    if head:
+        yield head
+
+
+def _in_turn(plan: Plan, before: Plan | None) -> Plan:
+    """Holds back what follows a message that is neither sent nor about to be."""
+    ready = before is not None and before.state in ("planned", "already_sent")
+    if plan.state != "planned" or not plan.message.follows or ready:
+        return plan
+    return replace(plan, state="held_back", reason=OUT_OF_TURN, skip="in_order")
 
 
 def _weigh(
@@ -78,7 +105,13 @@ def _weigh(
         message = _preferred(message, person)
         if held := _held_back(message, person, record, moment):
             return held
-    return Plan(message, "planned", message.reason, record=record)
+    return Plan(message, "planned", _why(message, record), record=record)
+
+
+def _why(message: Message, record: Delivery | None) -> str:
+    if message.look_back is None or record is not None:
+        return message.reason
+    return f"{message.reason}, unless the bot has posted it itself (a dry run does not look)"
 
 
 def _settled(message: Message, record: Delivery | None, moment: Moment) -> Plan | None:
@@ -86,11 +119,22 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Plan 
     flag = message.flag
     if flag and flag.counts and (record is None or record.flag_at != flag.seen):
         return Plan(message, "already_sent", f"the Node bot sent it at {flag.seen:%F %H:%M} UTC")
+    if message.edit:
+        return _edited(message, record)
     if record is not None and (known := _known(message, record, moment)):
         return known
-    if moment.now >= message.expires_at:
+    # What may have arrived is looked for even then; the engine sends nothing past its time.
+    in_doubt = record is not None and record.in_doubt(moment.real)
+    if moment.now >= message.expires_at and not in_doubt:
         return Plan(message, "expired", "its time is over", "expired", record)
     return None
+
+
+def _edited(message: Message, record: Delivery | None) -> Plan | None:
+    """Only what stands in its channel can be edited."""
+    if record is not None and record.state == "sent":
+        return None
+    return Plan(message, "held_back", "there is no post to edit", "nothing_posted", record)
 
 
 def _known(message: Message, record: Delivery, moment: Moment) -> Plan | None:

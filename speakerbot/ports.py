@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import date, datetime
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from speakerbot.gate import Record
     from speakerbot.people import Person
     from speakerbot.runs import Run
+    from speakerbot.snapshots import Entry, Pair
     from speakerbot.talks import Talk
 
 
@@ -99,6 +100,10 @@ class Ledger(Protocol):
     def find(self, recipient_or_subject: str, *, limit: int = 100) -> Iterator[Delivery]:
         """Deliveries whose key names it (``user:1``, ``talk:66…``), newest first."""
 
+    def counts(self, *, since: datetime) -> dict[str, int]:
+        """How many records of each state changed at ``since`` or later; of those that say sent,
+        how many were sent then: an edit does not send anew. One query."""
+
     def prune(self, before: datetime) -> int:
         """Forgets final records not updated since ``before``; returns how many."""
 
@@ -127,6 +132,32 @@ class Occurrences(Protocol):
 
     def supersede(self, schedule: str, before: datetime) -> None:
         """Marks earlier occurrences that are running or open as superseded."""
+
+
+class Snapshots(Protocol):
+    """What each speaker knows of their talk. See speakerbot.snapshots. There is nothing in it, and
+    nothing to compare, until the first one is taken."""
+
+    def taken(self) -> bool:
+        """Whether there is a first snapshot. One query."""
+
+    def take(self, at: datetime) -> None:
+        """The first snapshot: every talk as it is, known to its speaker. All or nothing, whatever
+        crashes; changes nothing where there is one."""
+
+    def differing(self) -> Iterator[Pair]:
+        """Every pair that is not at rest (``Pair.at_rest``); compared in the store or in one pass,
+        read in pages."""
+
+    def pending(self) -> Iterator[Pair]:
+        """Every pair whose entry is pending; read in pages."""
+
+    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+        """Writes each entry, from exactly the one before (None: there is none), compared by
+        ``sequence``; atomic one by one. One that another run has changed meanwhile stays."""
+
+    def all(self) -> Iterator[Entry]:
+        """Every entry, those of cancelled talks too; read in pages."""
 
 
 class Limits(Protocol):
@@ -185,6 +216,7 @@ class Store(Protocol):
     ledger: Ledger
     runs: Runs
     occurrences: Occurrences
+    snapshots: Snapshots
     limits: Limits
     guilds: Guilds
 
@@ -214,8 +246,28 @@ class Channel(Protocol):
         """Returns the message's id as soon as it is accepted. Within the channel's nonce window
         sending again returns the first message. ``mention`` is the one user it may notify."""
 
-    async def find(self, channel_id: str, text: str, *, nonce: str, since: datetime) -> str | None:
+    async def find(
+        self, channel_id: str, text: str, *, nonce: str, since: datetime, known: Collection[str]
+    ) -> str | None:
         """Looks through our own messages there from ``since`` on for this one; None: it is not
-        there. Raises Refused with ``permission`` where it may not look."""
+        there. ``known`` are ids of other messages, which may have the same text. Raises Refused
+        with ``permission`` where it may not look."""
+
+    def posts(self, channel_id: str, *, since: datetime) -> AsyncIterator[Posted]:
+        """Our own messages there back to ``since``, newest first; stop when you have seen enough.
+        Raises Refused with ``permission`` where it may not look (further)."""
+
+    async def edit(self, channel_id: str, message_id: str, text: str) -> None:
+        """Gives our message this text; doing so again changes nothing. Notifies nobody. Raises
+        Refused with ``deleted`` if it does not exist any more."""
 
     async def unarchive(self, thread_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A message as it stands in its channel. ``at`` is when it was accepted, in UTC."""
+
+    id: str
+    text: str
+    at: datetime

@@ -79,7 +79,15 @@ class Runner:
         return None if cut_short or narrowed else tally.waits
 
     def _do(self, run: Run, tally: Tally) -> Traffic | None:
-        context = Context(self.store, self.settings, run.now, run.occurrence, self.order.edit_only)
+        context = Context(
+            store=self.store,
+            settings=self.settings,
+            now=run.now,
+            occurrence=run.occurrence,
+            edit_only=self.order.edit_only,
+            settled=not self.order.dry_run,
+            templates=self.templates,
+        )
         if self.job.settle and not self.order.dry_run:
             self.job.settle(context)
         plans = self._plans(context, tally.counts)
@@ -110,6 +118,8 @@ class Runner:
             if plan.state == "planned":
                 if counts.planned == self.order.limit:
                     return
+                if not counts.planned:
+                    self.templates.check()  # before the first claim, never on a run with nothing due
                 counts.planned += 1
             yield plan
 

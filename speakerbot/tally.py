@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.outcomes import Counts, Outcome, Sink
-from speakerbot.planning import Plan
+from speakerbot.planning import MessageState, Plan
 from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
+    from speakerbot.delivery.ledger import Delivery
     from speakerbot.delivery.results import Result
+    from speakerbot.messages import Message
 
 
 @dataclass(slots=True)
@@ -75,13 +77,13 @@ class Tally:
             reason = "the run was stopped, or its channel refused us; a later run sends it"
             self.sink.add(Outcome(message, "held_back", reason, "", result.claim.text))
             return
-        state = "failed" if after.state == "claimed" else after.state
+        state = _shown(message, after)
         if state == "failed":
             self.waits.retry(after.retry_at)
-        if state == "sent":
-            self.log.info(
-                "message_sent", key=after.key, route=after.route, message_id=after.message_id
-            )
+        if state in ("sent", "already_sent"):
+            event = "message_found" if state == "already_sent" else "message_sent"
+            event = "message_edited" if message.edit else event
+            self.log.info(event, key=after.key, route=after.route, message_id=after.message_id)
         else:
             self.log.warning(
                 f"message_{state}",
@@ -93,6 +95,8 @@ class Tally:
             )
         self._count(state, after.error_class)
         reason = message.reason if state == "sent" else after.error
+        if state == "already_sent":
+            reason = f"the bot had posted it itself at {after.sent_at:%F %H:%M} UTC"
         self.sink.add(Outcome(message, state, reason, after.route, after.text))
 
     def _count(self, state: str, error_class: str) -> None:
@@ -101,5 +105,19 @@ class Tally:
                 self.counts.failed[error_class] += 1
             case "expired":
                 self.counts.skipped["expired"] += 1
+            case "held_back":
+                self.counts.skipped[error_class] += 1
             case "sent" | "already_sent" | "undeliverable" | "unknown":
                 setattr(self.counts, state, getattr(self.counts, state) + 1)
+
+
+def _shown(message: Message, after: Delivery) -> MessageState:
+    """What a claim came to, for people. The record of a post stays ``sent`` whatever an edit of it
+    comes to."""
+    if after.state == "claimed":
+        return "failed"
+    if message.edit and after.error_class:
+        return "held_back" if after.error_class == "deleted" else "failed"
+    if after.found and not message.edit:
+        return "already_sent"
+    return after.state

@@ -14,9 +14,9 @@ _URL = re.compile(r"""https?://[^\s<]+[^\s<.,:;"'\]]""")
 # An underscore inside a word, a lone ~ or | mean nothing to Discord: they are left alone. For
 # Discord only ASCII letters make a word that an underscore cannot close.
 _MARKDOWN = re.compile(
-    r"[\\*`\[<]|(?<!\w)_|_(?![A-Za-z0-9_])|_(?=_)|~(?=~)|(?<=~)~|\|(?=\|)|(?<=\|)\||^[>#-]"
+    r"[\\*`\[<]|(?<!\w)_|_(?![A-Za-z0-9])|(?<=_)_|~(?=~)|(?<=~)~|\|(?=\|)|(?<=\|)\|"
+    r"|^[>#-]|^\d+\.(?=\s|$)"
 )
-_NUMBERED = re.compile(r"^(\d+)\.(?=\s|$)")
 _MASS_MENTION = re.compile(r"@(?=everyone|here)")
 _BIDI_CONTROLS = dict.fromkeys(
     [0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -36,9 +36,9 @@ def escape(text: str) -> str:
     line = one_line(text)
     pieces, end = [], 0
     for url in _URL.finditer(line):
-        pieces += [_escape_piece(line[end : url.start()], first=not end), _safe_url(url.group())]
+        pieces += [_escape_piece(line[end : url.start()]), _safe_url(url.group())]
         end = url.end()
-    escaped = "".join([*pieces, _escape_piece(line[end:], first=not end)])
+    escaped = "".join([*pieces, _escape_piece(line[end:])])
     return f"\u2068{escaped}\u2069" if _RIGHT_TO_LEFT.search(line) else escaped
 
 
@@ -53,11 +53,9 @@ def _replacement(character: str) -> str:
     return "\ufffd" if unicodedata.category(character) == "Cs" else ""
 
 
-def _escape_piece(text: str, *, first: bool) -> str:
-    if first:
-        text = _NUMBERED.sub("\\1\0", text)
-    escaped = _MARKDOWN.sub(lambda match: f"\\{match.group()}", without_mass_mentions(text))
-    return escaped.replace("\0", "\\.", 1)
+def _escape_piece(text: str) -> str:
+    unpinged = without_mass_mentions(text)
+    return _MARKDOWN.sub(lambda match: f"{match.group()[:-1]}\\{match.group()[-1]}", unpinged)
 
 
 def _safe_url(url: str) -> str:
@@ -67,6 +65,11 @@ def _safe_url(url: str) -> str:
 def without_mass_mentions(text: str) -> str:
     """``@everyone`` and ``@here`` as mere words: they look the same."""
     return _MASS_MENTION.sub("@\u200b", text)
+
+
+def mentions_all(text: str) -> bool:
+    """Whether Discord would take something in it for ``@everyone`` or ``@here``."""
+    return _MASS_MENTION.search(text) is not None
 
 
 def length(text: str) -> int:

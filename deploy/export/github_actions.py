@@ -24,7 +24,7 @@ _HEAD = """\
 
 
 def github_actions(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
-    """One workflow with a job for each schedule."""
+    """One workflow with a job for each schedule; a disabled one runs only by hand."""
     document = {
         "name": "speakerbot",
         "on": {"schedule": [{"cron": _TICK}], "workflow_dispatch": {}},
@@ -42,8 +42,11 @@ def _job(schedule: Schedule) -> dict[str, Any]:
         "runs-on": "ubuntu-latest",
         "timeout-minutes": math.ceil(minutes) + 5,
         "steps": [
-            {"uses": "actions/checkout@v4"},
-            {"uses": "actions/setup-python@v5", "with": {"python-version": "3.12"}},
+            {"uses": "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8"},  # v5.0.0
+            {
+                "uses": "actions/setup-python@e797f83bcb11b83ae66e0230d6156d7c80228e7c",  # v6.0.0
+                "with": {"python-version": "3.12"},
+            },
             {"run": "pip install --require-hashes -r requirements/runtime.txt\n"
                     "pip install --no-deps .\n"},
             {
@@ -57,7 +60,7 @@ def _job(schedule: Schedule) -> dict[str, Any]:
     }  # fmt: skip
     if schedule.share and len(schedule.regions) > 1:
         job["strategy"] = {"matrix": {"hand": list(range(1, len(schedule.regions) + 1))}}
-    return job if schedule.enabled else {"if": False, **job}
+    return job if schedule.enabled else {"if": "github.event_name == 'workflow_dispatch'", **job}
 
 
 def _job_id(schedule: Schedule) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./@-]*")
+_SCRIPT = re.compile(r"([!-~][ -~]*\n){2,}")
+"""Several plain lines: shown as they are."""
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 
 
@@ -35,7 +37,7 @@ def _item(head: str, item: Any, depth: int) -> Iterator[str]:
     if isinstance(item, (Mapping, list)) and item:
         yield head
         yield from _block(item, depth + 1)
-    elif isinstance(item, str) and "\n" in item.strip("\n") and item.endswith("\n"):
+    elif isinstance(item, str) and _SCRIPT.fullmatch(item):
         yield f"{head} |"
         yield from ("  " * (depth + 1) + line if line else "" for line in item.splitlines())
     else:
@@ -45,7 +47,8 @@ def _item(head: str, item: Any, depth: int) -> Iterator[str]:
 def _scalar(item: Any) -> str:
     if isinstance(item, str) and _PLAIN.fullmatch(item) and item.lower() not in _WORDS:
         return item
-    return json.dumps(item, ensure_ascii=False)
+    text = json.dumps(item, ensure_ascii=False)
+    return "".join(sign if sign.isprintable() else f"\\U{ord(sign):08x}" for sign in text)
 
 
 def _key(key: str) -> str:

@@ -47,7 +47,7 @@ def classify(status: int, code: int) -> RefusalClass:
     if status == 403:
         return "permission"
     if status == 404:
-        return "recipient"
+        return "unreachable"  # no error of Discord's own: nothing of Discord's is at this address
     return "transient"
 
 

@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.claims import Claim, Revisions, sent, unsent
+from speakerbot.delivery.claims import Claim, Revisions, found
 from speakerbot.delivery.destinations import Destinations
+from speakerbot.delivery.endings import Endings
 from speakerbot.delivery.guard import Guard
-from speakerbot.delivery.ledger import MAX_ATTEMPTS, Delivery, State
+from speakerbot.delivery.ledger import Delivery
+from speakerbot.delivery.nonces import longest_send, nonce_of
 from speakerbot.delivery.pacing import Pacer
-from speakerbot.delivery.refusals import ClaimLost, Misconfigured, Refused, RunStopped
-from speakerbot.messages import Route
+from speakerbot.delivery.posts import Posts
+from speakerbot.delivery.recovery import Recovery
+from speakerbot.delivery.refusals import ClaimLost, Refused, RunStopped
+from speakerbot.messages import LookBack, Route
 from speakerbot.ports import Channel
-
-NONCE_WINDOW = timedelta(minutes=2)
-"""Discord keeps nonces for "a few minutes": within this, sending again cannot make a second one."""
-LONGEST_SEND = timedelta(seconds=60)
-FIRST_RETRY = timedelta(seconds=30)
-LAST_RETRY = timedelta(minutes=30)
-
-
-def nonce_of(key: str, route: Route) -> str:
-    """24 characters that are the same for every attempt at this message by this route."""
-    digest = hashlib.sha256(f"{key}|{route.name}|{route.target}".encode()).digest()
-    return base64.b32encode(digest[:15]).decode().lower()
-
-
-def backoff(attempts: int) -> timedelta:
-    """How long to wait after so many tries: 30 s doubling up to 30 min, with jitter."""
-    longest = min(LAST_RETRY, FIRST_RETRY * int(2 ** (attempts - 1)))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
-
-
-def longest_send(lease: timedelta) -> timedelta:
-    """How long one request may take: a lease of that length always covers it."""
-    return min(LONGEST_SEND, lease / 2)
 
 
 @dataclass(slots=True)
@@ -50,6 +28,9 @@ class Attempt:
     channel: Channel
     destinations: Destinations
     pacer: Pacer
+    posts: Posts
+    recovery: Recovery
+    endings: Endings
     swap: Callable[[Delivery, Delivery], Awaitable[bool]]
     revisions: Revisions
     guard: Guard
@@ -59,12 +40,25 @@ class Attempt:
     async def deliver(self, claim: Claim) -> Delivery:
         """The record of what happened. Raises RunStopped, Misconfigured or ClaimLost: then nothing
         is known to have changed, and the claim is to be given back or forgotten."""
-        expired = self.clock.decision() >= claim.message.expires_at
-        look_first = claim.doubt and (expired or self._nonce_is_stale(claim.doubt))
-        if look_first and (settled := await self._settle_doubt(claim)):
-            return settled
-        if expired:
-            return self._unsent(claim, "expired", "expired", "its time was over before it could go")
+        try:
+            self._check_time(claim)
+            look_back = claim.message.look_back
+            look_first = look_back or self.recovery.must_look(claim)
+            if look_first and (settled := await self.recovery.settle(claim)):
+                return settled
+            if look_back and (found := await self._found(claim, look_back)):
+                return found
+            return await self._by_some_route(claim)
+        except _TooLate:
+            late = "its time was over before it could go"
+            settled = await self.recovery.settle(claim)
+            return settled or self.endings.unsent(claim, "expired", "expired", late)
+
+    def _check_time(self, claim: Claim) -> None:
+        if self.clock.decision() >= claim.message.expires_at:
+            raise _TooLate
+
+    async def _by_some_route(self, claim: Claim) -> Delivery:
         refusals: list[tuple[Route, Refused]] = []
         for route in claim.routes():
             refusal = self.guard.refused_channels.get(route.target)
@@ -74,26 +68,43 @@ class Attempt:
             if route.configured:
                 self.guard.channel_refused(route, outcome)
             refusals.append((route, outcome))
-            if claim.doubt and (settled := await self._settle_doubt(claim)):
+            if settled := await self.recovery.settle(claim):
                 return settled
-        return self._no_route_left(claim, refusals)
+        return self.endings.no_route_left(claim, refusals)
 
-    def _nonce_is_stale(self, since: datetime) -> bool:
-        return not timedelta() <= self.clock.real() - since <= NONCE_WINDOW
+    async def _found(self, claim: Claim, look_back: LookBack) -> Delivery | None:
+        """The record of what the Node bot has posted for us, None if it has not. Comes after any
+        doubt about our own attempts is settled: they look alike."""
+        channel_id = claim.message.routes[0].target
+        try:
+            post = await self.posts.made_for_us(channel_id, look_back)
+        except Refused as refusal:
+            if refusal.why in ("bot", "token", "unreachable"):
+                raise RunStopped(refusal.why, refusal.detail) from refusal
+            return self.endings.retry_later(claim, refusal)
+        if post is None:
+            return None
+        revision, now = self.revisions.next(), self.clock.real()
+        return found(claim.record, post, revision=revision, now=now, channel_id=channel_id)
 
     async def _try(self, claim: Claim, route: Route) -> Delivery | Refused:
         """A record if this settles the message, the refusal if the next route may do better."""
         try:
             channel_id, message_id = await self._send(claim, route)
-            return self._sent(claim, channel_id, message_id)
+            return self.endings.sent(claim, channel_id, message_id)
         except Refused as refusal:
             match refusal.why:
                 case "already_sent":
-                    return self._sent(claim, "", "")
-                case "transient" | "new_dms":
-                    return self._retry_later(claim, refusal)
+                    return self.endings.sent(claim, "", "")
+                case "transient":
+                    return self.endings.retry_later(claim, refusal)
+                case "new_dms":
+                    await self.destinations.rest(refusal)
+                    return self.endings.retry_later(claim, refusal, counted=False)
                 case "rejected":
-                    return self._unsent(claim, "undeliverable", "rejected", refusal.detail)
+                    settled = await self.recovery.settle(claim)
+                    why, detail = refusal.why, refusal.detail
+                    return settled or self.endings.unsent(claim, "undeliverable", why, detail)
                 case "bot" | "token" | "unreachable":
                     raise RunStopped(refusal.why, refusal.detail) from refusal
             return refusal
@@ -105,6 +116,7 @@ class Attempt:
             return channel_id, await self._request(claim, route, channel_id)
         except Refused as refusal:
             if refusal.why == "archived":
+                await self.pacer.slot()
                 await self.channel.unarchive(channel_id)
             elif refusal.gone and self.destinations.forget(route):
                 channel_id = await self.destinations.find(route)
@@ -114,7 +126,8 @@ class Attempt:
 
     async def _request(self, claim: Claim, route: Route, channel_id: str) -> str:
         await self.pacer.slot()
-        if claim.doubt and self._nonce_is_stale(claim.doubt):
+        self._check_time(claim)
+        if claim.doubt and self.recovery.nonce_is_stale(claim.doubt):
             raise Refused("transient", "the wait outlasted the nonce", maybe_accepted=True)
         await self._note(claim, route)
         return await self.channel.send(
@@ -150,91 +163,6 @@ class Attempt:
             raise ClaimLost
         claim.record = noted
 
-    async def _settle_doubt(self, claim: Claim) -> Delivery | None:
-        """Looks whether an earlier attempt arrived: the final record, or None if it did not."""
-        record = claim.record
-        route = next(
-            (
-                r
-                for r in claim.message.routes
-                if (r.name, r.target) == (record.route, record.target)
-            ),
-            Route("dm" if record.route == "dm" else "channel", record.target),
-        )
-        try:
-            channel_id = await self.destinations.find(route)
-            await self.pacer.slot()
-            found = await self.channel.find(
-                channel_id,
-                record.text,
-                nonce=nonce_of(record.key, Route(route.name, record.target)),
-                since=claim.doubt or record.created_at,
-            )
-        except Refused as refusal:
-            if refusal.why in ("bot", "token", "unreachable"):
-                raise RunStopped(refusal.why, refusal.detail) from refusal
-            if refusal.why in ("transient", "new_dms"):
-                return self._retry_later(claim, refusal)
-            return self._unsent(
-                claim,
-                "unknown",
-                "unknown",
-                f"may have arrived, and no way to look: {refusal.detail}",
-            )
-        if found:
-            return self._sent(claim, channel_id, found)
-        claim.doubt = None
-        return None
 
-    def _sent(self, claim: Claim, channel_id: str, message_id: str) -> Delivery:
-        return sent(
-            claim.record,
-            revision=self.revisions.next(),
-            now=self.clock.real(),
-            channel_id=channel_id,
-            message_id=message_id,
-        )
-
-    def _retry_later(self, claim: Claim, refusal: Refused) -> Delivery:
-        record, now = claim.record, self.clock.real()
-        doubt = claim.doubt or (record.doubt_since if refusal.maybe_accepted else None)
-        wait = max(backoff(record.attempts), timedelta(seconds=refusal.retry_after))
-        state: State = "failed"
-        if record.attempts >= MAX_ATTEMPTS:
-            state = "unknown" if doubt else "undeliverable"
-        return self._unsent(
-            claim, state, refusal.why, refusal.detail, retry_at=now + wait, doubt=doubt
-        )
-
-    def _no_route_left(self, claim: Claim, refusals: list[tuple[Route, Refused]]) -> Delivery:
-        detail = "; ".join(f"{route.name}: {refusal.detail}" for route, refusal in refusals)
-        if any(route.configured for route, _ in refusals):
-            raise Misconfigured(detail)
-        mendable = any(refusal.why == "permission" for _, refusal in refusals)
-        if mendable and claim.record.attempts < MAX_ATTEMPTS:
-            retry_at = self.clock.real() + backoff(claim.record.attempts)
-            return self._unsent(claim, "failed", "permission", detail, retry_at=retry_at)
-        return self._unsent(
-            claim, "undeliverable", "recipient", detail or "there is no route to try"
-        )
-
-    def _unsent(
-        self,
-        claim: Claim,
-        state: State,
-        error_class: str,
-        error: str,
-        *,
-        retry_at: datetime | None = None,
-        doubt: datetime | None = None,
-    ) -> Delivery:
-        return unsent(
-            claim.record,
-            state,
-            revision=self.revisions.next(),
-            now=self.clock.real(),
-            error_class=error_class,
-            error=error,
-            retry_at=retry_at,
-            doubt=doubt,
-        )
+class _TooLate(Exception):
+    """The message's time is over."""

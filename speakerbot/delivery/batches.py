@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions, new_claim, restored
-from speakerbot.delivery.destinations import Destinations
 from speakerbot.delivery.ledger import Change
-from speakerbot.planning import Plan
+from speakerbot.delivery.nonces import longest_send
+from speakerbot.planning import OUT_OF_TURN, Plan
 from speakerbot.ports import FlagWrite, Store
 from speakerbot.templates import Templates
 
@@ -21,7 +21,6 @@ class Batches:
 
     store: Store
     templates: Templates
-    destinations: Destinations
     revisions: Revisions
     clock: Clock
     run_id: str
@@ -35,64 +34,74 @@ class Batches:
     report: Callable[[Plan], None]
 
     def claim(self, plans: list[Plan], room: int) -> list[Claim]:
-        """Claims what is planned; of people without a known DM channel at most ``room``."""
+        """Claims what is planned; of people without a known DM channel at most ``room``. An edit
+        needs no claim and stands for itself."""
         due = [plan for plan in plans if plan.state == "planned"]
         for plan in plans:
             if plan.state != "planned":
                 self.report(plan)
-        due, newcomers = self._split(due, room)
-        made = [self._make(plan, plan.message.key in newcomers) for plan in due]
+        edits = [
+            Claim(plan, self.templates.of(plan.message), plan.record, plan.record, None)
+            for plan in due
+            if plan.message.edit and plan.record
+        ]
+        made = list(self._make([plan for plan in due if not plan.message.edit], room))
         won = self.store.ledger.swap([Change(claim.before, claim.record) for claim in made])
         for claim in made:
             if claim.message.key not in won:
                 self._hold_back(claim.plan, "another run is sending it", "in_progress")
-        return self._with_flags([claim for claim in made if claim.message.key in won])
+        return edits + self._with_flags([claim for claim in made if claim.message.key in won])
 
-    def _split(self, plans: list[Plan], room: int) -> tuple[list[Plan], set[str]]:
-        """The plans to claim, and the keys of those whose DM channel is yet to be opened."""
-        users = {r.target for plan in plans for r in plan.message.routes[:1] if r.name == "dm"}
+    def _make(self, plans: list[Plan], room: int) -> Iterator[Claim]:
+        users = {r.target for plan in plans for r in plan.message.routes if r.name == "dm"}
         known = self.store.limits.dm_channels(self.bot, sorted(users)) if users else {}
-        self.destinations.know(known)
-        if not self.slow_newcomers:
-            return plans, set()
-        taken: list[Plan] = []
-        newcomers: set[str] = set()
         for plan in plans:
-            first = plan.message.routes[0] if plan.message.routes else None
-            if first and first.name == "dm" and first.target not in known:
-                if len(newcomers) >= room:
+            claim = new_claim(
+                plan,
+                self.templates.of(plan.message),
+                run_id=self.run_id,
+                revision=self.revisions.next(),
+                now=self.clock.real(),
+                flag_at=self._flag_at(plan),
+                lease=self.lease,
+                dm_channels=known,
+            )
+            if claim.newcomer and self.slow_newcomers:
+                if not room:
                     self._hold_back(plan, "many new DM channels; a later run", "new_dm_pace")
                     continue
-                newcomers.add(plan.message.key)
-            taken.append(plan)
-        return taken, newcomers
+                room -= 1
+            yield claim
 
-    def _make(self, plan: Plan, newcomer: bool) -> Claim:
-        return new_claim(
-            plan,
-            self.templates.of(plan.message),
-            run_id=self.run_id,
-            revision=self.revisions.next(),
-            now=self.clock.real(),
-            flag_at=self.now if self.coexist and plan.message.flag else None,
-            lease=self.lease,
-            newcomer=newcomer,
-        )
+    def _flag_at(self, plan: Plan) -> datetime | None:
+        """The time for the Node bot's flag. One that an earlier attempt has set stays: a flag of
+        which the ledger does not know is the Node bot's own, and its message is not sent."""
+        flag, before = plan.message.flag, plan.record
+        if flag and flag.seen and before and before.flag_at == flag.seen:
+            return flag.seen
+        return self.now if flag and self.coexist else None
 
     def _with_flags(self, claims: list[Claim]) -> list[Claim]:
         """Sets the Node bot's flags; a claim whose flag changed since it was read is given back."""
-        writes = {
+        flagged = {
             claim.message.key: FlagWrite(flag.talk_id, flag.name, flag.seen, claim.record.flag_at)
             for claim in claims
             if (flag := claim.message.flag) and claim.record.flag_at
         }
-        if not writes:
+        if not flagged:
             return claims
-        written = self.store.talks.write_flags(list(writes.values()))
+        # A process that slept since it made the claims may have lost them: their flags are not its.
+        late = self.clock.real() + longest_send(self.lease)
+        writes = [
+            flagged[claim.message.key]
+            for claim in claims
+            if claim.message.key in flagged and (claim.record.lease_until or late) >= late
+        ]
+        written = self.store.talks.write_flags(writes) if writes else set()
         kept: list[Claim] = []
         lost: list[Claim] = []
         for claim in claims:
-            write = writes.get(claim.message.key)
+            write = flagged.get(claim.message.key)
             (kept if write is None or write.talk_id in written else lost).append(claim)
         self._give_back(lost)
         return kept
@@ -107,3 +116,9 @@ class Batches:
 
     def _hold_back(self, plan: Plan, reason: str, skip: str) -> None:
         self.report(replace(plan, state="held_back", reason=reason, skip=skip))
+        self.leave_out(plan.then)
+
+    def leave_out(self, plans: Iterable[Plan]) -> None:
+        """Those that follow a message which did not go."""
+        for plan in plans:
+            self.report(replace(plan, state="held_back", reason=OUT_OF_TURN, skip="in_order"))

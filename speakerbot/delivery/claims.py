@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from speakerbot.delivery.ledger import Delivery, State, claimed
 from speakerbot.messages import Message, Route
 from speakerbot.planning import Plan
+from speakerbot.ports import Posted
 
 
 @dataclass(slots=True)
@@ -23,8 +24,19 @@ class Claim:
     before: Delivery | None
     doubt: datetime | None
     """Since when an earlier attempt may have been accepted; None once that is settled."""
-    newcomer: bool = False
-    """The recipient's DM channel is yet to be opened."""
+    dm_channel: str | None = None
+    """The recipient's DM channel, None if it is yet to be opened."""
+
+    @property
+    def newcomer(self) -> bool:
+        """It cannot go without a DM channel, and there is none yet."""
+        routes = self.message.routes
+        return self.dm_channel is None and bool(routes) and routes[0].name == "dm"
+
+    @property
+    def dm_user(self) -> str | None:
+        """Whose direct messages it may go to."""
+        return next((r.target for r in self.message.routes if r.name == "dm"), None)
 
     @property
     def message(self) -> Message:
@@ -64,7 +76,7 @@ def new_claim(
     now: datetime,
     flag_at: datetime | None,
     lease: timedelta,
-    newcomer: bool = False,
+    dm_channels: Mapping[str, str],
 ) -> Claim:
     """A claim on the message, to be won by swapping ``plan.record`` for its record."""
     message = plan.message
@@ -90,7 +102,9 @@ def new_claim(
         flag_was=message.flag.seen if message.flag else None,
     )
     doubt = plan.record.doubt_since if plan.record else None
-    return Claim(plan, text, claimed(fresh, plan.record), plan.record, doubt, newcomer)
+    claim = Claim(plan, text, claimed(fresh, plan.record), plan.record, doubt)
+    claim.dm_channel = dm_channels.get(claim.dm_user or "")
+    return claim
 
 
 def sent(
@@ -112,6 +126,14 @@ def sent(
     )
 
 
+def found(
+    record: Delivery, post: Posted, *, revision: str, now: datetime, channel_id: str
+) -> Delivery:
+    """The record of a post that stood there before our first attempt; due when it was made."""
+    ours = sent(record, revision=revision, now=now, channel_id=channel_id, message_id=post.id)
+    return replace(ours, attempts=0, text=post.text, due_at=post.at, sent_at=post.at)
+
+
 def unsent(
     record: Delivery,
     state: State,
@@ -122,6 +144,7 @@ def unsent(
     error: str,
     retry_at: datetime | None = None,
     doubt: datetime | None = None,
+    attempts: int,
 ) -> Delivery:
     """The record of a message that did not go, or of which nobody knows (``doubt``)."""
     return replace(
@@ -132,6 +155,7 @@ def unsent(
         lease_until=None,
         doubt_since=doubt,
         retry_at=retry_at,
+        attempts=attempts,
         error_class=error_class,
         error=error[:300],
     )

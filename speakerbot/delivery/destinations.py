@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -25,69 +26,86 @@ class Destinations:
         pacer: Pacer,
         new_dms: Pacer,
         clock: Clock,
+        save_dm: Callable[[str, str], Awaitable[None]],
         save_breaker: Callable[[str, Breaker], Awaitable[None]],
     ) -> None:
         self._channel = channel
         self._pacer = pacer
         self._new_dms = new_dms
         self._clock = clock
+        self._save_dm = save_dm
         self._save_breaker = save_breaker
         self._known: dict[str, str] = {}
-        self._learned: dict[str, str | None] = {}
+        self._gone: set[str] = set()
+        self._expected: Counter[str] = Counter()
         self.new_dms_rest_until: datetime | None = None
 
-    def know(self, channels: dict[str, str]) -> None:
-        self._known.update(channels)
-
-    def knows(self, user_id: str) -> bool:
-        return user_id in self._known
-
-    def take_learned(self) -> dict[str, str | None]:
-        """What is new since the last call, for the store: None where a channel is gone."""
-        learned, self._learned = self._learned, {}
-        return learned
+    def expect(self, user_id: str, channel_id: str | None) -> None:
+        """One more message for this person is in the queue; their DM channel as the store has it."""
+        self._expected[user_id] += 1
+        if channel_id is not None:
+            self._known.setdefault(user_id, channel_id)
 
     def done_with(self, user_id: str) -> None:
-        """Drops a person who is through, so memory does not grow with the number of recipients."""
-        self._known.pop(user_id, None)
+        """One message less. Whoever is through is dropped, so that memory does not grow with the
+        number of recipients."""
+        self._expected[user_id] -= 1
+        if self._expected[user_id] <= 0:
+            del self._expected[user_id]
+            self._known.pop(user_id, None)
+            self._gone.discard(user_id)
+
+    def knows(self, user_id: str) -> bool:
+        """Whether anything can have been sent to them directly: a new channel is in the store
+        before its first message, and stays there."""
+        return user_id in self._known
 
     def forget(self, route: Route) -> bool:
-        """Drops a DM channel that does not exist any more. False: there was none to drop."""
-        if route.name != "dm" or self._known.pop(route.target, None) is None:
+        """Notes that a known DM channel does not exist any more. False: none was known."""
+        if route.name != "dm" or route.target not in self._known:
             return False
-        self._learned[route.target] = None
+        self._gone.add(route.target)
         return True
 
     async def find(self, route: Route) -> str:
         """The channel id. Raises Refused as the channel does, and RunStopped."""
         if route.name != "dm":
             return route.target
-        if known := self._known.get(route.target):
-            return known
-        return await self._open(route.target)
+        known = self._known.get(route.target)
+        if known is None or route.target in self._gone:
+            return await self._open(route.target)
+        return known
+
+    async def rest(self, refusal: Refused) -> None:
+        """Opens no new DM channels for some minutes, in later runs neither."""
+        if not self._resting:
+            until = self._clock.real() + NEW_DMS_REST
+            self.new_dms_rest_until = until
+            await self._save_breaker("new_dms", Breaker(until, refusal.detail))
+
+    @property
+    def _resting(self) -> timedelta:
+        """How much longer; zero if not at all."""
+        until = self.new_dms_rest_until
+        return max(timedelta(), until - self._clock.real()) if until else timedelta()
+
+    def _check_rest(self) -> None:
+        if left := self._resting:
+            detail = "Discord refused new DM channels; none is opened for some minutes"
+            raise Refused("new_dms", detail, retry_after=left.total_seconds())
 
     async def _open(self, user_id: str) -> str:
-        rest = self.new_dms_rest_until
-        if rest is not None and rest > (now := self._clock.real()):
-            raise Refused(
-                "new_dms",
-                f"Discord refused new DM channels; none is opened before {rest:%H:%M:%S} UTC",
-                retry_after=(rest - now).total_seconds(),
-            )
+        self._check_rest()
         await self._new_dms.slot()
         await self._pacer.slot()
+        self._check_rest()  # somebody else may have been refused meanwhile
         try:
             channel_id = await self._channel.open_dm(user_id)
         except Refused as refusal:
-            if refusal.why == "new_dms":
-                await self._rest(refusal)
             # Opening can be repeated at will: no message can have come of it.
             refusal.maybe_accepted = False
             raise
         self._known[user_id] = channel_id
-        self._learned[user_id] = channel_id
+        self._gone.discard(user_id)
+        await self._save_dm(user_id, channel_id)
         return channel_id
-
-    async def _rest(self, refusal: Refused) -> None:
-        self.new_dms_rest_until = self._clock.real() + NEW_DMS_REST
-        await self._save_breaker("new_dms", Breaker(self.new_dms_rest_until, refusal.detail))

@@ -17,10 +17,16 @@ from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.batches import Batches
 from speakerbot.delivery.claims import Claim
 from speakerbot.delivery.guard import Guard
+from speakerbot.delivery.ledger import Delivery
+from speakerbot.delivery.posts import posted_again
 from speakerbot.delivery.refusals import ClaimLost, Misconfigured, RunStopped
 from speakerbot.delivery.results import FLUSH_EVERY, Results
 from speakerbot.delivery.storethread import StoreThread
-from speakerbot.planning import CHUNK, Plan
+from speakerbot.planning import CHUNK, Plan, chained
+
+Queue = asyncio.Queue[Claim | None]
+"""None: there will be no more."""
+Tasks = set[asyncio.Task[None]]
 
 WORKERS = 16
 WAITING_FOR_DM = 500
@@ -45,83 +51,129 @@ class Engine:
         """Sends all that is planned, or until ``stop`` is set; ``guard.stopped`` says why.
 
         Raises what the store raises: claims are then left in doubt, for a later run."""
-        queue: asyncio.Queue[Claim | None] = asyncio.Queue(CHUNK)
-        newcomers: asyncio.Queue[Claim | None] = asyncio.Queue(WAITING_FOR_DM)
-        tasks = [asyncio.create_task(self._work(queue)) for _ in range(WORKERS)]
-        tasks.append(asyncio.create_task(self._work(newcomers)))
-        producer = asyncio.create_task(self._produce(plans, queue, newcomers))
-        flusher = asyncio.create_task(self._flush_regularly())
-        try:
-            await self._until_done([producer, *tasks], flusher)
-        finally:
-            for task in (producer, flusher, *tasks):
-                task.cancel()
-            await asyncio.gather(producer, flusher, *tasks, return_exceptions=True)
-        await self.results.flush()
+        queue: Queue = asyncio.Queue(CHUNK)
+        newcomers: Queue = asyncio.Queue(WAITING_FOR_DM)
+        over = asyncio.Event()
+        flusher = asyncio.create_task(self._flush_regularly(over))
+        producer = asyncio.create_task(self._produce(chained(plans), queue, newcomers))
+        workers = [asyncio.create_task(self._work(queue)) for _ in range(WORKERS)]
+        workers.append(asyncio.create_task(self._work(newcomers)))
+        tasks = [flusher, producer, *workers]
+        for task in tasks:
+            task.add_done_callback(self._stop_if_failed)
+        unfinished = await self._until_done_or_stopped({producer, *workers})
+        await self._wind_up(producer, unfinished, (queue, newcomers))
+        over.set()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
-    async def _until_done(
-        self, tasks: list[asyncio.Task[None]], flusher: asyncio.Task[None]
-    ) -> None:
-        """Waits for all tasks; once stopped, no longer than the grace for what is under way."""
-        work = asyncio.gather(*tasks)
+    def _stop_if_failed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception():
+            self.stop.set()
+
+    async def _until_done_or_stopped(self, work: Tasks) -> Tasks:
+        """The tasks that have not ended: none, unless the grace after a stop was not enough."""
         stopped = asyncio.create_task(self.stop.wait())
-        try:
-            waiting: set[asyncio.Future[Any]] = {work, stopped, flusher}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and self.stop.is_set():
-                await asyncio.wait({work}, timeout=GRACE)
-            if flusher.done():
-                flusher.result()
-            if work.done():
-                work.result()
-        finally:
-            stopped.cancel()
-            work.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await work
+        ended = asyncio.gather(*work, return_exceptions=True)
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        _, unfinished = await asyncio.wait(work, timeout=GRACE)
+        return unfinished
 
-    async def _produce(
-        self,
-        plans: Iterator[Plan],
-        queue: asyncio.Queue[Claim | None],
-        newcomers: asyncio.Queue[Claim | None],
+    async def _wind_up(
+        self, producer: asyncio.Task[None], unfinished: Tasks, queues: tuple[Queue, ...]
     ) -> None:
+        """Cuts off requests that hang, which leaves them in doubt; gives back what has not begun."""
+        for task in unfinished - {producer}:
+            task.cancel()
+        while True:
+            for queue in queues:
+                while not queue.empty():
+                    if claim := queue.get_nowait():
+                        self.results.give_back(claim)
+            if producer.done():
+                return
+            await asyncio.wait({producer}, timeout=0.1)  # it has claims in hand: never cut it off
+
+    async def _produce(self, plans: Iterator[Plan], queue: Queue, newcomers: Queue) -> None:
         room = newcomers.maxsize
         while not self.stop.is_set():
             batch = await self.thread(lambda: list(islice(plans, CHUNK)))
             if not batch:
                 break
-            claims = await self.thread(self.batches.claim, batch, room)
-            for claim in claims:
-                await (newcomers if claim.newcomer else queue).put(claim)
+            for claim in await self._claim(batch, room):
+                slow = claim.newcomer and self.batches.slow_newcomers
+                await (newcomers if slow else queue).put(claim)
             room = newcomers.maxsize - newcomers.qsize()
         for _ in range(WORKERS):
             await queue.put(None)
         await newcomers.put(None)
 
-    async def _work(self, queue: asyncio.Queue[Claim | None]) -> None:
+    async def _work(self, queue: Queue) -> None:
         while (claim := await queue.get()) is not None:
-            if await self._one(claim):
-                await self.results.flush()
+            after = await self._one(claim)
+            if again := posted_again(claim, after):
+                after = await self._claimed(again)
+            for position, plan in enumerate(claim.plan.then):
+                if not _opens_the_way(claim, after):
+                    await self.thread(self.batches.leave_out, claim.plan.then[position:])
+                    break
+                after = await self._claimed(plan)
 
-    async def _one(self, claim: Claim) -> bool:
-        """True: enough results wait to be written."""
+    async def _claimed(self, plan: Plan) -> Delivery | None:
+        """A message whose turn has come only now: nobody has claimed it yet."""
+        claims = await self._claim([plan], room=1)
+        return await self._one(claims[0]) if claims else None
+
+    async def _claim(self, plans: list[Plan], room: int) -> list[Claim]:
+        claims = await self.thread(self.batches.claim, plans, room)
+        for claim in claims:
+            if user_id := claim.dm_user:
+                self.attempt.destinations.expect(user_id, claim.dm_channel)
+        return claims
+
+    async def _one(self, claim: Claim) -> Delivery | None:
+        """What became of it; None if it was given back or taken over."""
+        after = await self._outcome(claim)
+        if self.results.full:
+            await self.results.flush()
+        return after
+
+    async def _outcome(self, claim: Claim) -> Delivery | None:
         if self.stop.is_set():
-            return self.results.give_back(claim)
+            self.results.give_back(claim)
+            return None
+        deliver = self.attempt.posts.edit if claim.message.edit else self.attempt.deliver
         try:
-            after = await self.attempt.deliver(claim)
+            after = await deliver(claim)
         except RunStopped as stopped:
             self.guard.halt(stopped)
-            return self.results.give_back(claim)
+            self.results.give_back(claim)
+            return None
         except Misconfigured:
-            return self.results.give_back(claim)
+            self.results.give_back(claim)
+            return None
         except ClaimLost:
             self.log.info("claim_lost", key=claim.message.key)
-            return False
+            if user_id := claim.dm_user:
+                self.attempt.destinations.done_with(user_id)
+            return None
         self.guard.notice(after)
-        return self.results.add(claim, after)
+        self.results.add(claim, after)
+        return after
 
-    async def _flush_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_EVERY)
+    async def _flush_regularly(self, over: asyncio.Event) -> None:
+        """And once more when it is over."""
+        while not over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), FLUSH_EVERY)
             await self.results.flush()
+
+
+def _opens_the_way(claim: Claim, after: Delivery | None) -> bool:
+    """Whether a part may follow. Where the Node bot has posted, its post stands for all parts."""
+    if after is None or after.state != "sent":
+        return False
+    return claim.message.edit is not None or not after.found

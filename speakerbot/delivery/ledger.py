@@ -41,6 +41,7 @@ class Delivery:
     text: str = ""
     """As it was sent, mention included: what read-back looks for."""
     attempts: int = 0
+    """Tries so far; 0 in a record that says sent: see ``found``."""
     lease_until: datetime | None = None
     doubt_since: datetime | None = None
     """A request begun at or after this instant may have been accepted without our knowing."""
@@ -54,6 +55,11 @@ class Delivery:
     """The time this delivery wrote, or was about to write, into the Node bot's flag."""
     flag_was: datetime | None = None
     """The flag's value before that, put back if the message is refused."""
+
+    @property
+    def found(self) -> bool:
+        """It stood there before we tried: the Node bot had posted it."""
+        return self.state == "sent" and self.attempts == 0
 
     def in_doubt(self, now: datetime) -> bool:
         """Its claim's lease is over, or a failed attempt may have arrived: nobody knows."""

@@ -19,6 +19,8 @@ Reserve = Callable[[float, int], Awaitable[datetime]]
 """Reserves so many slots at such an interval (seconds); returns the first one's instant."""
 
 BLOCK_SECONDS = 0.2
+LONGEST_PAUSE = 60.0
+"""Seconds that are worth waiting for a rate limit; a later run does better than a longer wait."""
 OVERSLEPT = 0.02
 SLOWER = 1.25
 """A 429 means that the limit is lower than we think, or shared with somebody we do not know."""
@@ -42,16 +44,25 @@ class Pacer:
 
     async def slot(self) -> None:
         """Returns when a request may begin. Raises RunStopped if the run ends before that."""
-        if self.interval:
-            await self._wait_until(await self._take())
-        if self._paused_until:
-            await self._wait_until(self._paused_until)
+        while True:
+            if self.interval:
+                await self._wait_until(await self._take())
+            if self._paused_until <= _loop_time():
+                return
+            # After the pause everybody queues up anew: all at once they would be refused again.
+            await self._pause()
 
     def slow_down(self, seconds: float) -> None:
         """After a 429: nobody sends for ``seconds``, and all go slower for the rest of the run."""
         self._paused_until = max(self._paused_until, _loop_time() + seconds)
         self.interval *= SLOWER
         self._left = 0
+
+    async def _pause(self) -> None:
+        seconds = self._paused_until - _loop_time()
+        if seconds > LONGEST_PAUSE:
+            raise RunStopped("unreachable", f"Discord wants no request for {seconds:.0f} s")
+        await self._wait_until(self._paused_until)
 
     async def _take(self) -> float:
         async with self._lock:

@@ -16,6 +16,7 @@ RefusalClass = Literal[
     "token",  # the token itself is refused
     "unreachable",  # no connection could be made, after retries: nothing was sent
     "already_sent",  # the message was accepted before
+    "deleted",  # the message to edit does not exist any more
 ]
 
 

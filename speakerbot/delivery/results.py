@@ -5,6 +5,7 @@ A crash loses at most the batch at hand; those claims stay in doubt, and recover
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -29,51 +30,56 @@ class Result:
 
 @dataclass(slots=True)
 class Results:
-    """Collects outcomes and writes them. ``report`` hears of each once it is in the store."""
+    """Collects outcomes and writes them. ``report`` hears of each once it is in the store, in the
+    store's thread: showing it holds nobody up, and is never done twice at once."""
 
     store: Store
     thread: StoreThread
     destinations: Destinations
-    bot: str
     report: Callable[[Result], None]
     revisions: Revisions
     _waiting: list[Result] = field(default_factory=list)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def add(self, claim: Claim, after: Delivery) -> bool:
-        """True: a batch is full and wants to be flushed."""
-        return self._add(Result(claim, after))
-
-    def give_back(self, claim: Claim) -> bool:
-        """Puts the record back as it was before this run; no attempt is counted."""
-        return self._add(Result(claim, restored(claim.before, self.revisions), given_back=True))
-
-    def _add(self, result: Result) -> bool:
-        self._waiting.append(result)
+    @property
+    def full(self) -> bool:
+        """Enough wait to be flushed."""
         return len(self._waiting) >= BATCH
 
-    async def flush(self) -> None:
-        """Writes all that waits. Raises what the store raises; then the claims stay in doubt."""
-        batch, self._waiting = self._waiting, []
-        learned = self.destinations.take_learned()
-        if not batch and not learned:
-            return
-        await self.thread(self._write, batch, learned)
-        for result in batch:
-            if user_id := result.claim.message.user_id:
-                self.destinations.done_with(user_id)
-            self.report(result)
+    def add(self, claim: Claim, after: Delivery) -> None:
+        self._waiting.append(Result(claim, after))
 
-    def _write(self, batch: list[Result], learned: dict[str, str | None]) -> None:
+    def give_back(self, claim: Claim) -> None:
+        """Puts the record back as it was before this run; no attempt is counted."""
+        before = restored(claim.before, self.revisions)
+        self._waiting.append(Result(claim, before, given_back=True))
+
+    async def flush(self) -> None:
+        """Writes all that waits, and all that somebody else is writing. Raises what the store
+        raises; then the claims stay in doubt."""
+        # What was taken is written, even if whoever waits for it is cancelled.
+        await asyncio.shield(self._flush())
+
+    async def _flush(self) -> None:
+        async with self._writing:
+            batch, self._waiting = self._waiting, []
+            if batch:
+                await self.thread(self._write, batch)
+            for result in batch:
+                if user_id := result.claim.dm_user:
+                    self.destinations.done_with(user_id)
+
+    def _write(self, batch: list[Result]) -> None:
         # The flag goes first: a record that says "failed" promises that the Node bot may send.
         if flags := [flag for result in batch for flag in flag_restored(result)]:
             self.store.talks.write_flags(flags)
-        if learned:
-            self.store.limits.remember_dms(self.bot, learned)
         won = self.store.ledger.swap([Change(r.claim.record, r.after) for r in batch])
         for result in batch:
             after = result.after
             if after is not None and after.key not in won and after.state == "sent":
-                self._insist(after)
+                insist = self._forget_text if result.claim.message.edit else self._insist
+                insist(after)
+            self.report(result)
 
     def _insist(self, sent: Delivery) -> None:
         """Another run took the claim over while ours was under way. It was accepted all the same,
@@ -86,11 +92,31 @@ class Results:
             if self.store.ledger.swap([Change(current, mine)]):
                 return
 
+    def _forget_text(self, edited: Delivery) -> None:
+        """Another run edited the post while ours did. Nobody knows whose text it shows now, so
+        the next run edits it in any case."""
+        for _ in range(5):
+            current = self.store.ledger.get([edited.key]).get(edited.key)
+            if current is None:
+                return
+            unknown = replace(current, text="", revision=self.revisions.next())
+            if self.store.ledger.swap([Change(current, unknown)]):
+                return
+
 
 def flag_restored(result: Result) -> list[FlagWrite]:
-    """Gives the Node bot its flag back where we surely did not send."""
+    """Gives the Node bot its flag back where we surely did not send; as this run found it, where
+    the claim is given back."""
     flag, record, after = result.claim.message.flag, result.claim.record, result.after
-    unsure = after is not None and (after.state in ("sent", "unknown") or after.doubt_since)
-    if flag is None or record.flag_at is None or unsure:
+    if flag is None or record.flag_at is None:
         return []
-    return [FlagWrite(flag.talk_id, flag.name, seen=record.flag_at, to=record.flag_was)]
+    if (
+        after
+        and not result.given_back
+        and (after.state in ("sent", "unknown") or after.doubt_since)
+    ):
+        return []
+    was = flag.seen if result.given_back else record.flag_was
+    if was == record.flag_at:
+        return []
+    return [FlagWrite(flag.talk_id, flag.name, seen=record.flag_at, to=was)]

@@ -17,10 +17,13 @@ from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.batches import Batches
 from speakerbot.delivery.claims import Revisions
 from speakerbot.delivery.destinations import Destinations
+from speakerbot.delivery.endings import Endings
 from speakerbot.delivery.engine import Engine
 from speakerbot.delivery.guard import Guard
 from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.delivery.pacing import Pacer
+from speakerbot.delivery.posts import Posts
+from speakerbot.delivery.recovery import Recovery
 from speakerbot.delivery.refusals import RunStopped
 from speakerbot.delivery.results import Result, Results
 from speakerbot.delivery.storethread import StoreThread
@@ -32,6 +35,8 @@ DISCORDS_LIMIT = 50
 """Requests in any one second, over all processes of a bot."""
 BUDGET_WINDOW = timedelta(minutes=10)
 QUARANTINE_REST = timedelta(hours=1)
+RECORDED = 200
+"""More messages to a recipient than one page of their channel's history shows."""
 
 
 class CountingChannel(Channel, Protocol):
@@ -151,17 +156,23 @@ class Session:
             pacer=pacer,
             new_dms=new_dms,
             clock=self.clock,
+            save_dm=lambda user, dm: thread(limits.remember_dms, bot, {user: dm}),
             save_breaker=lambda name, breaker: thread(limits.set_breaker, bot, name, breaker),
         )
 
         async def swap(before: Delivery, after: Delivery) -> bool:
             return bool(await thread(self.store.ledger.swap, [Change(before, after)]))
 
+        async def recorded(recipient: str) -> set[str]:
+            records = await thread(lambda: list(self.store.ledger.find(recipient, limit=RECORDED)))
+            return {record.message_id for record in records}
+
+        endings = Endings(revisions, self.clock)
+
         return Engine(
             batches=Batches(
                 self.store,
                 self.templates,
-                destinations,
                 revisions,
                 self.clock,
                 self.run_id,
@@ -173,9 +184,19 @@ class Session:
                 held,
             ),
             attempt=Attempt(
-                channel, destinations, pacer, swap, revisions, guard, self.clock, settings.lease
+                channel,
+                destinations,
+                pacer,
+                Posts(channel, pacer, recorded, revisions, guard, self.clock),
+                Recovery(channel, destinations, pacer, recorded, endings, self.clock),
+                endings,
+                swap,
+                revisions,
+                guard,
+                self.clock,
+                settings.lease,
             ),
-            results=Results(self.store, thread, destinations, bot, finished, revisions),
+            results=Results(self.store, thread, destinations, finished, revisions),
             guard=guard,
             thread=thread,
             stop=guard.stop,

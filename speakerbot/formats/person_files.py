@@ -23,7 +23,7 @@ def read(source: Source, refused: Problems) -> Iterator[PersonEntry]:
         before = len(refused.found)
         name = given.get("name")
         who = f"{place} ({name})" if isinstance(name, str) and name else place
-        person = entry(place, given, partial(refused.add, who))
+        person = entry(who, given, partial(refused.add, who))
         if len(refused.found) == before:
             yield person
 

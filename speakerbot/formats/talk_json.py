@@ -32,8 +32,8 @@ def _entry(place: str, document: Document, add: Callable[..., None]) -> TalkEntr
             if field := BY_NAME.get(name):
                 if not _empty(value):
                     values[field.attribute] = field.from_json(value)
-            elif (name, value) != ("__v", 0):
-                _keep(extra, name, relaxed(value))
+            elif (name, plain := relaxed(value)) != ("__v", 0):
+                _keep(extra, name, plain)
         except ValueError as problem:
             add(str(problem), field=name)
     for name in REQUIRED:

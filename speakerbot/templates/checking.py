@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from speakerbot.errors import ConfigError
 from speakerbot.templates.files import samples
+from speakerbot.text import mentions_all
 
 if TYPE_CHECKING:
     from speakerbot.templates import Templates
@@ -41,16 +41,26 @@ def _unknown_variables(templates: Templates, name: str) -> list[str]:
     ]
 
 
-def strangers(templates: Templates) -> list[str]:
-    """Files of the overrides folder that are no text of ours, and so have no effect."""
+def warnings(templates: Templates) -> list[str]:
+    """What is not wrong, but does not do what somebody may think it does."""
+    return [*_strangers(templates), *_vain_mentions(templates)]
+
+
+def _strangers(templates: Templates) -> Iterator[str]:
     if templates.overrides is None:
-        return []
+        return
     known = [templates.path(name).name for name in templates.names()]
-    return [
-        f"{path}: has no effect: no text has that name{did_you_mean(path.name, known)}"
-        for path in sorted(Path(templates.overrides).iterdir())
-        if path.name not in known and not path.name.startswith(".")
-    ]
+    for path in sorted(templates.overrides.iterdir()):
+        if path.name not in known and not path.name.startswith("."):
+            hint = did_you_mean(path.name, known)
+            yield f"{path} has no effect: there is no text of that name{hint}"
+
+
+def _vain_mentions(templates: Templates) -> Iterator[str]:
+    for name in templates.overridden():
+        if mentions_all(templates.file(name).source):
+            path = templates.path(name)
+            yield f"{path} names @everyone or @here: it is shown, but nobody is notified"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ LOOK, WRITE = "look at it", "write it"
 """Filters of ours: no template can name them, for the blanks."""
 STATEMENTS = (
     nodes.Output, nodes.If, nodes.For, nodes.Assign, nodes.AssignBlock, nodes.With, nodes.Macro,
+    nodes.Scope,  # jinja puts it around {% autoescape %}, which is refused by its own line
 )  # fmt: skip
 NOT_FOR_TEXTS = (
     "attr", "e", "escape", "filesizeformat", "forceescape", "format", "pprint", "random", "safe",
@@ -122,8 +123,7 @@ class _Watched(NodeTransformer):
 
     def _refuse(self, node: nodes.Node) -> None:
         if isinstance(node, nodes.Stmt) and not isinstance(node, STATEMENTS):
-            kind = type(node).__name__.lower()
-            raise self._error(f"a text is one file of its own: {kind!r} is not possible", node)
+            raise self._error("only if, for, set, with and macro are possible in a text", node)
         if isinstance(node, nodes.AssignBlock) and node.filter is not None:
             raise self._error("a filter is not possible in {% set %}…{% endset %}", node)
         if isinstance(node, nodes.Filter) and node.name not in self.environment.filters:

@@ -13,7 +13,7 @@ from jinja2.meta import find_undeclared_variables
 
 from speakerbot.errors import ConfigError
 from speakerbot.templates.environment import TextEnvironment
-from speakerbot.templates.limits import MOST, Budget, budget
+from speakerbot.templates.limits import MOST_SOURCE, Budget, budget
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -36,17 +36,16 @@ class TextFile:
         except UnicodeDecodeError as error:
             line = self.path.read_bytes()[: error.start].count(b"\n") + 1
             raise self._problem(line, "is not UTF-8") from error
-        if len(source) > MOST:
-            raise self._problem(1, f"is larger than {MOST // 1024} kB")
+        if len(source) > MOST_SOURCE:
+            raise self._problem(1, f"the file is larger than {MOST_SOURCE // 1024} kB")
         return source
 
     def render(self, values: Mapping[str, Any]) -> str:
         """The text, without white space around it. Ends within a second or so; see ``limits``."""
+        template = self._template
         token = budget.set(Budget())
         try:
-            text = self._template.render(values).strip()
-        except ConfigError:
-            raise
+            text = template.render(values).strip()
         except Exception as error:  # whatever its expressions raise: a division by zero as well
             raise self._explained(error) from error
         finally:
@@ -63,7 +62,7 @@ class TextFile:
             return environment.template_class.from_code(environment, code, environment.globals)
         except ConfigError:
             raise
-        except Exception as error:  # nested too deeply: Python's compiler, not jinja, refuses it
+        except Exception as error:  # of Python's compiler too: it has limits of its own
             raise self._explained(error) from error
 
     def variables(self) -> dict[str, int]:
@@ -84,7 +83,7 @@ class TextFile:
     def _explained(self, error: Exception) -> ConfigError:
         if isinstance(error, TemplateSyntaxError):
             return self._problem(error.lineno, error.message or "cannot be read")
-        if isinstance(error, RecursionError):
+        if isinstance(error, (RecursionError, SyntaxError)):
             return self._problem(self._line_of(error), "calls itself, or is nested, too deeply")
         return self._problem(self._line_of(error), str(error) or type(error).__name__)
 

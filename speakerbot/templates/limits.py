@@ -16,7 +16,9 @@ from typing import Any
 
 SECONDS = 1.0
 MOST = 64 * 1024
-"""Characters of output, characters and items of one value, characters of a template."""
+"""Characters of output; characters and items of one value."""
+MOST_SOURCE = 16 * 1024
+"""Characters of a template: compiling takes time as well."""
 MOST_WORK = 16 * 1024 * 1024
 """Size of a value times that of the arguments it is worked on with: some 10 ms."""
 MOST_BITS = 64
@@ -75,7 +77,7 @@ def size(value: Any) -> int:
         elif isinstance(item, int) and item.bit_length() > MOST_BITS:
             raise LimitExceeded("a number is too large")
         if total > MOST:
-            raise LimitExceeded(f"a value is larger than {MOST // 1024} kB")
+            raise LimitExceeded(f"a value has more than {MOST:,} characters or items")
     return total
 
 
@@ -100,7 +102,7 @@ def check_operation(operator: str, left: Any, right: Any) -> None:
 
 def _check_length(length: int) -> None:
     if length > MOST:
-        raise LimitExceeded(f"a value is larger than {MOST // 1024} kB")
+        raise LimitExceeded(f"a value has more than {MOST:,} characters or items")
 
 
 def _magnitude(argument: Any) -> int:

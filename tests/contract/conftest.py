@@ -77,14 +77,16 @@ def mongomock_client(monkeypatch: pytest.MonkeyPatch) -> Any:
     return mongomock.MongoClient(tz_aware=True)
 
 
-class _Bulk(mongomock.collection.BulkOperationBuilder):  # type: ignore[misc]
+class _Bulk(mongomock.collection.BulkOperationBuilder):
     """Takes the ``sort`` that newer drivers hand over, and mongomock does not know."""
 
-    def add_update(self, *args: Any, sort: None = None, **kwargs: Any) -> None:
-        super().add_update(*args, **kwargs)
+    def add_update(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.pop("sort", None)
+        super().add_update(*args, **kwargs)  # type: ignore[no-untyped-call]
 
-    def add_replace(self, *args: Any, sort: None = None, **kwargs: Any) -> None:
-        super().add_replace(*args, **kwargs)
+    def add_replace(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.pop("sort", None)
+        super().add_replace(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 def _in_process(client: Any) -> Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.delivery.ledger import Change, Delivery, State
 from speakerbot.ports import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -27,7 +27,7 @@ def _claim(name: str, *, user: str = "1", minutes: int = 0) -> Delivery:
     )
 
 
-def _next(record: Delivery, state: str = "sent", step: str = "2") -> Delivery:
+def _next(record: Delivery, state: State = "sent", step: str = "2") -> Delivery:
     revision = f"{record.revision}.{step}"
     return replace(record, state=state, revision=revision, message_id="m", sent_at=NOW)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from speakerbot.ports import Breaker, Store
 
@@ -26,7 +27,7 @@ def test_slots_are_even_and_their_rate_does_not_drift(store: Store) -> None:
     firsts = [store.limits.reserve("b", "all", NOW, EVERY, 45, ahead=0) for _ in range(30)]
     assert firsts == [_after(second) for second in range(30)]
     single = [store.limits.reserve("b", "one", NOW, EVERY, 1, ahead=0) for _ in range(45)]
-    gaps = {later - earlier for earlier, later in zip(single, single[1:], strict=False)}
+    gaps = {later - earlier for earlier, later in pairwise(single)}
     assert gaps == {timedelta(microseconds=22222)}
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
 from bson import ObjectId
+from pymongo import MongoClient
 
 from speakerbot.errors import ConfigError, DateTaken, InputRefused
 from speakerbot.ports import FlagWrite, Store
+from speakerbot.stores import open_store
 from speakerbot.talks import Talk
 
 OID = ObjectId("f861ce589fa43569bb7c3f1a")
@@ -178,12 +181,37 @@ def test_a_guild_without_a_channel_has_none(mongo: Store, documents: Any) -> Non
     assert list(mongo.guilds.all()) == []
 
 
-def test_the_bots_own_indexes_are_taken_as_they_are(mongo: Store, documents: Any) -> None:
-    documents.scheduledspeakers.create_index("scheduledDate", unique=True, background=True)
-    documents.guildsettings.create_index("guildId", unique=True, background=True)
-    mongo.prepare()
-    assert set(documents.scheduledspeakers.index_information()) == {"_id_", "scheduledDate_1"}
-    documents.scheduledspeakers.create_index("scheduledDate", unique=True, background=True)
+@pytest.mark.mongodb_server
+def test_the_bots_own_indexes_are_taken_as_they_are(server_url: str) -> None:
+    """In either order."""
+    with MongoClient[dict[str, Any]](server_url) as client:
+        documents = client.get_default_database()
+        documents.scheduledspeakers.create_index("scheduledDate", unique=True)
+        with closing(open_store(server_url)) as store:
+            store.prepare()
+        assert set(documents.scheduledspeakers.index_information()) == {"_id_", "scheduledDate_1"}
+        documents.scheduledspeakers.create_index("scheduledDate", unique=True)
+        documents.guildsettings.create_index("guildId", unique=True)
+
+
+@pytest.mark.mongodb_server
+def test_an_index_of_the_same_name_that_is_not_unique_is_named(server_url: str) -> None:
+    with MongoClient[dict[str, Any]](server_url) as client:
+        client.get_default_database().scheduledspeakers.create_index("scheduledDate")
+    with closing(open_store(server_url)) as store:
+        with pytest.raises(ConfigError, match=r"scheduledDate_1.*Drop that index"):
+            store.prepare()
+
+
+def test_talks_that_would_change_dates_in_a_circle_are_refused(
+    mongo: Store, documents: Any
+) -> None:
+    """One document changes at a time, and a date has one talk: none of them can go first."""
+    other = replace(TALK, id="other", date=DAY + timedelta(days=1))
+    mongo.talks.put([TALK, other])
+    with pytest.raises(DateTaken):
+        mongo.talks.put([replace(TALK, date=other.date), replace(other, date=DAY)])
+    assert list(mongo.talks.all()) == [TALK, other]
 
 
 def test_two_talks_on_one_date_keep_the_store_from_being_prepared(

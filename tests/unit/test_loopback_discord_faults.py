@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection, RemoteDisconnected
 
@@ -141,3 +142,14 @@ def test_latency_passes_before_and_after_the_effect() -> None:
     assert 0.15 <= (ended - begun).total_seconds() < 2
     assert (message.at - begun).total_seconds() >= 0.074
     assert (ended - message.at).total_seconds() >= 0.074
+
+
+def test_a_request_takes_effect_although_its_sender_dies_before_the_answer() -> None:
+    with LoopbackDiscord(Settings(latency=0.4)).running_in_thread() as discord:
+        with pytest.raises(TimeoutError):
+            post(discord, timeout=0.05)
+        assert list(discord.messages) == []
+        deadline = time.monotonic() + 10
+        while not discord.messages and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert [m.content for m in discord.messages] == ["hello"]

@@ -17,12 +17,22 @@ from speakerbot.stores.mongo.limits import MongoLimits
 from speakerbot.stores.mongo.occurrences import MongoOccurrences
 from speakerbot.stores.mongo.people import MongoPeople
 from speakerbot.stores.mongo.runs import MongoRuns
+from speakerbot.stores.mongo.snapshots import MongoSnapshots
 from speakerbot.stores.mongo.talks import MongoTalks
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from speakerbot.ports import Guilds, Ledger, Limits, Occurrences, People, Runs, Talks
+    from speakerbot.ports import (
+        Guilds,
+        Ledger,
+        Limits,
+        Occurrences,
+        People,
+        Runs,
+        Snapshots,
+        Talks,
+    )
 
 
 class MongoStore:
@@ -35,6 +45,7 @@ class MongoStore:
         self.ledger: Ledger = MongoLedger(db)
         self.runs: Runs = MongoRuns(db)
         self.occurrences: Occurrences = MongoOccurrences(db)
+        self.snapshots: Snapshots = MongoSnapshots(db)
         self.limits: Limits = MongoLimits(db)
         self.guilds: Guilds = MongoGuilds(db)
 
@@ -64,7 +75,6 @@ def open_mongo(url: str) -> MongoStore:
             # A date that Python cannot hold must not make a whole document unreadable.
             datetime_conversion="DATETIME_AUTO",
             connectTimeoutMS=int(PATIENCE * 1000),
-            serverSelectionTimeoutMS=int(PATIENCE * 1000),
             # Whatever the address says: a claim that a failover or a crash of the server undoes,
             # or that is read back from a copy that lags, would send a message twice.
             w="majority",
@@ -76,7 +86,8 @@ def open_mongo(url: str) -> MongoStore:
     except (PyMongoError, ValueError, TypeError) as error:
         raise _refused(url, error) from None  # its text may hold pieces of the password
     name = client.get_default_database("test").name
-    return MongoStore(Database(client, name, f"MongoDB {_hosts(url)}, database {name}"))
+    where = f"MongoDB {_hosts(url)}, database {name}"
+    return MongoStore(Database(client, name, where, client.options.timeout or PATIENCE))
 
 
 def _refused(url: str, error: Exception) -> Exception:

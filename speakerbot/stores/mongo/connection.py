@@ -28,7 +28,8 @@ Document = dict[str, Any]
 
 PAGE = 500
 PATIENCE = 12.0
-"""Seconds that one operation may take in all, its repeats included."""
+"""Seconds that one operation may take in all, its repeats included; ``timeoutMS`` in the address
+says otherwise."""
 REFUSED_LOGIN = frozenset({13, 18, 8000})
 OTHER_INDEX = frozenset({85, 86})
 DUPLICATE_KEY = 11000
@@ -43,8 +44,15 @@ class Database:
     duplicate keys through to the caller.
     """
 
-    def __init__(self, client: pymongo.MongoClient[Document], name: str, where: str) -> None:
+    def __init__(
+        self,
+        client: pymongo.MongoClient[Document],
+        name: str,
+        where: str,
+        patience: float = PATIENCE,
+    ) -> None:
         self.where = where
+        self._patience = patience
         self._client = client
         self._database = client[name]
 
@@ -57,9 +65,9 @@ class Database:
         Such an operation may have been done all the same, or be done yet: it must be one that
         comes to the same when it is repeated.
         """
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + self._patience
         try:
-            with pymongo.timeout(PATIENCE):
+            with pymongo.timeout(self._patience):
                 while True:
                     try:
                         return operation()

@@ -49,7 +49,7 @@ def to_talk(document: Document) -> Talk:
     reminders, ours = _fields(document, "reminders"), _fields(document, OURS)
     return Talk(
         id=str(document["_id"]),
-        user_id=str(document.get("discordUserId") or ""),
+        user_id=speaker(document),
         username=str(document.get("discordUsername") or ""),
         topic=str(document.get("topic") or ""),
         date=document["scheduledDate"].date(),
@@ -63,6 +63,11 @@ def to_talk(document: Document) -> Talk:
         sent_tminus1_at=_instant(reminders.get("sentTminus1At")),
         sent_day_of_at=_instant(reminders.get("sentDayOfAt")),
     )
+
+
+def speaker(document: Document) -> str:
+    """Their Discord id."""
+    return str(document.get("discordUserId") or "")
 
 
 def _unknown(document: Document, reminders: Document, ours: Document) -> Iterator[tuple[str, Any]]:

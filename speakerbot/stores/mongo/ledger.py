@@ -37,7 +37,8 @@ class MongoLedger:
 
     def swap(self, changes: Sequence[Change]) -> set[str]:
         """A deletion is a change of the revision first: of two processes that delete, each would
-        otherwise find the record gone, and a lost answer would leave no trace of who won."""
+        otherwise find the record gone, and a lost answer would leave no trace of who won. A crash
+        in between leaves the record in its old state, so that it is recovered like any other."""
         if not changes:
             return set()
         wanted = {each.key: each.after.revision if each.after else uuid4().hex for each in changes}
@@ -78,6 +79,16 @@ class MongoLedger:
 
     def _newest(self, query: Document) -> Iterator[Delivery]:
         return map(_delivery, self._db.newest(DELIVERIES, query, "updated_at"))
+
+    def counts(self, *, since: datetime) -> dict[str, int]:
+        then = {"$gte": since}
+        anew = {"updated_at": then, "$or": [{"state": {"$ne": "sent"}}, {"sent_at": then}]}
+        steps: list[Document] = [
+            {"$match": anew},
+            {"$group": {"_id": "$state", "count": {"$sum": 1}}},
+        ]
+        found = self._db.ask(lambda: list(self._db[DELIVERIES].aggregate(steps)))
+        return {each["_id"]: each["count"] for each in found}
 
     def prune(self, before: datetime) -> int:
         deliveries, pruned = self._db[DELIVERIES], 0

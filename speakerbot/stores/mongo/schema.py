@@ -14,6 +14,7 @@ from speakerbot.stores.mongo.ledger import DELIVERIES
 from speakerbot.stores.mongo.occurrences import OCCURRENCES
 from speakerbot.stores.mongo.people import PEOPLE
 from speakerbot.stores.mongo.runs import RUNS
+from speakerbot.stores.mongo.snapshots import SNAPSHOT
 from speakerbot.stores.mongo.talks import TALKS
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ INDEXES: Mapping[str, Sequence[IndexModel]] = {
         IndexModel([("started_at", -1), ("_id", -1)]),
         IndexModel([("job", 1), ("started_at", -1), ("_id", -1)]),
     ],
+    SNAPSHOT: [IndexModel([("pending", 1), ("_id", 1)])],
     OCCURRENCES: [IndexModel([("schedule", 1), ("standing", 1), ("occurrence", 1)])],
 }
 

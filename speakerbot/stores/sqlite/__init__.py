@@ -11,13 +11,23 @@ from speakerbot.stores.sqlite.limits import SqliteLimits
 from speakerbot.stores.sqlite.occurrences import SqliteOccurrences
 from speakerbot.stores.sqlite.people import SqlitePeople
 from speakerbot.stores.sqlite.runs import SqliteRuns
+from speakerbot.stores.sqlite.snapshots import SqliteSnapshots
 from speakerbot.stores.sqlite.talks import SqliteTalks
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from speakerbot.ports import Guilds, Ledger, Limits, Occurrences, People, Runs, Talks
+    from speakerbot.ports import (
+        Guilds,
+        Ledger,
+        Limits,
+        Occurrences,
+        People,
+        Runs,
+        Snapshots,
+        Talks,
+    )
     from speakerbot.stores.sqlite.connection import Database
 
 
@@ -31,6 +41,7 @@ class SqliteStore:
         self.ledger: Ledger = SqliteLedger(db)
         self.runs: Runs = SqliteRuns(db)
         self.occurrences: Occurrences = SqliteOccurrences(db)
+        self.snapshots: Snapshots = SqliteSnapshots(db)
         self.limits: Limits = SqliteLimits(db)
         self.guilds: Guilds = SqliteGuilds(db)
 

@@ -84,6 +84,14 @@ class SqliteLedger:
                 return
             after = (page[-1][NAMES.index("updated_at")], page[-1][-1])
 
+    def counts(self, *, since: datetime) -> dict[str, int]:
+        rows = self._db.rows(
+            "SELECT state, count(*) FROM deliveries WHERE updated_at >= ?1 "
+            "AND (state <> 'sent' OR sent_at >= ?1) GROUP BY state",
+            (to_ms(since),),
+        )
+        return dict(rows)
+
     def prune(self, before: datetime) -> int:
         with self._db.write():
             return sum(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from speakerbot.gate import Record
 from speakerbot.stores.sqlite.rows import from_ms, to_ms
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from speakerbot.gate import Record
     from speakerbot.stores.sqlite.connection import Database
 
 
@@ -26,6 +26,9 @@ class SqliteOccurrences:
         )
         if not rows:
             return None
+        # Here, since it brings the cron library, which a run without a schedule does without.
+        from speakerbot.gate import Record
+
         standing, lease_until, retry_at, resume_at, revision = rows[0]
         return Record(
             occurrence=occurrence,

@@ -53,6 +53,13 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             retry_at INTEGER, resume_at INTEGER, revision TEXT NOT NULL,
             PRIMARY KEY (schedule, occurrence)) WITHOUT ROWID""",
         "CREATE INDEX occurrences_standing ON occurrences (schedule, standing, occurrence)",
+        """CREATE TABLE snapshot (
+            talk_id TEXT, user_id TEXT, told_date TEXT, told_topic TEXT, seen_date TEXT,
+            seen_topic TEXT, pending INTEGER NOT NULL, sequence INTEGER NOT NULL,
+            at INTEGER NOT NULL, username TEXT NOT NULL, thread_id TEXT,
+            PRIMARY KEY (talk_id, user_id)) WITHOUT ROWID""",
+        "CREATE INDEX snapshot_pending ON snapshot (talk_id, user_id) WHERE pending",
+        "CREATE TABLE snapshot_taken (once INTEGER PRIMARY KEY CHECK (once = 1), at INTEGER)",
         """CREATE TABLE slots (
             bot TEXT, lane TEXT, next_free INTEGER NOT NULL,
             PRIMARY KEY (bot, lane)) WITHOUT ROWID""",

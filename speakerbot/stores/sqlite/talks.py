@@ -33,7 +33,7 @@ class SqliteTalks:
                 f"SELECT {COLUMNS} FROM talks WHERE date BETWEEN ? AND ? ORDER BY date LIMIT ?",  # noqa: S608
                 (first.isoformat(), last.isoformat(), PAGE),
             )
-            talks = [_talk(row) for row in page]
+            talks = [to_talk(row) for row in page]
             yield from talks
             if len(talks) < PAGE or talks[-1].date >= last:
                 return
@@ -50,7 +50,7 @@ class SqliteTalks:
 
     def _one(self, where: str, value: str) -> Talk | None:
         rows = self._db.rows(f"SELECT {COLUMNS} FROM talks WHERE {where}", (value,))  # noqa: S608
-        return _talk(rows[0]) if rows else None
+        return to_talk(rows[0]) if rows else None
 
     def put(self, talks: Sequence[Talk]) -> None:
         latest = {talk.id: talk for talk in talks}
@@ -111,7 +111,8 @@ def _row(talk: Talk) -> Sequence[Any]:
     )
 
 
-def _talk(row: Row) -> Talk:
+def to_talk(row: Row) -> Talk:
+    """From the columns of COLUMNS."""
     (
         talk_id, user_id, username, topic, day, booked_at, thread_id, completed,
         scheduler_user_id, scheduler_username, starts_at, sent_tminus1_at, sent_day_of_at, extra,

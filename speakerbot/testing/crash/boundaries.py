@@ -20,6 +20,7 @@ WRITES = {
     "ledger": ("swap", "prune"),
     "runs": ("put",),
     "occurrences": ("swap", "supersede"),
+    "snapshots": ("take", "advance"),
     "limits": ("reserve", "set_breaker", "remember_dms"),
     "guilds": ("set_channel",),
 }
@@ -41,6 +42,7 @@ class SteppingStore:
         self.ledger = stepping(store.ledger, WRITES["ledger"], "ledger", reached)
         self.runs = stepping(store.runs, WRITES["runs"], "runs", reached)
         self.occurrences = stepping(store.occurrences, WRITES["occurrences"], "occ", reached)
+        self.snapshots = stepping(store.snapshots, WRITES["snapshots"], "snapshots", reached)
         self.limits = stepping(store.limits, WRITES["limits"], "limits", reached)
         self.guilds = stepping(store.guilds, WRITES["guilds"], "guilds", reached)
 

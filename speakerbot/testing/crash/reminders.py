@@ -10,11 +10,12 @@ from itertools import permutations
 from typing import Literal
 
 from speakerbot.config import Settings
+from speakerbot.delivery.session import bot_of
 from speakerbot.job import Job
 from speakerbot.offsets import parse_offsets
 from speakerbot.ports import Store
 from speakerbot.talks import Talk
-from speakerbot.testing.crash.world import Expected
+from speakerbot.testing.crash.world import TOKEN, Expected
 from speakerbot.testing.discord import LoopbackClient
 from speakerbot.testing.discord import World as DiscordWorld
 
@@ -33,10 +34,23 @@ class _Person:
 
     way: Way
     days: int
-    user_id: str
-    thread_id: str
-    dm_id: str
-    topic: str
+    number: int
+
+    @property
+    def user_id(self) -> str:
+        return str(self.number + 100)
+
+    @property
+    def thread_id(self) -> str:
+        return str(self.number + 200)
+
+    @property
+    def dm_id(self) -> str:
+        return str(self.number + 300)
+
+    @property
+    def topic(self) -> str:
+        return f"topic {self.number}."
 
     @property
     def talk(self) -> Talk:
@@ -63,10 +77,7 @@ class RemindersWorld:
         self.now = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
         base = 10**17 + number * 1000
         ways = list(permutations(WAYS))[variant % 24]
-        self._people = [
-            _Person(way, days, *(str(base + part + days) for part in (100, 200, 300)), f"t{base + days}")
-            for days, way in enumerate(ways)
-        ]
+        self._people = [_Person(way, days, base + days) for days, way in enumerate(ways)]
 
     def settings(self, base: Settings) -> Settings:
         return replace(
@@ -77,9 +88,8 @@ class RemindersWorld:
 
     def fill(self, store: Store) -> None:
         store.talks.put([person.talk for person in self._people])
-
-    def known_dms(self) -> Mapping[str, str]:
-        return {p.user_id: p.dm_id for p in self._people if p.way in ("known", "closed")}
+        known = {p.user_id: p.dm_id for p in self._people if p.way in ("known", "closed")}
+        store.limits.remember_dms(bot_of(TOKEN), known)
 
     def furnish(self, discord: LoopbackClient) -> None:
         for person in self._people:
@@ -107,7 +117,11 @@ class RemindersWorld:
         records = store.ledger.get([person.key for person in self._people])
         found = []
         for person in self._people:
-            name, record, talk = FLAGS[person.days], records.get(person.key), store.talks.get(person.talk.id)
+            name, record, talk = (
+                FLAGS[person.days],
+                records.get(person.key),
+                store.talks.get(person.talk.id),
+            )
             if name is None or record is None or talk is None:
                 continue
             flag = getattr(talk, name)

@@ -12,6 +12,8 @@ from speakerbot.job import Job
 from speakerbot.ports import Store
 from speakerbot.testing.discord import LoopbackClient
 
+TOKEN = "crash"  # noqa: S105  # the loopback takes any
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:

@@ -45,10 +45,11 @@ from __future__ import annotations
 from speakerbot.testing.discord.client import LoopbackClient
 from speakerbot.testing.discord.clock import LoopbackClock
 from speakerbot.testing.discord.control import Counts
-from speakerbot.testing.discord.faults import Fault
+from speakerbot.testing.discord.faults import Fault, FaultKind
 from speakerbot.testing.discord.process import LoopbackProcess, loopback_process
 from speakerbot.testing.discord.record_file import read_record
 from speakerbot.testing.discord.records import Deletion, DmOpened, Edit, Message, Request
+from speakerbot.testing.discord.routing import Operation
 from speakerbot.testing.discord.server import LoopbackDiscord
 from speakerbot.testing.discord.settings import NO_LIMITS, Bucket, Settings
 from speakerbot.testing.discord.snowflakes import created_at
@@ -64,12 +65,14 @@ __all__ = [
     "DmOpened",
     "Edit",
     "Fault",
+    "FaultKind",
     "Line",
     "LoopbackClient",
     "LoopbackClock",
     "LoopbackDiscord",
     "LoopbackProcess",
     "Message",
+    "Operation",
     "Request",
     "Settings",
     "World",

@@ -27,8 +27,10 @@ class Answer(NamedTuple):
 
 
 def json_answer(status: int, json: Any, headers: dict[str, str]) -> Answer:
-    body = b"" if json is None else _encode(json)
-    return Answer(status, body, {**_VIA, **headers})
+    """``json`` None: an empty body, which Discord does not call JSON."""
+    if json is None:
+        return Answer(status, b"", {**_VIA, **headers}, "text/html")
+    return Answer(status, _encode(json), {**_VIA, **headers})
 
 
 def refusal_answer(refusal: Refusal, headers: dict[str, str]) -> Answer:

@@ -146,10 +146,12 @@ class LoopbackDiscord:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if not request.path.startswith(BASE):
             return self._control.respond(request.method, request.path, await request.read())
+        # The body first: what a client sent before it died takes effect, as at Discord.
+        incoming = await _incoming(request)
         delay = self._latency()
         if delay:
             await asyncio.sleep(delay / 2)
-        answer = self._service.answer(await _incoming(request))
+        answer = self._service.answer(incoming)
         if delay:
             await asyncio.sleep(delay / 2)
         return await self._finish(request, answer)

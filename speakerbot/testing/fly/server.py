@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from aiohttp import web
+from aiohttp import BasicAuth, web
 
 from speakerbot.testing.fly.faults import ANSWERS, Fault
 from speakerbot.testing.fly.handlers import ROUTES, Handler
+from speakerbot.testing.fly.machine import digest_of
 from speakerbot.testing.fly.world import Refusal, World
 
 Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,7 +35,24 @@ def application(world: World) -> web.Application:
         app.router.add_route(
             method, f"/v1/apps/{{app}}/machines{path}", _guarded(world, action, handler)
         )
+    app.router.add_get("/v2/{name}/manifests/{tag}", _manifest(world))
     return app
+
+
+def _manifest(world: World) -> Guarded:
+    """The registry's answer to which digest a tag has, to whom may ask."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        authorization = request.headers.get("Authorization", "")
+        token = BasicAuth.decode(authorization).password if authorization else ""
+        if world.tokens.get(token) != request.match_info["name"]:
+            raise web.HTTPUnauthorized
+        image = f"{request.host}/{request.match_info['name']}:{request.match_info['tag']}"
+        if world.images is not None and image not in world.images:
+            raise web.HTTPNotFound
+        return web.Response(headers={"Docker-Content-Digest": digest_of(image)})
+
+    return handle
 
 
 def _guarded(world: World, action: str, handler: Handler) -> Guarded:

@@ -1,0 +1,34 @@
+# The image of the web process: health, triggers, interactions, dashboard. It can run jobs as well.
+# Deploy: fly deploy
+
+FROM python:3.12-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+
+RUN python -m venv --without-pip /app && python -m venv /tools
+COPY requirements requirements
+# requirements/web.txt holds the extra [web], all of it, as soon as that exists.
+RUN lock=requirements/runtime.txt; if [ -f requirements/web.txt ]; then lock=requirements/web.txt; fi \
+ && /tools/bin/pip --python /app/bin/python install --require-hashes -r "$lock" \
+ && /tools/bin/pip install --require-hashes -r requirements/build.txt
+
+COPY pyproject.toml README.md ./
+COPY cli cli
+COPY jobs jobs
+COPY speakerbot speakerbot
+COPY deploy deploy
+RUN /tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
+ && /tools/bin/pip --python /app/bin/python install --no-deps dist/*.whl
+RUN /app/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /app/lib
+
+FROM python:3.12-slim-bookworm
+RUN useradd --system --create-home --uid 10001 speakerbot
+COPY --from=build /app /app
+WORKDIR /home/speakerbot
+COPY deploy/schedules.json deploy/schedules.json
+ENV PATH=/app/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+EXPOSE 3000
+USER 10001
+# The same entry point as Dockerfile.cron: a machine's command is `run …` in both.
+ENTRYPOINT ["speakerbot"]
+CMD ["serve"]

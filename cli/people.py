@@ -1,0 +1,209 @@
+"""``speakerbot people``: who wants which messages, when and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cli import people_files
+from cli.opening import all_or_nothing, to_change, to_read
+from cli.options import AsJson, DryRun
+from cli.output import emit_json, on_terminal, plain, say, table
+from cli.terminal import narrow, show
+from speakerbot import preferences
+from speakerbot.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from speakerbot.people import Person
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+people_files.register(app)
+
+OptOutKind = Literal["reminders", "changes", "engagement", "checkins", "timers", "all"]
+"""``speakerbot.people.OPT_OUT_KINDS``, as a type."""
+User = Annotated[str, typer.Argument(metavar="USER", help="A Discord user id, or a person's id.")]
+Kind = Annotated[OptOutKind, typer.Argument(metavar="[KIND]", help="Of messages.")]
+CLEAR = "none"
+
+
+@app.command("opt-out", epilog="Example: speakerbot people opt-out 802345678901234564 reminders")
+def opt_out(user: User, kind: Kind = "all", dry_run: DryRun = False) -> None:
+    """Send somebody no more messages of a kind, or none at all."""
+    before, after = _change(user, lambda who: preferences.opted_out(who, kind), dry_run=dry_run)
+    say(_wishes(before, after, dry_run=dry_run))
+
+
+@app.command("opt-in", epilog="Example: speakerbot people opt-in 802345678901234564 reminders")
+def opt_in(user: User, kind: Kind = "all", dry_run: DryRun = False) -> None:
+    """Send somebody messages of a kind again, or of every kind."""
+    before, after = _change(user, lambda who: preferences.opted_in(who, kind), dry_run=dry_run)
+    say(_wishes(before, after, dry_run=dry_run))
+    if "all" in before.opted_out and kind != "all":
+        say(f"(they were out of all; `speakerbot people opt-in {user}` lets every kind through)")
+
+
+def _wishes(before: Person, after: Person, *, dry_run: bool) -> str:
+    if before == after:
+        return f"unchanged: {_who(after)} gets {_gets(after)} already"
+    return f"{_who(after)} {'would get' if dry_run else 'now gets'} {_gets(after)}"
+
+
+def _gets(person: Person) -> str:
+    if "all" in person.opted_out:
+        return "no messages at all"
+    if person.opted_out:
+        return f"every kind of message but {', '.join(sorted(person.opted_out))}"
+    return "every kind of message"
+
+
+@app.command(
+    "set",
+    epilog="Example: speakerbot people set 802345678901234564 "
+    "--quiet-hours 22:00-08:00 --timezone Europe/Berlin",
+)
+def set_person(
+    user: User,
+    name: Annotated[str | None, typer.Option(help="How messages call them.")] = None,
+    quiet_hours: Annotated[
+        str | None, typer.Option(metavar="22:00-08:00", help="Messages wait until they end.")
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="IANA name; none: the community's.")
+    ] = None,
+    routes: Annotated[
+        str | None, typer.Option(metavar="dm,thread", help="In this order; none: the community's.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Set what somebody wishes; the word none takes a wish away."""
+    given = {"name": name, "quiet_hours": quiet_hours, "timezone": timezone, "routes": routes}
+    values = _parsed({option: text for option, text in given.items() if text is not None})
+    before, after = _change(user, lambda who: replace(who, **values), dry_run=dry_run)
+    if before == after:
+        say(f"unchanged: {_who(after)} has these wishes already")
+        return
+    will = "would have" if dry_run else "now has"
+    changes = (f"{option.replace('_', ' ')} {_cell(after, option) or CLEAR}" for option in values)
+    say(f"{_who(after)} {will} {', '.join(changes)}")
+    if "quiet_hours" in values and after.quiet_hours and after.timezone is None:
+        say("(quiet hours go by the community's time zone until --timezone is set)")
+
+
+def _parsed(given: dict[str, str]) -> dict[str, Any]:
+    """The wishes by attribute. Raises UsageError naming all options that make no sense."""
+    from speakerbot.config import parse_routes, parse_zone
+
+    parsers: dict[str, Callable[[str], object]] = {
+        "name": str.strip,
+        "quiet_hours": preferences.parse_quiet_hours,
+        "timezone": lambda text: parse_zone(text).key,
+        "routes": parse_routes,
+    }
+    values: dict[str, Any] = {}
+    problems = []
+    for option, text in given.items():
+        try:
+            cleared = () if option == "routes" else None
+            values[option] = cleared if text.strip() == CLEAR else parsers[option](text)
+        except ValueError as problem:
+            problems.append(f"--{option.replace('_', '-')}: {problem}")
+    if not given:
+        problems.append("nothing to set: give --quiet-hours, --timezone, --routes or --name")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return values
+
+
+def _change(
+    user: str, change: Callable[[Person], Person], *, dry_run: bool
+) -> tuple[Person, Person]:
+    """The person before and after. An unknown Discord id becomes a person with the change."""
+    with to_change(dry_run=dry_run) as (store, _), all_or_nothing(store, dry_run=dry_run):
+        before = store.people.get(user) or _newcomer(user)
+        after = change(before)
+        if after != before and not dry_run:
+            store.people.put([after])
+    return before, after
+
+
+def _newcomer(user: str) -> Person:
+    from speakerbot.formats.ids import snowflake
+
+    try:
+        return preferences.new_person(snowflake(user))
+    except ValueError as problem:
+        raise _unknown(user) from problem
+
+
+def _unknown(user: str) -> NotFound:
+    return NotFound(f"nobody is known as {user!r}; `speakerbot people list` shows who is")
+
+
+def _who(person: Person) -> str:
+    return plain(f"{person.name} ({_user(person)})" if person.name else _user(person))
+
+
+def _user(person: Person) -> str:
+    return person.discord_user_id or person.id
+
+
+@app.command("list", epilog="Example: speakerbot people list")
+def list_people(as_json: AsJson = False) -> None:
+    """List everybody whose wishes are known; all others get everything."""
+    with to_read() as (store, _):
+        people = store.people.all()
+        if as_json:
+            emit_json({"people": [person_document(person) for person in people]})
+            return
+        columns = ["id", "discord_user_id", "name", "timezone", "quiet_hours", "routes"]
+        if on_terminal():
+            columns = ["user", "name", "timezone", "quiet_hours", "routes"]
+        if narrow():
+            columns = ["user", "name", "quiet_hours"]
+        columns.append("opted_out")
+        table(
+            [name.replace("_", " ") for name in columns],
+            ([_cell(person, name) for name in columns] for person in people),
+            empty=f"Nobody in {store.describe()} has any wishes yet.",
+            whole=("user", "quiet hours"),
+        )
+
+
+def _cell(person: Person, name: str) -> str:
+    """A field as people read it; ``user`` is how commands call them."""
+    value = _user(person) if name == "user" else getattr(person, name)
+    if isinstance(value, (tuple, frozenset)):
+        return ",".join(value if isinstance(value, tuple) else sorted(value))
+    return "" if value is None else str(value)
+
+
+@app.command("show", epilog="Example: speakerbot people show 802345678901234564")
+def show_person(user: User, as_json: AsJson = False) -> None:
+    """Show what is known about somebody."""
+    with to_read() as (store, _):
+        person = store.people.get(user)
+    if person is None:
+        raise _unknown(user)
+    if as_json:
+        emit_json(person_document(person))
+        return
+    columns = [name for name in person_document(person) if name != "extra"]
+    show([(name, _cell(person, name)) for name in columns] + list(person.extra.items()))
+    say(f"gets {_gets(person)}")
+
+
+def person_document(person: Person) -> dict[str, Any]:
+    """A person as JSON shows them."""
+    return {
+        "id": person.id,
+        "discord_user_id": person.discord_user_id,
+        "name": person.name,
+        "timezone": person.timezone,
+        "quiet_hours": str(person.quiet_hours) if person.quiet_hours else None,
+        "routes": list(person.routes),
+        "opted_out": sorted(person.opted_out),
+        "extra": dict(person.extra),
+    }

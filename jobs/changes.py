@@ -1,0 +1,158 @@
+"""Tells speakers what became of their talks: booked, moved, cancelled and, if wanted, renamed.
+
+The Node bot moves and deletes talks and tells nobody: changes are found by comparing the talks with
+what their speakers know (:mod:`speakerbot.snapshots`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from speakerbot.clock import real_now
+from speakerbot.config import Settings
+from speakerbot.delivery.ledger import Delivery
+from speakerbot.delivery.voiding import void
+from speakerbot.job import Context, Job
+from speakerbot.messages import Decision, Message, Skip
+from speakerbot.ports import Store
+from speakerbot.routes import to_speaker
+from speakerbot.snapshots import Entry, Pair, Rules, Step, step
+
+OPT_OUT = "changes"
+CHUNK = 200
+"""Pairs considered at once: one query for people, one for the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A pair, and what follows for it."""
+
+    pair: Pair
+    notice: Message | None
+    """The one that is pending; None if none is."""
+    record: Delivery | None
+    step: Step
+
+
+def decide(context: Context) -> Iterator[Decision]:
+    """The notices that are pending. What settling has yet to note is left to the run after it,
+    for nothing may go that is not noted; a dry run shows what settling would make of it."""
+    snapshots = context.store.snapshots
+    if not snapshots.taken():
+        yield Skip("first_snapshot", "talks")
+        return
+    pairs = snapshots.pending() if context.settled else snapshots.differing()
+    for each in _consider(pairs, context):
+        if context.settled and each.step.entry is not each.pair.entry:
+            continue
+        if each.step.verdict == "send":
+            yield notice(each.step.entry, context.settings)
+        elif each.step.verdict == "look":
+            yield _look(notice(each.step.entry, context.settings), context)
+
+
+def settle(context: Context) -> None:
+    """Notes what was heard, and what is to be announced next; the first time, what there is."""
+    snapshots = context.store.snapshots
+    if not snapshots.taken():
+        snapshots.take(context.now)
+    considered = _consider(snapshots.differing(), context)
+    while chunk := list(islice(considered, CHUNK)):
+        _write([each for each in chunk if each.step.entry is not each.pair.entry], context.store)
+
+
+def _write(advancing: list[Considered], store: Store) -> None:
+    """The ledger first: an entry advances only past a notice that nobody will send any more."""
+    real = real_now()
+    voids = [
+        void(each.notice, each.record, each.step.void, real)
+        for each in advancing
+        if each.notice and each.step.void
+    ]
+    won = store.ledger.swap(voids) if voids else set()
+    steps = [
+        (each.pair.entry, each.step.entry)
+        for each in advancing
+        if not each.step.void or (each.notice and each.notice.key in won)
+    ]
+    if steps:
+        store.snapshots.advance(steps)
+
+
+def _consider(pairs: Iterable[Pair], context: Context) -> Iterator[Considered]:
+    settings, iterator = context.settings, iter(pairs)
+    rules = Rules(context.now, settings.timezone, settings.changes_topic)
+    while chunk := list(islice(iterator, CHUNK)):
+        notices = {
+            pair.key: notice(pair.entry, settings)
+            for pair in chunk
+            if pair.entry and pair.entry.pending
+        }
+        records = context.store.ledger.get([each.key for each in notices.values()])
+        people = context.store.people.by_users(sorted({user for _, user in notices}))
+        for pair in chunk:
+            pending = notices.get(pair.key)
+            record = records.get(pending.key) if pending else None
+            person = people.get(pair.key[1])
+            opted_out = person is not None and person.refuses(OPT_OUT)
+            taken = step(pair, record, opted_out=opted_out, rules=rules)
+            yield Considered(pair, pending, record, taken)
+
+
+def notice(entry: Entry, settings: Settings) -> Message:
+    """What tells the speaker of a pending entry; the same whenever it is asked for."""
+    kind = f"change.{entry.kind}"
+    return Message(
+        kind=kind,
+        subject=f"talk:{entry.talk_id}",
+        recipient=f"user:{entry.user_id}",
+        occasion=entry.occasion,
+        routes=to_speaker(entry.user_id, entry.thread_id, settings),
+        template=kind,
+        values=_values(entry),
+        due_at=entry.at,
+        expires_at=entry.expires_at(settings.timezone),
+        reason=_reason(entry),
+        opt_out=OPT_OUT,
+        waits_past_expiry=False,
+    )
+
+
+def _values(entry: Entry) -> dict[str, str]:
+    old, new = entry.change
+    values = {"username": entry.username, "topic": new.topic, "date": new.date.isoformat()}
+    match entry.kind:
+        case "moved":
+            values["old_date"] = old.date.isoformat()
+        case "topic":
+            values["old_topic"] = old.topic
+    return values
+
+
+def _reason(entry: Entry) -> str:
+    old, new = entry.change
+    match entry.kind:
+        case "booked":
+            return f"booked for {new.date}"
+        case "moved":
+            return f"moved from {old.date} to {new.date}"
+        case "cancelled":
+            return f"the talk on {old.date} was cancelled"
+        case "topic":
+            return f"the topic was changed from {old.topic!r} to {new.topic!r}"
+
+
+def _look(message: Message, context: Context) -> Message:
+    """The same message, past its time: the engine looks whether it has arrived, and sends nothing,
+    so neither opting out nor quiet hours stand in the way."""
+    return replace(
+        message,
+        expires_at=min(message.due_at, context.now),
+        opt_out=None,
+        reason=f"{message.reason}, but not any more: looks whether it had arrived, sends nothing",
+    )
+
+
+JOB = Job("changes", decide, settle)

@@ -1,0 +1,83 @@
+"""Tells the organisers once a day what was sent, what failed, who opted out and what is coming."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date, time, timedelta
+from typing import Any
+
+from speakerbot.announcements import only_route, organisers_channel
+from speakerbot.clock import instant
+from speakerbot.job import Context, Job
+from speakerbot.messages import Decision, Message
+from speakerbot.people import Person
+from speakerbot.ports import Store
+
+COUNTED = ("sent", "failed", "undeliverable", "unknown")
+LOOKS_BACK = timedelta(hours=24)
+LOOKS_AHEAD = timedelta(days=7)
+MOST_NAMES = 20
+
+
+def decide(context: Context) -> Iterator[Decision]:
+    """One message per day of the community's zone. Nothing notes when somebody opted out: it names
+    those who are opted out now."""
+    channel = organisers_channel(context.settings)
+    zone = context.settings.timezone
+    today = context.now.astimezone(zone).date()
+    due_at = context.occurrence or context.now
+    day = due_at.astimezone(zone).date()
+    yield Message(
+        kind="digest",
+        subject="community",
+        recipient=f"channel:{channel}",
+        occasion=day.isoformat(),
+        routes=only_route(channel),
+        template="digest",
+        values={
+            "date": day.isoformat(),
+            **_counts(context),
+            **_coming(context.store, today),
+            **_opted_out(context.store),
+        },
+        due_at=due_at,
+        expires_at=instant(today + timedelta(days=1), time(), zone),
+        reason=f"the digest of {day}",
+    )
+
+
+def _counts(context: Context) -> dict[str, int]:
+    counts = context.store.ledger.counts(since=context.now - LOOKS_BACK)
+    return {state: counts.get(state, 0) for state in COUNTED}
+
+
+def _coming(store: Store, today: date) -> dict[str, Any]:
+    talks = store.talks.between(today, today + LOOKS_AHEAD - timedelta(days=1))
+    return {
+        "talks": [
+            {"date": talk.date.isoformat(), "username": talk.username, "topic": talk.topic}
+            for talk in talks
+            if not talk.completed
+        ]
+    }
+
+
+def _opted_out(store: Store) -> dict[str, Any]:
+    """The first of them by name as they come, and how many more there are."""
+    shown: list[Mapping[str, str]] = []
+    more = 0
+    for person in store.people.all():
+        if not person.opted_out:
+            continue
+        if len(shown) < MOST_NAMES:
+            shown.append({"name": _name(person), "kinds": ", ".join(sorted(person.opted_out))})
+        else:
+            more += 1
+    return {"opted_out": shown, "more": more}
+
+
+def _name(person: Person) -> str:
+    return person.name or f"user {person.discord_user_id or person.id}"
+
+
+JOB = Job("digest", decide)

@@ -1,0 +1,93 @@
+"""Posts in channels that need more than sending: one that may stand there already, made by the
+Node bot with our account, and one whose text is brought up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from speakerbot.clock import Clock
+from speakerbot.delivery.claims import Claim, Revisions
+from speakerbot.delivery.guard import Guard
+from speakerbot.delivery.ledger import Delivery
+from speakerbot.delivery.pacing import Pacer
+from speakerbot.delivery.refusals import Misconfigured, Refused, RunStopped
+from speakerbot.messages import LookBack
+from speakerbot.planning import Plan
+from speakerbot.ports import Channel, Posted
+
+
+@dataclass(slots=True)
+class Posts:
+    """One per run; serves all of its workers."""
+
+    channel: Channel
+    pacer: Pacer
+    recorded: Callable[[str], Awaitable[set[str]]]
+    """Ids of the latest messages to a recipient that the ledger knows."""
+    revisions: Revisions
+    guard: Guard
+    clock: Clock
+
+    async def made_for_us(self, channel_id: str, look: LookBack) -> Posted | None:
+        """The Node bot's own post; nothing marks it but that the ledger does not know it. Raises
+        Refused where no one can tell now; a channel that cannot be read holds none."""
+        await self.pacer.slot()
+        known = await self.recorded(f"channel:{channel_id}")
+        try:
+            async for post in self.channel.posts(channel_id, since=look.since):
+                if post.text.startswith(look.heading) and post.id not in known:
+                    return post
+        except Refused as refusal:
+            if refusal.why not in ("permission", "recipient"):
+                refusal.maybe_accepted = False  # reading leaves nothing behind
+                raise
+        return None  # if we may not even write there, sending will say so
+
+    async def edit(self, claim: Claim) -> Delivery:
+        """The record with the text that the post shows from now on; where the edit was refused,
+        with the reason, and the old text. Raises RunStopped and Misconfigured.
+
+        Needs no claim: the same edit twice is one, and after a crash the ledger's text is the old
+        one, so that the next run edits again."""
+        record, now = claim.record, self.clock.real()
+        kept = replace(record, revision=self.revisions.next(), updated_at=now)
+        try:
+            await self._edit(claim)
+        except Refused as refusal:
+            self._stop_if_useless(claim, refusal)
+            return replace(kept, error_class=refusal.why, error=refusal.detail[:300])
+        return replace(kept, text=claim.text, error_class="", error="")
+
+    async def _edit(self, claim: Claim) -> None:
+        channel_id, message_id = claim.record.channel_id, claim.record.message_id
+        if not message_id:
+            raise Refused("deleted", "nobody knows which message it is")
+        if refusal := self.guard.refused_channels.get(channel_id):
+            raise refusal
+        await self.pacer.slot()
+        try:
+            await self.channel.edit(channel_id, message_id, claim.text)
+        except Refused as refusal:
+            if refusal.why != "archived":
+                raise
+            await self.channel.unarchive(channel_id)
+            await self.channel.edit(channel_id, message_id, claim.text)
+
+    def _stop_if_useless(self, claim: Claim, refusal: Refused) -> None:
+        match refusal.why:
+            case "bot" | "token" | "unreachable":
+                raise RunStopped(refusal.why, refusal.detail) from refusal
+            case "permission" | "recipient":
+                self.guard.channel_refused(claim.message.routes[0], refusal)
+                raise Misconfigured(refusal.detail) from refusal
+
+
+def posted_again(claim: Claim, after: Delivery | None) -> Plan | None:
+    """What to do about a post that an edit found deleted: post it anew, once."""
+    edit = claim.message.edit
+    if edit is None or edit.again is None or after is None or after.error_class != "deleted":
+        return None
+    reason = "the post was deleted"
+    message = replace(claim.message, occasion=edit.again, edit=None, reason=reason)
+    return Plan(message, "planned", reason)

@@ -1,0 +1,155 @@
+"""What each speaker knows of their talk, compared with the talks page by page.
+
+Entries are ``<first snapshot>/<talk>/<speaker>``. A first snapshot is written under a new name and
+becomes the one that counts by one last write, which only one process wins: no transaction needed.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import date, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from pymongo import InsertOne, ReplaceOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from speakerbot.snapshots import Entry, Pair, Version
+from speakerbot.stores.mongo.connection import PAGE, Database, Document
+from speakerbot.stores.mongo.documents import document_id, speaker, to_talk
+from speakerbot.stores.mongo.talks import TALKS, MongoTalks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Step = InsertOne[Document] | ReplaceOne[Document]
+
+SNAPSHOT = "speakerbot_snapshot"
+NAMES = ("talk_id", "user_id", "pending", "sequence", "at", "username", "thread_id")
+TAKEN = "taken"
+"""The ``_id`` of the document that names the first snapshot that counts."""
+
+
+class MongoSnapshots:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._first = ""
+
+    def taken(self) -> bool:
+        if not self._first and (found := self._db.find(SNAPSHOT, {"_id": TAKEN})):
+            self._first = found[0]["first"]
+        return bool(self._first)
+
+    def take(self, at: datetime) -> None:
+        if self.taken():
+            return
+        name, talks = uuid4().hex, MongoTalks(self._db).all()
+        while page := list(islice(talks, PAGE)):
+            known = ((talk, Version(talk.date, talk.topic)) for talk in page)
+            entries = (
+                Entry(t.id, t.user_id, v, v, False, 1, at, t.username, t.thread_id)
+                for t, v in known
+            )
+            self._write([InsertOne(_document(name, entry)) for entry in entries])
+        with suppress(DuplicateKeyError):  # another process was first: theirs counts
+            taken = {"_id": TAKEN, "first": name, "at": at}
+            self._db.ask(lambda: self._db[SNAPSHOT].insert_one(taken))
+        self.taken()
+        self._forget_others()
+
+    def _forget_others(self) -> None:
+        outside = [{"_id": {"$lt": f"{self._first}/"}}, {"_id": {"$gte": f"{self._first}0"}}]
+        doomed: Document = {"_id": {"$ne": TAKEN}, "$or": outside}
+        self._db.ask(lambda: self._db[SNAPSHOT].delete_many(doomed))
+
+    def differing(self) -> Iterator[Pair]:
+        if not self.taken():
+            return
+        talks = MongoTalks(self._db).all()
+        while page := list(islice(talks, PAGE)):
+            ids = [_key(self._first, talk.id, talk.user_id) for talk in page]
+            stored = self._db.find(SNAPSHOT, {"_id": {"$in": ids}})
+            found = {each["_id"]: each for each in stored}
+            for own, talk in zip(ids, page, strict=True):
+                pair = Pair(_entry(found[own]) if own in found else None, talk)
+                if not pair.at_rest():
+                    yield pair
+        for entry, document in self._with_documents({}):
+            pair = Pair(entry, None)
+            if document is None and not pair.at_rest():
+                yield pair
+
+    def pending(self) -> Iterator[Pair]:
+        for entry, document in self._with_documents({"pending": True}):
+            if document is None:
+                yield Pair(entry, None)
+            # A talk whose date cannot be read is there, and nobody knows when: not cancelled.
+            elif isinstance(document.get("scheduledDate"), datetime):
+                yield Pair(entry, to_talk(document))
+
+    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+        if self.taken():
+            self._write([self._step(before, after) for before, after in steps])
+
+    def all(self) -> Iterator[Entry]:
+        return (_entry(each) for page in self._pages({}) for each in page)
+
+    def _with_documents(self, query: Document) -> Iterator[tuple[Entry, Document | None]]:
+        """Entries, each with the document of its talk if that is still this speaker's."""
+        for page in self._pages(query):
+            ids = [document_id(each["talk_id"]) for each in page]
+            found = self._db.find(TALKS, {"_id": {"$in": ids}})
+            documents = {(str(each["_id"]), speaker(each)): each for each in found}
+            for each in page:
+                yield _entry(each), documents.get((each["talk_id"], each["user_id"]))
+
+    def _pages(self, query: Document) -> Iterator[list[Document]]:
+        after = f"{self._first}/"
+        while self.taken():
+            # All that starts with the prefix: "0" is the character after "/".
+            own = {"_id": {"$gt": after, "$lt": f"{self._first}0"}}
+            page = self._db.find(SNAPSHOT, {**query, **own}, sort=[("_id", 1)], limit=PAGE)
+            yield page
+            if len(page) < PAGE:
+                return
+            after = page[-1]["_id"]
+
+    def _step(self, before: Entry | None, after: Entry) -> Step:
+        document = _document(self._first, after)
+        if before is None:
+            return InsertOne(document)
+        return ReplaceOne({"_id": document["_id"], "sequence": before.sequence}, document)
+
+    def _write(self, steps: Sequence[Step]) -> None:
+        """May be repeated: what it has written already does not match, or is there."""
+        if steps:
+            with suppress(BulkWriteError):  # of entries that another run has just made
+                self._db.ask(lambda: self._db[SNAPSHOT].bulk_write(steps, ordered=False))
+
+
+def _key(first: str, talk_id: str, user_id: str) -> str:
+    return f"{first}/{talk_id}/{user_id}"
+
+
+def _document(first: str, entry: Entry) -> Document:
+    values: Document = {name: getattr(entry, name) for name in NAMES}
+    return {
+        "_id": _key(first, entry.talk_id, entry.user_id),
+        **values,
+        "told": _stored(entry.told),
+        "seen": _stored(entry.seen),
+    }
+
+
+def _stored(version: Version | None) -> Document | None:
+    return {"date": version.date.isoformat(), "topic": version.topic} if version else None
+
+
+def _entry(document: Document) -> Entry:
+    values = {name: document[name] for name in NAMES}
+    return Entry(**values, told=_version(document["told"]), seen=_version(document["seen"]))
+
+
+def _version(stored: Document | None) -> Version | None:
+    return Version(date.fromisoformat(stored["date"]), stored["topic"]) if stored else None

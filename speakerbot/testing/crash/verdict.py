@@ -1,0 +1,52 @@
+"""Whether the promise was kept, by the loopback Discord's own record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from speakerbot.delivery.ledger import Delivery
+from speakerbot.testing.crash.world import Expected, World
+from speakerbot.testing.discord import DmOpened, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What Discord accepted since the world began, and what the ledger says."""
+
+    messages: Sequence[Message]
+    dms_opened: Sequence[DmOpened]
+    records: Mapping[str, Delivery] = field(default_factory=dict)
+
+
+def judge(world: World, evidence: Evidence, in_store: Sequence[str]) -> list[str]:
+    """What is wrong, one line each; empty if every message went exactly once."""
+    expected = world.expected()
+    found = list(in_store)
+    for key, wanted in expected.items():
+        found += _problems_of(key, wanted, evidence)
+    for message in evidence.messages:
+        if not any(each.text in message.content for each in expected.values()):
+            found.append(f"nobody expected {message.content!r}")
+    return found
+
+
+def _problems_of(key: str, wanted: Expected, evidence: Evidence) -> Iterator[str]:
+    sent = [message for message in evidence.messages if wanted.text in message.content]
+    if len(sent) != 1:
+        yield f"{key}: sent {len(sent)} times: {[(m.channel_id, m.nonce) for m in sent]}"
+    elif not _arrived(sent[0], wanted, evidence):
+        yield f"{key}: sent to {sent[0].channel_id}, not as {wanted} says"
+    record = evidence.records.get(key)
+    if record is None or record.state != "sent":
+        state = f"{record.state} ({record.error})" if record else "nothing"
+        yield f"{key}: the ledger says {state}, not sent"
+    elif sent and record.message_id not in ("", *(message.id for message in sent)):
+        yield f"{key}: the ledger names another message: {record.message_id}"
+
+
+def _arrived(message: Message, wanted: Expected, evidence: Evidence) -> bool:
+    if wanted.channel_id is not None:
+        return message.channel_id == wanted.channel_id
+    opened = {dm.channel_id for dm in evidence.dms_opened if dm.user_id == wanted.user_id}
+    return not opened or message.channel_id in opened

@@ -1,0 +1,87 @@
+"""The installed command, run as people run it: a process of its own, with its own store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speakerbot.ports import Store
+from speakerbot.stores import open_store
+
+COMMAND = Path(sys.executable).parent / "speakerbot"
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
+"""Of our own environment: nobody's settings, store or token may get into a test."""
+
+
+@dataclass
+class Cli:
+    """``speakerbot`` in ``folder``, with a SQLite store there."""
+
+    folder: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def database_url(self) -> str:
+        return self.env["DATABASE_URL"]
+
+    def run(self, *args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        """Runs it to its end, with neither input nor output a terminal."""
+        return subprocess.run(
+            [COMMAND, *args],
+            env={**self.env, **env},
+            cwd=self.folder,
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+
+    def out(self, *args: str, **env: str) -> str:
+        """What it prints; it has to succeed."""
+        done = self.run(*args, **env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def json(self, *args: str, **env: str) -> Any:
+        """The document that it prints with ``--json``; it has to succeed."""
+        return json.loads(self.out(*args, "--json", **env))
+
+    def error(self, *args: str, exit_code: int, **env: str) -> str:
+        """What it says is wrong; it has to fail with this exit code and without a traceback."""
+        done = self.run(*args, **env)
+        assert done.returncode == exit_code, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        last = done.stderr.rstrip().rpartition("\n")[2]
+        return str(json.loads(last)["error"]) if last.startswith("{") else done.stderr
+
+    def file(self, name: str, content: str | bytes) -> str:
+        """Writes a file into the folder; returns its name."""
+        data = content.encode() if isinstance(content, str) else content
+        (self.folder / name).write_bytes(data)
+        return name
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    env = {name: os.environ[name] for name in KEPT if name in os.environ}
+    env["SPEAKERBOT_ENV_FILE"] = ""
+    env["DATABASE_URL"] = f"sqlite:///{tmp_path / 'store.db'}"
+    return Cli(tmp_path, env)
+
+
+@pytest.fixture
+def store(cli: Cli) -> Iterator[Store]:
+    """The store that ``cli`` works on, opened beside it."""
+    opened = open_store(cli.database_url)
+    opened.prepare()
+    yield opened
+    opened.close()

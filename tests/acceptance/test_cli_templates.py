@@ -1,0 +1,130 @@
+"""``speakerbot templates`` as people run it, and what a broken text does to a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from speakerbot.ports import Store
+from speakerbot.talks import Talk
+from speakerbot.testing.discord import LoopbackDiscord
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Cli
+
+NOW = "2026-11-21T16:05:00Z"
+
+
+@pytest.fixture(autouse=True)
+def talk(store: Store) -> None:
+    store.talks.put([Talk("t1", "80", "kaz", "Agents", date(2026, 11, 21))])
+
+
+@pytest.fixture
+def discord(cli: Cli) -> Iterator[LoopbackDiscord]:
+    with LoopbackDiscord().running_in_thread() as server:
+        server.world.add_user("80", "kaz")
+        cli.env |= {"DISCORD_API_BASE": server.base_url, "DISCORD_TOKEN": "t"}
+        yield server
+
+
+def test_eject_change_check_send(cli: Cli, discord: LoopbackDiscord) -> None:
+    cli.env["SPEAKERBOT_TEMPLATES"] = "texts"
+    assert "wrote texts/reminder.day_of.md" in cli.out("templates", "eject")
+    (cli.folder / "texts" / "reminder.day_of.md").write_text("Your turn, {{ username }}!\n")
+    assert "left texts/reminder.day_of.md as it is" in cli.out("templates", "eject")
+    assert "texts are fine" in cli.out("templates", "check")
+    cli.out("run", "reminders", "--now", NOW)
+    assert [message.content for message in discord.messages] == ["Your turn, kaz!"]
+
+
+@pytest.mark.parametrize("name", ["reminder.day_of", "reminder.days"])
+def test_a_broken_text_fails_the_run_before_anything_is_sent(
+    cli: Cli, discord: LoopbackDiscord, name: str
+) -> None:
+    """Also one that this very run would not have needed: the next one would."""
+    cli.env["SPEAKERBOT_TEMPLATES"] = "."
+    (cli.folder / f"{name}.md").write_text("Hi\n{{ nope }}")
+    for words in (["templates", "check"], ["run", "reminders", "--now", NOW]):
+        assert f"{name}.md, line 2: 'nope' is unknown" in cli.error(*words, exit_code=78)
+    assert f"{name}.md, line 2" in cli.error(
+        "run", "reminders", "--dry-run", "--now", NOW, exit_code=78
+    )
+    assert discord.requests == []
+    (cli.folder / f"{name}.md").unlink()
+    cli.out("run", "reminders", "--now", NOW)
+    assert len(discord.messages) == 1
+
+
+def test_a_run_with_nothing_due_asks_for_no_text(cli: Cli, discord: LoopbackDiscord) -> None:
+    cli.env["SPEAKERBOT_TEMPLATES"] = "."
+    (cli.folder / "reminder.day_of.md").write_text("{{")
+    cli.out("run", "reminders", "--now", "2026-10-01T16:05:00Z")
+
+
+def test_check_names_every_problem_and_every_stranger(cli: Cli) -> None:
+    cli.env["SPEAKERBOT_TEMPLATES"] = "."
+    (cli.folder / "reminder.day_of.md").write_text("{% for a in range(60000) %}" * 2
+        + "{% endfor %}" * 2)  # fmt: skip
+    (cli.folder / "reminder.days.md").write_text("\n{{ topic.__class__ }}")
+    (cli.folder / "remainder.hours.md").write_text("text")
+    done = cli.run("templates", "check")
+    assert done.returncode == 78
+    assert "remainder.hours.md has no effect" in done.stdout
+    assert "did you mean 'reminder.hours.md'?" in done.stdout
+    assert "reminder.day_of.md, line 1: rendering takes longer than 1 s" in done.stderr
+    assert "reminder.days.md, line 2: access to attribute '__class__'" in done.stderr
+
+
+def test_list_says_whose_wording_is_in_effect(cli: Cli) -> None:
+    cli.env["SPEAKERBOT_TEMPLATES"] = "."
+    (cli.folder / "reminder.day_of.md").write_text("text")
+    rows = [line.split("\t") for line in cli.out("templates", "list").splitlines()]
+    assert rows[0] == ["name", "wording", "variables"]
+    assert ["reminder.day_of", "yours", "date, days, topic, username"] in rows
+    assert ["reminder.days", "ours", "date, days, topic, username"] in rows
+    [listed] = [
+        text
+        for text in cli.json("templates", "list")["templates"]
+        if text["name"] == "reminder.day_of"
+    ]
+    assert listed["overridden"] is True
+
+
+def test_show_gives_the_text_its_variables_and_how_it_comes_out(cli: Cli) -> None:
+    shown = cli.out("templates", "show", "reminder.day_of")
+    assert shown.startswith("Hi {{ username }}!")
+    assert "{{ topic }}  e.g. Notes on the *Analytical* Engine" in shown
+    assert r"\*Analytical\*" in shown
+    document = cli.json("templates", "show", "reminder.day_of")
+    assert document["overridden"] is False
+    assert document["variables"]["username"] == "ada"
+    assert document["examples"][0].startswith("Hi ada!")
+
+
+def test_an_unknown_name_is_answered_with_those_there_are(cli: Cli) -> None:
+    assert "reminder.day_before, reminder.day_of" in cli.error(
+        "templates", "show", "nope", exit_code=65
+    )
+
+
+def test_eject_wants_to_be_told_where(cli: Cli) -> None:
+    assert "add --folder DIR, or set SPEAKERBOT_TEMPLATES" in cli.error(
+        "templates", "eject", exit_code=2
+    )
+    assert list(cli.folder.glob("*.md")) == []
+    said = cli.out("templates", "eject", "--folder", "a/b", "--dry-run")
+    assert "would write a/b/reminder.day_of.md" in said
+    assert not (cli.folder / "a").exists()
+    assert "set SPEAKERBOT_TEMPLATES=a/b" in cli.out("templates", "eject", "--folder", "a/b")
+    assert (cli.folder / "a" / "b" / "reminder.day_of.md").is_file()
+
+
+def test_a_folder_that_is_not_there_is_a_clear_error(cli: Cli) -> None:
+    cli.env["SPEAKERBOT_TEMPLATES"] = "nowhere"
+    assert "SPEAKERBOT_TEMPLATES: there is no folder" in cli.error(
+        "templates", "check", exit_code=78
+    )

@@ -1,0 +1,298 @@
+"""``run weekly`` as a scheduler starts it, against a loopback Discord."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from speakerbot.ports import Store
+from speakerbot.talks import Talk
+from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackDiscord, Message
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Cli
+
+CHANNEL = "1201234567890123400"
+BOT = "1400000000000000000"
+MONDAY = "2026-11-16T17:00:00Z"
+LATER = "2026-11-16T18:00:00Z"
+LONG = "x" * 900
+HEADING = "## Upcoming Talks\n\n"
+
+
+@pytest.fixture
+def discord(cli: Cli) -> Iterator[LoopbackDiscord]:
+    with LoopbackDiscord(NO_LIMITS).running_in_thread() as running:
+        cli.env |= {
+            "DISCORD_TOKEN": "token",
+            "DISCORD_API_BASE": running.base_url,
+            "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID": CHANNEL,
+        }
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _two_talks(store: Store) -> None:
+    _book(store, 17, 22)
+
+
+def _book(store: Store, *days: int, topic: str = "Topic") -> None:
+    """Talks on these days of November 2026."""
+    talks = [Talk(f"t{day}", str(day), "ada", topic, date(2026, 11, day)) for day in days]
+    store.talks.put(talks)
+
+
+def _run(cli: Cli, now: str = MONDAY, *args: str, **env: str) -> Any:
+    return cli.json("run", "weekly", "--now", now, *args, **env)
+
+
+def _edit(cli: Cli, now: str = LATER, *args: str) -> Any:
+    return _run(cli, now, "--edit-only", *args, SPEAKERBOT_WEEKLY_MODE="edit")
+
+
+def _states(document: Any) -> list[str]:
+    return [message["state"] for message in document["messages"]]
+
+
+def _shown(discord: LoopbackDiscord) -> list[str]:
+    """What stands in the channel, oldest first."""
+    return [message.content for message in discord.messages if not message.deleted]
+
+
+def _ours(discord: LoopbackDiscord) -> list[Message]:
+    return [message for message in discord.messages if message.nonce is not None]
+
+
+def test_it_posts_the_week_once(cli: Cli, discord: LoopbackDiscord) -> None:
+    document = _run(cli)
+    [message] = document["messages"]
+    assert message["key"] == f"weekly/schedule/channel:{CHANNEL}/2026-W47"
+    assert (message["state"], message["route"]) == ("sent", "channel")
+    assert document["counts"]["sent"] == 1
+    assert _shown(discord) == [
+        f'{HEADING}1. **2026-11-17** - ada: "Topic"\n2. **2026-11-22** - ada: "Topic"'
+    ]
+    requests = len(discord.requests)
+    again = _run(cli, "2026-11-22T23:59:00Z")
+    assert _states(again) == ["already_sent"]
+    assert len(discord.requests) == requests, "nothing to do asks Discord nothing"
+
+
+def test_the_next_week_is_another_post(cli: Cli, discord: LoopbackDiscord) -> None:
+    _run(cli)
+    _run(cli, "2026-11-23T17:00:00Z")
+    assert len(discord.messages) == 2
+    assert "No talks are scheduled for this week" in discord.messages[1].content
+
+
+def test_a_schedule_runs_an_occurrence_once(cli: Cli, discord: LoopbackDiscord) -> None:
+    schedule = ("--cron", "0 17 * * MON", "--timezone", "America/Los_Angeles", "--grace", "24h")
+    first = _run(cli, "2026-11-17T02:00:00Z", *schedule)
+    assert first["occurrence"] == "2026-11-17T01:00:00Z"
+    assert _states(first) == ["sent"]
+    second = _run(cli, "2026-11-17T03:00:00Z", *schedule)
+    assert second["skipped_because"] == "already_done"
+    assert len(discord.messages) == 1
+
+
+def test_a_dry_run_needs_no_token_and_says_that_it_does_not_look(cli: Cli, store: Store) -> None:
+    document = _run(cli, MONDAY, "--dry-run", PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID=CHANNEL)
+    [message] = document["messages"]
+    assert message["state"] == "planned"
+    assert message["text"].startswith(HEADING)
+    assert "a dry run does not look" in message["reason"]
+    assert store.ledger.get([message["key"]]) == {}
+
+
+def test_a_long_schedule_arrives_in_parts_in_order(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    _book(store, *range(16, 23), topic=LONG)
+    assert _states(_run(cli)) == ["sent"] * 4
+    numbers = [
+        line[0] for text in _shown(discord) for line in text.splitlines() if line[:1].isdigit()
+    ]
+    assert numbers == ["1", "2", "3", "4", "5", "6", "7"]
+    assert _states(_run(cli)) == ["already_sent"] * 4
+    assert len(discord.messages) == 4
+
+
+def test_a_part_that_fails_keeps_back_those_after_it(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    _book(store, *range(16, 23), topic=LONG)
+    discord.inject(Fault(kind="error", on="create_message", status=503, nth=2))
+    document = _run(cli)
+    assert document["counts"]["failed"] == {"transient": 1}
+    assert document["counts"]["skipped"] == {"in_order": 2}
+    assert sorted(_states(document)) == ["failed", "held_back", "held_back", "sent"]
+    assert len(discord.messages) == 1
+    waiting = _run(cli)
+    assert _states(waiting) == ["already_sent", "failed", "held_back", "held_back"]
+
+
+def test_two_runs_at_once_post_once_and_in_order(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    _book(store, *range(16, 23), topic=LONG)
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(lambda _: _run(cli), range(2)))
+    _run(cli)
+    texts = _shown(discord)
+    assert len(texts) == 4
+    assert texts[0].startswith(HEADING)
+    assert [text[0] for text in texts[1:]] == ["3", "5", "7"]
+
+
+def test_the_bots_own_post_of_the_week_counts(cli: Cli, discord: LoopbackDiscord) -> None:
+    discord.world.post(CHANNEL, "42", f"{HEADING}says somebody else")
+    by_the_bot = discord.world.post(CHANNEL, BOT, f"{HEADING}1. **2026-11-17** - ada: …")
+    now = _now()
+    document = _run(cli, now)
+    [message] = document["messages"]
+    assert message["state"] == "already_sent"
+    assert message["text"] == by_the_bot.content
+    assert document["counts"]["already_sent"] == 1
+    assert _ours(discord) == []
+    shown = cli.json("deliveries", "show", message["key"])
+    assert shown["message_id"] == by_the_bot.id
+    assert _states(_run(cli, now)) == ["already_sent"]
+
+
+def test_beside_no_node_bot_nobody_looks(cli: Cli, discord: LoopbackDiscord) -> None:
+    discord.world.post(CHANNEL, BOT, HEADING)
+    assert _states(_run(cli, _now(), NODE_BOT_COEXIST="false")) == ["sent"]
+    assert [request.operation for request in discord.requests] == ["create_message"]
+
+
+def test_a_post_of_ours_is_not_taken_for_the_bots(cli: Cli, discord: LoopbackDiscord) -> None:
+    """The ledger knows it; a week that begins within minutes of it gets its own."""
+    _run(cli, "2026-11-15T23:00:00Z")
+    _run(cli, "2026-11-16T00:00:00Z")
+    assert len(_ours(discord)) == 2
+
+
+def test_an_edit_keeps_the_post_true(cli: Cli, discord: LoopbackDiscord, store: Store) -> None:
+    _run(cli)
+    _book(store, 18, 23)
+    planned = _edit(cli, LATER, "--dry-run")
+    assert _states(planned) == ["planned"]
+    assert planned["messages"][0]["reason"].startswith("edit")
+    assert "2026-11-18" in planned["messages"][0]["text"]
+    edited = _edit(cli)
+    assert _states(edited) == ["sent"]
+    [post] = discord.messages
+    assert len(post.edits) == 1
+    assert "2. **2026-11-18**" in post.content
+    assert "2026-11-23" not in post.content, "it was not among the days of the post"
+    requests = len(discord.requests)
+    assert _states(_edit(cli)) == ["already_sent"]
+    assert len(discord.requests) == requests
+
+
+def test_an_edit_run_posts_no_first_one(cli: Cli, discord: LoopbackDiscord) -> None:
+    assert _edit(cli)["counts"]["skipped"] == {"nothing_posted": 1}
+    assert discord.messages == []
+
+
+def test_an_edit_that_fails_is_tried_again(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    _run(cli)
+    _book(store, 18)
+    discord.inject(Fault(kind="lost_response", on="update_message"))
+    failed = _edit(cli)
+    assert failed["counts"]["failed"] == {"transient": 1}
+    assert _states(_edit(cli)) == ["sent"]
+    assert "2026-11-18" in discord.messages[0].content
+
+
+def test_a_deleted_post_is_posted_again_once(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    _run(cli)
+    discord.world.delete_message(discord.messages[0].id)
+    _book(store, 18)
+    document = _edit(cli)
+    assert document["counts"]["skipped"] == {"deleted": 1}
+    assert document["messages"][-1]["key"].endswith("/2026-W47/again")
+    assert len(_shown(discord)) == 1
+    assert "2026-11-18" in _shown(discord)[0]
+    assert _states(_edit(cli)) == ["already_sent"]
+    discord.world.delete_message(discord.messages[1].id)
+    _book(store, 19)
+    _edit(cli)
+    _edit(cli)
+    assert _shown(discord) == []
+
+
+def test_a_schedule_that_grows_gets_another_part(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    _run(cli)
+    _book(store, *range(16, 23), topic=LONG)
+    assert _states(_edit(cli)) == ["sent"] * 4
+    assert [text[0] for text in _shown(discord)] == ["#", "3", "5", "7"]
+    for day in range(18, 23):
+        store.talks.delete(f"t{day}")
+    _edit(cli)
+    assert _shown(discord)[1:] == ["*Nothing more this week.*"] * 3
+    assert _states(_edit(cli)) == ["already_sent"] * 4
+
+
+def test_a_channel_that_refuses_us_is_an_error_of_the_settings_and_burns_nothing(
+    cli: Cli, discord: LoopbackDiscord
+) -> None:
+    discord.world.forbid(CHANNEL, read=True)
+    error = cli.error("run", "weekly", "--now", MONDAY, exit_code=78)
+    assert CHANNEL in error
+    assert "cannot see this channel" in error
+    discord.world.forbid(CHANNEL)
+    assert _states(_run(cli)) == ["sent"]
+
+
+def test_no_channel_at_all_names_both_ways_to_set_one(cli: Cli) -> None:
+    error = cli.error("run", "weekly", "--dry-run", exit_code=78)
+    assert "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID" in error
+    assert "guild set-channel" in error
+
+
+def test_only_one_persons_messages_are_no_posts(cli: Cli, discord: LoopbackDiscord) -> None:
+    assert _run(cli, MONDAY, "--only", "17")["messages"] == []
+    assert discord.messages == []
+
+
+def test_a_switch_turns_it_off_loudly(cli: Cli, discord: LoopbackDiscord) -> None:
+    done = cli.run("run", "weekly", "--now", MONDAY, PROACTIVE_WEEKLY_ENABLED="false")
+    assert done.returncode == 0
+    assert "run_skipped" in done.stderr
+    assert "disabled" in done.stderr
+    assert discord.messages == []
+
+
+def test_an_override_changes_the_text_and_a_broken_one_stops_the_run(
+    cli: Cli, discord: LoopbackDiscord
+) -> None:
+    (cli.folder / "texts").mkdir()
+    own = cli.folder / "texts" / "weekly.md"
+    own.write_text("Talks: {% for talk in talks %}{{ talk.topic }} {% endfor %}")
+    assert _run(cli, SPEAKERBOT_TEMPLATES="texts")["messages"][0]["text"] == "Talks: Topic Topic"
+    own.write_text("{{ talk }}")
+    later = "2026-11-23T17:00:00Z"
+    error = cli.error(
+        "run", "weekly", "--now", later, exit_code=78, SPEAKERBOT_TEMPLATES=str(Path("texts"))
+    )
+    assert "weekly.md, line 1" in error
+    assert len(discord.messages) == 1
+
+
+def _now() -> str:
+    """The present: what the loopback dates other people's posts with."""
+    from speakerbot.clock import real_now
+
+    return real_now().isoformat()

@@ -1,0 +1,164 @@
+"""Every query has an index: what a store answers does not slow down as it fills."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pymongo import MongoClient, monitoring
+
+from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.gate import Record
+from speakerbot.people import Person
+from speakerbot.ports import Breaker, FlagWrite, Store
+from speakerbot.runs import Run
+from speakerbot.stores.mongo import MongoStore
+from speakerbot.stores.mongo.connection import Database as MongoDatabase
+from speakerbot.stores.sqlite import SqliteStore
+from speakerbot.stores.sqlite.connection import Database
+from speakerbot.talks import Talk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from speakerbot.stores.sqlite.connection import Row
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+DAY = NOW.date()
+TALK = Talk("a", "1", "ada", "topic", DAY)
+SENT = Delivery("kind/talk:a/user:1/2026", "kind", "user:1", "sent", "1", "run", NOW, NOW, NOW, NOW)
+
+
+def _use(store: Store) -> None:
+    """Asks everything that a run or a command asks for some of what is there."""
+    _use_talks_and_people(store)
+    store.ledger.swap([Change(None, SENT)])
+    store.ledger.swap([Change(SENT, SENT)])
+    store.ledger.get([SENT.key])
+    for found in (
+        store.ledger.list(),
+        store.ledger.list(state="sent"),
+        store.ledger.find("user:1"),
+    ):
+        assert list(found)
+    store.ledger.prune(NOW + timedelta(days=1))
+    store.ledger.swap([Change(SENT, None)])
+    store.runs.put(Run("r", "weekly", NOW, NOW))
+    store.runs.get("r")
+    assert list(store.runs.list()) == list(store.runs.list(job="weekly"))
+    first, second = Record(NOW, "open", revision="1"), Record(NOW, "finished", revision="2")
+    store.occurrences.swap("hourly", None, first)
+    store.occurrences.swap("hourly", first, second)
+    store.occurrences.get("hourly", NOW)
+    store.occurrences.supersede("hourly", NOW)
+    store.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
+    store.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
+    store.limits.set_breaker("b", "dm", Breaker(NOW, "why"))
+    store.limits.breakers("b")
+    store.limits.set_breaker("b", "dm", None)
+    store.limits.remember_dms("b", {"1": "c", "2": None})
+    store.limits.dm_channels("b", ["1"])
+    store.guilds.set_channel("g", "c", by="u", at=NOW)
+    store.guilds.channel("g")
+
+
+def _use_talks_and_people(store: Store) -> None:
+    store.talks.put([TALK])
+    store.talks.reschedule("a", DAY + timedelta(days=1))
+    store.talks.get("a")
+    store.talks.get("2026-11-20")
+    assert list(store.talks.between(DAY, DAY + timedelta(days=7))) == list(store.talks.all())
+    store.talks.write_flags([FlagWrite("a", "sentDayOfAt", None, NOW)])
+    store.talks.delete("a")
+    store.people.put([Person("p", discord_user_id="1")])
+    store.people.by_users(["1"])
+    store.people.get("p")
+    assert list(store.people.all())
+
+
+class Explaining(Database):
+    """Notes how SQLite would go about every statement."""
+
+    def __init__(self) -> None:
+        super().__init__("file::memory:", "SQLite in memory", 0)
+        self.plans: dict[str, str] = {}
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Sequence[Row]:
+        self._explain(sql, parameters)
+        return super().rows(sql, parameters)
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        self._explain(sql, parameters)
+        return super().run(sql, parameters)
+
+    def _explain(self, sql: str, parameters: Sequence[Any]) -> None:
+        if sql.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE"):
+            plan = super().rows(f"EXPLAIN QUERY PLAN {sql}", parameters)
+            self.plans[sql] = "; ".join(detail for *_, detail in plan)
+
+
+def test_sqlite_walks_along_an_index_for_every_query() -> None:
+    db = Explaining()
+    store = SqliteStore(db)
+    store.prepare()
+    _use(store)
+    assert sum("INDEX" in plan or "PRIMARY KEY" in plan for plan in db.plans.values()) > 20
+    for sql, plan in db.plans.items():
+        # json_each is the list of wanted ids.
+        own_tables = plan.replace("SCAN json_each", "")
+        assert "SCAN" not in own_tables, f"{sql}: {plan}"
+        assert "TEMP B-TREE FOR ORDER" not in own_tables, f"{sql}: {plan}"
+
+
+class Watching(monitoring.CommandListener):
+    """Notes every query and its order, by collection."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any], list[str]]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        command = event.command
+        collection = str(command.get(event.command_name))
+        for part in (*command.get("updates", ()), *command.get("deletes", ()), command):
+            query = part.get("q") or part.get("query") or part.get("filter")
+            if query:
+                self.seen.append((collection, query, list(part.get("sort", ()))))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+
+def _served(query: dict[str, Any], order: list[str], indexes: list[list[str]]) -> bool:
+    """Whether an index begins with a field of the query, or serves its whole order."""
+    alternatives = [part for part in query.get("$or", ()) if "_id" not in query]
+    if alternatives:
+        return all(_served(part, [], indexes) for part in alternatives)
+    for index in indexes:
+        equal = [name for name in index if not isinstance(query.get(name, {}), dict)]
+        if order and index[len(equal) :][: len(order)] == order:
+            return True
+        if not order and index[0] in query:
+            return True
+    return "_id" in query or (bool(order) and any(index[0] in query for index in indexes))
+
+
+@pytest.mark.mongodb_server
+def test_mongodb_has_an_index_for_every_query(server_url: str) -> None:
+    watching = Watching()
+    with MongoClient[dict[str, Any]](
+        server_url, tz_aware=True, event_listeners=[watching]
+    ) as client:
+        database = client.get_default_database()
+        store = MongoStore(MongoDatabase(client, database.name, "MongoDB"))
+        store.prepare()
+        _use(store)
+        indexes = {
+            name: [[field for field, _ in each["key"]] for each in found.values()]
+            for name in database.list_collection_names()
+            if (found := database[name].index_information())
+        }
+    assert len(watching.seen) > 30
+    for collection, query, order in watching.seen:
+        assert _served(query, order, indexes[collection]), (collection, query, order)

@@ -1,0 +1,166 @@
+"""When the connection to MongoDB breaks before an answer comes, the truth is told all the same.
+
+A proxy on loopback hands a command on, and cuts the connection instead of handing back the answer.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import closing, suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.gate import Record
+from speakerbot.people import Person
+from speakerbot.ports import FlagWrite, Store
+from speakerbot.stores import open_store
+from speakerbot.talks import Talk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.mongodb_server
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+TALK = Talk(f"{1:024x}", "1", "ada", "topic", NOW.date(), booked_at=NOW)
+
+
+class Proxy:
+    """Between a client and a server. ``cut``: the next command that holds these bytes is done, but
+    its answer is lost and the connection is gone."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.cut: bytes | None = None
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.create_connection(self._server)
+        with client, server, suppress(OSError, EOFError):
+            while True:
+                command = _message(client)
+                server.sendall(command)
+                answer = _message(server)
+                if self.cut and self.cut in command:
+                    self.cut = None
+                    self.cuts += 1
+                    return
+                client.sendall(answer)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def _message(source: socket.socket) -> bytes:
+    """One message of the wire protocol, which begins with its length."""
+    length = _exactly(source, 4)
+    return length + _exactly(source, int.from_bytes(length, "little") - 4)
+
+
+def _exactly(source: socket.socket, size: int) -> bytes:
+    received = b""
+    while len(received) < size:
+        part = source.recv(size - len(received))
+        if not part:
+            raise EOFError
+        received += part
+    return received
+
+
+@pytest.fixture
+def proxy(server_url: str) -> Iterator[Proxy]:
+    server = urlsplit(server_url)
+    opened = Proxy(server.hostname or "127.0.0.1", server.port or 27017)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(server_url: str, proxy: Proxy) -> Iterator[Store]:
+    through = urlsplit(server_url)._replace(netloc=f"127.0.0.1:{proxy.port}", query="")
+    with closing(open_store(through.geturl())) as opened:
+        opened.prepare()
+        yield opened
+    assert proxy.cuts == 1, "the test lost no answer"
+
+
+def _claim(name: str) -> Delivery:
+    key, recipient = f"kind/talk:{name}/user:1/2026", "user:1"
+    return Delivery(key, "kind", recipient, "claimed", f"{name}1", "run", NOW, NOW, NOW, NOW)
+
+
+def test_creations_whose_answer_is_lost_have_won(store: Store, proxy: Proxy) -> None:
+    theirs = [_claim(f"{n}") for n in range(0, 20, 4)]
+    store.ledger.swap([Change(None, each) for each in theirs])
+    ours = [replace(_claim(f"{n}"), revision=f"our{n}") for n in range(20)]
+    proxy.cut = b"speakerbot_deliveries"
+    won = store.ledger.swap([Change(None, each) for each in ours])
+    assert won == {each.key for each in ours} - {each.key for each in theirs}
+
+
+def test_steps_whose_answer_is_lost_have_won(store: Store, proxy: Proxy) -> None:
+    before = [_claim(f"{n}") for n in range(20)]
+    store.ledger.swap([Change(None, each) for each in before])
+    changes = [Change(each, replace(each, state="sent", revision="our")) for each in before[:10]]
+    stale = replace(before[10], revision="stale")
+    proxy.cut = b"speakerbot_deliveries"
+    won = store.ledger.swap([*changes, Change(stale, replace(stale, revision="our"))])
+    assert won == {each.key for each in before[:10]}
+
+
+@pytest.mark.parametrize("lost", [b"update", b"delete"])
+def test_deletions_whose_answer_is_lost_have_won(store: Store, proxy: Proxy, lost: bytes) -> None:
+    first, second = _claim("a"), _claim("b")
+    store.ledger.swap([Change(None, first), Change(None, second)])
+    proxy.cut = lost + b"\0\x16\0\0\0speakerbot_deliveries"
+    stale = replace(second, revision="stale")
+    assert store.ledger.swap([Change(first, None), Change(stale, None)]) == {first.key}
+    assert store.ledger.get([first.key, second.key]) == {second.key: second}
+
+
+def test_an_occurrence_whose_answer_is_lost_is_claimed(store: Store, proxy: Proxy) -> None:
+    record = Record(NOW, "running", revision="our")
+    proxy.cut = b"speakerbot_occurrences"
+    assert store.occurrences.swap("hourly", None, record)
+    assert not store.occurrences.swap("hourly", None, replace(record, revision="their"))
+
+
+def test_slots_whose_answer_is_lost_are_given_to_nobody(store: Store, proxy: Proxy) -> None:
+    first = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0)
+    proxy.cut = b"speakerbot_limits"
+    second = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0)
+    third = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0)
+    assert [first, second, third] == [NOW + timedelta(seconds=n) for n in (0, 10, 15)]
+
+
+def test_a_flag_whose_answer_is_lost_is_written(store: Store, proxy: Proxy) -> None:
+    store.talks.put([TALK])
+    proxy.cut = b"sentDayOfAt"
+    assert store.talks.write_flags([FlagWrite(TALK.id, "sentDayOfAt", None, NOW)]) == {TALK.id}
+
+
+def test_a_put_whose_answer_is_lost_is_made_once(store: Store, proxy: Proxy) -> None:
+    proxy.cut = b"update\0\x12\0\0\0scheduledspeakers"
+    store.talks.put([TALK, replace(TALK, id=f"{2:024x}", date=date(2026, 12, 1))])
+    assert [talk.id for talk in store.talks.all()] == [TALK.id, f"{2:024x}"]
+
+
+def test_a_question_whose_answer_is_lost_is_asked_again(store: Store, proxy: Proxy) -> None:
+    store.people.put([Person("p", discord_user_id="1")])
+    proxy.cut = b"speakerbot_people"
+    assert store.people.by_users(["1"]).keys() == {"1"}

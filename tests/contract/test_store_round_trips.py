@@ -1,0 +1,158 @@
+"""Whatever the types allow comes back from every store as it was put."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import count
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.gate import Record
+from speakerbot.people import Person, QuietHours
+from speakerbot.ports import Store
+from speakerbot.runs import Run
+from speakerbot.talks import Talk
+
+# One store for all examples of a test: each example brings an id of its own.
+on_one_store = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+NUMBERS = count()
+
+texts = st.text(max_size=200)
+optional_texts = st.none() | texts
+names = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,20}", fullmatch=True)
+instants = st.integers(0, 4_102_444_800_000).map(
+    lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+)
+optional_instants = st.none() | instants
+minutes = st.builds(time, st.integers(0, 23), st.integers(0, 59))
+numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=8,
+)
+unknown_fields = st.dictionaries(names.map(lambda name: f"x{name}"), values, max_size=4)
+
+
+@st.composite
+def talks(draw: st.DrawFn) -> Talk:
+    number = next(NUMBERS)
+    return Talk(
+        id=draw(st.sampled_from([f"{number:024x}", f"talk {number}"])),
+        user_id=draw(texts),
+        username=draw(texts),
+        topic=draw(texts),
+        date=date(1970, 1, 1) + timedelta(days=number),
+        booked_at=draw(instants),
+        thread_id=draw(optional_texts),
+        completed=draw(st.booleans()),
+        scheduler_user_id=draw(optional_texts),
+        scheduler_username=draw(optional_texts),
+        starts_at=draw(st.none() | minutes),
+        sent_tminus1_at=draw(optional_instants),
+        sent_day_of_at=draw(optional_instants),
+        extra=draw(unknown_fields),
+    )
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> Delivery:
+    kind, recipient = draw(names), f"user:{draw(names)}"
+    given_texts: dict[str, Any] = {
+        name: draw(texts)
+        for name in ("route", "target", "text", "error_class", "error", "message_id", "channel_id")
+    }
+    given_instants: dict[str, Any] = {
+        name: draw(optional_instants)
+        for name in ("lease_until", "doubt_since", "retry_at", "sent_at", "flag_at", "flag_was")
+    }
+    return Delivery(
+        key=f"{kind}/{draw(texts)}/{recipient}/{next(NUMBERS)}",
+        kind=kind,
+        recipient=recipient,
+        state=draw(st.sampled_from(["claimed", "sent", "failed", "unknown"])),
+        revision=draw(names),
+        run_id=draw(texts),
+        due_at=draw(instants),
+        expires_at=draw(instants),
+        created_at=draw(instants),
+        updated_at=draw(instants),
+        attempts=draw(st.integers(0, 8)),
+        **given_texts,
+        **given_instants,
+    )
+
+
+people = st.builds(
+    Person,
+    id=st.builds(lambda: f"p{next(NUMBERS)}"),
+    discord_user_id=st.none() | st.builds(lambda: f"{next(NUMBERS)}"),
+    name=optional_texts,
+    timezone=optional_texts,
+    opted_out=st.frozensets(names, max_size=4),
+    quiet_hours=st.none() | st.builds(QuietHours, minutes, minutes),
+    routes=st.lists(names, max_size=3).map(tuple),
+    extra=unknown_fields,
+)
+runs = st.builds(
+    Run,
+    id=st.builds(lambda: f"r{next(NUMBERS)}"),
+    job=texts,
+    now=instants,
+    started_at=instants,
+    finished_at=optional_instants,
+    outcome=texts,
+    schedule=optional_texts,
+    occurrence=optional_instants,
+    counts=unknown_fields,
+    error=texts,
+)
+records = st.builds(
+    Record,
+    occurrence=st.builds(lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=next(NUMBERS))),
+    standing=st.sampled_from(["running", "open", "finished", "missed", "superseded"]),
+    lease_until=optional_instants,
+    retry_at=optional_instants,
+    resume_at=optional_instants,
+    revision=texts,
+)
+
+
+@given(talk=talks())
+@on_one_store
+def test_talks(store: Store, talk: Talk) -> None:
+    store.talks.put([talk])
+    assert store.talks.get(talk.id) == talk
+
+
+@given(person=people)
+@on_one_store
+def test_people(store: Store, person: Person) -> None:
+    store.people.put([person])
+    assert store.people.get(person.id) == person
+
+
+@given(delivery=deliveries())
+@on_one_store
+def test_deliveries(store: Store, delivery: Delivery) -> None:
+    store.ledger.swap([Change(None, delivery)])
+    assert store.ledger.get([delivery.key]) == {delivery.key: delivery}
+
+
+@given(run=runs)
+@on_one_store
+def test_runs(store: Store, run: Run) -> None:
+    store.runs.put(run)
+    assert store.runs.get(run.id) == run
+
+
+@given(record=records)
+@on_one_store
+def test_occurrences(store: Store, record: Record) -> None:
+    assert store.occurrences.swap("hourly", None, record)
+    assert store.occurrences.get("hourly", record.occurrence) == record

@@ -1,0 +1,199 @@
+"""Plans are pure: what differs, what it is called, and what is never shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from deploy.answers import Answer, Conflict, Gone, ImageMissing, NameTaken, NoCapacity, Refused
+from deploy.fields import changed_fields, same_image
+from deploy.machines import Machine, Wanted, read_machine, wanted_machines
+from deploy.notices import lost_databases, open_occurrence, served_at_once
+from deploy.plan import make_plan
+from deploy.tempo import Tempo
+from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
+from speakerbot.schedules.reading import parse_schedules
+
+DIGEST = "sha256:" + "a" * 64
+OTHER = "sha256:" + "b" * 64
+
+
+def wanted(**more: Any) -> Wanted:
+    entry = {"name": "weekly", "job": "weekly", "cron": "0 17 * * MON", **more}
+    schedules = parse_schedules(json.dumps({"schedules": [entry]}), "s.json")
+    return next(iter(wanted_machines(schedules, {})))
+
+
+def machine(config: Any, **more: Any) -> Machine:
+    raw = {"id": "abc", "name": "cron-weekly", "state": "stopped", "region": "iad", "version": "1"}
+    return read_machine({**raw, "config": config, **more})
+
+
+@pytest.mark.parametrize(
+    ("want", "live", "digest", "same"),
+    [
+        (f"r/a:1@{DIGEST}", "r/a:1", DIGEST, True),
+        (f"r/a:1@{DIGEST}", f"r/a@{DIGEST}", "", True),
+        (f"r/a:1@{DIGEST}", "r/a:1", OTHER, False),
+        (f"r/a:1@{DIGEST}", "r/a:1", "", False),
+        (f"r/a:1@{DIGEST}", f"r/b:1@{DIGEST}", "", False),
+        ("r/a:1", f"r/a:1@{DIGEST}", "", True),
+        ("r/a:1", "r/a:1", DIGEST, True),
+        ("r/a:1", "r/a:2", DIGEST, False),
+        ("r/a", "r/a:latest", "", True),
+        ("localhost:5000/a", "localhost:5000/a:latest", "", True),
+    ],
+)
+def test_images_are_compared_by_digest_where_there_is_one(
+    want: str, live: str, digest: str, same: bool
+) -> None:
+    found = machine({"image": live}, image_ref={"digest": digest})
+    assert same_image(want, found) is same
+
+
+def test_what_fly_adds_is_no_difference() -> None:
+    want = wanted().with_image("r/a:1")
+    stored = json.loads(json.dumps(want.config))
+    stored["guest"] |= {"kernel_args": [], "host_dedication_id": ""}
+    stored["init"] |= {"tty": False, "swap_size_mb": None}
+    stored["stop_config"]["timeout"] = 30_000_000_000
+    stored |= {"services": [], "checks": None, "env": {**stored["env"]}}
+    assert changed_fields(want.config, machine(stored)) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"schedule": None}, "schedule: (none) → hourly"),
+        ({"restart": {"policy": "on-failure"}}, "restart: on-failure → no"),
+        ({"auto_destroy": True}, "auto_destroy: True → False"),
+        ({"guest": {"cpu_kind": "shared", "cpus": 1, "memory_mb": 512}},
+         "guest.memory_mb: 512 → 256"),
+        ({"env": {"X_TOKEN": "hush"}}, "env.X_TOKEN: ******** → (none)"),
+        ({"env": {"LLM_BASE_URL": "https://me:hush@host"}}, "env.LLM_BASE_URL: ******** → (none)"),
+        ({"env": {"LLM_MODEL": "m"}}, "env.LLM_MODEL: m → (none)"),
+        ({"services": [{"internal_port": 80}]}, "services: [{'internal_port': 80}] → (none)"),
+    ],
+)  # fmt: skip
+def test_each_field_of_ours_that_differs_is_one_line(change: dict[str, Any], shown: str) -> None:
+    want = wanted().with_image("r/a:1")
+    found = machine({**want.config, **change})
+    assert [str(field) for field in changed_fields(want.config, found)] == [shown]
+
+
+def test_a_field_nobody_compares_is_found_by_the_spec() -> None:
+    want = wanted().with_image("r/a:1")
+    metadata = {**want.config["metadata"], "speakerbot_spec": "old"}
+    (change,) = changed_fields(want.config, machine({**want.config, "metadata": metadata}))
+    assert change.field == "metadata.speakerbot_spec"
+
+
+def test_a_machine_fly_deploy_would_adopt_is_taken_back() -> None:
+    want = wanted().with_image("r/a:1")
+    metadata = {**want.config["metadata"], "fly_platform_version": "v2"}
+    (change,) = changed_fields(want.config, machine({**want.config, "metadata": metadata}))
+    assert str(change) == "metadata.fly_platform_version: v2 → (none)"
+
+
+def test_a_new_machine_gets_the_image_of_the_others_or_of_the_app() -> None:
+    web = machine({"image": "r/web:1"}, name="web", state="started", image_ref={"digest": DIGEST})
+    (create,) = make_plan([wanted()], [web]).actions
+    assert create.wanted is not None
+    assert create.wanted.config["image"] == f"r/web:1@{DIGEST}"
+    sibling = machine(wanted(name="other").with_image("r/cron:1").config, name="cron-other")
+    (create,) = make_plan([wanted()], [web, sibling]).actions
+    assert create.wanted is not None
+    assert create.wanted.config["image"] == "r/cron:1"
+    with pytest.raises(ConfigError, match="no image is known"):
+        make_plan([wanted()], [])
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        ("x", "no object"),
+        ({}, "without id"),
+        ({"id": "a", "name": "n", "state": "stopped"}, "without region"),
+        ({"id": "../x", "name": "n", "state": "s", "region": "r"}, "odd id"),
+        ({"id": "a", "name": "n", "state": "s", "region": "r", "config": [1]}, "odd config"),
+    ],
+)
+def test_a_machine_that_lacks_something_is_refused(raw: object, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        read_machine(raw)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code"),
+    [
+        (401, "unauthorized", TokenRefused, 77),
+        (403, "{}", TokenRefused, 77),
+        (404, '{"error":"machine not found"}', Gone, 69),
+        (409, '{"error":"taken","status":"name_taken"}', NameTaken, 69),
+        (409, '{"error":"aborted"}', Conflict, 69),
+        (412, "failed_precondition", Conflict, 69),
+        (400, "MANIFEST_UNKNOWN", ImageMissing, 78),
+        (422, '{"error":"invalid config"}', Refused, 78),
+        (503, '{"status":"insufficient_capacity"}', NoCapacity, 69),
+        (408, "", Unreachable, 69),
+        (302, "", Refused, 78),
+        (599, "?", Unreachable, 69),
+    ],
+)
+def test_answers_become_errors_with_their_exit_code(
+    status: int, body: str, kind: type[SpeakerbotError], code: int
+) -> None:
+    error = Answer("GET /x", "community", status, body, "req-1").error()
+    assert type(error) is kind
+    assert error.exit_code == code
+    assert "request req-1" in str(error)
+
+
+def test_whatever_shape_an_answer_has_its_words_are_short_and_on_one_line() -> None:
+    html = "<html><style>x{}</style><body><h1>Bad\n gateway</h1></body></html>"
+    assert Answer("", "", 502, html).said() == "Bad gateway"
+    assert len(Answer("", "", 502, "x" * 9999).said()) == 300
+    assert Answer("", "", 500, '{"error": {"a": 1}}').said() == "{'a': 1}"
+    assert Answer("", "", 500, "[1]").said() == "[1]"
+
+
+def test_requests_keep_to_the_rate_and_may_burst() -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    async def take(action: str, times: int) -> list[float]:
+        slept.clear()
+        tempo = Tempo(lambda: 100.0, sleep)
+        for _ in range(times):
+            await tempo.take(action)
+        return [round(seconds, 3) for seconds in slept if seconds > 0.001]
+
+    assert asyncio.run(take("create", 5)) == [1.0, 2.0]
+    assert asyncio.run(take("get", 12)) == [0.2, 0.4]
+
+
+MONDAY = datetime(2026, 11, 23, 18, tzinfo=UTC)
+
+
+def test_what_a_new_machine_serves_at_once_is_said() -> None:
+    plan = make_plan([wanted()], [], image="r/a:1")
+    (note,) = served_at_once(plan, MONDAY)
+    assert "serves the occurrence of Mon 23 Nov 17:00 UTC" in note.text
+    late = MONDAY.replace(day=25)
+    assert list(served_at_once(plan, late)) == []
+    assert open_occurrence(wanted(enabled=False).schedule, MONDAY) is None
+
+
+def test_a_database_on_a_disk_that_is_not_kept_is_warned_of() -> None:
+    want = wanted(env={"DATABASE_URL": "sqlite:////data/x.db"})
+    (note,) = lost_databases([want], [])
+    assert "disk is not kept" in note.text
+    mounted = machine({"mounts": [{"volume": "v", "path": "/data"}]})
+    assert list(lost_databases([want], [mounted])) == []
+    assert list(lost_databases([wanted(env={"DATABASE_URL": "mongodb://db"})], [])) == []

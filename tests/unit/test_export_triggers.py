@@ -1,0 +1,246 @@
+"""The same schedules for other schedulers, checked by what reads them where that is at hand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deploy.export import EXPORTERS
+from deploy.export.triggers import catch_up, exact, portable
+from deploy.export.yaml import to_yaml
+from speakerbot.occurrences import Cron
+from speakerbot.schedules import Schedule
+from speakerbot.schedules.reading import parse_schedules
+
+EVIL = """a b'c"d%$HOME ${{ secrets.X }} \\ #;é"""
+
+
+def entry(cron: str = "0 17 * * MON", name: str = "weekly", **more: Any) -> dict[str, Any]:
+    return {"name": name, "job": "weekly", "cron": cron, **more}
+
+
+def read(*entries: dict[str, Any]) -> tuple[Schedule, ...]:
+    return parse_schedules(json.dumps({"schedules": entries}), "s.json").schedules
+
+
+def exported(kind: str, *entries: dict[str, Any]) -> dict[str, str]:
+    return EXPORTERS[kind](read(*entries), "registry/x:1", "community")
+
+
+LOS_ANGELES = entry(timezone="America/Los_Angeles", wait="30m", env={"A": EVIL}, grace="1d")
+HOURLY = entry("@hourly", "hourly")
+OFF = entry("@daily", "off", enabled=False)
+SHARED = entry("*/20 9-10 1,15 * FRI", "shared", share=True, machines=3)
+
+
+@pytest.mark.parametrize(
+    ("cron", "plain"),
+    [
+        ("0 17 * * MON", "0 17 * * 1"),
+        ("@daily", "0 0 * * *"),
+        ("5 9 * JAN-MAR 5-7", "5 9 * 1,2,3 0,5,6"),
+        ("*/20 9-17/2 1,15 * *", "*/20 9-17/2 1,15 * *"),
+        ("0 9 L * *", "0 * * * *"),
+        ("0 9 * * FRI#2", "0 * * * *"),
+        ("0 9 * * 5L", "0 * * * *"),
+        ("0 9 LW * *", "0 * * * *"),
+        ("0 9 */2 * 1", "0 * * * *"),
+    ],
+)
+def test_what_others_cannot_read_becomes_an_hourly_tick(cron: str, plain: str) -> None:
+    (schedule,) = read(entry(cron))
+    assert exact(schedule) == plain
+
+
+@pytest.mark.parametrize(
+    ("cron", "tick"),
+    [("0 17 * * *", "20 * * * *"), ("45 9 1 * *", "5 * * * *"), ("@hourly", None),
+     ("*/5 * * * *", None), ("0 9 L * *", None)],
+)  # fmt: skip
+def test_an_hourly_tick_goes_on_with_what_was_left_open(cron: str, tick: str | None) -> None:
+    (schedule,) = read(entry(cron))
+    assert catch_up(schedule) == tick
+
+
+days = st.sampled_from(["*", "1,15", "1-7", "*/10"])
+weekdays = st.sampled_from(["*", "MON", "MON-FRI", "0,7", "SAT,SUN"])
+months = st.sampled_from(["*", "JAN", "2-11/3", "DEC,MAR"])
+
+
+@settings(deadline=None)
+@given(st.tuples(st.sampled_from(["0", "*/20", "5,35"]), st.just("9-17/4"), days, months, weekdays))
+def test_the_plain_expression_means_the_same(parts: tuple[str, ...]) -> None:
+    (schedule,) = read(entry(" ".join(parts)))
+    if portable(schedule) is not None:
+        start = datetime(2026, 1, 1, tzinfo=UTC)
+        span = (start, start + timedelta(days=120))
+        plain = Cron(exact(schedule), schedule.cron.zone)
+        assert list(plain.between(*span)) == list(schedule.cron.between(*span))
+
+
+def crontab_lines(text: str) -> list[tuple[str, list[str]]]:
+    """Expression and words of each active line, as cron and sh take them apart."""
+    lines = []
+    for line in text.splitlines():
+        if line and not line.startswith("#") and "=" not in line.split()[0]:
+            fields, command = line.split(None, 5)[:5], line.split(None, 5)[5]
+            assert "%" not in command.replace("\\%", "")
+            done = subprocess.run(
+                ["/bin/sh", "-c", "printf '%s\\0' " + command.replace("\\%", "%")],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            lines.append((" ".join(fields), done.stdout.split("\0")[:-1]))
+    return lines
+
+
+def test_a_crontab_runs_the_very_command_at_the_right_times() -> None:
+    text = exported("crontab", LOS_ANGELES, HOURLY, OFF)["crontab"]
+    (schedule, hourly, _off) = read(LOS_ANGELES, HOURLY, OFF)
+    with_env = ["env", f"A={EVIL}", "speakerbot", *schedule.command()]
+    assert crontab_lines(text) == [
+        ("0 17 * * 1", with_env),
+        ("20 * * * *", with_env),
+        ("0 * * * *", ["speakerbot", *hourly.command()]),
+    ]
+    assert text.index("CRON_TZ=America/Los_Angeles") < text.index("CRON_TZ=UTC")
+    assert "# disabled: 0 0 * * * speakerbot run" in text
+
+
+def test_a_crontab_in_utc_needs_no_time_zone() -> None:
+    assert "\nCRON_TZ" not in exported("crontab", HOURLY)["crontab"]
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    units = exported("systemd", LOS_ANGELES, HOURLY, OFF, SHARED)
+    for name, text in units.items():
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in units)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    complaints = [line for line in done.stderr.splitlines() if str(tmp_path) in line]
+    assert complaints == []
+    assert "speakerbot-off.timer" not in units
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
+def test_a_systemd_timer_fires_at_the_schedules_times() -> None:
+    (schedule,) = read(entry("30 9,17 1-7 * *", timezone="Europe/Berlin"))
+    timer = EXPORTERS["systemd"]([schedule], "", "")["speakerbot-weekly.timer"]
+    event = next(line[11:] for line in timer.splitlines() if line.startswith("OnCalendar="))
+    base = "2026-11-23 00:00:00 UTC"
+    done = subprocess.run(
+        ["systemd-analyze", "calendar", "--iterations=5", f"--base-time={base}", event],
+        capture_output=True, text=True, check=True, env={"TZ": "UTC", "LC_ALL": "C"},
+    )  # fmt: skip
+    shown = [
+        datetime.strptime(line.split(": ", 1)[1], "%a %Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+        for line in done.stdout.splitlines()
+        if line.strip().startswith(("Next elapse", "Iter. #"))
+    ]
+    start = datetime(2026, 11, 23, tzinfo=UTC)
+    expected = list(schedule.cron.between(start, start + timedelta(days=60)))[:5]
+    assert sorted(set(shown)) == expected
+
+
+def test_systemd_quotes_what_it_would_replace() -> None:
+    service = exported("systemd", LOS_ANGELES)["speakerbot-weekly.service"]
+    (line,) = [line for line in service.splitlines() if line.startswith('Environment="A=')]
+    assert "%%$HOME" in line
+    assert '--cron "0 17 * * MON"' in service
+    assert "TimeoutStartSec=2460" in service
+
+
+def cron_jobs(*entries: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(exported("kubernetes", *entries)["speakerbot.yaml"]))
+
+
+def test_kubernetes_gets_a_cron_job_with_zone_and_limits() -> None:
+    job, later = cron_jobs(LOS_ANGELES)
+    spec = job["spec"]
+    assert job["metadata"]["name"] == "speakerbot-weekly"
+    assert later["metadata"]["name"] == "speakerbot-weekly-catch-up"
+    assert (spec["schedule"], spec["timeZone"]) == ("0 17 * * 1", "America/Los_Angeles")
+    assert spec["startingDeadlineSeconds"] == 86_400
+    assert spec["concurrencyPolicy"] == "Forbid"
+    assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (1, 3)
+    run = spec["jobTemplate"]["spec"]
+    assert run["activeDeadlineSeconds"] == 40 * 60 + 60
+    (container,) = run["template"]["spec"]["containers"]
+    assert container["args"] == read(LOS_ANGELES)[0].command()
+    assert container["env"] == [{"name": "A", "value": EVIL}]
+    assert container["resources"]["limits"] == {"memory": "256Mi"}
+
+
+def test_a_shared_schedule_is_parallel_and_a_disabled_one_suspended() -> None:
+    shared = cron_jobs(SHARED)[0]["spec"]["jobTemplate"]["spec"]
+    assert (shared["parallelism"], shared["completions"]) == (3, 3)
+    redundant = cron_jobs(entry(machines=2))[0]["spec"]["jobTemplate"]["spec"]
+    assert redundant["parallelism"] == 1
+    assert cron_jobs(OFF)[0]["spec"]["suspend"] is True
+
+
+def test_the_longest_name_fits_kubernetes() -> None:
+    names = [job["metadata"]["name"] for job in cron_jobs(entry(name="w" * 32))]
+    assert max(map(len, names)) <= 52
+
+
+def test_a_github_workflow_ticks_hourly_and_runs_the_command() -> None:
+    text = exported("github-actions", LOS_ANGELES, OFF, SHARED)["speakerbot.yml"]
+    workflow = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - all scalars as strings
+    assert workflow["on"]["schedule"] == [{"cron": "7 * * * *"}]
+    job = workflow["jobs"]["weekly"]
+    step = job["steps"][-1]
+    assert shlex.split(step["run"]) == ["speakerbot", *read(LOS_ANGELES)[0].command()]
+    assert step["env"]["DISCORD_TOKEN"] == "${{ secrets.DISCORD_TOKEN }}"
+    assert step["env"]["A"] == EVIL.replace("${{", "${{ '${{' }}")
+    assert int(job["timeout-minutes"]) == 45
+    assert "if" not in job
+    assert workflow["jobs"]["off"]["if"] == "github.event_name == 'workflow_dispatch'"
+    assert all(re.search(r"@[0-9a-f]{40}$", step["uses"]) for step in job["steps"][:2])
+    assert workflow["jobs"]["shared"]["strategy"]["matrix"]["hand"] == ["1", "2", "3"]
+
+
+def test_cron_manager_gets_an_array_with_one_string_and_enabled_said() -> None:
+    entries = json.loads(exported("fly-cron-manager", LOS_ANGELES, HOURLY, OFF)["schedules.json"])
+    fields = {"name", "app_name", "schedule", "region", "command", "command_timeout", "enabled",
+              "config"}  # fmt: skip
+    assert all(set(item) == fields for item in entries)
+    assert [(item["name"], item["schedule"], item["enabled"]) for item in entries] == [
+        ("cron-weekly", "0 * * * *", True),
+        ("cron-hourly", "0 * * * *", True),
+        ("cron-off", "0 0 * * *", False),
+        ("cron-off-catch-up", "20 * * * *", False),
+    ]
+    shell, option, line = shlex.split(entries[0]["command"])
+    assert (shell, option) == ("sh", "-c")
+    command = read(LOS_ANGELES)[0].command()
+    assert shlex.split(line) == ["exec", "speakerbot", *command, "2>&1"]
+    assert entries[0]["config"]["image"] == "registry/x:1"
+
+
+scalars = st.one_of(st.text(), st.booleans(), st.integers(), st.none(), st.just("no"))
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), values, min_size=1, max_size=4))
+def test_yaml_is_read_back_as_it_was(document: dict[str, Any]) -> None:
+    document.pop("on", None)
+    if document:
+        assert yaml.safe_load(to_yaml(document)) == document

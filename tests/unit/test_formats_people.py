@@ -1,0 +1,140 @@
+"""People as CSV and JSON lines: who is who, and wishes that an import never takes away."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import time
+from pathlib import Path
+
+import pytest
+
+from speakerbot.formats import person_files, person_import
+from speakerbot.formats.person_import import PersonImport
+from speakerbot.formats.problems import Problems
+from speakerbot.formats.source import Kind, Source, read_source
+from speakerbot.people import Person, QuietHours
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "people.csv"
+SAM = Person(
+    id="discord-802",
+    discord_user_id="802",
+    name="Sam",
+    timezone="Europe/Berlin",
+    opted_out=frozenset({"reminders"}),
+    quiet_hours=QuietHours(time(22), time(8)),
+    routes=("thread", "dm"),
+    extra={"location": "Troy, NY", "streak": 3},
+)
+
+
+def source(text: str, kind: Kind) -> Source:
+    return Source(text, kind, Problems(f"people.{kind}"))
+
+
+def planned(text: str, kind: Kind = "csv", stored: tuple[Person, ...] = ()) -> PersonImport:
+    read = source(text, kind)
+    change = person_import.plan(list(person_files.read(read, read.problems)), stored, read.problems)
+    read.problems.refuse()
+    return change
+
+
+def problems(text: str, kind: Kind = "csv", stored: tuple[Person, ...] = ()) -> list[str]:
+    read = source(text, kind)
+    person_import.plan(list(person_files.read(read, read.problems)), stored, read.problems)
+    return read.problems.found
+
+
+def test_the_samples_name_the_one_whose_time_zone_does_not_exist() -> None:
+    read = read_source(SAMPLES)
+    people = list(person_files.read(read, read.problems))
+    assert len(people) == 7
+    assert read.problems.found == [
+        "line 7 (Bo), timezone: 'Not/AZone' is no time zone; write e.g. Europe/Berlin or UTC"
+    ]
+
+
+def test_what_checkins_need_is_kept_as_it_came() -> None:
+    change = planned(SAMPLES.read_text().replace("Not/AZone", "Europe/Stockholm"))
+    sam = next(person for person in change.new if person.name == "Sam")
+    assert (sam.id, sam.discord_user_id) == ("discord-802345678901234563", "802345678901234563")
+    assert sam.extra == {
+        "preferred_message_time": "23:50",
+        "flexibility": "default",
+        "support_style": "listener",
+        "location": "Troy, NY",
+        "onboarded": "2026-08-01T12:00:00Z",
+        "paused": "false",
+    }
+    assert {person.id for person in change.new} >= {"telegram-710000001", "name-kit"}
+
+
+def test_importing_twice_changes_nothing() -> None:
+    text = SAMPLES.read_text().replace("Not/AZone", "Europe/Stockholm")
+    stored = tuple(planned(text).new)
+    assert planned(text, stored=stored) == PersonImport(unchanged=8)
+
+
+def test_json_lines_keep_everything() -> None:
+    people = [SAM, Person(id="name-kit", name="Kit"), Person(id="discord-7", discord_user_id="7")]
+    assert planned("".join(person_files.write_json(people)), "json").new == people
+
+
+def test_csv_keeps_everything_as_text() -> None:
+    people = [SAM, Person(id="name-kit", name="Kit"), Person(id="discord-7", discord_user_id="7")]
+    sam = replace(SAM, extra={"location": "Troy, NY", "streak": "3"})
+    assert planned("".join(person_files.write_csv(people))).new == [sam, *people[1:]]
+
+
+def test_a_known_person_is_found_by_discord_id_then_telegram_id() -> None:
+    alex = Person(id="alex", name="Alex", extra={"telegram_user_id": "71"})
+    change = planned(
+        "name,telegram_user_id,discord_user_id,timezone\nAlex,71,,Asia/Tokyo\nS,,802,UTC\n",
+        stored=(alex, SAM),
+    )
+    assert {person.id: person.timezone for person in change.updated} == {
+        "alex": "Asia/Tokyo",
+        "discord-802": "UTC",
+    }
+
+
+def test_an_import_opts_nobody_in_and_clears_nothing() -> None:
+    text = "discord_user_id,opted_out,quiet_hours,routes\n802,timers,,\n"
+    [sam] = planned(text, stored=(SAM,)).updated
+    assert sam.opted_out == {"reminders", "timers"}
+    assert (sam.quiet_hours, sam.routes) == (SAM.quiet_hours, SAM.routes)
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"discord_user_id": "mira"}, "discord_user_id: 'mira' is no Discord id"),
+        ({"discord_user_id": 802}, "discord_user_id: must be a text, not 802"),
+        ({"name": "Sam", "timezone": "Mars/Phobos"}, "line 1 (Sam), timezone: 'Mars/Phobos' is no"),
+        ({"name": "Sam", "quiet_hours": "22-8"}, "quiet_hours: '22-8' are no quiet hours"),
+        ({"name": "Sam", "quiet_hours": "08:00-08:00"}, "to get nothing at all, opt out"),
+        ({"name": "Sam", "routes": ["dm", "pigeon"]}, "routes: 'pigeon' is no route"),
+        ({"name": "Sam", "routes": [1]}, "routes: must be a list of texts, not [1]"),
+        ({"name": "Sam", "opted_out": "spam"}, "opted_out: 'spam' is no kind; choose from"),
+        ({"id": "123"}, "id: '123' is no id of a person"),
+        ({"id": "a b"}, "id: 'a b' is no id of a person"),
+        ({"timezone": "UTC", "name": ""}, "line 1: nobody can be told by it: give"),
+    ],
+)
+def test_a_bad_field_is_named(document: dict[str, object], problem: str) -> None:
+    [found] = problems(json.dumps(document), "json")
+    assert problem in found
+
+
+def test_the_same_person_twice_is_named() -> None:
+    found = problems("name,discord_user_id\nSam,802\nSammy,802\nKit,\nkit,\n")
+    assert found == [
+        "line 3 (Sammy): the same person as line 2 (Sam) (discord-802)",
+        "line 5 (kit): the same person as line 4 (Kit) (name-kit)",
+    ]
+
+
+def test_somebody_elses_discord_id_is_refused() -> None:
+    kit = Person(id="name-kit", name="Kit")
+    [found] = problems("id,discord_user_id\nname-kit,802\n", stored=(SAM, kit))
+    assert found == "line 2, discord_user_id: it is discord-802's"

@@ -1,0 +1,151 @@
+"""Talks as CSV: from spreadsheets of any country, and safe to open in one."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, date, datetime, time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speakerbot.formats import talk_csv, talk_import
+from speakerbot.formats.problems import Problems
+from speakerbot.formats.source import Source
+from speakerbot.formats.spreadsheet import guarded, unguarded
+from speakerbot.talks import Talk
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+HEADER = "discordUserId,discordUsername,topic,scheduledDate"
+ROW = "802345678901234561,mira,Evals,2026-11-06"
+
+
+def source(text: str) -> Source:
+    return Source(text, "csv", Problems("talks.csv"))
+
+
+def imported(text: str) -> list[Talk]:
+    read = source(text)
+    change = talk_import.plan(list(talk_csv.read(read)), [], NOW, read.problems)
+    read.problems.refuse()
+    return change.new
+
+
+def problems(text: str) -> list[str]:
+    read = source(text)
+    list(talk_csv.read(read))
+    return read.problems.found
+
+
+def test_the_four_required_columns_are_enough() -> None:
+    [talk] = imported(f"{HEADER}\n{ROW}\n")
+    assert (talk.user_id, talk.username, talk.topic) == ("802345678901234561", "mira", "Evals")
+    assert talk.date == date(2026, 11, 6)
+    assert talk.booked_at == NOW
+    assert len(talk.id) == 24
+
+
+def test_every_column_is_read() -> None:
+    [talk] = imported(
+        "_id,discordUserId,discordUsername,topic,scheduledDate,starts_at,bookingTimestamp,"
+        "talkCompleted,threadId,schedulerUserId,schedulerUsername,reminders.sentTminus1At,"
+        "reminders.sentDayOfAt,Notes\n"
+        "ObjectId(afdcd4f7b927d4b1d7f6ce76),1,mira,Evals,2026-11-06T00:00:00.000Z,19:30,"
+        "2026-10-14T19:22:31.118Z,TRUE,2,3,kaz,2026-11-05T16:00:02.413Z,"
+        "2026-11-06T16:00:01Z,bring a laptop\n"
+    )
+    assert talk == Talk(
+        id="afdcd4f7b927d4b1d7f6ce76",
+        user_id="1",
+        username="mira",
+        topic="Evals",
+        date=date(2026, 11, 6),
+        booked_at=datetime(2026, 10, 14, 19, 22, 31, 118000, tzinfo=UTC),
+        thread_id="2",
+        completed=True,
+        scheduler_user_id="3",
+        scheduler_username="kaz",
+        starts_at=time(19, 30),
+        sent_tminus1_at=datetime(2026, 11, 5, 16, 0, 2, 413000, tzinfo=UTC),
+        sent_day_of_at=datetime(2026, 11, 6, 16, 0, 1, tzinfo=UTC),
+        extra={"Notes": "bring a laptop"},
+    )
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_separators_of_all_spreadsheets_are_known(separator: str) -> None:
+    text = f"{HEADER}\r\n{ROW}\r\n".replace(",", separator)
+    assert [talk.topic for talk in imported(text)] == ["Evals"]
+
+
+def test_a_topic_may_hold_commas_quotes_and_lines() -> None:
+    [talk] = imported(f'{HEADER}\n1,mira,"Evals, ""measured""\ntwice",2026-11-06\n')
+    assert talk.topic == 'Evals, "measured"\ntwice'
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("1,mira,,2026-11-06", "line 3, topic: missing"),
+        ("1,mira", "line 3, topic: missing"),
+        ("8.02346E+17,mira,Evals,2026-11-06", "a spreadsheet turned into a number"),
+        ("1,mira,Evals,6.11.2026", "line 3, scheduledDate: '6.11.2026' is no ISO 8601 time"),
+        ("1,mira,Evals,2026-11-06T19:30", "2026-11-06T19:30:00Z is not midnight in UTC"),
+        ("1,mira,Evals, measured,2026-11-06", "5 cells, but the first line names 4 columns"),
+        ('1,mira,"Evals', "line 3: not CSV: unexpected end of data"),
+        ("1,mira,Ev\0als,2026-11-06", "line 3, topic: holds a zero byte"),
+        (f"1,mira,{'x' * 200_000},2026-11-06", "line 3: not CSV: field larger than field limit"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_line(rows: str, problem: str) -> None:
+    found = problems(f"{HEADER}\n{ROW}\n{rows}\n")
+    assert any(problem in one for one in found), found
+
+
+def test_a_row_after_a_text_of_several_lines_is_named_by_its_own_line() -> None:
+    [found] = problems(f'{HEADER}\n1,mira,"two\nlines",2026-11-06\n1,mira,Evals,never\n')
+    assert found.startswith("line 4, scheduledDate")
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("discordUserId,discordUsername,scheduledDate", "line 1: no column topic; the first line"),
+        (f"{HEADER},topic", "line 1: two columns are called topic"),
+        ("802,mira,Evals,2026-11-06", "line 1: no column discordUserId, discordUsername, topic"),
+    ],
+)
+def test_a_header_that_will_not_do_is_refused(header: str, problem: str) -> None:
+    [found] = problems(f"{header}\n{ROW}\n")
+    assert problem in found
+
+
+def test_a_column_that_could_not_be_kept_is_refused() -> None:
+    [found] = problems(f"{HEADER},reminders.sentNever\n{ROW},x\n")
+    assert found.startswith("line 2, reminders.sentNever: no such column")
+
+
+@pytest.mark.parametrize("topic", ['=HYPERLINK("http://x")', "+1", "-1", "@everyone", "\tx"])
+def test_no_cell_begins_like_a_formula(topic: str) -> None:
+    """User text must do nothing when an organiser opens the export in a spreadsheet."""
+    talk = Talk("afdcd4f7b927d4b1d7f6ce76", "1", "=mira", topic, date(2026, 11, 6))
+    text = "".join(talk_csv.write([talk]))
+    for row in csv.reader(io.StringIO(text)):
+        assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
+    [back] = imported(text)
+    assert (back.username, back.topic) == ("=mira", topic)
+
+
+@given(st.text())
+def test_any_cell_comes_back_from_its_guard(text: str) -> None:
+    assert unguarded(guarded(text)) == text
+
+
+filled = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@given(filled.filter(str.strip), filled.filter(str.strip))
+def test_any_topic_round_trips(topic: str, username: str) -> None:
+    talk = Talk("afdcd4f7b927d4b1d7f6ce76", "1", username, topic, date(2026, 11, 6), NOW)
+    assert imported("".join(talk_csv.write([talk]))) == [talk]

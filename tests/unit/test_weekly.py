@@ -1,0 +1,312 @@
+"""What the weekly job decides: which days, which parts, which key, which edits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from jobs.weekly import HEADING, JOB, split
+from speakerbot.config import Settings
+from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.errors import ConfigError
+from speakerbot.job import Context
+from speakerbot.messages import Edit, Message, Skip
+from speakerbot.ports import Store
+from speakerbot.stores import open_store
+from speakerbot.talks import Talk
+from speakerbot.templates import Templates
+from speakerbot.text import LIMIT, length
+
+MONDAY = datetime(2026, 11, 16, 17, 0, tzinfo=UTC)
+SETTINGS = Settings(
+    database_url="", announcements_channel_id="77", weekly_mode="edit", node_bot_coexist=False
+)
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    opened = open_store("sqlite:///:memory:")
+    opened.prepare()
+    yield opened
+    opened.close()
+
+
+def _book(store: Store, *days: int, topic: str = "Topic", completed: bool = False) -> None:
+    """Talks on these days of November 2026."""
+    store.talks.put(
+        [
+            Talk(f"t{day}", str(day), f"user{day}", topic, date(2026, 11, day), completed=completed)
+            for day in days
+        ]
+    )
+
+
+def _decide(
+    store: Store,
+    now: datetime = MONDAY,
+    *,
+    settings: Settings = SETTINGS,
+    occurrence: datetime | None = None,
+    edit_only: bool = False,
+) -> list[Message]:
+    context = Context(store, settings, now, occurrence, edit_only)
+    return [each for each in JOB.decide(context) if isinstance(each, Message)]
+
+
+def _skipped(store: Store, now: datetime = MONDAY, *, settings: Settings = SETTINGS) -> list[str]:
+    decided = list(JOB.decide(Context(store, settings, now, edit_only=True)))
+    return [each.reason for each in decided if isinstance(each, Skip)]
+
+
+def _post(store: Store, message: Message, text: str | None = None, *, attempts: int = 1) -> None:
+    """Notes in the ledger that it was sent."""
+    record = Delivery(
+        key=message.key,
+        kind=message.kind,
+        recipient=message.recipient,
+        state="sent",
+        revision=f"{message.key}.1",
+        run_id="run",
+        due_at=message.due_at,
+        expires_at=message.expires_at,
+        created_at=MONDAY,
+        updated_at=MONDAY,
+        text=Templates().of(message) if text is None else text,
+        attempts=attempts,
+        message_id="1",
+    )
+    assert store.ledger.swap([Change(None, record)])
+
+
+def _note(store: Store, message: Message, **changes: str) -> None:
+    [record] = store.ledger.get([message.key]).values()
+    after = replace(record, revision=f"{record.revision}+", **changes)  # type: ignore[arg-type]
+    assert store.ledger.swap([Change(record, after)])
+
+
+def _text(message: Message) -> str:
+    return Templates().of(message)
+
+
+def test_talks_of_today_and_the_six_days_after_it_in_the_node_bots_words(store: Store) -> None:
+    _book(store, 15, 16, 22, 23)
+    _book(store, 18, completed=True)
+    [message] = _decide(store)
+    assert _text(message) == (
+        "## Upcoming Talks\n\n"
+        '1. **2026-11-16** - user16: "Topic"\n'
+        '2. **2026-11-22** - user22: "Topic"'
+    )
+
+
+def test_an_empty_week_calls_for_speakers_under_the_same_heading(store: Store) -> None:
+    [message] = _decide(store)
+    assert message.template == "weekly_empty"
+    assert _text(message).startswith(HEADING)
+
+
+def test_one_key_and_one_end_for_the_whole_iso_week(store: Store) -> None:
+    berlin = replace(SETTINGS, timezone=ZoneInfo("Europe/Berlin"))
+    decided = [
+        _decide(store, now, settings=berlin)[0]
+        for now in (
+            datetime(2026, 12, 27, 23, 0, tzinfo=UTC),  # Monday 00:00 in Berlin
+            datetime(2027, 1, 3, 22, 59, tzinfo=UTC),
+        )
+    ]
+    assert {message.key for message in decided} == {"weekly/schedule/channel:77/2026-W53"}
+    assert {message.expires_at for message in decided} == {datetime(2027, 1, 3, 23, 0, tzinfo=UTC)}
+
+
+def test_a_late_run_belongs_to_the_week_of_its_occurrence(store: Store) -> None:
+    _book(store, 22, 23, 29)
+    sunday = datetime(2026, 11, 22, 20, 0, tzinfo=UTC)
+    now = sunday + timedelta(hours=5)
+    [message] = _decide(store, now, occurrence=sunday)
+    assert message.occasion == "2026-W47"
+    assert now < message.expires_at
+    assert "2026-11-22" not in _text(message), "yesterday's talk is not upcoming"
+    assert "2026-11-29" in _text(message)
+
+
+def test_a_long_schedule_is_cut_between_talks_and_its_parts_stand_in_order(store: Store) -> None:
+    _book(store, *range(16, 23), topic="x" * 900)
+    parts = _decide(store)
+    assert [part.occasion for part in parts] == [
+        "2026-W47", "2026-W47/2", "2026-W47/3", "2026-W47/4"
+    ]  # fmt: skip
+    assert [part.follows for part in parts] == [False, True, True, True]
+    lines = [line for part in parts for line in _text(part).splitlines() if line[:1].isdigit()]
+    assert [line.partition(".")[0] for line in lines] == [str(n) for n in range(1, 8)]
+    assert all(line.endswith("x" * 900 + '"') for line in lines)
+
+
+def test_a_line_longer_than_a_message_stands_alone_and_is_shortened(store: Store) -> None:
+    _book(store, 16)
+    _book(store, 17, topic="*" * 2000)
+    _book(store, 18)
+    texts = [_text(part) for part in _decide(store)]
+    assert len(texts) == 3
+    assert length(texts[1]) <= LIMIT
+    assert texts[1].endswith('…"')
+
+
+def test_a_part_is_as_full_as_a_message_may_be() -> None:
+    line = {"number": 1, "date": "2026-11-16", "username": "ada", "topic": ""}
+    room = LIMIT - length(Templates().render("weekly", {"part": 1, "talks": [line, line]}))
+    full = {**line, "topic": "x" * room}
+    assert len(split([line, full])) == 1
+    text = Templates().render("weekly", {"part": 1, "talks": [line, full]})
+    assert length(text) == LIMIT
+    assert len(split([line, {**line, "topic": "x" * (room + 1)}])) == 2
+
+
+def test_parts_that_go_later_show_the_days_of_the_first(store: Store) -> None:
+    _book(store, *range(16, 23), topic="x" * 900)
+    first, second, *_ = _decide(store)
+    _post(store, first)
+    on_tuesday = _decide(store, MONDAY + timedelta(days=1))
+    assert [part.key for part in on_tuesday][:2] == [first.key, second.key]
+    assert _text(on_tuesday[1]) == _text(second)
+
+
+def test_the_node_bots_own_post_stands_for_all_parts(store: Store) -> None:
+    _book(store, *range(16, 23), topic="x" * 900)
+    _post(store, _decide(store)[0], "## Upcoming Talks\n\n1. …", attempts=0)
+    assert len(_decide(store)) == 1
+
+
+def test_only_beside_the_node_bot_its_post_is_looked_for_from_monday_on(store: Store) -> None:
+    _book(store, *range(16, 23), topic="x" * 900)
+    beside = replace(SETTINGS, node_bot_coexist=True, timezone=ZoneInfo("Europe/Berlin"))
+    first, *others = _decide(store, MONDAY + timedelta(days=3), settings=beside)
+    assert first.look_back is not None
+    assert first.look_back.since == datetime(2026, 11, 15, 23, 0, tzinfo=UTC)
+    assert first.look_back.heading == HEADING
+    assert {part.look_back for part in others} == {None}
+    assert _decide(store)[0].look_back is None
+
+
+def test_the_guilds_channel_comes_before_the_environments(store: Store) -> None:
+    settings = replace(SETTINGS, guild_id="5")
+    assert _decide(store, settings=settings)[0].recipient == "channel:77"
+    store.guilds.set_channel("5", "88", "somebody", MONDAY)
+    [message] = _decide(store, settings=settings)
+    assert message.recipient == "channel:88"
+    assert message.routes[0].target == "88"
+    assert message.routes[0].configured
+
+
+def test_without_a_channel_both_ways_to_set_one_are_named(store: Store) -> None:
+    with pytest.raises(ConfigError) as error:
+        _decide(store, settings=replace(SETTINGS, announcements_channel_id=None))
+    assert "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID" in str(error.value)
+    assert "guild set-channel" in str(error.value)
+
+
+def test_an_edit_run_posts_nothing_first_and_in_post_mode_does_nothing(store: Store) -> None:
+    assert _skipped(store) == ["nothing_posted"]
+    _post(store, _decide(store)[0])
+    post_mode = replace(SETTINGS, weekly_mode="post")
+    assert _skipped(store, settings=post_mode) == ["weekly_mode_is_post"]
+    assert _decide(store, settings=post_mode, edit_only=True) == []
+
+
+def test_an_edit_shows_the_same_days_as_the_post_did(store: Store) -> None:
+    _book(store, 17)
+    _post(store, _decide(store)[0])
+    _book(store, 22, 23)
+    [edit] = _decide(store, MONDAY + timedelta(days=4), edit_only=True)
+    assert edit.edit == Edit(again="2026-W47/again")
+    assert '1. **2026-11-17** - user17: "Topic"\n2. **2026-11-22**' in _text(edit)
+    assert "2026-11-23" not in _text(edit)
+
+
+def test_a_post_that_is_true_is_not_edited(store: Store) -> None:
+    _book(store, 17)
+    _post(store, _decide(store)[0])
+    [message] = _decide(store, MONDAY + timedelta(days=4), edit_only=True)
+    assert message.edit is None
+    assert store.ledger.get([message.key]), "so it counts as already sent"
+
+
+def test_a_post_is_kept_true_as_long_as_it_shows_today(store: Store) -> None:
+    thursday = MONDAY + timedelta(days=3)
+    _post(store, _decide(store, thursday, occurrence=thursday)[0])
+    _book(store, 24, 25)
+    [edit] = _decide(store, thursday + timedelta(days=6), edit_only=True)
+    assert edit.edit is not None
+    assert edit.occasion == "2026-W47"
+    assert "2026-11-25" in _text(edit)
+    assert _skipped(store, thursday + timedelta(days=7)) == ["nothing_posted"]
+
+
+def test_the_newest_post_is_the_one_that_is_kept_true(store: Store) -> None:
+    for start in (MONDAY + timedelta(days=4), MONDAY + timedelta(days=7)):
+        _post(store, _decide(store, start, occurrence=start)[0])
+    _book(store, 24)
+    [edit] = _decide(store, MONDAY + timedelta(days=8), edit_only=True)
+    assert edit.occasion == "2026-W48"
+
+
+def test_a_schedule_that_grows_gets_new_parts_and_one_that_shrinks_says_so(store: Store) -> None:
+    _book(store, 16, topic="x" * 1500)
+    _post(store, _decide(store)[0])
+    _book(store, 17, topic="y" * 1500)
+    grown = _decide(store, edit_only=True)
+    assert [(each.occasion, each.edit, each.follows) for each in grown] == [
+        ("2026-W47", None, False),
+        ("2026-W47/2", None, True),
+    ]
+    _post(store, grown[1])
+    store.talks.delete("t17")
+    shrunk = _decide(store, edit_only=True)
+    assert shrunk[1].edit is not None
+    assert _text(shrunk[1]) == "*Nothing more this week.*"
+
+
+def test_a_deleted_post_is_posted_again_once(store: Store) -> None:
+    [first] = _decide(store)
+    _post(store, first)
+    _note(store, first, error_class="deleted")
+    [again] = _decide(store, edit_only=True)
+    assert again.key == f"{first.key}/again"
+    assert again.edit is None
+    _post(store, again)
+    _book(store, 17)
+    [edit] = _decide(store, edit_only=True)
+    assert edit.key == again.key
+    assert edit.edit == Edit(again=None)
+    _note(store, again, error_class="deleted")
+    assert _decide(store, edit_only=True) == []
+    assert _skipped(store) == ["deleted_twice"]
+
+
+def test_a_crash_between_posting_again_and_noting_the_deletion_changes_nothing(
+    store: Store,
+) -> None:
+    [first] = _decide(store)
+    _post(store, first)
+    _post(store, replace(first, occasion="2026-W47/again"))
+    [again] = _decide(store, edit_only=True)
+    assert again.key == f"{first.key}/again"
+    assert again.edit is None
+
+
+def test_nobody_knows_the_text_after_two_edits_at_once_so_it_is_edited(store: Store) -> None:
+    _book(store, 17)
+    [first] = _decide(store)
+    _post(store, first, text="")
+    [edit] = _decide(store, edit_only=True)
+    assert edit.edit is not None
+
+
+def test_a_first_post_that_still_waits_is_left_to_the_weekly_run(store: Store) -> None:
+    [first] = _decide(store)
+    _post(store, first)
+    _note(store, first, state="failed")
+    assert _skipped(store) == ["nothing_posted"]
