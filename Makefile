@@ -71,6 +71,12 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-in
 cron-plan: .venv/runtime ## What would change on Fly
 	$(BIN)/python deploy/deploy_cron.py plan
 
+cron-deploy: .venv/runtime ## Build and push the image of the jobs, then make the machines run it
+	@label=$$(date -u +%Y%m%dt%H%M%S)-$$(git rev-parse --short HEAD) && \
+	app=$$(sed -n 's/^app *= *"\(.*\)".*/\1/p' fly.cron.toml) && \
+	fly deploy -c fly.cron.toml --build-only --push --image-label "$$label" && \
+	$(BIN)/python deploy/deploy_cron.py apply --image "registry.fly.io/$$app:$$label" --by-digest
+
 cron-status: .venv/runtime ## How the scheduled machines are doing
 	$(BIN)/python deploy/deploy_cron.py status
 

@@ -19,6 +19,7 @@ GROUPS = {
     "guild": "The channel of the community's announcements.",
     "deliveries": "What was sent, what failed; try again.",
     "runs": "What ran, when, and how it ended.",
+    "preview": "Every message that will go out, day by day.",
     "templates": "The wording of every message: see it, change it, check it.",
     "sandbox": "Run a job against a Discord inside this process; nothing real is touched.",
     "cron": "Make Fly Machines match deploy/schedules.json.",

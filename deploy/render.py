@@ -141,13 +141,12 @@ def status_lines(rows: Sequence[Status], notes: Sequence[Note]) -> Iterator[Line
 
 
 def status_table(rows: Sequence[Status], target: Console) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD if target.is_terminal else None, pad_edge=False)
-    for heading in ("machine", "region", "state", "last run (UTC)", "took", "exit", "next tick",
-                    "next occurrence"):  # fmt: skip
-        table.add_column(heading, no_wrap=not target.is_terminal)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("machine", "region", "state", "last run UTC", "took", "exit", "next tick",
+                    "occurrence"):  # fmt: skip
+        table.add_column(heading, no_wrap=not target.is_terminal, overflow="fold")
     for status in rows:
         last = status.last
         table.add_row(
@@ -165,7 +164,7 @@ def iso(moment: datetime | None) -> str | None:
 
 
 def _when(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M}" if moment else "-"
+    return f"{moment:%m-%d %H:%M}" if moment else "-"
 
 
 def _took(last: LastRun | None) -> str:

@@ -18,7 +18,7 @@ from speakerbot.job import Context, Job
 from speakerbot.messages import Decision, Message, Skip
 from speakerbot.ports import Store
 from speakerbot.routes import to_speaker
-from speakerbot.snapshots import Entry, Pair, Rules, Step, step
+from speakerbot.snapshots import WHY_VOID, Entry, Pair, Rules, Step, step
 
 OPT_OUT = "changes"
 CHUNK = 200
@@ -46,6 +46,8 @@ def decide(context: Context) -> Iterator[Decision]:
     pairs = snapshots.pending() if context.settled else snapshots.differing()
     for each in _consider(pairs, context):
         if context.settled and each.step.entry is not each.pair.entry:
+            if each.notice and each.step.void == "opted_out":
+                yield each.notice  # held back when it is weighed, where people see it
             continue
         if each.step.verdict == "send":
             yield notice(each.step.entry, context.settings)
@@ -67,7 +69,7 @@ def _write(advancing: list[Considered], store: Store) -> None:
     """The ledger first: an entry advances only past a notice that nobody will send any more."""
     real = real_now()
     voids = [
-        void(each.notice, each.record, each.step.void, real)
+        void(each.notice, each.record, WHY_VOID[each.step.void], real)
         for each in advancing
         if each.notice and each.step.void
     ]

@@ -44,19 +44,20 @@ def _reach(offsets: tuple[Offset, ...]) -> timedelta:
 
 
 def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]:
-    """At most one message: the nearest reminder whose time has come and is not over."""
-    due = [
+    """At most one message: the nearest reminder whose time has come, unless it is over. One that
+    was overtaken never comes back, however long its own time is."""
+    reached = [
         slot
         for slot in slots(talk, settings.reminder_offsets, settings.timezone)
-        if slot.due_at <= now < slot.expires_at
+        if slot.due_at <= now
     ]
-    if not due:
+    if not reached or now >= reached[-1].expires_at:
         return
     if talk.completed:
         yield Skip("completed", f"talk:{talk.id}")
         return
-    *overtaken, nearest = due
-    yield from (Skip("overtaken", f"talk:{talk.id}") for _ in overtaken)
+    *overtaken, nearest = reached
+    yield from (Skip("overtaken", f"talk:{talk.id}") for slot in overtaken if now < slot.expires_at)
     yield _message(talk, nearest, settings, now)
 
 
@@ -96,7 +97,7 @@ def _message(talk: Talk, slot: Slot, settings: Settings, now: datetime) -> Messa
         expires_at=slot.expires_at,
         reason=f"talk on {talk.date}, {slot.offset} reached at {slot.due_at:%F %H:%M} UTC",
         opt_out="reminders",
-        flag=_flag(talk, slot.offset, settings.timezone),
+        flag=_flag(talk, slot.offset, settings),
     )
 
 
@@ -121,23 +122,31 @@ def _kind(offset: Offset) -> tuple[str, str]:
 
 
 def _occasion(talk: Talk, offset: Offset, offsets: tuple[Offset, ...]) -> str:
-    if isinstance(offset, DayOffset):
-        same_day = [o for o in offsets if isinstance(o, DayOffset) and o.days == offset.days]
-        if len(same_day) > 1:
-            return f"{talk.date}T{offset.at:%H:%M}"
+    if isinstance(offset, DayOffset) and len(_same_day(offset, offsets)) > 1:
+        return f"{talk.date}T{offset.at:%H:%M}"
     return talk.date.isoformat()
 
 
-def _flag(talk: Talk, offset: Offset, zone: ZoneInfo) -> NodeFlag | None:
+def _same_day(offset: DayOffset, offsets: tuple[Offset, ...]) -> list[time]:
+    """The clock times of all reminders on that offset's day, its own among them."""
+    return sorted(o.at for o in offsets if isinstance(o, DayOffset) and o.days == offset.days)
+
+
+def _flag(talk: Talk, offset: Offset, settings: Settings) -> NodeFlag | None:
     """The Node bot leaves its flags set when it moves a talk: one counts only if its time lies in
-    this reminder's own day for the current date."""
+    this reminder's own day for the current date. Of several on that day it counts for the latest
+    whose time it was: the flag that one of ours has set says nothing about the next."""
     if not isinstance(offset, DayOffset) or offset.days not in _NAMED:
         return None
     seen = talk.sent_day_of_at if offset.days == 0 else talk.sent_tminus1_at
     name: FlagName = "sentDayOfAt" if offset.days == 0 else "sentTminus1At"
-    day = talk.date - timedelta(days=offset.days)
-    counts = seen is not None and seen.astimezone(zone).date() == day
-    return NodeFlag(talk.id, name, seen, counts)
+    if seen is None:
+        return NodeFlag(talk.id, name, None, counts=False)
+    local = seen.astimezone(settings.timezone)
+    times = _same_day(offset, settings.reminder_offsets)
+    meant = max((at for at in times if at <= local.time()), default=times[0])
+    own_day = local.date() == talk.date - timedelta(days=offset.days)
+    return NodeFlag(talk.id, name, seen, counts=own_day and meant == offset.at)
 
 
 def _time_left(left: timedelta) -> str:

@@ -60,7 +60,6 @@ VERDICTS: Mapping[Fate, Mapping[Situation, Verdict]] = {
     },
 }  # fmt: skip
 WHY_VOID: Mapping[Situation, str] = {
-    "stands": "",
     "opted_out": "the speaker opted out of changes",
     "over": "its time was over before it could go",
     "overtaken": "the talk changed again before this was announced",
@@ -91,6 +90,11 @@ class Entry:
     """When it was written (decision time, aware, in UTC)."""
     username: str
     thread_id: str | None
+
+    @property
+    def live(self) -> bool:
+        """Not only the memory of a talk that is gone, and that its speaker knows to be gone."""
+        return self.pending or self.seen is not None
 
     @property
     def kind(self) -> Kind:
@@ -171,9 +175,9 @@ class Step:
     """As it should be; the very same one if nothing is to be written."""
     verdict: Verdict
     """About the notice that is pending then: ``send``, ``look``, or ``rest``."""
-    void: str = ""
+    void: Situation | None = None
     """Why the notice that was pending must never be sent: to be noted in the ledger, and won,
-    before the entry is written. Empty: nothing to note."""
+    before the entry is written. None: nothing to note."""
 
 
 def step(pair: Pair, record: Delivery | None, *, opted_out: bool, rules: Rules) -> Step:
@@ -192,7 +196,7 @@ def step(pair: Pair, record: Delivery | None, *, opted_out: bool, rules: Rules) 
     after = _noticed(replace(entry, told=told, pending=False), talk, rules)
     # Past its time nobody sends it: then a notice that was refused may keep its record.
     outdated = situation == "overtaken" and fate in ("undeliverable", "unknown")
-    return replace(after, void=WHY_VOID[situation]) if fate == "unsent" or outdated else after
+    return replace(after, void=situation) if fate == "unsent" or outdated else after
 
 
 def fate_of(record: Delivery | None) -> Fate:

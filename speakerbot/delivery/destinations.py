@@ -41,7 +41,7 @@ class Destinations:
         self.new_dms_rest_until: datetime | None = None
 
     def expect(self, user_id: str, channel_id: str | None) -> None:
-        """One more message for this person is in the queue; their DM channel as the store has it."""
+        """One more message for them is in the queue; their DM channel as the store has it."""
         self._expected[user_id] += 1
         if channel_id is not None:
             self._known.setdefault(user_id, channel_id)

@@ -77,7 +77,8 @@ class Engine:
         """The tasks that have not ended: none, unless the grace after a stop was not enough."""
         stopped = asyncio.create_task(self.stop.wait())
         ended = asyncio.gather(*work, return_exceptions=True)
-        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {ended, stopped}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         _, unfinished = await asyncio.wait(work, timeout=GRACE)
         return unfinished
@@ -85,7 +86,7 @@ class Engine:
     async def _wind_up(
         self, producer: asyncio.Task[None], unfinished: Tasks, queues: tuple[Queue, ...]
     ) -> None:
-        """Cuts off requests that hang, which leaves them in doubt; gives back what has not begun."""
+        """Cuts off requests that hang, leaving them in doubt; gives back what has not begun."""
         for task in unfinished - {producer}:
             task.cancel()
         while True:
@@ -99,17 +100,19 @@ class Engine:
 
     async def _produce(self, plans: Iterator[Plan], queue: Queue, newcomers: Queue) -> None:
         room = newcomers.maxsize
-        while not self.stop.is_set():
-            batch = await self.thread(lambda: list(islice(plans, CHUNK)))
-            if not batch:
-                break
-            for claim in await self._claim(batch, room):
-                slow = claim.newcomer and self.batches.slow_newcomers
-                await (newcomers if slow else queue).put(claim)
-            room = newcomers.maxsize - newcomers.qsize()
-        for _ in range(WORKERS):
-            await queue.put(None)
-        await newcomers.put(None)
+        try:
+            while not self.stop.is_set():
+                batch = await self.thread(lambda: list(islice(plans, CHUNK)))
+                if not batch:
+                    break
+                for claim in await self._claim(batch, room):
+                    slow = claim.newcomer and self.batches.slow_newcomers
+                    await (newcomers if slow else queue).put(claim)
+                room = newcomers.maxsize - newcomers.qsize()
+        finally:
+            for _ in range(WORKERS):
+                await queue.put(None)
+            await newcomers.put(None)
 
     async def _work(self, queue: Queue) -> None:
         while (claim := await queue.get()) is not None:

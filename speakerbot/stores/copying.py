@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+from speakerbot.clock import real_now
 from speakerbot.delivery.ledger import Change
 from speakerbot.ports import Store
 
@@ -15,8 +16,13 @@ _ALL = 1_000_000_000
 
 
 def copy(source: Store, target: Store) -> None:
-    """Copies talks, people, the announcement channels and the ledger into the empty ``target``;
-    ``source`` is only read. Shared limits and run records stay behind: they are not the data."""
+    """Copies talks, people, the announcement channels, the ledger and the snapshot into the empty
+    ``target``; ``source`` is only read. Shared limits and run records stay behind: they are not
+    the data."""
+    if source.snapshots.taken():
+        target.snapshots.take(real_now())  # of no talks yet
+    for entries in _chunks(source.snapshots.all()):
+        target.snapshots.advance([(None, entry) for entry in entries])
     for talks in _chunks(source.talks.all()):
         target.talks.put(talks)
     for people in _chunks(source.people.all()):

@@ -42,7 +42,9 @@ TALKS = st.sampled_from(["a", "b", "c"])
 STEADY, FICKLE = ("1", "2"), ("3", "4")
 """Speakers who take every message, and those who now and then opt out or close their DMs."""
 DAYS = st.integers(0, 5).map(lambda days: FIRST_DAY + timedelta(days=days))
-WAITS = st.sampled_from([timedelta(minutes=1), timedelta(minutes=6), timedelta(hours=1), timedelta(hours=20)])
+WAITS = st.sampled_from(
+    [timedelta(minutes=1), timedelta(minutes=6), timedelta(hours=1), timedelta(hours=20)]
+)
 FAULTS = st.sampled_from(["refused", "lost", "vague"])
 Known = dict[tuple[str, str], date | None]
 
@@ -252,7 +254,9 @@ class History(RuleBasedStateMachine):
 
     def _heard(self, user: str, text: str) -> None:
         talk = text.partition('"topic ')[2][:1]
-        days = [date.fromisoformat(word) for word in text.replace(".", "").split() if word[:3] == "202"]
+        days = [
+            date.fromisoformat(word) for word in text.replace(".", "").split() if word[:3] == "202"
+        ]
         new = None if "cancelled" in text else days[-1]
         old = days[0] if "moved" in text or "cancelled" in text else None
         assert self.known.get((talk, user)) == old, f"{user} knows otherwise: {text}"

@@ -23,6 +23,8 @@ from speakerbot.stores.mongo.talks import TALKS, MongoTalks
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from speakerbot.talks import Talk
+
 Step = InsertOne[Document] | ReplaceOne[Document]
 
 SNAPSHOT = "speakerbot_snapshot"
@@ -66,19 +68,31 @@ class MongoSnapshots:
     def differing(self) -> Iterator[Pair]:
         if not self.taken():
             return
+        live = 0
         talks = MongoTalks(self._db).all()
         while page := list(islice(talks, PAGE)):
-            ids = [_key(self._first, talk.id, talk.user_id) for talk in page]
-            stored = self._db.find(SNAPSHOT, {"_id": {"$in": ids}})
-            found = {each["_id"]: each for each in stored}
-            for own, talk in zip(ids, page, strict=True):
-                pair = Pair(_entry(found[own]) if own in found else None, talk)
+            for pair in self._with_entries(page):
+                live += pair.entry is not None and pair.entry.live
                 if not pair.at_rest():
                     yield pair
+        if self._count_live() != live:
+            yield from self._gone()
+
+    def _with_entries(self, talks: Sequence[Talk]) -> Iterator[Pair]:
+        ids = [_key(self._first, talk.id, talk.user_id) for talk in talks]
+        stored = self._db.find(SNAPSHOT, {"_id": {"$in": ids}}, batch_size=PAGE)
+        found = {each["_id"]: each for each in stored}
+        for own, talk in zip(ids, talks, strict=True):
+            yield Pair(_entry(found[own]) if own in found else None, talk)
+
+    def _count_live(self) -> int:
+        live = self._own(f"{self._first}/") | {"$or": [{"pending": True}, {"seen": {"$ne": None}}]}
+        return self._db.ask(lambda: self._db[SNAPSHOT].count_documents(live))
+
+    def _gone(self) -> Iterator[Pair]:
         for entry, document in self._with_documents({}):
-            pair = Pair(entry, None)
-            if document is None and not pair.at_rest():
-                yield pair
+            if document is None and entry.live:
+                yield Pair(entry, None)
 
     def pending(self) -> Iterator[Pair]:
         for entry, document in self._with_documents({"pending": True}):
@@ -99,7 +113,7 @@ class MongoSnapshots:
         """Entries, each with the document of its talk if that is still this speaker's."""
         for page in self._pages(query):
             ids = [document_id(each["talk_id"]) for each in page]
-            found = self._db.find(TALKS, {"_id": {"$in": ids}})
+            found = self._db.find(TALKS, {"_id": {"$in": ids}}, batch_size=PAGE)
             documents = {(str(each["_id"]), speaker(each)): each for each in found}
             for each in page:
                 yield _entry(each), documents.get((each["talk_id"], each["user_id"]))
@@ -107,13 +121,16 @@ class MongoSnapshots:
     def _pages(self, query: Document) -> Iterator[list[Document]]:
         after = f"{self._first}/"
         while self.taken():
-            # All that starts with the prefix: "0" is the character after "/".
-            own = {"_id": {"$gt": after, "$lt": f"{self._first}0"}}
-            page = self._db.find(SNAPSHOT, {**query, **own}, sort=[("_id", 1)], limit=PAGE)
+            rest = query | self._own(after)
+            page = self._db.find(SNAPSHOT, rest, sort=[("_id", 1)], limit=PAGE, batch_size=PAGE)
             yield page
             if len(page) < PAGE:
                 return
             after = page[-1]["_id"]
+
+    def _own(self, after: str) -> Document:
+        """All that starts with the first snapshot's name: "0" is the character after "/"."""
+        return {"_id": {"$gt": after, "$lt": f"{self._first}0"}}
 
     def _step(self, before: Entry | None, after: Entry) -> Step:
         document = _document(self._first, after)

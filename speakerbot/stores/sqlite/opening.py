@@ -32,7 +32,8 @@ def open_file(path: Path, lock_timeout: float) -> Database:
             f"SQLite store {path}: cannot be made ({error.strerror}). Check DATABASE_URL."
         ) from error
     db = Database(f"{path.as_uri()}?mode=rw", f"SQLite store {path}", lock_timeout)
-    return _checked(db, "PRAGMA synchronous = NORMAL")
+    # FULL: a claim that a power cut undoes would be sent again.
+    return _checked(db, "PRAGMA synchronous = FULL")
 
 
 def open_to_read(path: Path, lock_timeout: float) -> Database:

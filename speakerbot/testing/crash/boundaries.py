@@ -24,7 +24,7 @@ WRITES = {
     "limits": ("reserve", "set_breaker", "remember_dms"),
     "guilds": ("set_channel",),
 }
-REQUESTS = ("open_dm", "send", "find", "unarchive")
+REQUESTS = ("open_dm", "send", "find", "posts", "edit", "unarchive")
 
 
 def stepping(port: T, methods: tuple[str, ...], name: str, reached: Reached) -> T:

@@ -95,11 +95,12 @@ def _process(random: Random) -> Process:
 
 
 def _fault(random: Random, kinds: Sequence[FaultKind]) -> Fault:
+    kind = random.choice(kinds)
     return Fault(
-        kind=random.choice(kinds),
+        kind=kind,
         on=random.choice(OPERATIONS),
         nth=random.randint(1, 4),
-        accepted=random.random() < 0.5,
+        accepted=kind != "rate_limit" and random.random() < 0.5,
         # 500 makes discord.py sleep and try again: one second each time.
         status=random.choices((503, 500, 502), (8, 1, 1))[0],
         html=random.random() < 0.2,

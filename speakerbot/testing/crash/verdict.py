@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from speakerbot.delivery.ledger import Delivery
 from speakerbot.testing.crash.world import Expected, World
@@ -11,18 +11,32 @@ from speakerbot.testing.discord import DmOpened, Message
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What a store holds of the expected messages, and what the world finds wrong in it."""
+
+    records: Mapping[str, Delivery]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """What Discord accepted since the world began, and what the ledger says."""
+    """What Discord accepted since the world began, and what was kept in the end."""
 
     messages: Sequence[Message]
     dms_opened: Sequence[DmOpened]
-    records: Mapping[str, Delivery] = field(default_factory=dict)
+    kept: Kept
 
 
-def judge(world: World, evidence: Evidence, in_store: Sequence[str]) -> list[str]:
+def quiet(world: World, kept: Kept) -> bool:
+    """Nothing is left to do: every expected message has a record, and none waits."""
+    waiting = [record for record in kept.records.values() if record.state in ("claimed", "failed")]
+    return not waiting and set(kept.records) == set(world.expected())
+
+
+def judge(world: World, evidence: Evidence) -> list[str]:
     """What is wrong, one line each; empty if every message went exactly once."""
     expected = world.expected()
-    found = list(in_store)
+    found = list(evidence.kept.problems)
     for key, wanted in expected.items():
         found += _problems_of(key, wanted, evidence)
     for message in evidence.messages:
@@ -37,7 +51,7 @@ def _problems_of(key: str, wanted: Expected, evidence: Evidence) -> Iterator[str
         yield f"{key}: sent {len(sent)} times: {[(m.channel_id, m.nonce) for m in sent]}"
     elif not _arrived(sent[0], wanted, evidence):
         yield f"{key}: sent to {sent[0].channel_id}, not as {wanted} says"
-    record = evidence.records.get(key)
+    record = evidence.kept.records.get(key)
     if record is None or record.state != "sent":
         state = f"{record.state} ({record.error})" if record else "nothing"
         yield f"{key}: the ledger says {state}, not sent"

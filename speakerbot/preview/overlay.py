@@ -1,0 +1,69 @@
+"""A store for trying things out: it reads the real one, and keeps what is written to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+
+from speakerbot.people import Person
+from speakerbot.ports import Ledger, People, Snapshots, Store
+from speakerbot.preview.ledger import OverlaidLedger
+from speakerbot.preview.snapshots import OverlaidSnapshots
+
+
+class Overlay:
+    """``ports.Store``: jobs decide and settle on it as on the real one, which never changes.
+
+    Deliveries and snapshots can be written; so far no job writes anything else. Talks and people
+    are taken to stay as they are.
+    """
+
+    def __init__(self, below: Store) -> None:
+        self._below = below
+        self.ledger: Ledger = OverlaidLedger(below.ledger)
+        self.snapshots: Snapshots = OverlaidSnapshots(below.snapshots)
+        self.people: People = _Remembered(below.people)
+        self.talks = below.talks
+        self.runs = below.runs
+        self.occurrences = below.occurrences
+        self.limits = below.limits
+        self.guilds = below.guilds
+
+    def prepare(self) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+    def at_once(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def describe(self) -> str:
+        return self._below.describe()
+
+    def close(self) -> None:
+        """Leaves the real one open."""
+
+
+class _Remembered:
+    """People, all of them read at most once: a month's daily digests each look at everybody."""
+
+    def __init__(self, below: People) -> None:
+        self._below = below
+
+    def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
+        return self._below.by_users(user_ids)
+
+    def get(self, user: str) -> Person | None:
+        return self._below.get(user)
+
+    def all(self) -> Iterator[Person]:
+        return iter(self._all)
+
+    def put(self, people: Sequence[Person]) -> None:
+        raise NotImplementedError("people do not change while one looks ahead")
+
+    @cached_property
+    def _all(self) -> tuple[Person, ...]:
+        return tuple(self._below.all())

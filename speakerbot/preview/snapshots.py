@@ -1,0 +1,52 @@
+"""Snapshots on which one may write without changing those below them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+
+from speakerbot.ports import Snapshots
+from speakerbot.snapshots import Entry, Pair
+
+
+class OverlaidSnapshots:
+    """``ports.Snapshots`` over talks that stay as they are: what was at rest when it was first
+    asked for stays at rest, so the rest is all there is to remember."""
+
+    def __init__(self, below: Snapshots) -> None:
+        self._below = below
+        self._taken_here = False
+
+    def taken(self) -> bool:
+        return self._taken_here or self._below.taken()
+
+    def take(self, at: datetime) -> None:  # noqa: ARG002  # nothing of it is ever announced
+        if not self.taken():
+            self._taken_here = True
+
+    def differing(self) -> Iterator[Pair]:
+        return iter([pair for pair in self._restless.values() if not pair.at_rest()])
+
+    def pending(self) -> Iterator[Pair]:
+        return (pair for pair in self.differing() if pair.entry and pair.entry.pending)
+
+    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+        for before, after in steps:
+            pair = self._restless.get((after.talk_id, after.user_id))
+            if pair is not None and pair.entry == before:
+                self._restless[pair.key] = replace(pair, entry=after)
+
+    def all(self) -> Iterator[Entry]:
+        return (self._here(entry) for entry in self._below.all())
+
+    def _here(self, entry: Entry) -> Entry:
+        pair = self._restless.get((entry.talk_id, entry.user_id))
+        return pair.entry if pair and pair.entry else entry
+
+    @cached_property
+    def _restless(self) -> dict[tuple[str, str], Pair]:
+        if self._taken_here:
+            return {}
+        return {pair.key: pair for pair in self._below.differing()}

@@ -1,0 +1,161 @@
+"""``speakerbot people``, run as people run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Cli
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "people.csv"
+KAZ = "802345678901234564"
+OTHERS = "changes, checkins, engagement, timers"
+
+
+def test_a_discord_id_nobody_knows_becomes_a_person(cli: Cli) -> None:
+    said = cli.out("people", "opt-out", KAZ, "reminders")
+    assert said == f"{KAZ} now gets every kind of message but reminders\n"
+    person = cli.json("people", "show", KAZ)
+    assert person == {
+        "id": f"discord-{KAZ}",
+        "discord_user_id": KAZ,
+        "name": None,
+        "timezone": None,
+        "quiet_hours": None,
+        "routes": [],
+        "opted_out": ["reminders"],
+        "extra": {},
+    }
+    assert cli.json("people", "show", f"discord-{KAZ}") == person
+
+
+def test_opting_out_without_a_kind_is_out_of_everything(cli: Cli) -> None:
+    assert cli.out("people", "opt-out", KAZ) == f"{KAZ} now gets no messages at all\n"
+    assert cli.json("people", "show", KAZ)["opted_out"] == ["all"]
+    again = cli.out("people", "opt-out", KAZ, "timers")
+    assert again == f"unchanged: {KAZ} gets no messages at all already\n"
+
+
+def test_opting_in_to_one_kind_while_out_of_all_says_what_then_holds(cli: Cli) -> None:
+    cli.out("people", "opt-out", KAZ)
+    said = cli.out("people", "opt-in", KAZ, "reminders")
+    assert said.startswith(f"{KAZ} now gets every kind of message but {OTHERS}\n")
+    assert f"`speakerbot people opt-in {KAZ}` lets every kind through" in said
+    assert cli.out("people", "opt-in", KAZ) == f"{KAZ} now gets every kind of message\n"
+    assert cli.json("people", "show", KAZ)["opted_out"] == []
+
+
+def test_opting_in_somebody_nobody_knows_leaves_no_trace(cli: Cli) -> None:
+    said = cli.out("people", "opt-in", KAZ)
+    assert said == f"unchanged: {KAZ} gets every kind of message already\n"
+    assert cli.json("people", "list") == {"people": []}
+
+
+def test_wishes_are_set_and_taken_away(cli: Cli) -> None:
+    args = ("--quiet-hours", "22:00-08:00", "--timezone", "Europe/Berlin", "--routes", "thread,dm")
+    said = cli.out("people", "set", KAZ, *args, "--name", "kaz")
+    assert said == (
+        f"kaz ({KAZ}) now has name kaz, quiet hours 22:00-08:00, timezone Europe/Berlin, "
+        "routes thread,dm\n"
+    )
+    person = cli.json("people", "show", KAZ)
+    assert (person["quiet_hours"], person["timezone"]) == ("22:00-08:00", "Europe/Berlin")
+    assert person["routes"] == ["thread", "dm"]
+    none = ("--quiet-hours", "none", "--timezone", "none", "--routes", "none")
+    assert "quiet hours none" in cli.out("people", "set", KAZ, *none)
+    person = cli.json("people", "show", KAZ)
+    assert (person["quiet_hours"], person["timezone"], person["routes"]) == (None, None, [])
+    assert person["name"] == "kaz"
+
+
+def test_quiet_hours_without_a_zone_go_by_the_communitys(cli: Cli) -> None:
+    said = cli.out("people", "set", KAZ, "--quiet-hours", "22:00-08:00")
+    assert "the community's time zone" in said
+
+
+def test_everything_that_is_wrong_with_wishes_is_said_at_once(cli: Cli) -> None:
+    args = ("--quiet-hours", "22-8", "--timezone", "Mars/Phobos", "--routes", "pigeon")
+    error = cli.error("people", "set", KAZ, *args, exit_code=2)
+    assert "--quiet-hours: '22-8' are no quiet hours; write e.g. 22:00-08:00" in error
+    assert "--timezone: 'Mars/Phobos' is no time zone" in error
+    assert "--routes: 'pigeon' is no route; choose from dm, thread, channel" in error
+    assert cli.json("people", "list") == {"people": []}
+    assert "nothing to set" in cli.error("people", "set", KAZ, exit_code=2)
+
+
+@pytest.mark.parametrize("command", [["show"], ["opt-out"], ["set", "--name", "x"]])
+def test_who_is_neither_known_nor_a_discord_id_is_an_error(cli: Cli, command: list[str]) -> None:
+    error = cli.error("people", *command, "kaz", exit_code=65)
+    assert "nobody is known as 'kaz'; `speakerbot people list`" in error
+
+
+def test_an_unknown_kind_is_wrong_usage_and_names_the_kinds(cli: Cli) -> None:
+    done = cli.run("people", "opt-out", KAZ, "spam")
+    assert done.returncode == 2
+    assert "reminders" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["opt-out", KAZ], ["set", KAZ, "--name", "kaz"], ["import", "p.csv"]]
+)
+def test_a_dry_run_changes_nothing(cli: Cli, command: list[str]) -> None:
+    cli.file("p.csv", "discord_user_id\n1\n")
+    assert "would " in cli.out("people", *command, "--dry-run")
+    assert [file.name for file in cli.folder.iterdir()] == ["p.csv"]
+
+
+def test_one_invalid_time_zone_refuses_the_file(cli: Cli) -> None:
+    error = cli.error("people", "import", str(SAMPLES), exit_code=65)
+    assert "line 7 (Bo), timezone: 'Not/AZone' is no time zone" in error
+    assert cli.json("people", "list") == {"people": []}
+
+
+def test_partial_imports_the_others_and_says_who_was_left_out(cli: Cli) -> None:
+    said = cli.out("people", "import", str(SAMPLES), "--partial")
+    assert said.startswith("imported 7 people: 7 new, 0 updated, 0 unchanged\n")
+    assert "left out, for 1 problem:\n  line 7 (Bo), timezone:" in said
+    names = {person["name"] for person in cli.json("people", "list")["people"]}
+    assert names == {"Alex", "Noor", "Sam", "Ines", "Kit", "Uma", "Paz"}
+    again = cli.out("people", "import", str(SAMPLES), "--partial")
+    assert again.startswith("imported 7 people: 0 new, 0 updated, 7 unchanged\n")
+
+
+@pytest.mark.parametrize("partial", [[], ["--partial"]])
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "it is empty"),
+        (b"name,timezone\n", "there are no people in it"),
+        (b'name\n"Sam\n', "line 2: not CSV: unexpected end of data"),
+        (b"name\nSam\xe9\n", "line 2: byte 0xe9 at position 4 is not UTF-8"),
+        (b"name,name\nSam,Sam\n", "line 1: two columns are called name"),
+    ],
+)
+def test_what_is_wrong_with_the_whole_file_refuses_it_even_partially(
+    cli: Cli, content: bytes, problem: str, partial: list[str]
+) -> None:
+    file = cli.file("people.csv", content)
+    assert problem in cli.error("people", "import", file, *partial, exit_code=65)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_an_export_can_be_imported_elsewhere(cli: Cli, form: str) -> None:
+    cli.out("people", "import", str(SAMPLES), "--partial")
+    cli.out("people", "opt-out", KAZ, "timers")
+    cli.out("people", "set", "name-kit", "--quiet-hours", "22:00-08:00", "--routes", "thread,dm")
+    cli.out("people", "export", "--format", form, "-o", f"people.{form}")
+    other = {"DATABASE_URL": f"sqlite:///{cli.folder / 'other.db'}"}
+    cli.out("people", "import", f"people.{form}", **other)
+    assert cli.json("people", "list", **other) == cli.json("people", "list")
+
+
+def test_list_and_show_are_plain_rows_in_a_pipe(cli: Cli) -> None:
+    cli.out("people", "set", KAZ, "--name", "kaz\tof\nnowhere")
+    header, row = cli.out("people", "list").splitlines()
+    assert len(header.split("\t")) == len(row.split("\t"))
+    shown = cli.out("people", "show", KAZ)
+    assert "name\tkaz of nowhere\n" in shown
+    assert shown.endswith("gets every kind of message\n")

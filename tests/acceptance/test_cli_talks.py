@@ -1,0 +1,296 @@
+"""``speakerbot talks``, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import time as clock
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from icalendar import Calendar
+
+from speakerbot.clock import real_now
+from speakerbot.ports import Store
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Cli
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "talks.jsonl"
+NOW = ("--now", "2026-11-20T16:05:00Z")
+KAZ = "98900893f517493faf9af27e"
+SOON = (real_now() + timedelta(days=30)).date()
+
+
+@pytest.fixture
+def filled(cli: Cli) -> Cli:
+    cli.out("talks", "import", str(SAMPLES))
+    return cli
+
+
+def add(cli: Cli, *more: str, day: date = SOON) -> str:
+    args = ("--user", "802", "--name", "kaz", "--topic", "Agents", "--date", day.isoformat())
+    return cli.out("talks", "add", *args, *more)
+
+
+def test_import_says_what_it_did_and_doing_it_again_changes_nothing(cli: Cli) -> None:
+    first = cli.out("talks", "import", str(SAMPLES))
+    assert first.startswith("imported 9 talks: 9 new, 0 updated, 0 unchanged\n")
+    assert "customNote" in first
+    again = cli.out("talks", "import", str(SAMPLES))
+    assert again.startswith("imported 9 talks: 0 new, 0 updated, 9 unchanged\n")
+
+
+def test_a_dry_run_of_an_import_makes_no_store(cli: Cli) -> None:
+    said = cli.out("talks", "import", str(SAMPLES), "--dry-run")
+    assert said.startswith("would import 9 talks: 9 new, 0 updated, 0 unchanged\n")
+    assert list(cli.folder.iterdir()) == []
+
+
+def test_one_bad_line_in_the_middle_and_nothing_is_imported(cli: Cli) -> None:
+    lines = SAMPLES.read_text().splitlines()
+    lines[4] = lines[4].replace("T00:00:00Z", "T18:00:00Z", 1)
+    file = cli.file("talks.jsonl", "\n".join(lines))
+    error = cli.error("talks", "import", file, exit_code=65)
+    assert "talks.jsonl: nothing was imported" in error
+    assert "line 5, scheduledDate: 2026-11-27T18:00:00Z is not midnight in UTC" in error
+    assert cli.json("talks", "list", "--all") == {"talks": []}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("talks.jsonl", b"", "it is empty"),
+        ("talks.csv", b"\r\n", "it is empty"),
+        ("talks.json", b"[]", "there are no talks in it"),
+        ("talks.csv", b"discordUserId,discordUsername,topic,scheduledDate\n", "there are no talks"),
+        ("talks.jsonl", b"\xff\xfe{\0", "it is in UTF-16"),
+        ("talks.jsonl", b'{"topic": "caf\xe9"}\n', "line 1: byte 0xe9 at position 15 is not UTF-8"),
+        ("talks.jsonl", b"{" + b" " * 2**20 + b"}", "line 1: longer than"),
+        ("talks.txt", b"hello", "no column discordUserId, discordUsername, topic, scheduledDate"),
+    ],
+)
+def test_a_file_that_is_no_list_of_talks_is_refused(
+    cli: Cli, name: str, content: bytes, problem: str
+) -> None:
+    assert problem in cli.error("talks", "import", cli.file(name, content), exit_code=65)
+
+
+def test_a_file_that_does_not_exist_is_wrong_usage(cli: Cli) -> None:
+    assert "does not exist" in cli.run("talks", "import", "none.jsonl").stderr
+    assert cli.run("talks", "import", "none.jsonl").returncode == 2
+
+
+def test_a_date_taken_in_the_store_is_named_with_its_talk(filled: Cli) -> None:
+    document = json.loads(SAMPLES.read_text().splitlines()[3]) | {"_id": "mine"}
+    file = filled.file("more.jsonl", json.dumps(document))
+    error = filled.error("talks", "import", file, exit_code=65)
+    assert f"line 1, scheduledDate: 2026-11-21 is taken by kaz (talk {KAZ})" in error
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_standard_input_is_imported_and_its_form_is_seen(filled: Cli, form: str) -> None:
+    text = filled.out("talks", "export", "--format", form)
+    other = {"DATABASE_URL": f"sqlite:///{filled.folder / 'other.db'}"}
+    done = filled.run("talks", "import", "-", stdin=text, **other)
+    assert done.stdout.startswith("imported 9 talks: 9 new"), done.stderr
+    problem = filled.run("talks", "import", "-", stdin='{"topic": 1}').stderr
+    assert "standard input: nothing was imported" in problem
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_an_export_can_be_imported_elsewhere(filled: Cli, form: str) -> None:
+    filled.out("talks", "export", "--format", form, "--output", f"talks.{form}")
+    other = {"DATABASE_URL": f"sqlite:///{filled.folder / 'other.db'}"}
+    filled.out("talks", "import", f"talks.{form}", **other)
+    here, there = (filled.json("talks", "list", "--all", **env)["talks"] for env in ({}, other))
+    if form == "csv":
+        for talk in here:
+            talk["extra"] = {}
+    assert here == there
+    again = filled.out("talks", "import", f"talks.{form}")
+    assert again.startswith("imported 9 talks: 0 new, 0 updated, 9 unchanged")
+
+
+def test_the_calendar_holds_every_talk(filled: Cli) -> None:
+    calendar = Calendar.from_ical(filled.out("talks", "export", "--format", "ics"))
+    assert len(calendar.walk("VEVENT")) == 9
+    assert f"{KAZ}@speakerbot" in {event["uid"] for event in calendar.walk("VEVENT")}
+
+
+def test_an_export_that_cannot_be_written_says_so(filled: Cli) -> None:
+    error = filled.error("talks", "export", "-o", "no/such/folder/talks.jsonl", exit_code=2)
+    assert "no/such/folder/talks.jsonl: cannot be written" in error
+
+
+def test_list_shows_what_is_to_come_one_line_a_talk(filled: Cli) -> None:
+    header, *rows = filled.out("talks", "list", *NOW).splitlines()
+    assert header.split("\t") == ["date", "start", "speaker", "topic", "state", "id"]
+    assert [row.split("\t")[0] for row in rows] == [
+        "2026-11-20", "2026-11-21", "2026-11-27", "2026-12-04", "2026-12-11", "2027-01-08",
+    ]  # fmt: skip
+    assert len(max(rows, key=len)) > 1900, "the long topic is not shortened in a pipe"
+    assert len(filled.out("talks", "list", "--all").splitlines()) == 10
+
+
+def test_add_books_a_talk_and_prints_its_id(cli: Cli) -> None:
+    said = add(cli, "--at", "19:30", "--thread", "77")
+    [talk] = cli.json("talks", "list")["talks"]
+    assert talk["id"] in said
+    assert talk["starts_at"] == "19:30"
+    assert talk["start"] == f"{SOON}T19:30:00Z"
+    assert (talk["user_id"], talk["thread_id"], talk["completed"]) == ("802", "77", False)
+    assert talk["booked_at"].endswith("Z")
+
+
+def test_add_takes_a_person_by_their_own_id(cli: Cli) -> None:
+    cli.file("people.jsonl", '{"id": "kaz", "discord_user_id": "802"}')
+    cli.out("people", "import", "people.jsonl")
+    talk = cli.json("talks", "add", "--user", "kaz", "--name", "kaz", "--topic", "Agents",
+                    "--date", SOON.isoformat())  # fmt: skip
+    assert talk["user_id"] == "802"
+
+
+def test_a_booking_in_the_past_is_made_and_remarked_on(cli: Cli) -> None:
+    assert "2020-01-01 is over, so no reminder will be sent" in add(cli, day=date(2020, 1, 1))
+
+
+def test_a_taken_date_is_refused_and_names_the_other_talk(filled: Cli) -> None:
+    args = ("--user", "1", "--name", "x", "--topic", "y", "--date", "2026-11-21")
+    error = filled.error("talks", "add", *args, exit_code=65)
+    assert f"2026-11-21 is taken by talk {KAZ} (kaz, " in error
+    error = filled.error("talks", "reschedule", "2026-11-20", "2026-11-21", exit_code=65)
+    assert f"2026-11-21 is taken by talk {KAZ} (kaz, " in error
+
+
+@pytest.mark.parametrize(
+    ("change", "exit_code", "problem"),
+    [
+        ({"--user": "nobody"}, 65, "'nobody' is no Discord user id, nor a person's id"),
+        ({"--user": "1" * 30}, 2, "is no Discord id"),
+        ({"--topic": " "}, 2, "--topic is empty"),
+        ({"--date": "tomorrow"}, 2, "'tomorrow' is no date"),
+        ({"--date": "2026-02-30"}, 2, "'2026-02-30' is no date"),
+        ({"--at": "7pm"}, 2, "'7pm' is no clock time"),
+        ({"--thread": "#talks"}, 2, "--thread: '#talks' is no Discord id"),
+    ],
+)
+def test_a_booking_that_makes_no_sense_is_refused(
+    cli: Cli, change: dict[str, str], exit_code: int, problem: str
+) -> None:
+    given = {"--user": "1", "--name": "x", "--topic": "y", "--date": SOON.isoformat()} | change
+    args = [part for pair in given.items() for part in pair]
+    done = cli.run("talks", "add", *args)
+    assert done.returncode == exit_code
+    assert problem in done.stderr
+    assert cli.json("talks", "list", "--all") == {"talks": []}
+
+
+def test_show_names_a_talk_by_id_or_date_with_its_messages(filled: Cli, store: Store) -> None:
+    by_id, by_date = (filled.json("talks", "show", name, *NOW) for name in (KAZ, "2026-11-21"))
+    assert by_id == by_date
+    assert by_id["username"] == "kaz"
+    assert by_id["deliveries"] == []
+    assert "topic\tAgents that" in filled.out("talks", "show", KAZ)
+
+
+@pytest.mark.parametrize("command", [["show"], ["cancel", "--yes"], ["reschedule"]])
+def test_an_unknown_talk_is_an_error_that_says_where_to_look(cli: Cli, command: list[str]) -> None:
+    more = ["2026-12-01"] if command == ["reschedule"] else []
+    error = cli.error("talks", *command, "2026-11-21", *more, exit_code=65)
+    assert "there is no talk '2026-11-21'; `speakerbot talks list --all`" in error
+
+
+def test_reschedule_moves_a_talk_and_keeps_everything_else(filled: Cli) -> None:
+    before = filled.json("talks", "show", KAZ)
+    said = filled.out("talks", "reschedule", "2026-11-21", "2026-12-25")
+    assert said.startswith(f"moved talk {KAZ} (kaz, ")
+    assert "2026-11-21 → 2026-12-25" in said
+    assert filled.json("talks", "show", KAZ) == before | {"date": "2026-12-25"}
+    assert "is on 2026-12-25 already" in filled.out("talks", "reschedule", KAZ, "2026-12-25")
+
+
+def test_cancel_deletes_a_talk_as_the_node_bot_does(filled: Cli) -> None:
+    said = filled.out("talks", "cancel", "2026-11-21", "--yes")
+    assert said.startswith(f"cancelled talk {KAZ} on 2026-11-21 (kaz, ")
+    assert len(filled.json("talks", "list", "--all")["talks"]) == 8
+
+
+def test_cancel_does_not_happen_unasked(filled: Cli) -> None:
+    """In a script nobody can be asked, so it has to say --yes."""
+    error = filled.error("talks", "cancel", KAZ, exit_code=2)
+    assert "needs --yes" in error
+    assert filled.json("talks", "show", KAZ)["username"] == "kaz"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["add", "--user", "1", "--name", "x", "--topic", "y", "--date", "2027-05-05"],
+        ["reschedule", KAZ, "2027-05-05"],
+        ["cancel", KAZ],
+        ["import", str(SAMPLES)],
+    ],
+    ids=lambda command: str(command[0]),
+)
+def test_a_dry_run_says_what_it_would_do_and_changes_nothing(
+    filled: Cli, command: list[str]
+) -> None:
+    filled.out("talks", "cancel", "2026-12-04", "--yes")
+    before = filled.json("talks", "list", "--all")
+    assert filled.out("talks", *command, "--dry-run").startswith("would ")
+    assert filled.json("talks", "list", "--all") == before
+
+
+def test_a_topic_cannot_steer_the_terminal(cli: Cli) -> None:
+    """Topics are typed by strangers: no escape sequence of theirs is printed."""
+    cli.file("talks.jsonl", json.dumps(document("\x1b[2J\x1b]0;owned\x07 two\nlines\ttabs")))
+    cli.out("talks", "import", "talks.jsonl")
+    for command in (["list", "--all"], ["show", "2026-11-21"], ["cancel", "2026-11-21", "--yes"]):
+        printed = cli.out("talks", *command)
+        assert not {"\x1b", "\x07"} & set(printed)
+        assert "owned" in printed
+
+
+def document(topic: str) -> dict[str, Any]:
+    return {
+        "discordUserId": "802",
+        "discordUsername": "kaz",
+        "topic": topic,
+        "scheduledDate": {"$date": "2026-11-21T00:00:00Z"},
+    }
+
+
+def test_ten_thousand_talks_are_imported_in_seconds(cli: Cli) -> None:
+    """A guard against an import that looks each talk up by itself; the bench measures."""
+    days = (date(2000, 1, 1) + timedelta(days=number) for number in range(10_000))
+    lines = (
+        json.dumps(document("Agents") | {"scheduledDate": {"$date": f"{day}T00:00:00Z"}})
+        for day in days
+    )
+    file = cli.file("talks.jsonl", "\n".join(lines))
+    began = clock.monotonic()
+    assert cli.out("talks", "import", file).startswith("imported 10,000 talks: 10,000 new")
+    assert clock.monotonic() - began < 10
+
+
+def test_nothing_but_results_is_on_standard_output(filled: Cli) -> None:
+    done = filled.run("talks", "cancel", KAZ, "--yes")
+    assert done.stdout.startswith("cancelled")
+    [event] = [json.loads(line) for line in done.stderr.splitlines()]
+    assert event["event"] == "store_opened"
+    assert event["store"].endswith("store.db")
+
+
+def test_talks_written_by_others_are_shown(cli: Cli, store: Store) -> None:
+    from speakerbot.talks import Talk
+
+    store.talks.put(
+        [Talk("abc", "802", "kaz", "Agents", SOON, None, starts_at=time(19, 30), extra={"a": [1]})]
+    )
+    talk = cli.json("talks", "show", "abc", SPEAKERBOT_TIMEZONE="Europe/Berlin")
+    assert talk["booked_at"] is None
+    assert talk["extra"] == {"a": [1]}
+    start = datetime.fromisoformat(talk["start"])
+    assert start.astimezone(UTC).hour in (17, 18)

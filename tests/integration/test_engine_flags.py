@@ -1,0 +1,127 @@
+"""The Node bot's flags: set before a message goes, given back if it does not, and never mistaken
+for the Node bot's own after a crash."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from speakerbot.job import Job
+from speakerbot.offsets import parse_offsets
+from speakerbot.talks import Talk
+from speakerbot.testing.discord import Fault
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tests.integration.conftest import Trial
+
+TALK = Talk("t1", "7", "Ada", "Kites", date(2026, 11, 20), thread_id="70")
+AFTER_LEASE = timedelta(minutes=6)
+
+
+@pytest.fixture
+def job() -> Job:
+    from jobs.reminders import JOB
+
+    return JOB
+
+
+@pytest.fixture(autouse=True)
+def _one_talk(trial: Trial) -> None:
+    offsets = parse_offsets("1d@16:00,0d@16:00")
+    trial.settings = replace(trial.settings, reminder_offsets=offsets)
+    trial.store.talks.put([TALK])
+    trial.known("7", "77")
+
+
+def flag(trial: Trial) -> datetime | None:
+    talk = trial.store.talks.get("t1")
+    assert talk is not None
+    return talk.sent_day_of_at
+
+
+def test_it_is_set_before_the_message_goes_and_stays(trial: Trial, job: Job) -> None:
+    trial.die("before discord.send", job=job)
+    assert flag(trial) is not None
+    assert trial.sent() == []
+    trial.later(AFTER_LEASE)
+    assert trial.run(job=job).states == ["sent"]
+    assert flag(trial) is not None
+
+
+def test_two_crashes_in_a_row_do_not_make_our_flag_look_like_the_node_bots(
+    trial: Trial, job: Job
+) -> None:
+    trial.die("after talks.write_flags", job=job)
+    trial.later(AFTER_LEASE)
+    trial.die("before talks.write_flags", job=job)
+    trial.later(AFTER_LEASE)
+    assert trial.run(job=job).states == ["sent"]
+    assert len(trial.sent()) == 1
+
+
+@pytest.mark.parametrize("crash", ["before talks.write_flags", "after talks.write_flags"])
+def test_giving_a_claim_back_after_a_crash_does_not_lose_the_message(
+    trial: Trial, job: Job, crash: str
+) -> None:
+    trial.die(crash, job=job)
+    trial.later(AFTER_LEASE)
+    trial.discord.settings = replace(trial.discord.settings, token="another")
+    assert trial.run(job=job).states == ["held_back"]
+    trial.discord.settings = replace(trial.discord.settings, token=None)
+    assert trial.run(job=job).states == ["sent"]
+    assert len(trial.sent()) == 1
+
+
+def test_turning_coexistence_off_after_a_crash_does_not_lose_the_message(
+    trial: Trial, job: Job
+) -> None:
+    trial.die("after talks.write_flags", job=job)
+    trial.later(AFTER_LEASE)
+    trial.settings = replace(trial.settings, node_bot_coexist=False)
+    assert trial.run(job=job).states == ["sent"]
+
+
+def test_a_refused_message_gives_the_flag_back(trial: Trial, job: Job) -> None:
+    trial.discord.inject(Fault(kind="error", status=503, on="create_message", times=None))
+    trial.discord.inject(Fault(kind="rate_limit", retry_after=99, on="create_message"))
+    trial.discord.clear_faults()
+    trial.discord.inject(Fault(kind="rate_limit", retry_after=45, on="create_message"))
+    assert trial.run(job=job).states == ["failed"]
+    assert flag(trial) is None
+
+
+def test_one_that_may_have_arrived_keeps_the_flag(trial: Trial, job: Job) -> None:
+    trial.discord.inject(Fault(kind="lost_response", on="create_message"))
+    assert trial.run(job=job).states == ["failed"]
+    assert flag(trial) is not None
+
+
+def test_the_node_bots_own_flag_counts_while_we_wait_to_try_again(trial: Trial, job: Job) -> None:
+    trial.discord.inject(Fault(kind="rate_limit", retry_after=45, on="create_message"))
+    assert trial.run(job=job).states == ["failed"]
+    trial.later(timedelta(minutes=31))
+    trial.store.talks.put([replace(TALK, sent_day_of_at=trial.clock.decision())])
+    assert trial.run(job=job).states == ["already_sent"]
+    assert trial.sent() == []
+
+
+def test_a_flag_set_by_the_node_bot_between_reading_and_claiming_holds_us_back(
+    trial: Trial, job: Job
+) -> None:
+    node_bot = trial.clock.decision()
+
+    def decide_then_be_overtaken(context: object) -> object:
+        decided = list(job.decide(context))  # type: ignore[arg-type]
+        trial.store.talks.put([replace(TALK, sent_day_of_at=node_bot)])
+        return iter(decided)
+
+    overtaken = Job("reminders", decide_then_be_overtaken)  # type: ignore[arg-type]
+    assert trial.run(job=overtaken).states == ["held_back"]
+    assert flag(trial) == node_bot
+    assert trial.run(job=job).states == ["already_sent"]
+    assert trial.sent() == []
