@@ -9,7 +9,7 @@ CLEAN := env -i HOME="$$HOME" PATH="$$PATH" TERM="$$TERM" LANG=C.UTF-8 PYTHONUTF
 DEMO := $(CLEAN) DATABASE_URL=sqlite:///.demo/speakerbot.db
 
 .DEFAULT_GOAL := help
-.PHONY: help run sandbox test check lint format bench lock clean cron-plan cron-deploy cron-status
+.PHONY: help run sandbox test check lint format bench schema lock clean cron-plan cron-deploy cron-status
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,6 +40,9 @@ format: .venv/dev ## Format the code
 
 bench: .venv/dev ## Measure speed and memory; prints a table, writes bench-results/
 	@$(CLEAN) $(BIN)/python -m tests.bench $(BENCH_ARGS)
+
+schema: .venv/runtime ## Write deploy/schedules.schema.json anew, from the model
+	@$(BIN)/python -c 'import json; from speakerbot.schedules.model import json_schema; print(json.dumps(json_schema(), indent=2))' > deploy/schedules.schema.json
 
 lock: .venv/dev ## Pin the newest allowed versions with their hashes
 	$(BIN)/pip install --quiet uv

@@ -94,12 +94,13 @@ def set_person(
 
 def _parsed(given: dict[str, str]) -> dict[str, Any]:
     """The wishes by attribute. Raises UsageError naming all options that make no sense."""
-    from speakerbot.config import parse_routes, parse_zone
+    from speakerbot.clock import read_zone
+    from speakerbot.config import parse_routes
 
     parsers: dict[str, Callable[[str], object]] = {
         "name": str.strip,
         "quiet_hours": preferences.parse_quiet_hours,
-        "timezone": lambda text: parse_zone(text).key,
+        "timezone": lambda text: read_zone(text).key,
         "routes": parse_routes,
     }
     values: dict[str, Any] = {}

@@ -124,9 +124,10 @@ def _gating(run: Options, settings: Settings) -> Gating | None:
     """The schedule the run belongs to. ``--cron`` needs no file: NAME then only names it."""
     if run.cron is None and run.schedule is None:
         return None
+    from speakerbot.clock import read_zone
     from speakerbot.gate import Gate
     from speakerbot.gated import Gating
-    from speakerbot.occurrences import Cron, read_zone
+    from speakerbot.occurrences import Cron
 
     if run.cron is None:
         from speakerbot.schedules import read_schedules

@@ -39,7 +39,8 @@ def decide(context: Context) -> Iterator[Decision]:
 
 
 def _reach(offsets: tuple[Offset, ...]) -> timedelta:
-    days = (o.days if isinstance(o, DayOffset) else o.hours // 24 + 1 for o in offsets)
+    # A day more than the hours make: a zone may leave out a whole one, as Samoa did.
+    days = (o.days if isinstance(o, DayOffset) else o.hours // 24 + 2 for o in offsets)
     return timedelta(days=max(days, default=0))
 
 

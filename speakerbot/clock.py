@@ -24,6 +24,15 @@ def parse_clock_time(text: str) -> time:
     return clock
 
 
+def read_zone(name: str) -> ZoneInfo:
+    """The IANA time zone of that name. Raises ValueError saying what to write instead."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        message = f"{name!r} is no time zone; write e.g. Europe/Berlin or UTC"
+        raise ValueError(message) from error
+
+
 def instant(day: date, clock: time, zone: ZoneInfo) -> datetime:
     """The UTC instant at which clocks in ``zone`` show ``clock`` on ``day``: the first of two where
     clocks go back, the next minute that exists where they go forward."""

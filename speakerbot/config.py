@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
+from speakerbot.clock import read_zone
 from speakerbot.durations import parse_duration
 from speakerbot.errors import ConfigError
 from speakerbot.offsets import Offset, parse_offsets
@@ -85,7 +86,7 @@ def load(variables: Mapping[str, str] | None = None) -> Settings:
         guild_id=read("DISCORD_GUILD_ID", _snowflake),
         logs_channel_id=read("DISCORD_LOGS_CHANNEL_ID", _snowflake),
         announcements_channel_id=read("PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID", _snowflake),
-        timezone=read("SPEAKERBOT_TIMEZONE", parse_zone, ZoneInfo("UTC")),
+        timezone=read("SPEAKERBOT_TIMEZONE", read_zone, ZoneInfo("UTC")),
         reminder_offsets=read(
             "SPEAKERBOT_REMINDER_OFFSETS", parse_offsets, parse_offsets("1d@16:00,0d@16:00")
         ),
@@ -142,14 +143,6 @@ def _database_url(read: _Reader) -> str:
 def _disabled_jobs(read: _Reader) -> frozenset[str]:
     switches = {"reminders": "PROACTIVE_REMINDERS_ENABLED", "weekly": "PROACTIVE_WEEKLY_ENABLED"}
     return frozenset(job for job, name in switches.items() if not read(name, _switch, True))
-
-
-def parse_zone(text: str) -> ZoneInfo:
-    """An IANA time zone. Raises ValueError with a message for people."""
-    try:
-        return ZoneInfo(text)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{text!r} is no time zone; write e.g. Europe/Berlin or UTC") from error
 
 
 def parse_routes(text: str) -> tuple[str, ...]:

@@ -54,6 +54,7 @@ class Turnstile:
     clock: Clock
     dry_run: bool
     log: Any
+    sleep: Callable[[float], None] = time.sleep
 
     def serve(self, run: Run, work: Callable[[Run], Waits | None]) -> str:
         """Does the work if it is this run's turn. ``work`` is given the run, with its occurrence
@@ -100,7 +101,7 @@ class Turnstile:
         if not nap or self.clock.offset or self.dry_run:
             return False
         self.log.info("run_waits", seconds=round(nap.total_seconds()))
-        time.sleep(nap.total_seconds())
+        self.sleep(nap.total_seconds())
         return True
 
     def _claim(
@@ -139,11 +140,19 @@ class Turnstile:
         after = _ended(turn.held, waits, last)
         if self.store.occurrences.swap(self.gating.schedule, turn.held, after):
             return
-        # Somebody shares the occurrence, or took it over when our lease had ended: theirs is the
-        # later word, unless this run knows that all is done.
+        # Another run has the occurrence: one that took over when our lease had ended, whose word is
+        # the later one; or one that shares it. Of those nobody can tell alone whether all is done,
+        # so it stays open and the next tick looks.
         current = self._stored(turn.occurrence)
-        if after.standing == "finished" and current and current.standing != "finished":
-            self.store.occurrences.swap(self.gating.schedule, current, after)
+        if current and self.gating.gate.share and not _both_over(current, after):
+            reopened = replace(after, standing="open", retry_at=None, resume_at=None)
+            self.store.occurrences.swap(self.gating.schedule, current, reopened)
+
+
+def _both_over(current: Record, after: Record) -> bool:
+    if current.standing in ("superseded", "missed"):
+        return True
+    return current.standing == after.standing == "finished"
 
 
 def _ended(held: Record, waits: Waits | None, last: datetime) -> Record:

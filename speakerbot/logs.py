@@ -54,7 +54,10 @@ def _default_format() -> LogFormat:
 
 def _renderers(log_format: LogFormat) -> list[Any]:
     if log_format == "json":
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        return [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
     import os
 
     colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
@@ -32,15 +32,6 @@ PERIODS: Final = {
 
 _ANY_DAY: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
-
-
-def read_zone(name: str) -> ZoneInfo:
-    """The IANA time zone of that name; ValueError says what to write instead."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        message = f"{name!r} is no time zone: write an IANA name, as UTC or America/Los_Angeles"
-        raise ValueError(message) from error
 
 
 @dataclass(frozen=True, slots=True)

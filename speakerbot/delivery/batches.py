@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.claims import Claim, Revisions, new_claim, restored
+from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored
 from speakerbot.delivery.ledger import Change
 from speakerbot.delivery.nonces import longest_send
 from speakerbot.planning import OUT_OF_TURN, Plan
@@ -53,7 +53,7 @@ class Batches:
         return edits + self._with_flags([claim for claim in made if claim.message.key in won])
 
     def _make(self, plans: list[Plan], room: int) -> Iterator[Claim]:
-        users = {r.target for plan in plans for r in plan.message.routes if r.name == "dm"}
+        users = {user for plan in plans if (user := dm_user(plan))}
         known = self.store.limits.dm_channels(self.bot, sorted(users)) if users else {}
         for plan in plans:
             claim = new_claim(

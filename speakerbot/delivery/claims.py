@@ -24,19 +24,16 @@ class Claim:
     before: Delivery | None
     doubt: datetime | None
     """Since when an earlier attempt may have been accepted; None once that is settled."""
+    dm_user: str | None = None
+    """Whose direct messages it may go to, or may have gone to."""
     dm_channel: str | None = None
-    """The recipient's DM channel, None if it is yet to be opened."""
+    """Their channel, None if it is yet to be opened."""
 
     @property
     def newcomer(self) -> bool:
         """It cannot go without a DM channel, and there is none yet."""
         routes = self.message.routes
         return self.dm_channel is None and bool(routes) and routes[0].name == "dm"
-
-    @property
-    def dm_user(self) -> str | None:
-        """Whose direct messages it may go to."""
-        return next((r.target for r in self.message.routes if r.name == "dm"), None)
 
     @property
     def message(self) -> Message:
@@ -102,9 +99,17 @@ def new_claim(
         flag_was=message.flag.seen if message.flag else None,
     )
     doubt = plan.record.doubt_since if plan.record else None
-    claim = Claim(plan, text, claimed(fresh, plan.record), plan.record, doubt)
-    claim.dm_channel = dm_channels.get(claim.dm_user or "")
-    return claim
+    user = dm_user(plan)
+    dm = dm_channels.get(user or "")
+    return Claim(plan, text, claimed(fresh, plan.record), plan.record, doubt, user, dm)
+
+
+def dm_user(plan: Plan) -> str | None:
+    """Whose direct messages it may go to now, or went to the last time."""
+    targets = [route.target for route in plan.message.routes if route.name == "dm"]
+    if plan.record and plan.record.route == "dm":
+        targets.append(plan.record.target)
+    return targets[0] if targets else None
 
 
 def sent(

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from speakerbot.config import parse_routes, parse_zone
+from speakerbot.clock import read_zone
+from speakerbot.config import parse_routes
 from speakerbot.formats.extended import relaxed
 from speakerbot.formats.ids import snowflake
 from speakerbot.people import Person
@@ -45,7 +46,7 @@ def _identifier(text: str) -> str:
 
 
 def _zone_name(text: str) -> str:
-    return parse_zone(text).key
+    return read_zone(text).key
 
 
 READ: Mapping[str, Callable[[str], Any]] = {

@@ -12,12 +12,12 @@ from speakerbot.snapshots import Entry, Pair
 
 
 class OverlaidSnapshots:
-    """``ports.Snapshots`` over talks that stay as they are: what was at rest when it was first
-    asked for stays at rest, so the rest is all there is to remember."""
+    """``ports.Snapshots`` over talks that stay as they are: what is at rest stays so."""
 
     def __init__(self, below: Snapshots) -> None:
         self._below = below
         self._taken_here = False
+        self._written: dict[tuple[str, str], Entry] = {}
 
     def taken(self) -> bool:
         return self._taken_here or self._below.taken()
@@ -27,7 +27,7 @@ class OverlaidSnapshots:
             self._taken_here = True
 
     def differing(self) -> Iterator[Pair]:
-        return iter([pair for pair in self._restless.values() if not pair.at_rest()])
+        return iter(list(self._restless.values()))
 
     def pending(self) -> Iterator[Pair]:
         return (pair for pair in self.differing() if pair.entry and pair.entry.pending)
@@ -35,15 +35,15 @@ class OverlaidSnapshots:
     def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
         for before, after in steps:
             pair = self._restless.get((after.talk_id, after.user_id))
-            if pair is not None and pair.entry == before:
-                self._restless[pair.key] = replace(pair, entry=after)
+            if pair is None or pair.entry != before:
+                continue
+            self._written[pair.key] = after
+            self._restless[pair.key] = replace(pair, entry=after)
+            if self._restless[pair.key].at_rest():
+                del self._restless[pair.key]
 
     def all(self) -> Iterator[Entry]:
-        return (self._here(entry) for entry in self._below.all())
-
-    def _here(self, entry: Entry) -> Entry:
-        pair = self._restless.get((entry.talk_id, entry.user_id))
-        return pair.entry if pair and pair.entry else entry
+        return (self._written.get((e.talk_id, e.user_id), e) for e in self._below.all())
 
     @cached_property
     def _restless(self) -> dict[tuple[str, str], Pair]:

@@ -7,8 +7,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from speakerbot.clock import read_zone
 from speakerbot.durations import parse_duration
-from speakerbot.occurrences import Cron, read_zone
+from speakerbot.occurrences import Cron
 from speakerbot.schedules import checks
 from speakerbot.schedules.model import Common, Entry, GuestFields
 from speakerbot.schedules.problems import Problems, read_fields

@@ -60,6 +60,10 @@ def test_a_coming_talk_needs_no_prompt(cli: Cli, discord: LoopbackDiscord, store
     _book(store, date(2026, 12, 3))
     assert _run(cli)["counts"]["skipped"] == {"talk_coming": 1}
     assert discord.messages == []
+    done = cli.run("run", "engagement", "--now", NOW, PYTHONPROFILEIMPORTTIME="1")
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "jobs.engagement" in loaded
+    assert not loaded & {"discord", "jinja2", "aiohttp", "pymongo"}
 
 
 def test_many_runs_at_once_ask_once(cli: Cli, discord: LoopbackDiscord) -> None:

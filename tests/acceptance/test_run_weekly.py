@@ -83,6 +83,16 @@ def test_it_posts_the_week_once(cli: Cli, discord: LoopbackDiscord) -> None:
     assert len(discord.requests) == requests, "nothing to do asks Discord nothing"
 
 
+def test_a_run_with_nothing_to_do_loads_neither_discord_nor_jinja(
+    cli: Cli, discord: LoopbackDiscord
+) -> None:
+    _run(cli)
+    done = cli.run("run", "weekly", "--now", MONDAY, PYTHONPROFILEIMPORTTIME="1")
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "jobs.weekly" in loaded
+    assert not loaded & {"discord", "jinja2", "aiohttp", "pymongo"}
+
+
 def test_the_next_week_is_another_post(cli: Cli, discord: LoopbackDiscord) -> None:
     _run(cli)
     _run(cli, "2026-11-23T17:00:00Z")

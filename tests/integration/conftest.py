@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -106,7 +103,9 @@ class Trial:
         self.discord.world.add_dm(user_id, dm_id)
         self.store.limits.remember_dms(bot_of(TOKEN), {user_id: dm_id})
 
-    def run(self, *decisions: Decision, order: Order | None = None, job: Job | None = None) -> Ended:
+    def run(
+        self, *decisions: Decision, order: Order | None = None, job: Job | None = None
+    ) -> Ended:
         """One run of a job that decides exactly this."""
         ended = Ended()
         connect = bootstrap.discord(self.settings)
@@ -164,6 +163,9 @@ class Trial:
             opt_out="reminders",
             flag=flag,
         )
+
+    def text(self, message: Message) -> str:
+        return bootstrap.templates(self.settings).of(message)
 
     def record(self, message: Message) -> Delivery | None:
         return self.store.ledger.get([message.key]).get(message.key)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,10 +22,16 @@ from deploy.machines import Wanted, wanted_machines
 from deploy.plan import Plan, make_plan
 from deploy.settings import Target, authorization
 from deploy.tempo import Tempo
+from speakerbot.clock import Clock, read_zone
 from speakerbot.durations import parse_duration
-from speakerbot.gate import Due, Gate, Missed, Record
-from speakerbot.occurrences import Cron, read_zone
+from speakerbot.gate import Gate
+from speakerbot.gated import Gating, Turnstile
+from speakerbot.occurrences import Cron
+from speakerbot.ports import Store
+from speakerbot.runs import Run, new_run
 from speakerbot.schedules.reading import parse_schedules
+from speakerbot.stores import open_store
+from speakerbot.tally import Waits
 from speakerbot.testing.fly import FakeTime, Fault, FlyMachine, Outcome, World, serve
 
 IMAGE = "registry.fly.io/community:cron@sha256:" + "a" * 64
@@ -123,15 +130,15 @@ def test_from_anything_killed_anywhere_apply_ends_with_the_wanted_set(
 
 @dataclass
 class Runs:
-    """Stands in for the command: decides by the gate from the machine's own arguments, as the
-    runner does, and keeps its records in memory."""
+    """Stands in for the process: the real turnstile over a real store, at the machine's own time,
+    with the machine's own arguments; what it would send is left out."""
 
-    records: dict[tuple[str, datetime], Record] = field(default_factory=dict)
+    store: Store
     served: list[tuple[str, datetime, datetime]] = field(default_factory=list)
-    missed: list[datetime] = field(default_factory=list)
 
     def __call__(self, machine: FlyMachine, seconds: float) -> Outcome:
         now = datetime.fromtimestamp(seconds, UTC)
+        clock = Clock(skew=now - Clock().real())
         command = machine.config["init"]["cmd"]
         options = dict(zip(command[2::2], command[3::2], strict=False))
         gate = Gate(
@@ -139,26 +146,32 @@ class Runs:
             grace=parse_duration(options["--grace"]),
             wait=parse_duration(options["--wait"]),
         )
-        occurrence = gate.occurrence(now)
-        assert occurrence is not None
-        key = (options["--schedule"], occurrence)
-        answer = gate.decide(occurrence, self.records.get(key), now=now, real=now)
-        slept = timedelta()
-        if isinstance(answer, Due):
-            slept = answer.sleep(now)
-            self.served.append((*key, now + slept))
-            self.records[key] = Record(occurrence, "finished")
-        elif isinstance(answer, Missed):
-            self.missed.append(occurrence)
-            self.records[key] = Record(occurrence, "missed")
-        return Outcome(seconds=2 + slept.total_seconds())
+        gating = Gating(options["--schedule"], gate, parse_duration(options["--timeout"]))
+        slept = 0.0
+
+        def sleep(seconds: float) -> None:
+            nonlocal slept
+            slept += seconds
+            object.__setattr__(clock, "skew", clock.skew + timedelta(seconds=seconds))
+
+        def work(run: Run) -> Waits:
+            assert run.occurrence is not None
+            self.served.append((gating.schedule, run.occurrence, clock.decision()))
+            return Waits()
+
+        log = structlog.get_logger()
+        turnstile = Turnstile(gating, self.store, clock, dry_run=False, log=log, sleep=sleep)
+        turnstile.serve(new_run(machine.config["init"]["cmd"][1], clock), work)
+        return Outcome(seconds=2 + slept)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("month", [3, 11])
 @pytest.mark.parametrize("seed", range(5))
 def test_a_month_with_daylight_saving_runs_every_occurrence_once(month: int, seed: int) -> None:
-    runs = Runs()
+    store = open_store("sqlite:///:memory:")
+    store.prepare()
+    runs = Runs(store)
     start = datetime(2026, month, 1, 3, 17, tzinfo=UTC)
     world = World(run=runs, time=FakeTime(start), seed=seed)
     zone: dict[str, Any] = {"timezone": "America/Los_Angeles", "job": "weekly"}
@@ -173,12 +186,13 @@ def test_a_month_with_daylight_saving_runs_every_occurrence_once(month: int, see
         world.create(want.name, want.region, {"image": IMAGE, **want.config})
     for _ in range(30):
         world.pass_time(86_400, fuzz=900, missed=0.25)
+    missed = [run.occurrence for run in store.runs.list(limit=10_000) if run.occurrence]
     for schedule in schedules:
         expected = list(schedule.cron.between(start, world.time.moment() - schedule.grace))
         served = [at for name, at, _ in runs.served if name == schedule.name and at >= start]
         assert len(served) == len(set(served))
-        assert set(expected) - set(runs.missed) <= set(served)
+        assert set(expected) - set(missed) <= set(served)
     assert all(timedelta() <= at - occurrence <= timedelta(hours=6)
                for _, occurrence, at in runs.served)  # fmt: skip
     # Those of before the machines existed; in a grace of six hours some tick always comes.
-    assert all(occurrence < start for occurrence in runs.missed)
+    assert all(occurrence < start for occurrence in missed)

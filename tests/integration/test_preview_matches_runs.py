@@ -87,7 +87,7 @@ def fill(store: Store, first: date, now: datetime) -> None:
         ]
     )
     store.snapshots.take(now)
-    store.talks.put([replace(talks[5], date=first + timedelta(days=7)), talk(7, 3)])
+    store.talks.put([replace(talks[5], date=first + timedelta(days=7)), talk(7, 8)])
 
 
 def settings(**fields: object) -> Settings:
@@ -100,7 +100,7 @@ def settings(**fields: object) -> Settings:
         reminder_offsets=parse_offsets("1d@16:00,0d@08:00,24h,1h"),
         new_dm_every=timedelta(),
         weekly_mode="edit",
-        engagement_empty_days=2,
+        engagement_empty_days=1,
         engagement_every=timedelta(days=1),
         node_bot_coexist=True,
     )

@@ -14,9 +14,10 @@ from jobs import weekly
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
 from speakerbot.delivery.ledger import Change, Delivery
-from speakerbot.job import Context, Job
+from speakerbot.job import Job
 from speakerbot.stores import open_store
 from speakerbot.talks import Talk
+from speakerbot.testing.crash.boundaries import Reached
 from speakerbot.testing.crash.forks import Child, call
 from speakerbot.testing.crash.posts import WeeklyWorld
 from speakerbot.testing.crash.running import Place, dying_at, run_once
@@ -45,16 +46,19 @@ class Bench:
         self._clock = Clock(offset=self._posting.now - real_now())
         self._before = len(discord.client.messages())
         call(self._fill, self._log)
-        self._run(self._posting, None)
+        self._run(self._posting)
         call(self._change, self._log)
 
-    def edit(self, kill_at: int | None = None) -> int:
-        """The exit code."""
-        return self._run(self._editing, kill_at)
+    def edit(self, *, kill_at: int | None = None, reached: Reached | None = None) -> int:
+        """The exit code of a run that dies at a boundary, or lets ``reached`` know of each."""
+        return self._run(self._editing, kill_at, reached)
 
-    def _run(self, world: WeeklyWorld, kill_at: int | None) -> int:
+    def _run(
+        self, world: WeeklyWorld, kill_at: int | None = None, reached: Reached | None = None
+    ) -> int:
         def code(mouth: int) -> int:
-            return run_once(world, self._place, self._clock, dying_at(kill_at, mouth))
+            step = reached or dying_at(kill_at, mouth)
+            return run_once(world, self._place, self._clock, step)
 
         return Child(code, self._log).wait().code
 
@@ -76,9 +80,10 @@ class Bench:
 
     def records(self) -> list[Delivery]:
         """Of the parts, in their order."""
-        return call(self._records, self._log)
+        return call(self.read_records, self._log)
 
-    def _records(self) -> list[Delivery]:
+    def read_records(self) -> list[Delivery]:
+        """The same, in a process that may have threads."""
         store = open_store(self.url)
         try:
             return sorted(store.ledger.list(), key=lambda record: record.key)
@@ -120,28 +125,14 @@ def test_two_edits_at_once_leave_nobody_sure_so_the_next_run_edits_again(
         """Between our request and our record."""
         if name != "before ledger.swap":
             return
+        [first, _] = bench.read_records()
         store = open_store(bench.url)
-        [first, _] = bench._records()
         theirs = replace(first, text="theirs", revision="theirs")
         store.ledger.swap([Change(first, theirs)])
         store.close()
 
-    def code(_mouth: int) -> int:
-        return run_once(bench._editing, bench._place, bench._clock, somebody_else_edits)
-
-    assert Child(code, bench._log).wait().code == 0
+    assert bench.edit(reached=somebody_else_edits) == 0
     assert bench.records()[0].text == "", "nobody knows what it shows"
     assert bench.edit() == 0
     assert [post.content for post in bench.posts()] == TRUE
     assert [record.text for record in bench.records()] == TRUE
-
-
-def test_an_edit_is_decided_from_the_stores_of_a_context_only() -> None:
-    """``decide`` may be asked at any time: it asks no clock and writes nothing."""
-    store = open_store("sqlite:///:memory:", read_only=True)
-    settings = Settings(database_url="", announcements_channel_id="1", weekly_mode="edit")
-    context = Context(store, settings, WeeklyWorld(1, 0).now, edit_only=True)
-    assert [str(decision) for decision in weekly.decide(context)] == [
-        "Skip(reason='nothing_posted', subject='weekly')"
-    ]
-    store.close()

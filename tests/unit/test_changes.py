@@ -16,9 +16,10 @@ from speakerbot.messages import Message, Skip
 from speakerbot.people import Person
 from speakerbot.planning import Moment, Plan, weigh
 from speakerbot.ports import Store
+from speakerbot.snapshots import Version
 from speakerbot.stores import open_store
 from speakerbot.talks import Talk
-from speakerbot.templates import Templates
+from speakerbot.testing.crash.boundaries import SteppingStore
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 SETTINGS = Settings("sqlite:///:memory:")
@@ -136,37 +137,6 @@ def test_a_talk_with_another_speaker_is_cancelled_for_one_and_booked_for_the_oth
     assert messages["user:3"].kind == "change.booked"
 
 
-def test_a_notice_says_who_where_and_until_when(community: Community) -> None:
-    community.store.talks.put([MOVED])
-    [message] = community.run()
-    assert message.key == "change.moved/talk:a/user:1/2026-11-27..2026-11-29#2"
-    assert [(route.name, route.target) for route in message.routes] == [
-        ("dm", "1"),
-        ("thread", "77"),
-    ]
-    assert (message.due_at, message.expires_at) == (NOW, datetime(2026, 11, 30, tzinfo=UTC))
-    assert (message.opt_out, message.waits_past_expiry) == ("changes", False)
-    assert Templates().of(message) == (
-        'Hi ada! Your talk about "Engines" was moved from 2026-11-27 to 2026-11-29.'
-    )
-
-
-def test_the_other_texts(community: Community) -> None:
-    community.settings = replace(SETTINGS, changes_topic=True)
-    community.store.talks.put(
-        [replace(ADA, topic="Looms"), Talk("c", "3", "eve", "@everyone", DAY + timedelta(9))]
-    )
-    community.store.talks.delete(BOB.id)
-    assert sorted(Templates().of(message) for message in community.run()) == [
-        'Hi ada! The topic of your talk on 2026-11-27 was changed from "Engines" to "Looms".',
-        'Hi bob! Your talk about "Bots" on 2026-11-28 was cancelled.',
-        (
-            'Hi eve! You are booked to speak on 2026-12-06 about "@\u200beveryone". '
-            "Looking forward to your talk!"
-        ),
-    ]
-
-
 def test_a_notice_is_the_same_one_until_its_fate_is_known(community: Community) -> None:
     community.store.talks.put([MOVED])
     first = community.run()
@@ -239,34 +209,15 @@ def test_a_run_that_would_close_a_notice_leaves_it_to_the_one_that_has_claimed_i
     [message] = community.run()
     community.store.talks.put([ADA])
 
-    class Claiming:
-        """The ledger, in which somebody claims right after it was read."""
-
-        def __init__(self) -> None:
-            self.under = community.store.ledger
-
-        def get(self, keys: list[str]) -> dict[str, Delivery]:
-            found = self.under.get(keys)
+    def claiming(boundary: str) -> None:
+        if boundary == "before ledger.swap":
             community.report(message, "claimed", doubt=True)
-            return found
 
-        def swap(self, changes: list[Change]) -> set[str]:
-            return self.under.swap(changes)
-
-    class Beside:
-        def __init__(self) -> None:
-            self.ledger = Claiming()
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(community.store, name)
-
-    raced = Community(Beside())  # type: ignore[arg-type]  # all of a store that settling asks for
-    raced.settle()
+    Community(SteppingStore(community.store, claiming)).settle()
     assert community.state(message) == "claimed"
     [pair] = community.store.snapshots.pending()
     assert pair.entry is not None
-    assert pair.entry.seen is not None
-    assert pair.entry.seen.date == MOVED.date
+    assert pair.entry.seen == Version(MOVED.date, MOVED.topic)
 
 
 def test_what_changes_while_a_run_decides_is_left_to_the_next_one(community: Community) -> None:

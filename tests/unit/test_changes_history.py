@@ -4,7 +4,6 @@ with an outdated one."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -74,7 +73,14 @@ class Mailbox:
     async def open_dm(self, user_id: str) -> str:
         return f"dm{user_id}"
 
-    async def send(self, channel_id: str, text: str, *, nonce: str, mention: str | None) -> str:
+    async def send(
+        self,
+        channel_id: str,
+        text: str,
+        *,
+        nonce: str,
+        mention: str | None,  # noqa: ARG002  # the port's
+    ) -> str:
         fault = self.faults.pop() if self.faults else ""
         if fault in ("refused", "vague"):
             raise Refused("transient", "503", maybe_accepted=fault == "vague")
@@ -97,7 +103,13 @@ class Mailbox:
         return posted
 
     async def find(
-        self, channel_id: str, text: str, *, nonce: str, since: datetime, known: Collection[str]
+        self,
+        channel_id: str,
+        text: str,
+        *,
+        nonce: str,  # noqa: ARG002  # not shown when messages are read back
+        since: datetime,
+        known: Collection[str],
     ) -> str | None:
         for where, posted, _ in self.posts_made:
             same = (where, posted.text) == (channel_id, text)
@@ -133,7 +145,6 @@ class History(RuleBasedStateMachine):
         """What each speaker would say about each talk, from the messages they got."""
         self.true_now: dict[tuple[str, str], set[date | None]] = {}
         """What has been so at some moment of the present run."""
-        self.texts: Counter[str] = Counter()
         self.run_once()  # the first snapshot, of nothing
 
     def teardown(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
+from hypothesis import settings as drawing
 from hypothesis import strategies as st
 
 from jobs.reminders import JOB, of_talk, slots
@@ -302,7 +304,8 @@ def test_the_node_bots_flag_counts_only_in_the_reminders_own_day(
     seen: str | None, counts: bool
 ) -> None:
     """It leaves its flags set when it moves a talk: an old one says nothing about this date."""
-    message = due(replace(TALK, sent_tminus1_at=seen and at(seen)), "2026-11-20 16:05")
+    flagged = replace(TALK, sent_tminus1_at=at(seen) if seen else None)
+    message = due(flagged, "2026-11-20 16:05")
     assert message is not None
     assert message.flag is not None
     assert (message.flag.name, message.flag.counts) == ("sentTminus1At", counts)
@@ -422,6 +425,8 @@ OFFSETS = st.one_of(
 )
 
 
+@drawing(deadline=None)
+@example(APIA, date(2011, 12, 31), 0, time(0, 30), ["23h"], 11 * 60 + 30 - 2 * 24 * 60)
 @given(
     zone=st.sampled_from(ZONES),
     day=st.sampled_from(DAYS),
@@ -437,17 +442,20 @@ def test_at_any_instant_at_most_one_message_and_what_it_says_is_true(
     using = settings(",".join(offsets), zone)
     now = datetime(talk.date.year, talk.date.month, talk.date.day, tzinfo=UTC) + minutes * MINUTE
     message = due(talk, now, using)
-    with_store = open_store("sqlite:///:memory:")
-    with_store.prepare()
-    with_store.talks.put([talk])
-    assert messages(JOB.decide(Context(with_store, using, now))) == ([message] if message else [])
-    with_store.close()
+    assert decided_with_a_store(talk, using, now) == ([message] if message else [])
     if message is None:
         return
     assert message.due_at <= now < message.expires_at
     first = due(talk, message.due_at, using)
     assert first is None or first.reason != message.reason or first.key == message.key
     assert_true(TEXTS.of(message), talk, now, ZoneInfo(zone))
+
+
+def decided_with_a_store(talk: Talk, using: Settings, now: datetime) -> list[Message]:
+    with closing(open_store("sqlite:///:memory:")) as opened:
+        opened.prepare()
+        opened.talks.put([talk])
+        return messages(JOB.decide(Context(opened, using, now)))
 
 
 def assert_true(text: str, talk: Talk, now: datetime, zone: ZoneInfo) -> None:

@@ -1,0 +1,85 @@
+"""What a speaker reads, and where, when and for how long it may go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from jobs.changes import notice
+from speakerbot.config import Settings
+from speakerbot.snapshots import Entry, Version
+from speakerbot.templates import Templates
+from speakerbot.text import LIMIT, length
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+SETTINGS = Settings("sqlite:///:memory:")
+OLD = Version(date(2026, 11, 27), "Engines")
+NEW = Version(date(2026, 11, 29), "Engines")
+MOVED = Entry("a", "1", OLD, NEW, True, 2, NOW, "ada", "77")
+
+
+def test_a_notice_says_who_where_and_until_when() -> None:
+    message = notice(MOVED, SETTINGS)
+    assert message.key == "change.moved/talk:a/user:1/2026-11-27..2026-11-29#2"
+    assert [(route.name, route.target) for route in message.routes] == [
+        ("dm", "1"),
+        ("thread", "77"),
+    ]
+    assert (message.due_at, message.expires_at) == (NOW, datetime(2026, 11, 30, tzinfo=UTC))
+    assert (message.opt_out, message.waits_past_expiry) == ("changes", False)
+    assert message.reason == "moved from 2026-11-27 to 2026-11-29"
+
+
+def test_its_time_is_the_communitys() -> None:
+    berlin = replace(SETTINGS, timezone=ZoneInfo("Europe/Berlin"))
+    assert notice(MOVED, berlin).expires_at == datetime(2026, 11, 29, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        (
+            replace(MOVED, told=None),
+            (
+                'Hi ada! You are booked to speak on 2026-11-29 about "Engines". '
+                "Looking forward to your talk!"
+            ),
+        ),
+        (MOVED, 'Hi ada! Your talk about "Engines" was moved from 2026-11-27 to 2026-11-29.'),
+        (
+            replace(MOVED, seen=None),
+            'Hi ada! Your talk about "Engines" on 2026-11-27 was cancelled.',
+        ),
+        (
+            replace(MOVED, seen=replace(OLD, topic="Looms")),
+            'Hi ada! The topic of your talk on 2026-11-27 was changed from "Engines" to "Looms".',
+        ),
+    ],
+)
+def test_the_texts(entry: Entry, text: str) -> None:
+    assert Templates().of(notice(entry, SETTINGS)) == text
+
+
+def test_a_topic_can_neither_ping_nor_break_out_nor_be_too_long() -> None:
+    loud = Version(NEW.date, "@everyone `rm -rf`\n# hi " + "x" * 3000)
+    entry = replace(MOVED, told=replace(OLD, topic="y" * 3000), seen=loud)
+    text = Templates().of(notice(entry, SETTINGS))
+    assert "@everyone" not in text
+    assert "\n" not in text
+    assert length(text) <= LIMIT - length("<@1> ")
+    assert text.endswith("was moved from 2026-11-27 to 2026-11-29.")
+    renamed = replace(entry, seen=replace(loud, date=OLD.date))
+    assert length(Templates().of(notice(renamed, SETTINGS))) <= LIMIT
+
+
+def test_an_entry_that_never_was_a_talk_has_no_notice() -> None:
+    with pytest.raises(ValueError, match="never was one"):
+        notice(replace(MOVED, told=None, seen=None), SETTINGS)
+
+
+def test_the_notice_of_a_far_away_talk_waits_as_long() -> None:
+    far = replace(MOVED, seen=Version(OLD.date + timedelta(days=700), "Engines"))
+    assert notice(far, SETTINGS).expires_at == datetime(2028, 10, 28, tzinfo=UTC)
