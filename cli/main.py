@@ -20,6 +20,7 @@ GROUPS = {
     "deliveries": "What was sent, what failed; try again.",
     "runs": "What ran, when, and how it ended.",
     "preview": "Every message that will go out, day by day.",
+    "explain": "Why a message was sent, was not, or will be.",
     "templates": "The wording of every message: see it, change it, check it.",
     "sandbox": "Run a job against a Discord inside this process; nothing real is touched.",
     "cron": "Make Fly Machines match deploy/schedules.json.",

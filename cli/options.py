@@ -23,6 +23,8 @@ def parse_now(text: str) -> datetime:
             f"{text!r} is no ISO 8601 time; write e.g. 2026-11-20T16:05:00Z"
         ) from error
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    if not 1970 <= at.year < 3000:
+        raise typer.BadParameter(f"{text!r} is not within the years 1970 to 2999")
     return at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
 
 
@@ -66,3 +68,11 @@ def parse_length(text: str | timedelta) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def parse_some_time(text: str) -> timedelta:
+    """A duration that is not nothing."""
+    length = parse_length(text)
+    if not length:
+        raise typer.BadParameter(f"{text!r} is no time at all; write e.g. 10m")
+    return length

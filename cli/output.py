@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from speakerbot.clock import utc_text
+
 Row = Sequence[object]
 
 
 def utc(at: datetime | None) -> str | None:
     """An instant as every JSON document of ours shows it: ISO 8601, in UTC, ending in Z."""
-    if at is None:
-        return None
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return None if at is None else utc_text(at)
 
 
 def on_terminal() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,10 @@ from cli.options import DryRun
 from cli.output import amount, say
 from cli.terminal import progress
 from cli.writing import Output, write_export
+
+if TYPE_CHECKING:
+    from speakerbot.formats.person_import import PersonImport
+    from speakerbot.formats.problems import Problems
 
 
 def register(app: typer.Typer) -> None:
@@ -60,11 +64,15 @@ def import_people(
             source.problems.refuse()
             if not dry_run:
                 store.people.put([*change.new, *change.updated])
+    _say(change, refused, dry_run=dry_run)
+
+
+def _say(change: PersonImport, refused: Problems, *, dry_run: bool) -> None:
     total = len(change.new) + len(change.updated) + change.unchanged
-    people_count = f"{total:,} {'person' if total == 1 else 'people'}"
+    people = f"{total:,} {'person' if total == 1 else 'people'}"
     counts = f"{len(change.new):,} new, {len(change.updated):,} updated"
     done = "would import" if dry_run else "imported"
-    say(f"{done} {people_count}: {counts}, {change.unchanged:,} unchanged")
+    say(f"{done} {people}: {counts}, {change.unchanged:,} unchanged")
     if refused.found:
         say(f"left out, for {amount(len(refused.found), 'problem')}:")
         say("\n".join(f"  {problem}" for problem in refused.found))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from cli.options import AsJson, DryRun, Now, parse_length
+from cli.options import AsJson, DryRun, Now, parse_length, parse_some_time
 from cli.running import Options, start
 
 JOBS = {
@@ -61,7 +61,16 @@ def _length(name: str, about: str) -> Any:
 
 Grace = Annotated[timedelta, _length("--grace", "How late an occurrence may still run.")]
 Wait = Annotated[timedelta, _length("--wait", "Sleep up to this long for an occurrence to come.")]
-Timeout = Annotated[timedelta, _length("--timeout", "End the run in order after this long.")]
+Timeout = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--timeout",
+        parser=parse_some_time,
+        metavar="D",
+        help="End the run in order after this long. Default: the schedule's, else 10m.",
+        rich_help_panel=_SCHEDULED,
+    ),
+]
 Share = Annotated[
     bool,
     typer.Option(
@@ -89,16 +98,24 @@ class JobGroup(TyperGroup):
         return [*JOBS, "due"]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # click's signature
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        one = typer.Typer()
-        if cmd_name == "due":
-            one.command(name="due", epilog="Example: */10 * * * * speakerbot run due")(due)
-        else:
-            one.command(name=cmd_name, epilog=_example(cmd_name))(_command(cmd_name))
-        made = typer.main.get_command(one)
-        made.params = [p for p in made.params if OWN.get(p.name or "", cmd_name) == cmd_name]
-        return made
+        return _made(cmd_name) if cmd_name in self.list_commands(ctx) else None
+
+
+def _made(name: str) -> Any:
+    one = typer.Typer()
+    if name == "due":
+        one.command(name="due", epilog="Example: */10 * * * * speakerbot run due")(due)
+    else:
+        one.command(name=name, epilog=_example(name))(_command(name))
+    made = typer.main.get_command(one)
+    made.params = [p for p in made.params if OWN.get(p.name or "", name) == name]
+    return made
+
+
+def read_options(job: str, args: Sequence[str]) -> dict[str, Any]:
+    """The options that ``run JOB`` would be called with. Raises what the command line raises."""
+    values: dict[str, Any] = _made(job).make_context(job, list(args)).params
+    return values
 
 
 app = typer.Typer(cls=JobGroup, no_args_is_help=True)
@@ -121,7 +138,7 @@ def _command(job: str) -> Callable[..., None]:
         timezone: Timezone = "UTC",
         grace: Grace = timedelta(hours=6),
         wait: Wait = timedelta(0),
-        timeout: Timeout = timedelta(minutes=10),
+        timeout: Timeout = None,
         share: Share = False,
         edit_only: EditOnly = False,
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import typer
 
 from speakerbot import logs
 from speakerbot.clock import Clock
-from speakerbot.runs import bound
+from speakerbot.runs import named
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from speakerbot.gated import Gating
     from speakerbot.outcomes import Sink
     from speakerbot.ports import Store
-    from speakerbot.runner import Runner
+    from speakerbot.runner import Order, Runner
     from speakerbot.runs import Run
     from speakerbot.tally import Waits
+
+TIMEOUT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,17 @@ class Options:
     timezone: str = "UTC"
     grace: timedelta = timedelta(hours=6)
     wait: timedelta = timedelta(0)
-    timeout: timedelta = timedelta(minutes=10)
+    timeout: timedelta | None = None
+    """None: the schedule's, else ``TIMEOUT``."""
     share: bool = False
     edit_only: bool = False
+    may_sleep: bool = True
+    """False: a schedule's ``wait`` would keep others waiting."""
 
 
-def start(run: Options, sink: Sink | None = None) -> None:
-    """Runs the job if it is its turn. Raises a SpeakerbotError that ends the process.
+def start(run: Options, sink: Sink | None = None) -> str:
+    """Runs the job if it is its turn. Returns why it ended early (sigterm, timeout, …), if it did.
+    Raises a SpeakerbotError that ends the process.
 
     Jobs and all they need are imported only then: most ticks find that nothing is due.
     """
@@ -54,58 +60,97 @@ def start(run: Options, sink: Sink | None = None) -> None:
     from speakerbot.runs import new_run
 
     settings = load()
-    gating = _gating(run, settings)
-    connect = None if run.dry_run else bootstrap.discord(settings)
-    clock = Clock.at(run.now)
+    gating, clock = _gating(run, settings), Clock.at(run.now)
     record = new_run(run.job, clock)
+    logs.about(**named(record))
     if not settings.runs(run.job) or (gating and not gating.enabled):
-        _skip(record, "disabled", run, sink)
-        return
+        _skip(_at_occurrence(record, gating), "disabled", run, sink)
+        return ""
+    connect = None if run.dry_run else bootstrap.discord(settings)
+    _warn(settings)
     store = bootstrap.store(settings, read_only=run.dry_run)
-    log = logs.get_logger()
-    log.info("store_opened", store=store.describe())
-
-    def work(record: Run) -> Waits | None:
-        return _runner(run, record, settings, store, connect, clock, sink).run()
-
+    logs.get_logger().info("store_opened", store=store.describe())
+    timeout = gating.timeout if gating else run.timeout or TIMEOUT
+    work = _Work(run, timeout, settings, store, connect, clock, sink)
     try:
         if gating is None:
             work(record)
-            return
+            return work.stopped
         from speakerbot.gated import Turnstile
 
-        turnstile = Turnstile(gating, store, clock, run.dry_run, bound(log, record))
-        if reason := turnstile.serve(record, work):
-            _skip(record, reason, run, sink)
+        turnstile = Turnstile(gating, store, clock, run.dry_run, logs.get_logger())
+        if skipped := turnstile.serve(record, work):
+            record = replace(record, schedule=gating.schedule, occurrence=skipped.occurrence)
+            _skip(record, skipped.reason, run, sink)
+        return work.stopped
     finally:
         store.close()
 
 
-def _runner(
-    run: Options,
-    record: Run,
-    settings: Settings,
-    store: Store,
-    connect: Connect | None,
-    clock: Clock,
-    sink: Sink | None,
-) -> Runner:
-    from cli.sinks import sink as chosen_sink
-    from speakerbot import bootstrap
-    from speakerbot.runner import Order, Runner
+@dataclass(slots=True)
+class _Work:
+    """What is done once it is the run's turn."""
 
-    return Runner(
-        job=importlib.import_module(f"jobs.{run.job}").JOB,
-        order=Order(run.dry_run, run.limit, _user(store, run.only), run.edit_only, run.timeout),
-        store=store,
-        settings=settings,
-        templates=bootstrap.templates(settings),
-        connect=connect,
-        sink=sink or chosen_sink(as_json=run.as_json),
-        log=logs.get_logger(),
-        clock=clock,
-        record=record,
-    )
+    run: Options
+    timeout: timedelta
+    settings: Settings
+    store: Store
+    connect: Connect | None
+    clock: Clock
+    sink: Sink | None
+    stopped: str = ""
+
+    def __call__(self, record: Run) -> Waits | None:
+        from speakerbot.runner import Order
+
+        run = self.run
+        logs.about(**named(record))
+        only = _user(self.store, run.only) if run.only else None
+        runner = self._runner(
+            record, Order(run.dry_run, run.limit, only, run.edit_only, self.timeout)
+        )
+        waits = runner.run()
+        self.stopped = runner.stopped
+        return waits
+
+    def _runner(self, record: Run, order: Order) -> Runner:
+        from cli.sinks import sink as chosen_sink
+        from speakerbot import bootstrap
+        from speakerbot.runner import Runner
+
+        return Runner(
+            job=importlib.import_module(f"jobs.{self.run.job}").JOB,
+            order=order,
+            store=self.store,
+            settings=self.settings,
+            templates=bootstrap.templates(self.settings),
+            connect=self.connect,
+            sink=self.sink or chosen_sink(as_json=self.run.as_json),
+            log=logs.get_logger(),
+            clock=self.clock,
+            record=record,
+        )
+
+
+def _warn(settings: Settings) -> None:
+    from speakerbot.config import SHORT_LEASE
+    from speakerbot.durations import format_duration
+
+    if settings.lease < SHORT_LEASE:
+        logs.get_logger().warning(
+            "lease_short",
+            lease=format_duration(settings.lease),
+            advised=format_duration(SHORT_LEASE),
+            hint="SPEAKERBOT_LEASE does not cover the longest send with its retries",
+        )
+
+
+def _at_occurrence(record: Run, gating: Gating | None) -> Run:
+    """The run as one of its schedule, before the store is asked about the occurrence."""
+    if gating is None:
+        return record
+    occurrence = gating.gate.occurrence(record.now)
+    return replace(record, schedule=gating.schedule, occurrence=occurrence)
 
 
 def _skip(record: Run, reason: str, run: Options, sink: Sink | None) -> None:
@@ -114,7 +159,8 @@ def _skip(record: Run, reason: str, run: Options, sink: Sink | None) -> None:
     from speakerbot.outcomes import Counts, Header, Summary
 
     level = "info" if reason in ("not_due", "already_done", "already_running") else "warning"
-    getattr(bound(logs.get_logger(), record), level)("run_skipped", reason=reason)
+    logs.about(**named(record))
+    getattr(logs.get_logger(), level)("run_skipped", reason=reason)
     shown = sink or chosen_sink(as_json=run.as_json)
     shown.begin(Header(record.job, record.id, run.dry_run, record.now, record.occurrence))
     shown.end(Summary(Counts(), 0, reason))
@@ -138,18 +184,24 @@ def _gating(run: Options, settings: Settings) -> Gating | None:
                 f"schedule {schedule.name!r} runs {schedule.job}, not {run.job}",
                 param_hint="--schedule",
             )
-        return Gating(schedule.name, schedule.gate, schedule.timeout, schedule.enabled)
+        gate = schedule.gate if run.may_sleep else replace(schedule.gate, wait=timedelta())
+        timeout = run.timeout or schedule.timeout
+        return Gating(schedule.name, gate, timeout, schedule.enabled)
     try:
         cron = Cron(run.cron, read_zone(run.timezone))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--cron, --timezone") from error
     gate = Gate(cron, grace=run.grace, wait=run.wait, share=run.share)
-    return Gating(run.schedule or run.job, gate, run.timeout)
+    return Gating(run.schedule or run.job, gate, run.timeout or TIMEOUT)
 
 
-def _user(store: Store, only: str | None) -> str | None:
-    """The Discord id of ``--only``'s person."""
-    if only is None or only.isdigit():
-        return only
+def _user(store: Store, only: str) -> str:
+    """The Discord id of ``--only``'s person; a Discord id is one even if we do not know them."""
     person = store.people.get(only)
+    if person is None and not only.isdigit():
+        raise typer.BadParameter(
+            f"{only!r} is nobody we know; give a Discord user id, or an id of `speakerbot people "
+            "list`",
+            param_hint="--only",
+        )
     return (person.discord_user_id if person else None) or only

@@ -1,9 +1,10 @@
-"""The jobs of ``schedules.json``, for commands that look at all of them."""
+"""The jobs, and the schedules of ``schedules.json`` they have: for commands that look at all."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,15 @@ def job_named(name: str) -> Job | None:
         return None
     job: Job = importlib.import_module(f"jobs.{name}").JOB
     return job
+
+
+def every_job() -> Iterator[Job]:
+    """Scheduled or not."""
+    import jobs
+
+    for module in pkgutil.iter_modules(jobs.__path__):
+        if job := job_named(module.name):
+            yield job
 
 
 def with_jobs(schedules: Iterable[Schedule]) -> Iterator[tuple[Schedule, Job]]:

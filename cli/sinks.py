@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from cli.output import on_terminal, plain, utc
+from speakerbot import logs
 from speakerbot.outcomes import Header, Outcome, Sink, Summary
 
 if TYPE_CHECKING:
@@ -39,13 +41,23 @@ def message_document(outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def write(text: str, *, flush: bool = False) -> None:
+    """Writes to stdout. Where nobody can read on (| head, a full disk) the run goes on all the
+    same: messages are sent whether or not somebody watches."""
+    try:
+        sys.stdout.write(text)
+        if flush:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        logs.get_logger().warning("output_lost", error=str(error))
+
+
 class JsonSink:
     """Writes the document piece by piece: memory does not grow with the number of messages."""
 
-    def __init__(self) -> None:
-        self._separator = "\n    "
-
     def begin(self, header: Header) -> None:
+        self._separator = "\n    "
         head = {
             "job": header.job,
             "run_id": header.run_id,
@@ -53,11 +65,10 @@ class JsonSink:
             "dry_run": header.dry_run,
             "now": utc(header.now),
         }
-        sys.stdout.write(json.dumps(head, indent=2)[:-2] + ',\n  "messages": [')
+        write(json.dumps(head, indent=2)[:-2] + ',\n  "messages": [')
 
     def add(self, outcome: Outcome) -> None:
-        sys.stdout.write(self._separator)
-        sys.stdout.write(json.dumps(message_document(outcome), ensure_ascii=False))
+        write(self._separator + json.dumps(message_document(outcome), ensure_ascii=False))
         self._separator = ",\n    "
 
     def end(self, summary: Summary) -> None:
@@ -65,22 +76,33 @@ class JsonSink:
         if summary.skipped_because:
             tail["skipped_because"] = summary.skipped_because
         close = "\n  ]" if self._separator.startswith(",") else "]"
-        sys.stdout.write(close + ",\n  " + json.dumps(tail, indent=2)[4:] + "\n")
-        sys.stdout.flush()
+        write(close + ",\n  " + json.dumps(tail, indent=2)[4:] + "\n", flush=True)
+
+
+class JsonListSink(JsonSink):
+    """The documents of several runs, one after another, as items of a list."""
+
+    def __init__(self) -> None:
+        self._between = ""
+
+    def begin(self, header: Header) -> None:
+        write(self._between)
+        self._between = ",\n"
+        super().begin(header)
 
 
 class RowSink:
     """Tab-separated rows for pipes: one line a message, the whole text."""
 
-    def begin(self, header: Header) -> None:  # noqa: ARG002
-        sys.stdout.write("\t".join(COLUMNS) + "\n")
+    def begin(self, header: Header) -> None:
+        self._job = header.job
+        write("\t".join(COLUMNS) + "\n")
 
     def add(self, outcome: Outcome) -> None:
-        sys.stdout.write("\t".join(plain(cell) for cell in _cells(outcome)) + "\n")
+        write("\t".join(plain(cell) for cell in _cells(outcome)) + "\n")
 
     def end(self, summary: Summary) -> None:
-        sys.stdout.write(_sentence(summary) + "\n")
-        sys.stdout.flush()
+        write(_sentence(self._job, summary) + "\n", flush=True)
 
 
 class TerminalSink:
@@ -100,6 +122,7 @@ class TerminalSink:
         self._seen = 0
 
     def begin(self, header: Header) -> None:
+        self._job = header.job
         mode = " (dry run: nothing is sent or written)" if header.dry_run else ""
         self._table.title = f"{header.job} at {header.now:%Y-%m-%d %H:%M} UTC{mode}"
         self._status.start()
@@ -117,7 +140,7 @@ class TerminalSink:
         if self._seen > MOST_ROWS:
             more = self._seen - MOST_ROWS
             self._console.print(f"… and {more:,} more; --json or a pipe shows all of them.")
-        self._console.print(_sentence(summary), highlight=False)
+        self._console.print(_sentence(self._job, summary), highlight=False)
 
 
 def _drawn(outcome: Outcome) -> tuple[Text, ...]:
@@ -158,9 +181,9 @@ def _cells(outcome: Outcome) -> tuple[object, ...]:
     )
 
 
-def _sentence(summary: Summary) -> str:
+def _sentence(job: str, summary: Summary) -> str:
     if summary.skipped_because:
-        return f"Nothing was done: {summary.skipped_because}."
+        return f"{job}: nothing was done ({summary.skipped_because})."
     counts = summary.counts
     parts = [
         f"{number:,} {name}"
@@ -175,4 +198,5 @@ def _sentence(summary: Summary) -> str:
         )
         if number
     ]
-    return f"{', '.join(parts) or 'Nothing is due'} ({summary.duration_ms / 1000:.1f} s)."
+    took = f"{summary.duration_ms / 1000:.1f} s"
+    return f"{job}: {', '.join(parts) or 'nothing is due'} ({took})."

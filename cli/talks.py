@@ -181,7 +181,10 @@ def cancel(
 def _confirmed(named: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(f"cancelling {named} needs --yes where nobody can be asked")
-    return typer.confirm(f"Cancel {named}?", err=True)
+    # Not typer.confirm: it writes a space to stdout even where it asks on stderr.
+    sys.stderr.write(f"Cancel {named}? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:

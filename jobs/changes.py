@@ -14,7 +14,7 @@ from speakerbot.clock import real_now
 from speakerbot.config import Settings
 from speakerbot.delivery.ledger import Delivery
 from speakerbot.delivery.voiding import void
-from speakerbot.job import Context, Job
+from speakerbot.job import Context, Job, Prospect
 from speakerbot.messages import Decision, Message, Skip
 from speakerbot.ports import Store
 from speakerbot.routes import to_speaker
@@ -63,6 +63,19 @@ def settle(context: Context) -> None:
     considered = _consider(snapshots.differing(), context)
     while chunk := list(islice(considered, CHUNK)):
         _write([each for each in chunk if each.step.entry is not each.pair.entry], context.store)
+
+
+def prospects(context: Context, talk_id: str) -> Iterator[Prospect]:
+    """The notices about the talk that are pending, or would be if it were looked at now."""
+    pairs = (pair for pair in context.store.snapshots.differing() if pair.key[0] == talk_id)
+    for each in _consider(pairs, context):
+        void = each.step.void
+        if each.notice and void:
+            yield Prospect(each.notice, "" if void == "opted_out" else WHY_VOID[void])
+        if each.step.entry.pending:
+            looks = each.step.verdict == "look"
+            dropped = "not any more: it is only looked whether it had arrived" if looks else ""
+            yield Prospect(notice(each.step.entry, context.settings), dropped)
 
 
 def _write(advancing: list[Considered], store: Store) -> None:
@@ -157,4 +170,4 @@ def _look(message: Message, context: Context) -> Message:
     )
 
 
-JOB = Job("changes", decide, settle)
+JOB = Job("changes", decide, settle, prospects)

@@ -12,11 +12,13 @@ from speakerbot.job import Context, Job
 from speakerbot.messages import Decision, Message
 from speakerbot.people import Person
 from speakerbot.ports import Store
+from speakerbot.text import shorten
 
 COUNTED = ("sent", "failed", "undeliverable", "unknown")
 LOOKS_BACK = timedelta(hours=24)
 LOOKS_AHEAD = timedelta(days=7)
 MOST_NAMES = 20
+LONGEST_TOPIC = 80
 
 
 def decide(context: Context) -> Iterator[Decision]:
@@ -55,7 +57,11 @@ def _coming(store: Store, today: date) -> dict[str, Any]:
     talks = store.talks.between(today, today + LOOKS_AHEAD - timedelta(days=1))
     return {
         "talks": [
-            {"date": talk.date.isoformat(), "username": talk.username, "topic": talk.topic}
+            {
+                "date": talk.date.isoformat(),
+                "username": talk.username,
+                "topic": shorten(talk.topic, LONGEST_TOPIC),
+            }
             for talk in talks
             if not talk.completed
         ]

@@ -45,7 +45,7 @@ def decide(context: Context) -> Iterator[Decision]:
 
 def _is_settled(record: Delivery) -> bool:
     """No run will send it any more."""
-    from speakerbot.delivery.ledger import FINAL, MAX_ATTEMPTS
+    from speakerbot.delivery.ledger import FINAL, MAX_ATTEMPTS  # most runs see no record
 
     exhausted = record.state == "failed" and record.attempts >= MAX_ATTEMPTS
     return record.state in FINAL or exhausted

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.config import Settings
-from speakerbot.job import Context, Job
+from speakerbot.job import Context, Job, Prospect
 from speakerbot.messages import Decision, Message, NodeFlag, Skip
 from speakerbot.offsets import DayOffset, HourOffset, Offset
 from speakerbot.routes import to_speaker
@@ -60,6 +60,20 @@ def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]
     *overtaken, nearest = reached
     yield from (Skip("overtaken", f"talk:{talk.id}") for slot in overtaken if now < slot.expires_at)
     yield _message(talk, nearest, settings, now)
+
+
+def prospects(context: Context, talk_id: str) -> Iterator[Prospect]:
+    """Every reminder the talk has, had or will have on its present date."""
+    talk, settings = context.store.talks.get(talk_id), context.settings
+    if talk is None:
+        return
+    made = slots(talk, settings.reminder_offsets, settings.timezone)
+    reached = [slot for slot in made if slot.due_at <= context.now]
+    for slot in made:
+        message = _message(talk, slot, settings, max(context.now, slot.due_at))
+        overtaken = slot in reached[:-1] and context.now < slot.expires_at
+        dropped = f"overtaken by the nearer reminder ({reached[-1].offset})" if overtaken else ""
+        yield Prospect(message, "the talk is marked as completed" if talk.completed else dropped)
 
 
 def slots(talk: Talk, offsets: tuple[Offset, ...], zone: ZoneInfo) -> list[Slot]:
@@ -157,4 +171,4 @@ def _time_left(left: timedelta) -> str:
     return precisedelta(timedelta(minutes=minutes), minimum_unit="minutes", format="%d")
 
 
-JOB = Job("reminders", decide)
+JOB = Job("reminders", decide, prospects=prospects)

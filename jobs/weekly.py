@@ -191,21 +191,20 @@ def _posted(message: Message, records: Records) -> bool:
 
 def _made_true(message: Message, records: Records, context: Context) -> Iterator[Decision]:
     """What to do about one part: post it, again if somebody deleted it; edit it; or nothing."""
-    base, again = records.get(message.key), records.get(message.key + AGAIN)
-    if again is not None or (base is not None and base.error_class == "deleted"):
+    standing, again = records.get(message.key), records.get(message.key + AGAIN)
+    again_occasion: str | None = message.occasion + AGAIN
+    if again or (standing and standing.error_class == "deleted"):
         message = replace(message, occasion=message.occasion + AGAIN)
-    standing = again or base
-    if standing is None or standing.state != "sent" or standing.error_class == "deleted":
-        if again is not None and again.error_class == "deleted":
-            yield Skip("deleted_twice", message.subject)
-        else:
-            yield message
-    elif standing.text == context.templates.of(message):
+        standing, again_occasion = again, None
+    if standing is None or standing.state != "sent":
         yield message
+    elif standing.error_class == "deleted":
+        yield Skip("deleted_twice", message.subject)
+    elif standing.text == context.templates.of(message):
+        yield message  # to be counted as already sent
     else:
-        once = message.occasion + AGAIN if standing is base else None
         reason = "edit: the schedule has changed since it was posted"
-        yield replace(message, edit=Edit(again=once), follows=False, reason=reason)
+        yield replace(message, edit=Edit(again_occasion), follows=False, reason=reason)
 
 
 JOB = Job("weekly", decide)

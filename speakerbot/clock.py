@@ -44,6 +44,11 @@ def instant(day: date, clock: time, zone: ZoneInfo) -> datetime:
     return found
 
 
+def utc_text(at: datetime) -> str:
+    """An instant as every document and log line of ours shows it: ISO 8601, ending in Z."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Decision time advances with the real clock from where ``--now`` set it.

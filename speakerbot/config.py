@@ -72,8 +72,12 @@ def environment(env: Mapping[str, str] | None = None, folder: Path | None = None
         return variables
     from dotenv import dotenv_values
 
-    written = {key: value for key, value in dotenv_values(file).items() if value is not None}
-    return {**written, **variables}
+    try:
+        # The Node bot reads the same file, and takes a ${…} in a password for what it is.
+        written = dotenv_values(file, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as UTF-8 text: {error}") from error
+    return {**{key: value for key, value in written.items() if value is not None}, **variables}
 
 
 def load(variables: Mapping[str, str] | None = None) -> Settings:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import Clock
-from speakerbot.gate import Due, Gate, Missed, Record
+from speakerbot.gate import Due, Gate, Missed, NotDue, Record
 from speakerbot.ports import Store
 from speakerbot.runs import Run
 
@@ -56,12 +56,12 @@ class Turnstile:
     log: Any
     sleep: Callable[[float], None] = time.sleep
 
-    def serve(self, run: Run, work: Callable[[Run], Waits | None]) -> str:
+    def serve(self, run: Run, work: Callable[[Run], Waits | None]) -> NotDue | None:
         """Does the work if it is this run's turn. ``work`` is given the run, with its occurrence
         and the decision time to serve it at; it returns what still waits, None if it was cut
-        short. Returns the reason (``run_skipped``) where it is not its turn, else nothing."""
+        short. Where it is not its turn, returns why (``run_skipped``)."""
         turn = self.enter(run)
-        if isinstance(turn, str):
+        if isinstance(turn, NotDue):
             return turn
         name = self.gating.schedule
         waits = None
@@ -69,27 +69,30 @@ class Turnstile:
             waits = work(replace(run, now=turn.now, schedule=name, occurrence=turn.occurrence))
         finally:
             self.leave(turn, waits)
-        return ""
+        return None
 
-    def enter(self, run: Run) -> Turn | str:
-        """The occurrence to serve, claimed; or the reason (``run_skipped``) why there is none.
-        Sleeps, at most the schedule's ``wait``, for one that is about to come."""
+    def enter(self, run: Run) -> Turn | NotDue:
+        """The occurrence to serve, claimed; or why there is none. Sleeps, at most the schedule's
+        ``wait``, for one that is about to come."""
+        occurrence = None
+        now = run.now
         for _ in range(TRIES):
-            now, real = self.clock.decision(), self.clock.real()
+            real = self.clock.real()
             occurrence = self.gating.gate.occurrence(now)
             record = self._stored(occurrence)
             match self.gating.gate.decide(occurrence, record, now=now, real=real):
                 case Due() as due:
                     if self._slept(due.sleep(now)):
+                        now = self.clock.decision()
                         continue  # somebody else may have been here meanwhile
                     if turn := self._claim(due.occurrence, record, run, max(now, due.occurrence)):
                         return turn
                 case Missed() as missed:
                     self._note_missed(missed, record, run)
-                    return "missed"
+                    return NotDue("missed", occurrence)
                 case not_due:
-                    return not_due.reason
-        return "already_running"
+                    return not_due
+        return NotDue("already_running", occurrence)
 
     def _stored(self, occurrence: datetime | None) -> Record | None:
         if occurrence is None:
@@ -121,6 +124,7 @@ class Turnstile:
             return
         noted = Record(missed.occurrence, "missed", revision=run.id)
         if self.store.occurrences.swap(self.gating.schedule, record, noted):
+            late = timedelta(seconds=missed.late // timedelta(seconds=1))
             self.store.runs.put(
                 replace(
                     run,
@@ -128,7 +132,7 @@ class Turnstile:
                     occurrence=missed.occurrence,
                     finished_at=self.clock.real(),
                     outcome="missed",
-                    error=f"its time was over by {missed.late}",
+                    error=f"{late} late, and {self.gating.gate.whole_grace} are allowed",
                 )
             )
 

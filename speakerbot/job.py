@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from speakerbot.config import Settings
-from speakerbot.messages import Decision
+from speakerbot.messages import Decision, Message
 from speakerbot.ports import Store
 from speakerbot.templates import Templates
 
@@ -31,13 +31,26 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Prospect:
+    """A message about a talk, whether its time is over, has come, or is still to come."""
+
+    message: Message
+    dropped: str = ""
+    """Why the job does not send it, in words for people; empty if it does when its time comes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """``decide`` reads and yields, lazily; it writes nothing and asks no clock.
 
     ``settle``, for jobs that remember: writes down what the ledger has already decided. Idempotent;
     called before deciding and after sending, never in a dry run.
+
+    ``prospects``, for jobs that write to speakers: every message about a talk, by its id, that
+    ``decide`` yields now, yielded before, or will yield.
     """
 
     name: str
     decide: Callable[[Context], Iterator[Decision]]
     settle: Callable[[Context], None] | None = None
+    prospects: Callable[[Context, str], Iterator[Prospect]] | None = None

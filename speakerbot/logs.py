@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from datetime import datetime
 from typing import Any, Literal
 
 import structlog
 
+from speakerbot.clock import utc_text
 from speakerbot.errors import SpeakerbotError
 
 LogFormat = Literal["json", "pretty"]
@@ -20,17 +23,25 @@ def configure(log_format: LogFormat | None = None, *, debug: bool = False) -> No
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _with_instants,
             *_renderers(chosen),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("debug" if debug else "info"),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[Libraries(logging.WARNING)])
+
+
+def about(**names: Any) -> None:
+    """What every later line of the process names, until this is called again."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(**names)
 
 
 def report(error: SpeakerbotError) -> None:
     """The last line of a command that failed: what is wrong, where, and what to do."""
-    if _default_format() == "json" and structlog.is_configured():
+    if structlog.is_configured() and _writes_json():
         get_logger().error(
             "command_failed",
             error=str(error),
@@ -50,6 +61,25 @@ def report_bug(error: Exception) -> None:
 
 def _default_format() -> LogFormat:
     return "pretty" if sys.stderr.isatty() else "json"
+
+
+def _writes_json() -> bool:
+    renderer = structlog.get_config()["processors"][-1]
+    return isinstance(renderer, structlog.processors.JSONRenderer)
+
+
+class Libraries(logging.Handler):
+    """Warnings of libraries, as lines of ours: a plain one would break the JSON."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        about: dict[str, str] = {"library": record.name, "message": record.getMessage()}
+        if record.exc_info and record.exc_info[1]:
+            about["error"] = repr(record.exc_info[1])
+        get_logger().warning("library_warned", **about)
+
+
+def _with_instants(_log: Any, _method: str, line: Any) -> Any:
+    return {k: utc_text(v) if isinstance(v, datetime) else v for k, v in line.items()}
 
 
 def _renderers(log_format: LogFormat) -> list[Any]:

@@ -91,6 +91,14 @@ class Message:
     def key(self) -> str:
         return f"{self.kind}/{self.subject}/{self.recipient}/{self.occasion}"
 
+    def routes_from(self, name: str, target: str) -> tuple[Route, ...]:
+        """The routes still to try once an attempt has reached this one; all if it is not among
+        them."""
+        for index, route in enumerate(self.routes):
+            if (route.name, route.target) == (name, target):
+                return self.routes[index:]
+        return self.routes
+
     @property
     def user_id(self) -> str | None:
         """The Discord id of the addressee, None for a channel."""

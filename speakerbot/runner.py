@@ -17,7 +17,7 @@ from speakerbot.messages import Message, Skip
 from speakerbot.outcomes import Counts, Header, Sink, Summary
 from speakerbot.planning import Moment, Plan, weigh
 from speakerbot.ports import Store
-from speakerbot.runs import Run, bound, new_run
+from speakerbot.runs import Run, named, new_run
 from speakerbot.tally import Tally, Waits
 from speakerbot.templates import Templates
 from speakerbot.verdict import failure
@@ -55,6 +55,8 @@ class Runner:
     clock: Clock
     record: Run | None = None
     """The run's record, where the gate has begun one; None begins one now."""
+    stopped: str = ""
+    """Afterwards: why the run ended early, if it did."""
 
     def run(self) -> Waits | None:
         """What is still to be done, later; None if the run was cut short, or was told to leave
@@ -62,21 +64,20 @@ class Runner:
         failures only count. The sink is closed and the run is recorded in either case."""
         started = time.monotonic()
         run = self.record or new_run(self.job.name, self.clock)
-        tally = Tally(self.sink, self.templates, bound(self.log, run))
+        tally = Tally(self.sink, self.templates, self.log.bind(**named(run)))
         self.sink.begin(Header(run.job, run.id, self.order.dry_run, run.now, run.occurrence))
-        error: SpeakerbotError | None = None
+        error: Exception | None = None
         traffic = None
         try:
             traffic = self._do(run, tally)
             error = failure(traffic)
-        except SpeakerbotError as problem:
+        except Exception as problem:
             error = problem
         self._finish(run, started, tally, traffic, error)
         if error:
             raise error
-        cut_short = traffic is not None and traffic.stopped is not None
         narrowed = self.order.only is not None or self.order.limit is not None
-        return None if cut_short or narrowed else tally.waits
+        return None if self.stopped or narrowed else tally.waits
 
     def _do(self, run: Run, tally: Tally) -> Traffic | None:
         context = Context(
@@ -119,7 +120,7 @@ class Runner:
                 if counts.planned == self.order.limit:
                     return
                 if not counts.planned:
-                    self.templates.check()  # before the first claim, never on a run with nothing due
+                    self.templates.check()  # before the first claim; not where nothing is due
                 counts.planned += 1
             yield plan
 
@@ -149,10 +150,10 @@ class Runner:
         started: float,
         tally: Tally,
         traffic: Traffic | None,
-        error: SpeakerbotError | None,
+        error: Exception | None,
     ) -> None:
         duration_ms = round((time.monotonic() - started) * 1000)
-        stopped = traffic.stopped.reason if traffic and traffic.stopped else ""
+        self.stopped = stopped = traffic.stopped.reason if traffic and traffic.stopped else ""
         self.sink.end(Summary(tally.counts, duration_ms))
         outcome = "failed" if error else "stopped" if stopped else "done"
         counts = tally.counts.as_dict()

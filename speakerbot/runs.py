@@ -36,8 +36,6 @@ def new_run(job: str, clock: Clock) -> Run:
     return Run(f"{real:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}", job, clock.decision(), real)
 
 
-def bound(log: Any, run: Run) -> Any:
-    """``log``, every line of it naming the run."""
-    at = run.occurrence
-    occurrence = at.isoformat().replace("+00:00", "Z") if at else None
-    return log.bind(job=run.job, run_id=run.id, occurrence=occurrence)
+def named(run: Run) -> dict[str, Any]:
+    """What every log line of a run names."""
+    return {"job": run.job, "run_id": run.id, "occurrence": run.occurrence}

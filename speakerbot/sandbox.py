@@ -19,6 +19,9 @@ from speakerbot.stores.copying import copy
 if TYPE_CHECKING:
     from speakerbot.testing.discord import Conversation, LoopbackDiscord
 
+ANNOUNCEMENTS, ORGANISERS = "1001", "1002"
+"""Stand in for channels that nobody has set yet: a sandbox shows what they would get."""
+
 
 def run(
     job: Job, settings: Settings, source: Store, sink: Sink, clock: Clock, log: Any
@@ -30,15 +33,17 @@ def run(
     data.prepare()
     copy(source, data)
     with LoopbackDiscord().running_in_thread() as discord:
-        _populate(discord, data, settings)
         sandboxed = replace(
             settings,
+            announcements_channel_id=settings.announcements_channel_id or ANNOUNCEMENTS,
+            logs_channel_id=settings.logs_channel_id or ORGANISERS,
             discord_token="sandbox",  # noqa: S106  # the loopback takes any
             discord_api_base=discord.base_url,
             new_dm_every=timedelta(0),
             enabled=True,
             disabled_jobs=frozenset(),
         )
+        _populate(discord, data, sandboxed)
         Runner(
             job=job,
             order=Order(),

@@ -57,16 +57,21 @@ class Tally:
             self.counts.skipped[plan.skip] += 1
         else:
             self._count(plan.state, "")
-        record, routes = plan.record, plan.message.routes
+        record = plan.record
         if record is not None and plan.state != "planned":
             route, text = record.route, record.text
         elif plan.state == "already_sent":
             route, text = "", ""  # by the Node bot: its text is not ours to tell
         else:
-            route = routes[0].name if routes else ""
-            text = self.templates.of(plan.message)
-            text = routes[0].full_text(text) if routes else text
+            route, text = self._next_try(plan)
         self.sink.add(Outcome(plan.message, plan.state, plan.reason, route, text))
+
+    def _next_try(self, plan: Plan) -> tuple[str, str]:
+        """The route it would go by, and its text there; a retry goes on where it was."""
+        message, record = plan.message, plan.record
+        routes = message.routes_from(record.route, record.target) if record else message.routes
+        text = self.templates.of(message)
+        return (routes[0].name, routes[0].full_text(text)) if routes else ("", text)
 
     def finished(self, result: Result) -> None:
         """A message that was claimed, once its outcome is in the store."""

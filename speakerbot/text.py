@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Final
 
 LIMIT: Final = 2000
@@ -50,7 +49,7 @@ def one_line(text: str) -> str:
 
 def _replacement(character: str) -> str:
     """Half a character, as broken JSON holds it, cannot be sent at all."""
-    return "\ufffd" if unicodedata.category(character) == "Cs" else ""
+    return "\ufffd" if character >= "\ud800" else ""
 
 
 def _escape_piece(text: str) -> str:

@@ -41,11 +41,7 @@ class Claim:
 
     def routes(self) -> tuple[Route, ...]:
         """The routes still to try: from the one an earlier attempt had reached."""
-        routes = self.message.routes
-        for index, route in enumerate(routes):
-            if (route.name, route.target) == (self.record.route, self.record.target):
-                return routes[index:]
-        return routes
+        return self.message.routes_from(self.record.route, self.record.target)
 
 
 def restored(before: Delivery | None, revisions: Revisions) -> Delivery | None:

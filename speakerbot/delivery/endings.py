@@ -20,7 +20,8 @@ NOT_YET_RECORDED = 1000
 
 def backoff(attempts: int) -> timedelta:
     """How long to wait after so many tries: 30 s doubling up to 30 min, with jitter."""
-    longest = min(LAST_RETRY, FIRST_RETRY * int(2 ** max(0, attempts - 1)))
+    doubled = min(max(0, attempts - 1), MAX_ATTEMPTS)
+    longest = min(LAST_RETRY, FIRST_RETRY * (1 << doubled))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
 
 

@@ -45,12 +45,13 @@ class Pacer:
     async def slot(self) -> None:
         """Returns when a request may begin. Raises RunStopped if the run ends before that."""
         while True:
-            if self.interval:
-                await self._wait_until(await self._take())
-            if self._paused_until <= _loop_time():
+            slot = await self._take() if self.interval else _loop_time()
+            await self._wait_until(slot)
+            if self._paused_until > _loop_time():
+                # Then everybody queues up anew: all at once they would be refused again.
+                await self._pause()
+            elif _loop_time() - slot <= self._tolerance:
                 return
-            # After the pause everybody queues up anew: all at once they would be refused again.
-            await self._pause()
 
     def slow_down(self, seconds: float) -> None:
         """After a 429: nobody sends for ``seconds``, and all go slower for the rest of the run."""

@@ -71,7 +71,9 @@ class Posts:
         except Refused as refusal:
             if refusal.why != "archived":
                 raise
+            await self.pacer.slot()
             await self.channel.unarchive(channel_id)
+            await self.pacer.slot()
             await self.channel.edit(channel_id, message_id, claim.text)
 
     def _stop_if_useless(self, claim: Claim, refusal: Refused) -> None:

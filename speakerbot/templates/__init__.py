@@ -75,8 +75,9 @@ class Templates:
         Raises ConfigError naming the template's file and line.
         """
         file, room = self.file(name), LIMIT - reserve
+        allowance = file.allowance()
         while True:
-            text = without_mass_mentions(file.render(escaped(values)))
+            text = without_mass_mentions(file.render(escaped(values), allowance))
             over = length(text) - room
             if over <= 0:
                 return text

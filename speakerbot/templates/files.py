@@ -40,10 +40,15 @@ class TextFile:
             raise self._problem(1, f"the file is larger than {MOST_SOURCE // 1024} kB")
         return source
 
-    def render(self, values: Mapping[str, Any]) -> str:
-        """The text, without white space around it. Ends within a second or so; see ``limits``."""
-        template = self._template
-        token = budget.set(Budget())
+    def allowance(self) -> Budget:
+        """For one text, rendered as often as it takes to make it short enough."""
+        self._template  # noqa: B018  # compiled first: that has a limit of its own
+        return Budget()
+
+    def render(self, values: Mapping[str, Any], limit: Budget) -> str:
+        """The text, without white space around it. Ends about when the budget's time does."""
+        template, limit.written = self._template, 0
+        token = budget.set(limit)
         try:
             text = template.render(values).strip()
         except Exception as error:  # whatever its expressions raise: a division by zero as well

@@ -12,6 +12,8 @@ from speakerbot.clock import real_now
 from speakerbot.delivery.ledger import Change, Delivery, State, standing
 from speakerbot.ports import Store
 from speakerbot.runs import Run
+from speakerbot.talks import Talk
+from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Cli
@@ -249,3 +251,23 @@ def test_times_are_utc_and_end_in_z(cli: Cli, ledger: Store) -> None:
     for field in ("due_at", "expires_at", "sent_at", "updated_at"):
         assert shown[field].endswith("Z")
         assert datetime.fromisoformat(shown[field]).utcoffset() == timedelta()
+
+
+def test_who_opens_their_dms_again_gets_the_message_after_a_retry_and_once(
+    cli: Cli, store: Store
+) -> None:
+    """The whole way: refused for good, a person's retry, the next run, and a run after that."""
+    today = real_now().replace(hour=17, minute=0)
+    store.talks.put([Talk("t1", "1", "kaz", "Agents", today.date())])
+    run = ("run", "reminders", "--now", today.isoformat())
+    with LoopbackDiscord(NO_LIMITS).running_in_thread() as discord:
+        discord.world.close_dms("1")
+        cli.env |= {"DISCORD_TOKEN": "token", "DISCORD_API_BASE": discord.base_url}
+        assert cli.json(*run)["counts"]["undeliverable"] == 1
+        discord.world.reopen_dms("1")
+        assert cli.json(*run)["counts"]["sent"] == 0, "what was given up stays so by itself"
+        [given_up] = cli.json("deliveries", "list", "--now", today.isoformat())["deliveries"]
+        cli.out("deliveries", "retry", given_up["key"], "--now", today.isoformat())
+        assert cli.json(*run)["counts"]["sent"] == 1
+        assert cli.json(*run)["counts"]["already_sent"] == 1
+        assert len(discord.messages) == 1

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 import time as clock
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Cli
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "talks.jsonl"
+COMMAND = Path(sys.executable).parent / "speakerbot"
 NOW = ("--now", "2026-11-20T16:05:00Z")
 KAZ = "98900893f517493faf9af27e"
 SOON = (real_now() + timedelta(days=30)).date()
@@ -222,6 +227,31 @@ def test_cancel_does_not_happen_unasked(filled: Cli) -> None:
     error = filled.error("talks", "cancel", KAZ, exit_code=2)
     assert "needs --yes" in error
     assert filled.json("talks", "show", KAZ)["username"] == "kaz"
+
+
+@pytest.mark.parametrize(("answer", "left"), [(b"n\n", 9), (b"y\n", 8)])
+def test_on_a_terminal_cancel_asks_and_does_what_it_is_told(
+    filled: Cli, answer: bytes, left: int
+) -> None:
+    ours, theirs = pty.openpty()
+    os.write(ours, answer)
+    try:
+        done = subprocess.run(
+            [COMMAND, "talks", "cancel", KAZ],
+            env=filled.env,
+            cwd=filled.folder,
+            stdin=theirs,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=True,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert f"Cancel talk {KAZ} on 2026-11-21 (kaz, " in done.stderr
+    assert done.stdout.startswith("cancelled" if left == 8 else "nothing was cancelled")
+    assert len(filled.json("talks", "list", "--all")["talks"]) == left
 
 
 @pytest.mark.parametrize(

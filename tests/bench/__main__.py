@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,18 +17,13 @@ from rich.table import Table
 from speakerbot.stores import open_store
 from speakerbot.talks import Talk
 from speakerbot.testing.discord import NO_LIMITS, LoopbackProcess, Settings, loopback_process
+from tests.bench.figures import Figure
+from tests.bench.jobs import idle, much
 from tests.bench.measure import ROOT, alternately, python, run, start, wait
 
 SPEAKERBOT = str(Path(sys.executable).parent / "speakerbot")
 CALM = "2026-06-01T00:00:00Z"
 """A time at which no sample talk has anything due."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    what: str
-    figure: str
-    beside: str
 
 
 def starting(folder: Path, runs: int) -> Iterator[Figure]:
@@ -91,7 +86,9 @@ def sending(folder: Path, count: int) -> Iterator[Figure]:
     yield _blast(folder, "two", limited, count, 2, 45, "the limit set: 45/s, shared")
     with loopback_process(fast) as discord:
         naive = 300 / _naive(discord, 300)
-    beside = f"naive {naive:.0f}/s; bound by one core of Python"
+        done = run(python("-m", "tests.bench.bare", discord.base_url, str(count)))
+        bare = count / done.document["seconds"]
+    beside = f"naive {naive:.0f}/s; bare discord.py, 16 workers: {bare:.0f}/s"
     yield _blast(folder, "fast", fast, count, 1, 100_000, beside)
 
 
@@ -143,13 +140,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=11, help="of each command that starts")
     parser.add_argument("--messages", type=int, default=2000)
-    parser.add_argument("--only", choices=["starting", "talks", "sending", "memory"])
+    parser.add_argument(
+        "--only", choices=["starting", "talks", "jobs", "much", "sending", "memory"]
+    )
     options = parser.parse_args()
     with TemporaryDirectory() as name:
         folder = Path(name)
         parts: dict[str, Callable[[], Iterator[Figure]]] = {
             "starting": lambda: starting(folder, options.runs),
             "talks": lambda: thousand_talks(folder),
+            "jobs": lambda: idle(folder, options.runs),
+            "much": lambda: much(folder),
             "sending": lambda: sending(folder, options.messages),
             "memory": lambda: memory(folder, (10_000, 100_000)),
         }

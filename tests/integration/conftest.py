@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import CapturingLogger
@@ -25,6 +28,7 @@ from speakerbot.outcomes import Header, Outcome, Summary
 from speakerbot.ports import Store
 from speakerbot.runner import Order, Runner
 from speakerbot.stores import open_store
+from speakerbot.talks import Talk
 from speakerbot.testing.crash.boundaries import REQUESTS, SteppingStore, stepping
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
 
@@ -167,8 +171,9 @@ class Trial:
     def text(self, message: Message) -> str:
         return bootstrap.templates(self.settings).of(message)
 
-    def record(self, message: Message) -> Delivery | None:
-        return self.store.ledger.get([message.key]).get(message.key)
+    def record(self, message: Message) -> Delivery:
+        """Raises KeyError if the ledger has none."""
+        return self.store.ledger.get([message.key])[message.key]
 
     def sent(self) -> list[tuple[str, str]]:
         """Channel and text of every message Discord has accepted."""
@@ -212,4 +217,94 @@ def trial(discord: LoopbackDiscord) -> Iterator[Trial]:
     store = open_store("sqlite:///:memory:")
     store.prepare()
     yield Trial(discord, store)
+    store.close()
+
+
+@dataclass
+class Command:
+    """The installed ``speakerbot run reminders``, on a SQLite file, for a community with a talk
+    each day from NOW's on: the nth day's speaker is user 100 + n, DM channel 200 + n, thread
+    300 + n. Every talk has a reminder due at NOW."""
+
+    discord: LoopbackDiscord
+    env: dict[str, str]
+    store: Store
+    days: int = 0
+
+    def book(self, days: int, *, known: bool = True) -> None:
+        """Talks on so many days; ``known``: the bot has written to their speakers before."""
+        self.days = days
+        today = NOW.date()
+        self.store.talks.put(
+            [
+                Talk(f"t{n}", str(100 + n), f"user {n}", f"Topic {n}", today + timedelta(days=n),
+                     thread_id=str(300 + n))
+                for n in range(days)
+            ]
+        )  # fmt: skip
+        offsets = ",".join(f"{n}d@16:00" for n in range(days))
+        self.env["SPEAKERBOT_REMINDER_OFFSETS"] = offsets
+        for n in range(days):
+            self.discord.world.add_thread(str(300 + n), "1")
+            if known:
+                self.discord.world.add_dm(str(100 + n), str(200 + n))
+                self.store.limits.remember_dms(bot_of(TOKEN), {str(100 + n): str(200 + n)})
+
+    def start(self, **env: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [COMMAND, "run", "reminders", "--now", NOW.isoformat(), "--json"],
+            env={**self.env, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, exit_code: int = 0, **env: str) -> Report:
+        """Runs it to its end, which has to be this one."""
+        return self.ended(self.start(**env), exit_code)
+
+    def ended(self, process: subprocess.Popen[str], exit_code: int = 0) -> Report:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == exit_code, (process.returncode, out, err)
+        assert "Traceback" not in err
+        return Report(json.loads(out), err)
+
+    def records(self) -> dict[str, Delivery]:
+        """By the talk's id."""
+        return {record.key.split("/")[1][5:]: record for record in self.store.ledger.list()}
+
+    def sent_to(self) -> list[str]:
+        """Channels, in order, of every message Discord has accepted."""
+        return sorted((m.channel_id for m in self.discord.messages), key=int)
+
+
+@dataclass
+class Report:
+    """What a run printed."""
+
+    document: Any
+    stderr: str
+
+    @property
+    def counts(self) -> Any:
+        return self.document["counts"]
+
+    @property
+    def states(self) -> list[str]:
+        return [message["state"] for message in self.document["messages"]]
+
+
+@pytest.fixture
+def command(discord: LoopbackDiscord, tmp_path: Path) -> Iterator[Command]:
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    env |= {
+        "SPEAKERBOT_ENV_FILE": "",
+        "DATABASE_URL": url,
+        "DISCORD_TOKEN": TOKEN,
+        "DISCORD_API_BASE": discord.base_url,
+    }
+    store = open_store(url)
+    store.prepare()
+    yield Command(discord, env, store)
     store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -16,10 +17,20 @@ FEWEST = 10
 """Boundaries that a run of any of these has at least."""
 
 
+@pytest.fixture(params=["sqlite", pytest.param("mongodb", marks=pytest.mark.mongodb_server)])
+def server(request: pytest.FixtureRequest) -> str | None:
+    """A MongoDB's address; None for SQLite."""
+    if request.param == "sqlite":
+        return None
+    if not (url := os.environ.get("SPEAKERBOT_TEST_MONGODB_URI")):
+        pytest.skip("SPEAKERBOT_TEST_MONGODB_URI names no MongoDB server")
+    return url
+
+
 @pytest.fixture
-def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
+def arena(request: pytest.FixtureRequest, tmp_path: Path, server: str | None) -> Iterator[Arena]:
     world_of: WorldOf = request.param
-    with Arena(world_of, tmp_path) as opened:
+    with Arena(world_of, tmp_path, server) as opened:
         yield opened
 
 

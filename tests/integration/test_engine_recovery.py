@@ -50,7 +50,6 @@ def test_after_the_window_it_is_found_in_the_history(trial: Trial, history_nonce
     assert trial.run(message).states == ["sent"]
     [sent] = trial.discord.messages
     record = trial.record(message)
-    assert record is not None
     assert (record.state, record.message_id, record.channel_id) == ("sent", sent.id, "77")
 
 
@@ -120,7 +119,6 @@ def test_in_a_thread_whose_history_we_may_not_read_nobody_can_tell(trial: Trial)
     assert trial.run(message).states == ["unknown"], "and it is not tried again"
     assert len(trial.sent()) == 1
     record = trial.record(message)
-    assert record is not None
     assert "no way to look" in record.error
 
 
@@ -235,7 +233,6 @@ def test_a_failed_message_is_tried_eight_times_with_growing_waits(trial: Trial) 
     for _ in range(8):
         [outcome] = trial.run(message).outcomes
         record = trial.record(message)
-        assert record is not None
         if record.retry_at:
             waits.append(record.retry_at - trial.clock.real())
         trial.later(timedelta(minutes=31))

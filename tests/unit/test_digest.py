@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from jobs.digest import JOB, MOST_NAMES
+from jobs.digest import JOB, LONGEST_TOPIC, MOST_NAMES
 from speakerbot.config import Settings
 from speakerbot.delivery.ledger import Change, Delivery, State
 from speakerbot.errors import ConfigError
@@ -112,6 +112,7 @@ def test_it_stays_one_message_however_much_there_is_to_say(store: Store) -> None
     store.people.put(people)
     text = _text(store)
     assert length(text) <= LIMIT
+    assert text.count(f'ada: "{"x" * (LONGEST_TOPIC - 1)}…"') == 7
     assert f"and {100 - MOST_NAMES} more." in text
 
 

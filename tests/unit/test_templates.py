@@ -110,7 +110,7 @@ def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
     file = templates.file(NAME)
     (folder / f"{NAME}.md").unlink()
     with pytest.raises(ConfigError, match=r"reminder\.day_of\.md, line 1: cannot be read"):
-        file.render(VALUES)
+        file.allowance()
 
 
 def test_values_are_escaped_at_any_depth(folder: Path) -> None:

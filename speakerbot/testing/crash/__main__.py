@@ -8,12 +8,19 @@ from typing import Annotated
 
 import typer
 
+from speakerbot.testing.crash.changes import ChangesWorld
 from speakerbot.testing.crash.playing import Arena
+from speakerbot.testing.crash.posts import EngagementWorld, WeeklyWorld
 from speakerbot.testing.crash.reminders import RemindersWorld
 from speakerbot.testing.crash.schedules import of_seed, read
 from speakerbot.testing.crash.world import WorldOf
 
-WORLDS: dict[str, WorldOf] = {"reminders": RemindersWorld}
+WORLDS: dict[str, WorldOf] = {
+    "reminders": RemindersWorld,
+    "weekly": WeeklyWorld,
+    "engagement": EngagementWorld,
+    "changes": ChangesWorld,
+}
 REPLAY = "python -m speakerbot.testing.crash --schedule"
 
 
@@ -40,7 +47,7 @@ def main(
             if schedule or schedules == 1 or played.problems:
                 typer.echo(played.text())
             if played.problems:
-                typer.echo(f"Broken. Again: {REPLAY} '{each.text()}'")
+                typer.echo(f"Broken. Again: {REPLAY} '{each.text()}' --job {job}")
                 raise typer.Exit(1)
             held += 1
     typer.echo(f"{held} held.")

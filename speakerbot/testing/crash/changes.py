@@ -1,0 +1,123 @@
+"""The small world of ``changes``: talks booked, moved, cancelled, and moved back after a run that
+died before it could note what it had sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+
+from speakerbot.config import Settings
+from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.delivery.session import bot_of
+from speakerbot.job import Job
+from speakerbot.ports import Store
+from speakerbot.snapshots import Entry, Version
+from speakerbot.talks import Talk
+from speakerbot.testing.crash.world import TOKEN, Expected
+from speakerbot.testing.discord import LoopbackClient
+from speakerbot.testing.discord import World as DiscordWorld
+
+MOVED, BOOKED, CANCELLED, BACK, UNDONE = range(5)
+FIRST_DAY = date(2026, 11, 27)
+SHIFT = timedelta(days=10)
+
+
+class ChangesWorld:
+    """``variant`` shifts who is reached how: in a DM channel that we know, in one to be opened, or
+    with closed DMs in their thread."""
+
+    def __init__(self, number: int, variant: int) -> None:
+        self.job: Job = import_module("jobs.changes").JOB
+        self.now = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+        self._base = 4 * 10**17 + number * 1000
+        self._variant = variant
+        self._talks = [self._talk(part) for part in (MOVED, BOOKED, CANCELLED, BACK, UNDONE)]
+
+    def _talk(self, part: int) -> Talk:
+        """As it was, or for the booked one as it is."""
+        user_id, thread_id = str(self._base + part), str(self._base + 100 + part)
+        day, topic = FIRST_DAY + timedelta(days=part), f"c{self._base + part}."
+        return Talk(f"talk{user_id}", user_id, "ada", topic, day, self.now, thread_id=thread_id)
+
+    def _way(self, talk: Talk) -> int:
+        return (int(talk.user_id) + self._variant) % 3
+
+    def settings(self, base: Settings) -> Settings:
+        return replace(base, reminder_routes=("dm", "thread"))
+
+    def fill(self, store: Store) -> None:
+        moved, booked, cancelled, back, undone = self._talks
+        store.talks.put([moved, cancelled, back, undone])
+        store.snapshots.take(self.now)
+        store.talks.put([booked, replace(moved, date=moved.date + SHIFT)])
+        store.talks.delete(cancelled.id)
+        store.snapshots.advance([_noted(back, self.now), _noted(undone, self.now)])
+        store.ledger.swap([Change(None, self._sent(back))])
+        known = {t.user_id: self._dm_of(t) for t in self._talks if self._way(t) != 1}
+        store.limits.remember_dms(bot_of(TOKEN), known)
+
+    def _sent(self, talk: Talk) -> Delivery:
+        """The notice that somebody had read when the run that sent it died."""
+        return Delivery(
+            key=_key("moved", talk, talk.date, talk.date + SHIFT, sequence=2),
+            kind="change.moved",
+            recipient=f"user:{talk.user_id}",
+            state="sent",
+            revision="of a run that died",
+            run_id="run",
+            due_at=self.now,
+            expires_at=self.now + timedelta(days=30),
+            created_at=self.now,
+            updated_at=self.now,
+            attempts=1,
+        )
+
+    def _dm_of(self, talk: Talk) -> str:
+        return str(int(talk.user_id) + 200)
+
+    def furnish(self, discord: LoopbackClient) -> None:
+        for talk in self._talks:
+            if self._way(talk) != 1:
+                discord.change(DiscordWorld.add_dm, talk.user_id, self._dm_of(talk))
+            if self._way(talk) == 2 and talk.thread_id:
+                discord.change(DiscordWorld.close_dms, talk.user_id)
+                discord.change(DiscordWorld.add_thread, talk.thread_id, "1")
+
+    def expected(self) -> Mapping[str, Expected]:
+        moved, booked, cancelled, back, _ = self._talks
+        keys = {
+            _key("moved", moved, moved.date, moved.date + SHIFT, sequence=2): moved,
+            _key("booked", booked, booked.date, sequence=1): booked,
+            _key("cancelled", cancelled, cancelled.date, sequence=2): cancelled,
+            _key("moved", back, back.date + SHIFT, back.date, sequence=3): back,
+        }
+        return {key: self._expected(talk) for key, talk in keys.items()}
+
+    def _expected(self, talk: Talk) -> Expected:
+        if self._way(talk) == 2:
+            return Expected(talk.topic, channel_id=talk.thread_id)
+        return Expected(talk.topic, user_id=talk.user_id)
+
+    def problems(self, store: Store) -> Sequence[str]:
+        """Everybody's entry must say what is so, and nothing may be left to announce."""
+        left = [f"{pair.key}: not at rest" for pair in store.snapshots.differing()]
+        return left + [
+            f"{entry.talk_id}: {entry.user_id} is thought to know {entry.told}"
+            for entry in store.snapshots.all()
+            if entry.told != entry.seen
+        ]
+
+
+def _noted(talk: Talk, at: datetime) -> tuple[Entry, Entry]:
+    """From its entry to the one that says that a later date is being announced."""
+    known = Version(talk.date, talk.topic)
+    entry = Entry(talk.id, talk.user_id, known, known, False, 1, at, talk.username, talk.thread_id)
+    later = replace(known, date=talk.date + SHIFT)
+    return entry, replace(entry, seen=later, pending=True, sequence=2)
+
+
+def _key(kind: str, talk: Talk, *days: date, sequence: int) -> str:
+    dates = "..".join(day.isoformat() for day in days)
+    return f"change.{kind}/talk:{talk.id}/user:{talk.user_id}/{dates}#{sequence}"

@@ -1,0 +1,368 @@
+"""The Discord channel over real HTTP: every answer, and every missing one, means something."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from speakerbot.channels.discord import DiscordChannel
+from speakerbot.delivery.refusals import Refused
+from speakerbot.testing.discord import (
+    NO_LIMITS,
+    Bucket,
+    Fault,
+    LoopbackClock,
+    LoopbackDiscord,
+    Settings,
+)
+from speakerbot.testing.discord.routing import Operation
+
+SENT: Operation = "create_message"
+
+
+@dataclass
+class Line:
+    """A channel and the loopback Discord at its other end."""
+
+    channel: DiscordChannel
+    discord: LoopbackDiscord
+    pauses: list[float]
+
+    async def send(self, text: str = "hello", nonce: str = "n1", to: str = "77") -> str:
+        return await self.channel.send(to, text, nonce=nonce, mention=None)
+
+    async def refused(self, request: Awaitable[object]) -> Refused:
+        with pytest.raises(Refused) as caught:
+            await request
+        return caught.value
+
+    async def find(self, text: str = "hello", *, known: tuple[str, ...] = ()) -> str | None:
+        since = datetime.now(UTC)
+        return await self.channel.find("77", text, nonce="n1", since=since, known=known)
+
+
+def opened(base: str, timeout: float, pauses: list[float] | None = None) -> DiscordChannel:
+    heard = [] if pauses is None else pauses
+    limit = timedelta(seconds=timeout)
+    return DiscordChannel("t", base, timeout=limit, on_limited=heard.append)
+
+
+def connected(
+    talk: Callable[[Line], Awaitable[None]],
+    settings: Settings = NO_LIMITS,
+    *,
+    timeout: float = 20.0,
+    clock: LoopbackClock | None = None,
+) -> None:
+    """Opens the line, talks over it, closes it."""
+
+    async def run() -> None:
+        async with LoopbackDiscord(settings, clock=clock) as discord:
+            pauses: list[float] = []
+            base = discord.base_url
+            async with opened(base, timeout, pauses) as channel:
+                await talk(Line(channel, discord, pauses))
+
+    asyncio.run(run())
+
+
+def test_a_session_opens_without_a_request_and_a_message_costs_one() -> None:
+    async def talk(line: Line) -> None:
+        assert line.discord.requests == []
+        message_id = await line.send()
+        assert [m.id for m in line.discord.messages] == [message_id]
+        assert len(line.discord.requests) == line.channel.requests == 1
+
+    connected(talk)
+
+
+def test_sending_again_with_the_same_nonce_returns_the_first_message() -> None:
+    async def talk(line: Line) -> None:
+        first = await line.send()
+        assert await line.send() == first
+        assert await line.send(nonce="n2") != first
+
+    connected(talk)
+
+
+def test_only_the_named_user_is_notified() -> None:
+    async def talk(line: Line) -> None:
+        text = "<@5> <@6> @everyone"
+        await line.channel.send("77", text, nonce="a", mention="5")
+        await line.channel.send("77", text, nonce="b", mention=None)
+        notified = [(m.users_notified, m.everyone_notified) for m in line.discord.messages]
+        assert notified == [(("5",), False), ((), False)]
+
+    connected(talk)
+
+
+def test_acceptance_is_known_before_discord_py_lets_the_request_return() -> None:
+    """It holds back the answer that empties a channel's bucket for as long as the bucket lasts."""
+
+    async def talk(line: Line) -> None:
+        begin = monotonic()
+        for number in range(3):
+            await line.send(nonce=f"n{number}")
+        assert monotonic() - begin < 2
+        assert len(line.discord.messages) == 3
+
+    connected(talk, replace(NO_LIMITS, message_bucket=Bucket(3, 5.0)))
+
+
+def test_an_error_of_the_server_leaves_open_whether_the_message_is_there() -> None:
+    async def talk(line: Line) -> None:
+        line.discord.inject(Fault(kind="error", status=503, on=SENT))
+        refusal = await line.refused(line.send())
+        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+
+    connected(talk)
+
+
+@pytest.mark.parametrize("kind", ["reset", "lost_response", "html"])
+def test_so_does_a_broken_connection_and_a_page_instead_of_an_answer(kind: Any) -> None:
+    async def talk(line: Line) -> None:
+        line.discord.inject(Fault(kind=kind, on=SENT))
+        refusal = await line.refused(line.send())
+        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+
+    connected(talk)
+
+
+def test_a_refusal_after_a_try_without_answer_settles_nothing() -> None:
+    """discord.py tries again by itself: accepted and lost, then refused for another reason."""
+
+    async def talk(line: Line) -> None:
+        lost = Fault(kind="error", status=502, on=SENT, accepted=True)
+        line.discord.inject(lost, Fault(kind="rate_limit", on=SENT, nth=2, retry_after=40))
+        refusal = await line.refused(line.send())
+        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+        assert len(line.discord.messages) == 1
+
+    connected(talk)
+
+
+def test_nor_does_a_connection_that_cannot_be_made_after_it() -> None:
+    async def talk(line: Line) -> None:
+        line.discord.inject(Fault(kind="error", status=502, on=SENT, accepted=True))
+        sending = asyncio.create_task(line.send())
+        await asyncio.sleep(0.5)  # discord.py waits for a second before it tries again
+        assert line.discord.messages
+        await line.discord.stop()
+        refusal = await line.refused(sending)
+        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+
+    connected(talk)
+
+
+def test_where_nobody_listens_nothing_was_sent() -> None:
+    async def talk() -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            base = f"http://127.0.0.1:{free.getsockname()[1]}/api/v10"
+        async with opened(base, 20.0) as channel:
+            with pytest.raises(Refused) as caught:
+                await channel.send("77", "hello", nonce="n1", mention=None)
+        assert (caught.value.why, caught.value.maybe_accepted) == ("unreachable", False)
+        assert base in caught.value.detail
+
+    asyncio.run(talk())
+
+
+def test_a_wrong_base_address_says_nothing_about_the_recipient() -> None:
+    async def talk(line: Line) -> None:
+        line.channel._base = line.discord.base_url  # as it is: the path below is wrong
+        refusal = await line.refused(line.channel.unarchive("77/no/such/path"))
+        assert refusal.why == "unreachable"
+
+    connected(talk)
+
+
+def test_one_time_limit_covers_a_request_with_all_its_tries() -> None:
+    async def talk(line: Line) -> None:
+        line.discord.inject(Fault(kind="error", status=500, on=SENT, times=None))
+        begin = monotonic()
+        refusal = await line.refused(line.send())
+        assert 1.5 < monotonic() - begin < 2.5
+        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+
+    connected(talk, timeout=2.0)
+
+
+def test_a_wait_for_the_global_limit_that_is_cut_short_does_not_block_all_others() -> None:
+    """discord.py would never wake them."""
+
+    async def talk(line: Line) -> None:
+        for number in range(3):
+            await line.send(nonce=f"n{number}")
+        refusal = await line.refused(line.send(nonce="n3"))
+        assert refusal.why == "transient"
+        line.discord.settings = NO_LIMITS
+        assert await line.send(nonce="n4", to="78")
+
+    connected(talk, replace(NO_LIMITS, global_limit=3), timeout=0.4)
+
+
+def test_a_rate_limit_is_obeyed_counted_and_reported() -> None:
+    async def talk(line: Line) -> None:
+        line.discord.inject(Fault(kind="rate_limit", on=SENT, retry_after=0.2))
+        assert await line.send()
+        assert line.channel.rate_limited == line.channel.invalid_requests == 1
+        assert line.pauses == [1.0]
+
+    connected(talk)
+
+
+def test_a_rate_limit_that_is_too_long_is_left_to_a_later_run() -> None:
+    async def talk(line: Line) -> None:
+        line.discord.inject(Fault(kind="rate_limit", on=SENT, retry_after=100))
+        refusal = await line.refused(line.send())
+        assert (refusal.why, refusal.maybe_accepted) == ("transient", False)
+        assert refusal.retry_after == 100
+
+    connected(talk)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "why"),
+    [
+        (b"[]", 200, "transient"),
+        (b"{}", 200, "transient"),
+        (b"null", 200, "transient"),
+        (b"{", 200, "transient"),
+        (b'{"message": "slow down"}', 429, "transient"),
+        (b"[]", 429, "transient"),
+        (b"{}", 404, "unreachable"),
+        (b"{}", 403, "permission"),
+        (b"{}", 401, "token"),
+    ],
+)
+def test_an_answer_that_is_not_discords_ends_no_run(body: bytes, status: int, why: str) -> None:
+    async def answer(_: web.BaseRequest) -> web.Response:
+        headers = {"Via": "1.1 proxy"}
+        return web.Response(
+            status=status, body=body, content_type="application/json", headers=headers
+        )
+
+    async def talk() -> None:
+        async with served(answer) as base, opened(base, 5.0) as line:
+            with pytest.raises(Refused) as caught:
+                await line.send("77", "hello", nonce="n1", mention=None)
+            assert caught.value.why == why
+            with pytest.raises(Refused):
+                await line.open_dm("7")
+
+    asyncio.run(talk())
+
+
+@asynccontextmanager
+async def served(
+    answer: Callable[[web.BaseRequest], Awaitable[web.Response]],
+) -> AsyncIterator[str]:
+    """The address of a server that gives this answer to everything."""
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/api/v10"
+    await runner.cleanup()
+
+
+def test_what_was_sent_is_found_by_its_text_and_others_are_not() -> None:
+    async def talk(line: Line) -> None:
+        line.discord.world.post("77", "5", "hello")
+        assert await line.find() is None
+        message_id = await line.send("hello ")
+        assert await line.find("hello") == message_id
+        assert await line.find("hello", known=(message_id,)) is None
+        assert await line.find("something else") is None
+
+    connected(talk)
+
+
+def test_where_discord_shows_nonces_they_decide() -> None:
+    async def talk(line: Line) -> None:
+        other = await line.send(nonce="n2")
+        assert await line.find() is None
+        mine = await line.send(nonce="n1")
+        assert await line.find() == mine != other
+
+    connected(talk, replace(NO_LIMITS, history_nonces=True))
+
+
+def test_it_is_found_behind_many_later_messages() -> None:
+    async def talk(line: Line) -> None:
+        message_id = await line.send()
+        for number in range(250):
+            line.discord.world.post("77", "5", f"noise {number}")
+        assert await line.find() == message_id
+        pages = [r for r in line.discord.requests if r.operation == "list_messages"]
+        assert len(pages) == 3
+
+    connected(talk)
+
+
+def test_reading_stops_at_the_page_with_which_older_messages_begin() -> None:
+    async def talk(line: Line) -> None:
+        for number in range(250):
+            line.discord.world.post("77", "5", f"noise {number}")
+        line.discord.clock.advance(timedelta(hours=1))
+        line.discord.world.post("77", "5", "later")
+        assert await line.find() is None
+        pages = [r for r in line.discord.requests if r.operation == "list_messages"]
+        assert len(pages) == 1
+
+    connected(talk, clock=LoopbackClock(datetime.now(UTC) - timedelta(hours=1)))
+
+
+def test_an_endless_channel_is_given_up() -> None:
+    async def talk(line: Line) -> None:
+        for number in range(2001):
+            line.discord.world.post("77", "5", f"noise {number}")
+        refusal = await line.refused(line.find())
+        assert refusal.why == "permission"
+
+    connected(talk)
+
+
+def test_a_history_we_may_not_read_is_not_taken_for_an_empty_one() -> None:
+    async def talk(line: Line) -> None:
+        line.discord.world.forbid("77", history=True)
+        assert await line.find() is None, "nothing was ever written there"
+        await line.send()
+        refusal = await line.refused(line.find())
+        assert refusal.why == "permission"
+
+    connected(talk)
+
+
+def test_who_we_are_is_asked_once_however_many_look() -> None:
+    async def talk(line: Line) -> None:
+        await line.send()
+        await asyncio.gather(*(line.find() for _ in range(10)))
+        assert sum(r.operation == "get_my_user" for r in line.discord.requests) == 1
+
+    connected(talk)
+
+
+def test_bookkeeping_for_thousands_of_channels_is_dropped_but_not_that_of_a_full_bucket() -> None:
+    async def talk(line: Line) -> None:
+        for number in range(2):
+            await line.send(nonce=f"full {number}", to="1")
+        for number in range(250):
+            await line.send(nonce=f"n{number}", to=str(1000 + number))
+        begin = monotonic()
+        await line.send(nonce="one more", to="1")
+        assert line.channel.rate_limited == 0
+        assert len(line.channel._http._buckets) < 250
+        assert monotonic() - begin > 0.1
+
+    connected(talk, replace(NO_LIMITS, message_bucket=Bucket(2, 3.0)))

@@ -1,0 +1,76 @@
+"""Results on their way into the ledger, and messages whose time runs out on the way to Discord."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from speakerbot.testing.crash.boundaries import SteppingStore
+from speakerbot.testing.discord import NO_LIMITS, Bucket
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Trial
+
+
+def test_a_run_that_ends_while_results_are_being_written_loses_none(trial: Trial) -> None:
+    """The last message is accepted while the results before it are on their way."""
+
+    def slow(boundary: str) -> None:
+        if boundary == "before ledger.swap":
+            time.sleep(0.3)
+
+    messages = [trial.message(str(number)) for number in range(20)]
+    for number in range(20):
+        trial.known(str(number), str(1000 + number))
+    trial.store = SteppingStore(trial.store, slow)
+    trial.settings = replace(trial.settings, rate=30.0)
+    trial.discord.settings = replace(NO_LIMITS, latency=0.05)
+    ended = trial.run(*messages)
+    assert ended.states == ["sent"] * 20
+    assert ended.summary is not None
+    assert ended.summary.counts.sent == 20
+    assert {record.state for record in trial.store.ledger.list()} == {"sent"}
+
+
+def test_two_messages_to_a_known_person_cost_two_requests(trial: Trial) -> None:
+    trial.known("7", "77")
+    messages = [trial.message("7", occasion=str(number)) for number in range(30)]
+    assert trial.run(*messages).states == ["sent"] * 30
+    assert len(trial.discord.requests) == 30
+
+
+def test_two_messages_to_a_new_person_open_one_channel(trial: Trial) -> None:
+    trial.settings = replace(trial.settings, new_dm_every=timedelta(milliseconds=10))
+    messages = [trial.message("7", occasion=str(number)) for number in range(5)]
+    assert trial.run(*messages).states == ["sent"] * 5
+    assert len(trial.discord.requests) == 6
+
+
+def test_what_expires_while_it_waits_for_its_turn_is_not_sent(trial: Trial) -> None:
+    soon = trial.clock.decision() + timedelta(seconds=1.5)
+    trial.settings = replace(trial.settings, new_dm_every=timedelta(seconds=1))
+    messages = [trial.message(str(number), expires_at=soon) for number in range(4)]
+    ended = trial.run(*messages)
+    assert sorted(ended.states) == ["expired", "expired", "sent", "sent"]
+    assert len(trial.sent()) == 2
+    assert {record.state for record in trial.store.ledger.list()} == {"expired", "sent"}
+
+
+def test_acceptance_is_recorded_before_an_empty_bucket_lets_discord_py_go_on(trial: Trial) -> None:
+    trial.known("7", "77")
+    trial.discord.settings = replace(NO_LIMITS, message_bucket=Bucket(1, 30.0))
+    begin = time.monotonic()
+    assert trial.run(trial.message("7")).states == ["sent"]
+    assert time.monotonic() - begin < 10
+    assert trial.record(trial.message("7")).state == "sent"
+
+
+def test_a_second_run_does_nothing(trial: Trial) -> None:
+    trial.known("7", "77")
+    message = trial.message("7")
+    assert trial.run(message).states == ["sent"]
+    requests = len(trial.discord.requests)
+    assert trial.run(message).states == ["already_sent"]
+    assert len(trial.discord.requests) == requests

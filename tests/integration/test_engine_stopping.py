@@ -1,0 +1,68 @@
+"""SIGTERM in the middle of a run: what is under way is finished and recorded, the rest is given
+back without counting a try, and the process ends in order within ten seconds."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import pytest
+
+from speakerbot.delivery.engine import WORKERS
+from speakerbot.testing.discord import NO_LIMITS, Fault
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Command, Report
+
+pytestmark = pytest.mark.slow
+
+
+def stopped(command: Command, when: Callable[[], bool], **env: str) -> tuple[Report, float]:
+    """What a run printed that got SIGTERM at this moment, and how long it took to end."""
+    process = command.start(**env)
+    deadline = monotonic() + 30
+    while not when():
+        assert process.poll() is None, process.communicate()
+        assert monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    begin = monotonic()
+    return command.ended(process, exit_code=0), monotonic() - begin
+
+
+def test_requests_under_way_are_finished_and_recorded(command: Command) -> None:
+    command.book(40)
+    command.discord.settings = replace(NO_LIMITS, latency=1.0)
+    report, took = stopped(command, lambda: len(command.discord.requests) >= 5)
+    assert took < 10
+    sent = len(command.discord.messages)
+    assert 5 <= sent <= 2 * WORKERS
+    assert report.counts["sent"] == sent
+    assert report.counts["skipped"] == {"given_back": 40 - sent}
+    assert [record.state for record in command.records().values()] == ["sent"] * sent
+    command.discord.settings = NO_LIMITS
+    assert command.run().counts["sent"] == 40 - sent
+    assert command.sent_to() == [str(200 + n) for n in range(40)]
+
+
+def test_a_run_that_waits_for_the_slow_lane_of_new_dms_ends_at_once(command: Command) -> None:
+    command.book(5, known=False)
+    report, took = stopped(command, lambda: len(command.discord.messages) == 1)
+    assert took < 4
+    assert report.counts["sent"] == 1
+    assert report.counts["skipped"] == {"given_back": 4}
+    assert [record.state for record in command.records().values()] == ["sent"]
+    assert command.run(SPEAKERBOT_NEW_DM_EVERY="0s").counts["sent"] == 4
+
+
+def test_requests_that_hang_are_cut_off_and_only_they_stay_in_doubt(command: Command) -> None:
+    command.book(40)
+    command.discord.inject(Fault(kind="hang", on="create_message", times=None))
+    report, took = stopped(command, lambda: len(command.discord.requests) >= WORKERS)
+    assert took < 10
+    assert report.counts["skipped"] == {"given_back": 40 - WORKERS}
+    assert [record.state for record in command.records().values()] == ["claimed"] * WORKERS

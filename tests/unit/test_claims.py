@@ -1,0 +1,134 @@
+"""Claims: which routes are left, what is given back, whose revisions are whose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored, sent, unsent
+from speakerbot.delivery.endings import FIRST_RETRY, LAST_RETRY, backoff
+from speakerbot.delivery.ledger import Delivery
+from speakerbot.delivery.nonces import longest_send, nonce_of
+from speakerbot.messages import Message, NodeFlag, Route
+from speakerbot.planning import Plan
+
+NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+DM = Route("dm", "7")
+THREAD = Route("thread", "70", mention="7")
+MESSAGE = Message(
+    "trial", "talk:1", "user:7", "2026-11-20", (DM, THREAD), "reminder.day_of", {}, NOW, NOW, "why"
+)
+
+
+def claim(record: Delivery | None = None, message: Message = MESSAGE) -> Claim:
+    return new_claim(
+        Plan(message, "planned", "why", record=record),
+        "hello",
+        run_id="run",
+        revision="run.1",
+        now=NOW,
+        flag_at=None,
+        lease=5 * MINUTE,
+        dm_channels={"7": "77"},
+    )
+
+
+def test_a_first_claim_covers_its_lease_and_names_its_first_route() -> None:
+    record = claim().record
+    assert (record.state, record.attempts, record.lease_until) == ("claimed", 1, NOW + 5 * MINUTE)
+    assert (record.route, record.target, record.text) == ("dm", "7", "hello")
+    assert record.doubt_since == NOW, "from now on it may have arrived"
+    assert claim().doubt is None, "but not by an earlier attempt"
+
+
+def test_a_mention_is_part_of_the_text_on_record() -> None:
+    record = claim(message=replace(MESSAGE, routes=(THREAD,))).record
+    assert record.text == "<@7> hello"
+
+
+def test_a_retry_goes_on_from_the_route_it_had_reached() -> None:
+    assert claim().routes() == (DM, THREAD)
+    failed = replace(claim().record, state="failed", route="thread", target="70")
+    assert claim(failed).routes() == (THREAD,)
+    elsewhere = replace(failed, target="71")
+    assert claim(elsewhere).routes() == (DM, THREAD)
+
+
+def test_the_dm_channel_of_an_earlier_attempt_is_known_although_no_route_leads_there_now() -> None:
+    before = replace(claim().record, state="failed")
+    now = claim(before, replace(MESSAGE, routes=(THREAD,)))
+    assert (now.dm_user, now.dm_channel) == ("7", "77")
+    assert dm_user(Plan(replace(MESSAGE, routes=(THREAD,)), "planned", "why")) is None
+
+
+def test_only_who_is_written_to_first_can_be_a_newcomer() -> None:
+    stranger = Route("dm", "8")
+    assert claim(message=replace(MESSAGE, routes=(stranger, THREAD))).newcomer
+    assert not claim(message=replace(MESSAGE, routes=(THREAD, stranger))).newcomer
+    assert not claim().newcomer
+    assert not claim(message=replace(MESSAGE, routes=())).newcomer
+
+
+def test_giving_back_leaves_what_was_there_under_a_new_revision() -> None:
+    revisions = Revisions("another")
+    assert restored(None, revisions) is None
+    before = claim().record
+    again = restored(before, revisions)
+    assert again is not None
+    assert again.revision != before.revision
+    assert replace(again, revision=before.revision) == before
+
+
+def test_revisions_never_repeat_within_a_run_or_between_runs() -> None:
+    one, two = Revisions("a"), Revisions("b")
+    made = [revisions.next() for _ in range(50) for revisions in (one, two)]
+    assert len(set(made)) == 100
+
+
+def test_a_sent_record_is_free_of_what_went_before() -> None:
+    before = replace(claim().record, error="no answer", error_class="transient", retry_at=NOW)
+    record = sent(before, revision="run.2", now=NOW, channel_id="77", message_id="1")
+    assert (record.state, record.sent_at, record.message_id) == ("sent", NOW, "1")
+    assert (record.error, record.error_class, record.retry_at, record.doubt_since) == (
+        "", "", None, None,
+    )  # fmt: skip
+    assert record.lease_until is None
+
+
+def test_an_error_is_kept_short() -> None:
+    record = unsent(
+        claim().record, "failed", revision="r", now=NOW, error_class="x", error="y" * 999,
+        attempts=1,
+    )  # fmt: skip
+    assert len(record.error) == 300
+
+
+@given(st.integers(0, 60))
+def test_waits_between_tries_grow_to_half_an_hour(attempts: int) -> None:
+    wait = backoff(attempts)
+    assert FIRST_RETRY / 2 <= wait <= LAST_RETRY
+    assert backoff(attempts + 3) >= wait / 2 or wait > LAST_RETRY / 2
+
+
+@given(st.text(min_size=1), st.sampled_from(["dm", "thread", "channel"]))
+def test_a_nonce_fits_discord_and_depends_on_key_and_route_alone(key: str, name: str) -> None:
+    route = Route(name, "7")  # type: ignore[arg-type]
+    nonce = nonce_of(key, route)
+    assert len(nonce) == 24
+    assert nonce == nonce_of(key, replace(route, mention="9", configured=True))
+    assert nonce != nonce_of(key + "x", route)
+    assert nonce != nonce_of(key, replace(route, target="8"))
+
+
+@given(st.timedeltas(timedelta(seconds=1), timedelta(days=1)))
+def test_a_lease_covers_two_of_the_longest_requests(lease: timedelta) -> None:
+    assert longest_send(lease) * 2 <= lease + timedelta.resolution
+
+
+def test_a_flag_of_the_node_bot_is_remembered() -> None:
+    flag = NodeFlag("1", "sentDayOfAt", NOW - MINUTE, counts=False)
+    assert claim(message=replace(MESSAGE, flag=flag)).record.flag_was == NOW - MINUTE

@@ -1,0 +1,85 @@
+"""When going on would do harm."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from structlog.testing import CapturingLogger
+
+from speakerbot.delivery.guard import FAILURES_IN_A_ROW, INVALID_REQUESTS, Guard
+from speakerbot.delivery.ledger import Delivery
+from speakerbot.delivery.refusals import Refused, RunStopped
+from speakerbot.messages import Route
+
+AT = datetime(2026, 11, 20, 16, tzinfo=UTC)
+SENT = Delivery("k", "trial", "user:1", "sent", "r", "run", AT, AT, AT, AT)
+CLOSED = replace(SENT, state="undeliverable", error_class="recipient", error="dm: closed")
+
+
+class Invalid:
+    """How many requests Discord holds against us."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> int:
+        return self.count
+
+
+@pytest.fixture
+def guard() -> Guard:
+    return Guard(asyncio.Event(), Invalid(), CapturingLogger())
+
+
+def reason(guard: Guard) -> str | None:
+    return guard.stopped.reason if guard.stopped else None
+
+
+def test_twenty_equal_failures_in_a_row_stop_the_run(guard: Guard) -> None:
+    for _ in range(FAILURES_IN_A_ROW - 1):
+        guard.notice(CLOSED)
+    assert reason(guard) is None
+    guard.notice(CLOSED)
+    assert reason(guard) == "recipients"
+    assert guard.stop.is_set()
+
+
+@pytest.mark.parametrize(
+    "between", [SENT, replace(CLOSED, error="dm: another reason"), replace(CLOSED, error_class="")]
+)
+def test_anything_else_in_between_begins_anew(guard: Guard, between: Delivery) -> None:
+    for after in [CLOSED] * 19 + [between] + [CLOSED] * 19:
+        guard.notice(after)
+    assert reason(guard) is None
+
+
+def test_transient_failures_alike_mean_that_discord_is_away(guard: Guard) -> None:
+    for _ in range(FAILURES_IN_A_ROW):
+        guard.notice(replace(CLOSED, state="failed", error_class="transient"))
+    assert reason(guard) == "unreachable"
+
+
+def test_too_many_invalid_requests_stop_the_run(guard: Guard) -> None:
+    assert isinstance(guard.invalid_requests, Invalid)
+    guard.invalid_requests.count = INVALID_REQUESTS
+    guard.notice(SENT)
+    assert reason(guard) == "invalid_requests"
+
+
+def test_three_forbidden_channels_of_the_settings_stop_the_run(guard: Guard) -> None:
+    for number in (1, 1, 2):
+        route = Route("channel", str(number), configured=True)
+        guard.channel_refused(route, Refused("permission", "may not"))
+    assert reason(guard) is None
+    guard.channel_refused(Route("channel", "3", configured=True), Refused("permission", "no"))
+    assert reason(guard) == "config"
+    assert set(guard.refused_channels) == {"1", "2", "3"}
+
+
+def test_the_first_reason_to_stop_stays(guard: Guard) -> None:
+    guard.halt(RunStopped("sigterm"))
+    guard.halt(RunStopped("token"))
+    assert reason(guard) == "sigterm"

@@ -1,0 +1,180 @@
+"""What is done about a message now: the ledger, the Node bot, the clock and the person decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.messages import Decision, Message, NodeFlag, Route, Skip
+from speakerbot.people import Person, QuietHours
+from speakerbot.planning import CHUNK, Moment, Plan, weigh
+from speakerbot.ports import Store
+from speakerbot.stores import open_store
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MOMENT = Moment(NOW, NOW, ZoneInfo("UTC"))
+DM, THREAD = Route("dm", "7"), Route("thread", "70", mention="7")
+MESSAGE = Message(
+    "trial", "talk:1", "user:7", "2026-11-20", (DM, THREAD), "reminder.day_of", {},
+    NOW - HOUR, NOW + 8 * HOUR, "it is due", opt_out="reminders",
+)  # fmt: skip
+RECORD = Delivery(
+    MESSAGE.key, "trial", "user:7", "claimed", "r1", "run1", NOW, NOW + 8 * HOUR, NOW, NOW,
+    route="dm", target="7", attempts=1,
+)  # fmt: skip
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    opened = open_store("sqlite:///:memory:")
+    opened.prepare()
+    yield opened
+    opened.close()
+
+
+def plan(store: Store, message: Message = MESSAGE, moment: Moment = MOMENT) -> Plan:
+    [weighed] = weigh([message], store, moment)
+    assert isinstance(weighed, Plan)
+    return weighed
+
+
+def known(store: Store, **changes: object) -> None:
+    record = replace(RECORD, **changes)  # type: ignore[arg-type]
+    store.ledger.swap([Change(None, record)])
+
+
+def person(store: Store, **wishes: object) -> None:
+    store.people.put([Person("p7", discord_user_id="7", **wishes)])  # type: ignore[arg-type]
+
+
+def test_what_nobody_has_touched_is_planned(store: Store) -> None:
+    planned = plan(store)
+    assert (planned.state, planned.reason, planned.record) == ("planned", "it is due", None)
+
+
+def test_skips_pass_through_in_order(store: Store) -> None:
+    decisions: list[Decision] = [Skip("a", "talk:0"), MESSAGE, Skip("b", "talk:2")]
+    weighed = list(weigh(decisions, store, MOMENT))
+    assert [type(each) for each in weighed] == [Skip, Plan, Skip]
+
+
+def test_a_stream_is_weighed_piece_by_piece(store: Store) -> None:
+    read = 0
+
+    def many() -> Iterator[Decision]:
+        nonlocal read
+        for number in range(10 * CHUNK):
+            read += 1
+            yield replace(MESSAGE, occasion=str(number))
+
+    next(weigh(many(), store, MOMENT))
+    assert read == CHUNK
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "skip"),
+    [
+        ({"state": "sent", "sent_at": NOW}, "already_sent", ""),
+        ({"state": "undeliverable", "error": "closed"}, "undeliverable", ""),
+        ({"state": "unknown", "error": "who knows"}, "unknown", ""),
+        ({"state": "expired"}, "expired", ""),
+        ({"lease_until": NOW + MINUTE}, "held_back", "in_progress"),
+        ({"lease_until": NOW - MINUTE}, "planned", ""),
+        ({"state": "failed", "retry_at": NOW + MINUTE}, "failed", "retry_later"),
+        ({"state": "failed", "retry_at": NOW - MINUTE}, "planned", ""),
+        ({"state": "failed", "retry_at": NOW, "doubt_since": NOW - MINUTE}, "planned", ""),
+    ],
+)
+def test_the_ledger_comes_first(
+    store: Store, changes: dict[str, object], state: str, skip: str
+) -> None:
+    known(store, **changes)
+    planned = plan(store)
+    assert (planned.state, planned.skip) == (state, skip)
+    assert planned.record is not None
+
+
+def test_what_waits_says_until_when(store: Store) -> None:
+    known(store, lease_until=NOW + MINUTE)
+    assert plan(store).until == NOW + MINUTE
+
+
+def test_leases_go_by_the_real_time_whatever_now_says(store: Store) -> None:
+    known(store, lease_until=NOW + MINUTE)
+    travelled = Moment(NOW + 5 * HOUR, NOW, ZoneInfo("UTC"))
+    assert plan(store, moment=travelled).skip == "in_progress"
+
+
+def test_past_its_expiry_it_is_not_sent(store: Store) -> None:
+    late = Moment(NOW + 8 * HOUR, NOW + 8 * HOUR, ZoneInfo("UTC"))
+    assert (plan(store, moment=late).state, plan(store, moment=late).skip) == ("expired", "expired")
+
+
+def flagged(seen: datetime | None, *, counts: bool) -> Message:
+    return replace(MESSAGE, flag=NodeFlag("1", "sentDayOfAt", seen, counts=counts))
+
+
+def test_the_node_bots_flag_means_sent_if_it_counts(store: Store) -> None:
+    assert plan(store, flagged(NOW - MINUTE, counts=True)).state == "already_sent"
+    assert plan(store, flagged(NOW - MINUTE, counts=False)).state == "planned"
+    assert plan(store, flagged(None, counts=False)).state == "planned"
+
+
+def test_a_flag_that_our_own_claim_has_set_does_not(store: Store) -> None:
+    known(store, lease_until=NOW - MINUTE, flag_at=NOW - HOUR)
+    assert plan(store, flagged(NOW - HOUR, counts=True)).state == "planned"
+    assert plan(store, flagged(NOW - MINUTE, counts=True)).state == "already_sent"
+
+
+@pytest.mark.parametrize(
+    ("opted_out", "state"),
+    [("reminders", "held_back"), ("all", "held_back"), ("changes", "planned")],
+)
+def test_an_opt_out_is_honoured(store: Store, opted_out: str, state: str) -> None:
+    person(store, opted_out=frozenset({opted_out}))
+    assert plan(store).state == state
+
+
+def test_nobody_can_opt_out_of_a_channels_post(store: Store) -> None:
+    person(store, opted_out=frozenset({"all"}))
+    assert plan(store, replace(MESSAGE, opt_out=None)).state == "planned"
+
+
+QUIET = QuietHours(time(16), time(18))
+
+
+def test_quiet_hours_defer(store: Store) -> None:
+    person(store, quiet_hours=QUIET)
+    held = plan(store)
+    assert (held.state, held.skip) == ("held_back", "quiet_hours")
+    assert held.until == datetime(2026, 11, 20, 18, tzinfo=UTC)
+
+
+def test_quiet_hours_are_in_the_persons_own_zone(store: Store) -> None:
+    person(store, quiet_hours=QUIET, timezone="America/New_York")
+    assert plan(store).state == "planned"
+
+
+def test_quiet_hours_past_the_expiry_send_anyway_or_drop(store: Store) -> None:
+    person(store, quiet_hours=QUIET)
+    urgent = replace(MESSAGE, expires_at=NOW + HOUR)
+    assert plan(store, urgent).state == "planned"
+    dropped = plan(store, replace(urgent, waits_past_expiry=False))
+    assert (dropped.state, dropped.until) == ("held_back", None)
+
+
+def test_a_person_orders_their_routes(store: Store) -> None:
+    person(store, routes=("thread", "dm"))
+    assert plan(store).message.routes == (THREAD, DM)
+
+
+def test_routes_they_did_not_name_are_left_out_unless_none_is_left(store: Store) -> None:
+    person(store, routes=("thread",))
+    assert plan(store).message.routes == (THREAD,)
+    assert plan(store, replace(MESSAGE, routes=(DM,))).message.routes == (DM,)
