@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from speakerbot.ports import Store
     from speakerbot.schedules import Schedule
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 COLUMNS = ("kind", "recipient", "state", "what", "next", "key")
 STYLES = {

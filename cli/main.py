@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from io import TextIOWrapper
 from typing import Annotated, Any, Literal
 
 import typer
@@ -72,6 +73,8 @@ def root(
 def main() -> None:
     """Runs the command line; every error of ours ends as one line and its exit code."""
     arguments = global_options_first(sys.argv[1:])
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what it cannot show must not end a run
     try:
         app(arguments)
     except SpeakerbotError as error:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Days = Iterable[tuple[date, list[Coming]]]
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 UTC_NAMES = ("UTC", "Etc/UTC")
 COLUMNS = ("date", "local", "utc", "schedule", "job", "recipient", "route", "text")

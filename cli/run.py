@@ -102,7 +102,7 @@ class JobGroup(TyperGroup):
 
 
 def _made(name: str) -> Any:
-    one = typer.Typer()
+    one = typer.Typer(add_completion=False)
     if name == "due":
         one.command(name="due", epilog="Example: */10 * * * * speakerbot run due")(due)
     else:
@@ -118,7 +118,7 @@ def read_options(job: str, args: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-app = typer.Typer(cls=JobGroup, no_args_is_help=True)
+app = typer.Typer(cls=JobGroup, no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

@@ -12,7 +12,7 @@ from cli.options import AsJson, Now
 if TYPE_CHECKING:
     from speakerbot.testing.discord import Conversation
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command(epilog="Example: speakerbot sandbox reminders --now 2026-11-20T16:05:00Z")

@@ -50,6 +50,8 @@ def import_talks(file: File, dry_run: DryRun = False) -> None:
 
     What the file leaves out or empty stays as it is in the store.
     """
+    from speakerbot import booking
+    from speakerbot.clock import real_now
     from speakerbot.formats.source import read_source
 
     source = read_source(file)
@@ -58,7 +60,7 @@ def import_talks(file: File, dry_run: DryRun = False) -> None:
         with all_or_nothing(store, dry_run=dry_run):
             change = _plan(entries, source, store)
             if not dry_run:
-                store.talks.put([*change.new, *change.updated])
+                booking.take_in(store, change, real_now())
     total = len(change.new) + len(change.updated) + change.unchanged
     counts = f"{len(change.new):,} new, {len(change.updated):,} updated"
     done = "would import" if dry_run else "imported"
@@ -124,7 +126,9 @@ def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
                 "fields_left_out", talks=left_out, hint="--format jsonl keeps every field"
             )
     else:
+        from speakerbot import feed
         from speakerbot.clock import real_now
         from speakerbot.formats import talk_calendar
 
-        yield talk_calendar.write(store.talks.all(), settings.timezone, real_now())
+        shown = feed.current(store.calendar.all(), store.talks.all(), real_now())
+        yield talk_calendar.write(shown, settings.timezone)

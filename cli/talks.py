@@ -50,6 +50,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Book a talk. Prints its id; one talk a date."""
+    from speakerbot import booking
     from speakerbot.clock import real_now
     from speakerbot.formats.ids import new_talk_id
     from speakerbot.talks import Talk
@@ -68,7 +69,7 @@ def add(
         )
         _require_free(store, day)
         if not dry_run:
-            store.talks.put([talk])
+            booking.add(store, talk, now)
         if as_json:
             emit_json(talk_document(talk, settings.timezone))
             return
@@ -142,6 +143,7 @@ def reschedule(talk: Which, day: Day, dry_run: DryRun = False) -> None:
     """Move a talk to another date; reminders of the new date are due anew."""
     from dataclasses import replace
 
+    from speakerbot import booking
     from speakerbot.clock import real_now
 
     with to_change(dry_run=dry_run) as (store, settings):
@@ -150,11 +152,12 @@ def reschedule(talk: Which, day: Day, dry_run: DryRun = False) -> None:
             say(f"nothing to move: talk {found.id} is on {day} already")
             return
         _require_free(store, day)
-        if not dry_run and not store.talks.reschedule(found.id, day):
+        now = real_now()
+        if not dry_run and not booking.move(store, found, day, now):
             raise _gone(talk)
         done = "would move" if dry_run else "moved"
         say(f"{done} talk {found.id} ({_about(found)}): {found.date} → {day}")
-        _warn_if_over(replace(found, date=day), settings.timezone, real_now())
+        _warn_if_over(replace(found, date=day), settings.timezone, now)
 
 
 @app.command(epilog="Example: speakerbot talks cancel 2026-11-27 --yes")
@@ -164,6 +167,9 @@ def cancel(
     dry_run: DryRun = False,
 ) -> None:
     """Cancel a talk: it is deleted, as the Node bot does it."""
+    from speakerbot import booking
+    from speakerbot.clock import real_now
+
     with to_change(dry_run=dry_run) as (store, _):
         found = _find(store, talk)
         named = f"talk {found.id} on {found.date} ({_about(found)})"
@@ -173,7 +179,7 @@ def cancel(
         if not yes and not _confirmed(named):
             say("nothing was cancelled")
             return
-        if not store.talks.delete(found.id):
+        if not booking.cancel(store, found, real_now()):
             raise _gone(talk)
         say(f"cancelled {named}")
 

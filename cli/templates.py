@@ -12,7 +12,7 @@ from cli.output import emit_json, say, table
 from speakerbot.errors import ConfigError, UsageError
 from speakerbot.templates import Templates
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `templates list` shows it.")]
 Folder = Annotated[

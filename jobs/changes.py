@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
+from speakerbot import feed
 from speakerbot.clock import real_now
 from speakerbot.config import Settings
 from speakerbot.delivery.ledger import Delivery
@@ -56,7 +57,9 @@ def decide(context: Context) -> Iterator[Decision]:
 
 
 def settle(context: Context) -> None:
-    """Notes what was heard, and what is to be announced next; the first time, what there is."""
+    """Notes what was heard, and what is to be announced next; the first time, what there is.
+    What calendars are told of talks follows too."""
+    feed.follow(context.store.calendar, real_now())
     snapshots = context.store.snapshots
     if not snapshots.taken():
         snapshots.take(context.now)

@@ -1,7 +1,7 @@
 """Settings from the environment and ``.env``, checked all at once.
 
 The names are those of the Node bot where it has them, so one ``.env`` serves both; ours start
-with ``SPEAKERBOT_``. ``docs/settings.md`` lists them.
+with ``SPEAKERBOT_``. The README lists them.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from speakerbot.delivery.ledger import Change, Delivery
+    from speakerbot.feed import CalendarEntry
     from speakerbot.gate import Record
     from speakerbot.people import Person
     from speakerbot.runs import Run
@@ -160,6 +161,23 @@ class Snapshots(Protocol):
         """Every entry, those of cancelled talks too; read in pages."""
 
 
+class Calendar(Protocol):
+    """What calendar programs are told of each talk. See speakerbot.feed."""
+
+    def get(self, talk_id: str) -> CalendarEntry | None: ...
+
+    def all(self) -> Iterator[CalendarEntry]:
+        """Every entry, those of cancelled talks too; read in pages."""
+
+    def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
+        """Every talk, or entry of a talk, of which ``feed.reconcile`` makes something to write;
+        compared in the store or in one pass, read in pages."""
+
+    def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:
+        """Writes each entry, from exactly the one before (None: there is none), compared by
+        ``sequence``; atomic one by one. One that another process has changed meanwhile stays."""
+
+
 class Limits(Protocol):
     """What processes of one bot share: send slots, breakers, known DM channels.
 
@@ -217,6 +235,7 @@ class Store(Protocol):
     runs: Runs
     occurrences: Occurrences
     snapshots: Snapshots
+    calendar: Calendar
     limits: Limits
     guilds: Guilds
 

@@ -36,7 +36,7 @@ class Pacer:
         self._reserve = reserve
         self._stop = stop
         self._clock = clock
-        self._tolerance = max(ahead * interval, OVERSLEPT)
+        self._tolerance = ahead * interval + max(interval, OVERSLEPT)
         self._lock = asyncio.Lock()
         self._next = 0.0
         self._left = 0
@@ -44,14 +44,17 @@ class Pacer:
 
     async def slot(self) -> None:
         """Returns when a request may begin. Raises RunStopped if the run ends before that."""
+        overslept = False
         while True:
             slot = await self._take() if self.interval else _loop_time()
             await self._wait_until(slot)
             if self._paused_until > _loop_time():
                 # Then everybody queues up anew: all at once they would be refused again.
                 await self._pause()
-            elif _loop_time() - slot <= self._tolerance:
+            elif overslept or _loop_time() - slot <= self._tolerance:
                 return
+            else:
+                overslept = True  # its slot is gone; but once only, lest nobody ever gets one
 
     def slow_down(self, seconds: float) -> None:
         """After a 429: nobody sends for ``seconds``, and all go slower for the rest of the run."""

@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
 from speakerbot.people import Person
-from speakerbot.ports import Ledger, People, Snapshots, Store
+from speakerbot.feed import CalendarEntry
+from speakerbot.ports import Calendar, Ledger, People, Snapshots, Store
 from speakerbot.preview.ledger import OverlaidLedger
 from speakerbot.preview.snapshots import OverlaidSnapshots
+from speakerbot.talks import Talk
 
 
 class Overlay:
@@ -25,6 +27,7 @@ class Overlay:
         self.snapshots: Snapshots = OverlaidSnapshots(below.snapshots)
         self.people: People = _Remembered(below.people)
         self.talks = below.talks
+        self.calendar: Calendar = _Unread()
         self.runs = below.runs
         self.occurrences = below.occurrences
         self.limits = below.limits
@@ -44,6 +47,22 @@ class Overlay:
 
     def close(self) -> None:
         """Leaves the real one open."""
+
+
+class _Unread:
+    """A calendar: looking ahead at messages changes no talk, and nobody asks for it there."""
+
+    def get(self, talk_id: str) -> CalendarEntry | None:  # noqa: ARG002
+        return None
+
+    def all(self) -> Iterator[CalendarEntry]:
+        return iter(())
+
+    def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
+        return iter(())
+
+    def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:
+        raise NotImplementedError("talks do not change while one looks ahead")
 
 
 class _Remembered:

@@ -16,13 +16,15 @@ _ALL = 1_000_000_000
 
 
 def copy(source: Store, target: Store) -> None:
-    """Copies talks, people, the announcement channels, the ledger and the snapshot into the empty
-    ``target``; ``source`` is only read. Shared limits and run records stay behind: they are not
+    """Copies talks, people, the announcement channels, the ledger, the snapshot and the calendar
+    into the empty ``target``; ``source`` is only read. Shared limits and run records stay behind: they are not
     the data."""
     if source.snapshots.taken():
         target.snapshots.take(real_now())  # of no talks yet
     for entries in _chunks(source.snapshots.all()):
         target.snapshots.advance([(None, entry) for entry in entries])
+    for shown in _chunks(source.calendar.all()):
+        target.calendar.advance([(None, entry) for entry in shown])
     for talks in _chunks(source.talks.all()):
         target.talks.put(talks)
     for people in _chunks(source.people.all()):

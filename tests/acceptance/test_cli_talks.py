@@ -124,6 +124,53 @@ def test_the_calendar_holds_every_talk(filled: Cli) -> None:
     assert f"{KAZ}@speakerbot" in {event["uid"] for event in calendar.walk("VEVENT")}
 
 
+def events(cli: Cli) -> dict[str, tuple[int, str, date]]:
+    """The calendar by talk id, as another program reads it: SEQUENCE, STATUS, DTSTART."""
+    calendar = Calendar.from_ical(cli.out("talks", "export", "--format", "ics"))
+    assert not calendar.errors
+    found = calendar.walk("VEVENT")
+    assert not any(event.errors for event in found)
+    return {
+        event["uid"].removesuffix("@speakerbot"): (
+            event["sequence"], event["status"], event.decoded("dtstart"),
+        )
+        for event in found
+    }  # fmt: skip
+
+
+def test_the_calendar_follows_every_command_at_once(filled: Cli) -> None:
+    first = events(filled)
+    assert {(sequence, status) for sequence, status, _ in first.values()} == {(0, "CONFIRMED")}
+    filled.out("talks", "reschedule", KAZ, "2026-12-25")
+    assert events(filled) == first | {KAZ: (1, "CONFIRMED", date(2026, 12, 25))}
+    filled.out("talks", "cancel", KAZ, "--yes")
+    assert events(filled) == first | {KAZ: (2, "CANCELLED", date(2026, 12, 25))}
+    filled.out("talks", "import", str(SAMPLES))
+    assert events(filled) == first | {KAZ: (3, "CONFIRMED", date(2026, 11, 21))}
+    filled.out("talks", "import", str(SAMPLES))
+    filled.out("talks", "cancel", KAZ, "--dry-run")
+    assert events(filled)[KAZ][0] == 3
+
+
+def test_the_calendar_is_the_same_text_until_a_talk_changes(filled: Cli) -> None:
+    first, again = (filled.out("talks", "export", "--format", "ics") for _ in range(2))
+    assert first == again
+
+
+def test_the_calendar_follows_the_node_bot_when_changes_runs(filled: Cli, store: Store) -> None:
+    first = events(filled)
+    store.talks.reschedule(KAZ, date(2026, 12, 25))
+    gone = next(talk_id for talk_id, (_, _, day) in first.items() if day == date(2026, 11, 20))
+    store.talks.delete(gone)
+    filled.out("run", "changes", *NOW, DISCORD_TOKEN="t")
+    noted = {entry.talk_id for entry in store.calendar.all() if entry.sequence == 1}
+    assert noted == {KAZ, gone}
+    assert events(filled) == first | {
+        KAZ: (1, "CONFIRMED", date(2026, 12, 25)),
+        gone: (1, "CANCELLED", date(2026, 11, 20)),
+    }
+
+
 def test_an_export_that_cannot_be_written_says_so(filled: Cli) -> None:
     error = filled.error("talks", "export", "-o", "no/such/folder/talks.jsonl", exit_code=2)
     assert "no/such/folder/talks.jsonl: cannot be written" in error

@@ -10,6 +10,7 @@ import pytest
 from pymongo import MongoClient, monitoring
 
 from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.feed import CalendarEntry
 from speakerbot.gate import Record
 from speakerbot.people import Person
 from speakerbot.ports import Breaker, FlagWrite, Store
@@ -72,6 +73,10 @@ def _use_talks_and_people(store: Store) -> None:
     assert list(store.talks.between(DAY, DAY + timedelta(days=7))) == list(store.talks.all())
     store.talks.write_flags([FlagWrite("a", "sentDayOfAt", None, NOW)])
     store.talks.delete("a")
+    shown = CalendarEntry("a", 0, DAY, None, "topic", "ada", False, NOW)
+    store.calendar.advance([(None, shown)])
+    store.calendar.advance([(shown, shown)])
+    assert list(store.calendar.all()) == [store.calendar.get("a")]
     store.people.put([Person("p", discord_user_id="1")])
     store.people.by_users(["1"])
     store.people.get("p")

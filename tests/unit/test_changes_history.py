@@ -45,6 +45,8 @@ WAITS = st.sampled_from(
     [timedelta(minutes=1), timedelta(minutes=6), timedelta(hours=1), timedelta(hours=20)]
 )
 FAULTS = st.sampled_from(["refused", "lost", "vague"])
+SNAPSHOTS = ("take", "advance", "differing", "pending")
+"""Talks may change before each look at them, too."""
 Known = dict[tuple[str, str], date | None]
 
 
@@ -117,17 +119,6 @@ class Mailbox:
                 return posted.id
         return None
 
-    async def posts(self, channel_id: str, *, since: datetime) -> AsyncIterator[Posted]:
-        for where, posted, _ in reversed(self.posts_made):
-            if where == channel_id and posted.at >= since:
-                yield posted
-
-    async def edit(self, channel_id: str, message_id: str, text: str) -> None:
-        raise NotImplementedError
-
-    async def unarchive(self, thread_id: str) -> None:
-        raise NotImplementedError
-
 
 class History(RuleBasedStateMachine):
     """Edits of talks, wishes of people, runs that die or meet faults, and time."""
@@ -197,11 +188,12 @@ class History(RuleBasedStateMachine):
         self.clock = replace(self.clock, skew=self.clock.skew + time)
 
     @rule(
-        kill_at=st.none() | st.integers(1, 40),
+        kill_at=st.none() | st.integers(1, 30),
         faults=st.lists(FAULTS, max_size=3),
         limit=st.none() | st.integers(0, 1),
         meanwhile=st.none() | st.tuples(TALKS, DAYS | st.none(), st.booleans()),
-        at=st.integers(1, 12),
+        at=st.integers(1, 10),
+        undone=st.booleans(),
     )
     def run(
         self,
@@ -210,9 +202,10 @@ class History(RuleBasedStateMachine):
         limit: int | None,
         meanwhile: tuple[str, date | None, bool] | None,
         at: int,
+        undone: bool,
     ) -> None:
-        """A run that may die, meet faults, and in the midst of which a talk changes, and another
-        run settles what it finds."""
+        """A run that may die, meet faults, and in the midst of which a talk changes, perhaps not
+        for long, and another run settles what it finds."""
 
         def reached(number: int) -> None:
             if meanwhile and number == at:
@@ -222,9 +215,12 @@ class History(RuleBasedStateMachine):
                     now = self.clock.decision()
                     JOB.settle(Context(self.store, self.settings, now, settled=True))
 
+        before = self.store.talks.get(meanwhile[0]) if meanwhile else None
         self.mailbox.faults = list(faults)
         self.run_once(kill_at, reached, Order(limit=limit))
         self.mailbox.faults.clear()
+        if before and undone:
+            self.book_or_hand_over(before.id, before.user_id, before.date)
 
     # How it is run and judged
 
@@ -237,11 +233,13 @@ class History(RuleBasedStateMachine):
         self.true_now = {}
         self._note_truth()
         steps = _Steps(kill_at, reached)
+        store = SteppingStore(self.store, steps)
+        store.snapshots = stepping(self.store.snapshots, SNAPSHOTS, "snapshots", steps)
         with suppress(Killed):
             Runner(
                 job=JOB,
                 order=order or Order(),
-                store=SteppingStore(self.store, steps),
+                store=store,
                 settings=self.settings,
                 templates=Templates(),
                 connect=lambda _: self._connected(steps),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from icalendar import Calendar
 from icalendar.cal import Component
 
+from speakerbot.feed import CalendarEntry
 from speakerbot.formats import talk_calendar
-from speakerbot.talks import Talk
 
 NOW = datetime(2026, 11, 20, 16, 5, 0, 123000, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -19,12 +20,21 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 def talk(
     topic: str = "Evals", starts_at: time | None = None, day: date = date(2026, 11, 27)
-) -> Talk:
-    return Talk("afdcd4f7b927d4b1d7f6ce76", "1", "mira", topic, day, starts_at=starts_at)
+) -> CalendarEntry:
+    return CalendarEntry(
+        "afdcd4f7b927d4b1d7f6ce76",
+        0,
+        day,
+        starts_at,
+        topic,
+        "mira",
+        cancelled=False,
+        changed_at=NOW,
+    )
 
 
-def parsed(talk: Talk, zone: ZoneInfo = BERLIN) -> tuple[Component, Component, str]:
-    text = talk_calendar.write([talk], zone, NOW)
+def parsed(entry: CalendarEntry, zone: ZoneInfo = BERLIN) -> tuple[Component, Component, str]:
+    text = talk_calendar.write([entry], zone)
     calendar = Calendar.from_ical(text)
     assert not calendar.errors
     [event] = calendar.walk("VEVENT")
@@ -49,13 +59,36 @@ def test_a_start_is_in_the_communitys_zone_with_its_rules() -> None:
         assert [zone["tzid"] for zone in calendar.walk("VTIMEZONE")] == ["Europe/Berlin"]
         start = event.decoded("dtstart")
         assert start.utcoffset() == timedelta(hours=offset)
-        assert start.astimezone(UTC) == talk(starts_at=time(19, 30), day=day).start(BERLIN)
+        assert start.astimezone(UTC) == datetime(
+            day.year, day.month, day.day, 19, 30, tzinfo=BERLIN
+        )
 
 
 def test_in_utc_a_start_needs_no_zone() -> None:
     calendar, _, text = parsed(talk(starts_at=time(19, 30)), ZoneInfo("UTC"))
     assert "DTSTART:20261127T193000Z\r\n" in text
     assert not calendar.walk("VTIMEZONE")
+
+
+def test_a_version_has_its_sequence_and_its_time() -> None:
+    _, event, text = parsed(replace(talk(), sequence=3))
+    assert event["sequence"] == 3
+    assert event["status"] == "CONFIRMED"
+    assert event.decoded("dtstamp") == event.decoded("last-modified") == NOW.replace(microsecond=0)
+    assert "METHOD" not in text
+
+
+def test_a_cancelled_talk_keeps_its_id_and_says_so() -> None:
+    for start in (None, time(19, 30)):
+        _, event, _ = parsed(replace(talk(starts_at=start), sequence=4, cancelled=True))
+        assert event["uid"] == "afdcd4f7b927d4b1d7f6ce76@speakerbot"
+        assert (event["status"], event["sequence"]) == ("CANCELLED", 4)
+
+
+def test_the_same_talks_are_the_same_text() -> None:
+    """Whoever fetches it sees by its bytes that nothing changed."""
+    entries = [talk(), replace(talk(starts_at=time(19)), talk_id="b")]
+    assert talk_calendar.write(entries, BERLIN) == talk_calendar.write(iter(entries), BERLIN)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=300))
@@ -73,6 +106,12 @@ def test_a_topic_cannot_add_lines_of_its_own() -> None:
     assert event["summary"] == "mira: x END:VEVENT BEGIN:VALARM"
 
 
+def test_control_characters_are_left_out() -> None:
+    _, event, text = parsed(talk("a\x00b\x07c\x7fd\x85e"))
+    assert event["summary"] == "mira: a b c d e"
+    assert not {"\x00", "\x07", "\x7f", "\x85"} & set(text)
+
+
 def test_no_talks_are_an_empty_calendar() -> None:
-    calendar = Calendar.from_ical(talk_calendar.write([], BERLIN, NOW))
+    calendar = Calendar.from_ical(talk_calendar.write([], BERLIN))
     assert not calendar.walk("VEVENT")

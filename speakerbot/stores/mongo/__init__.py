@@ -10,6 +10,7 @@ from pymongo.errors import PyMongoError
 
 from speakerbot.errors import ConfigError
 from speakerbot.stores.mongo import schema
+from speakerbot.stores.mongo.calendar import MongoCalendar
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
 from speakerbot.stores.mongo.guilds import MongoGuilds
 from speakerbot.stores.mongo.ledger import MongoLedger
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from speakerbot.ports import (
+        Calendar,
         Guilds,
         Ledger,
         Limits,
@@ -46,6 +48,7 @@ class MongoStore:
         self.runs: Runs = MongoRuns(db)
         self.occurrences: Occurrences = MongoOccurrences(db)
         self.snapshots: Snapshots = MongoSnapshots(db)
+        self.calendar: Calendar = MongoCalendar(db)
         self.limits: Limits = MongoLimits(db)
         self.guilds: Guilds = MongoGuilds(db)
 

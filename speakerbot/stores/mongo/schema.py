@@ -9,6 +9,7 @@ from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from speakerbot.errors import ConfigError, StoreTooNew
+from speakerbot.stores.mongo.calendar import CALENDAR
 from speakerbot.stores.mongo.guilds import GUILDS
 from speakerbot.stores.mongo.ledger import DELIVERIES
 from speakerbot.stores.mongo.occurrences import OCCURRENCES
@@ -41,6 +42,7 @@ INDEXES: Mapping[str, Sequence[IndexModel]] = {
         IndexModel([("job", 1), ("started_at", -1), ("_id", -1)]),
     ],
     SNAPSHOT: [IndexModel([("pending", 1), ("_id", 1)])],
+    CALENDAR: [IndexModel([("cancelled", 1), ("_id", 1)])],
     OCCURRENCES: [IndexModel([("schedule", 1), ("standing", 1), ("occurrence", 1)])],
 }
 

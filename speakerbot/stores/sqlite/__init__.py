@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from speakerbot.stores.sqlite import opening, schema
+from speakerbot.stores.sqlite.calendar import SqliteCalendar
 from speakerbot.stores.sqlite.guilds import SqliteGuilds
 from speakerbot.stores.sqlite.ledger import SqliteLedger
 from speakerbot.stores.sqlite.limits import SqliteLimits
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from speakerbot.ports import (
+        Calendar,
         Guilds,
         Ledger,
         Limits,
@@ -42,6 +44,7 @@ class SqliteStore:
         self.runs: Runs = SqliteRuns(db)
         self.occurrences: Occurrences = SqliteOccurrences(db)
         self.snapshots: Snapshots = SqliteSnapshots(db)
+        self.calendar: Calendar = SqliteCalendar(db)
         self.limits: Limits = SqliteLimits(db)
         self.guilds: Guilds = SqliteGuilds(db)
 

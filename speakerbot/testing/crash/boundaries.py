@@ -21,6 +21,7 @@ WRITES = {
     "runs": ("put",),
     "occurrences": ("swap", "supersede"),
     "snapshots": ("take", "advance"),
+    "calendar": ("advance",),
     "limits": ("reserve", "set_breaker", "remember_dms"),
     "guilds": ("set_channel",),
 }
@@ -43,6 +44,7 @@ class SteppingStore:
         self.runs = stepping(store.runs, WRITES["runs"], "runs", reached)
         self.occurrences = stepping(store.occurrences, WRITES["occurrences"], "occ", reached)
         self.snapshots = stepping(store.snapshots, WRITES["snapshots"], "snapshots", reached)
+        self.calendar = stepping(store.calendar, WRITES["calendar"], "calendar", reached)
         self.limits = stepping(store.limits, WRITES["limits"], "limits", reached)
         self.guilds = stepping(store.guilds, WRITES["guilds"], "guilds", reached)
 

@@ -1,0 +1,110 @@
+"""What calendar programs are told of each talk, compared with the talks page by page."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import date, time
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from pymongo import InsertOne, ReplaceOne
+from pymongo.errors import BulkWriteError
+
+from speakerbot.feed import CalendarEntry
+from speakerbot.stores.mongo.connection import PAGE, Database, Document
+from speakerbot.stores.mongo.documents import document_id
+from speakerbot.stores.mongo.talks import TALKS, MongoTalks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from speakerbot.talks import Talk
+
+CALENDAR = "speakerbot_calendar"
+LIVE: Document = {"cancelled": False}
+
+
+class MongoCalendar:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def get(self, talk_id: str) -> CalendarEntry | None:
+        found = self._db.find(CALENDAR, {"_id": talk_id}, limit=1)
+        return _entry(found[0]) if found else None
+
+    def all(self) -> Iterator[CalendarEntry]:
+        return (_entry(each) for page in self._pages({}) for each in page)
+
+    def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
+        live, talks = 0, MongoTalks(self._db).all()
+        while page := list(islice(talks, PAGE)):
+            entries = self._by_id([talk.id for talk in page])
+            for talk in page:
+                entry = entries.get(talk.id)
+                live += entry is not None and not entry.cancelled
+                if entry is None or not entry.shows(talk):
+                    yield talk, entry
+        if self._db.ask(lambda: self._db[CALENDAR].count_documents(LIVE)) != live:
+            yield from self._gone()
+
+    def _by_id(self, ids: Sequence[str]) -> dict[str, CalendarEntry]:
+        found = self._db.find(CALENDAR, {"_id": {"$in": list(ids)}}, batch_size=PAGE)
+        return {each["_id"]: _entry(each) for each in found}
+
+    def _gone(self) -> Iterator[tuple[None, CalendarEntry]]:
+        for page in self._pages(LIVE):
+            ids = [document_id(each["_id"]) for each in page]
+            # A talk whose date cannot be read is there, and nobody knows when: not cancelled.
+            found = self._db.find(TALKS, {"_id": {"$in": ids}}, projection=["_id"], batch_size=PAGE)
+            there = {str(each["_id"]) for each in found}
+            yield from ((None, _entry(each)) for each in page if each["_id"] not in there)
+
+    def _pages(self, query: Document) -> Iterator[list[Document]]:
+        after = ""
+        while True:
+            rest = query | {"_id": {"$gt": after}}
+            page = self._db.find(CALENDAR, rest, sort=[("_id", 1)], limit=PAGE, batch_size=PAGE)
+            yield page
+            if len(page) < PAGE:
+                return
+            after = page[-1]["_id"]
+
+    def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:
+        """May be repeated: what it has written already does not match, or is there."""
+        if steps:
+            writes = [_step(before, after) for before, after in steps]
+            with suppress(BulkWriteError):  # of entries that another process has just made
+                self._db.ask(lambda: self._db[CALENDAR].bulk_write(writes, ordered=False))
+
+
+def _step(
+    before: CalendarEntry | None, after: CalendarEntry
+) -> InsertOne[Document] | ReplaceOne[Document]:
+    document = _document(after)
+    if before is None:
+        return InsertOne(document)
+    return ReplaceOne({"_id": after.talk_id, "sequence": before.sequence}, document)
+
+
+def _document(entry: CalendarEntry) -> Document:
+    return {
+        "_id": entry.talk_id,
+        "sequence": entry.sequence,
+        "date": entry.date.isoformat(),
+        "starts_at": entry.starts_at.isoformat() if entry.starts_at else None,
+        "topic": entry.topic,
+        "username": entry.username,
+        "cancelled": entry.cancelled,
+        "changed_at": entry.changed_at,
+    }
+
+
+def _entry(document: Document) -> CalendarEntry:
+    values = dict(document)
+    starts_at = values.pop("starts_at")
+    return CalendarEntry(
+        talk_id=values.pop("_id"),
+        date=date.fromisoformat(values.pop("date")),
+        starts_at=None if starts_at is None else time.fromisoformat(starts_at),
+        **values,
+    )

@@ -1,0 +1,94 @@
+"""The reminders job is killed at every boundary and at random; every message goes exactly once.
+
+``SPEAKERBOT_CRASH_SCHEDULES=5000`` plays so many random schedules instead of as many as fit into
+the time of an ordinary test run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count, islice
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from speakerbot.testing.crash import Arena, Process, RemindersWorld, Round, Schedule, of_seed
+from speakerbot.testing.crash.schedules import SHORT_LEASE, VARIANTS, Gap
+from speakerbot.testing.discord import Fault
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
+
+SERVER = os.environ.get("SPEAKERBOT_TEST_MONGODB_URI")
+NO_SERVER = "SPEAKERBOT_TEST_MONGODB_URI names no server"
+STORES = (
+    "sqlite",
+    pytest.param(
+        "mongodb",
+        marks=[pytest.mark.mongodb_server, pytest.mark.skipif(not SERVER, reason=NO_SERVER)],
+    ),
+)
+WANTED = os.environ.get("SPEAKERBOT_CRASH_SCHEDULES")
+MOST = 300
+SECONDS = 25.0
+"""For random schedules on one store, unless a number of them is wanted."""
+COMMAND = "python -m speakerbot.testing.crash"
+
+
+@pytest.fixture(params=STORES)
+def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
+    mongodb = SERVER if request.param == "mongodb" else None
+    with Arena(RemindersWorld, tmp_path, mongodb) as opened:
+        yield opened
+
+
+def hold(arena: Arena, schedule: Schedule, replay: str) -> int:
+    """Plays it; the promise has to hold. Returns how many processes died."""
+    played = arena.play(schedule)
+    assert not played.problems, f"again: {COMMAND} {replay}\n{played.text()}"
+    return played.killed
+
+
+@pytest.mark.parametrize("gap", ["window", "lease"])
+def test_a_run_may_die_at_every_boundary(arena: Arena, gap: Gap) -> None:
+    """Then two runs at once, after Discord has forgotten nonces and before."""
+    lease = SHORT_LEASE if gap == "lease" else 300.0
+    for boundary in count(1):
+        schedule = Schedule(
+            rounds=(
+                Round((Process(kill_at=boundary),)),
+                Round((Process(), Process()), gap=gap),
+            ),
+            variant=boundary % VARIANTS,
+            lease=lease,
+            history_nonces=boundary % 3 == 0,
+        )
+        if not hold(arena, schedule, f"--schedule '{schedule.text()}'"):
+            assert boundary > 30, "it came to its end far too early"
+            return
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_a_run_may_die_between_acceptance_and_answer(arena: Arena, nth: int) -> None:
+    lost = Fault(kind="hang", on="create_message", nth=nth, accepted=True)
+    schedule = Schedule(
+        rounds=(
+            Round((Process(kill_after=0.5),), faults=(lost,)),
+            Round((Process(), Process()), gap="window"),
+        ),
+        variant=nth,
+    )
+    assert hold(arena, schedule, f"--schedule '{schedule.text()}'") == 1
+
+
+def test_anything_may_happen(arena: Arena) -> None:
+    begin = monotonic()
+    seeds = range(int(WANTED)) if WANTED else islice(count(), MOST)
+    died = played = 0
+    for seed in seeds:
+        died += hold(arena, of_seed(seed), f"--seed {seed}")
+        played += 1
+        if not WANTED and monotonic() - begin > SECONDS:
+            break
+    assert died > played / 3, "schedules are there to kill"
