@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli import people_files
-from cli.opening import all_or_nothing, to_change, to_read
+from cli.opening import to_change, to_read
 from cli.options import AsJson, DryRun
 from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, show
@@ -122,12 +122,11 @@ def _change(
     user: str, change: Callable[[Person], Person], *, dry_run: bool
 ) -> tuple[Person, Person]:
     """The person before and after. An unknown Discord id becomes a person with the change."""
-    with to_change(dry_run=dry_run) as (store, _), all_or_nothing(store, dry_run=dry_run):
+    with to_change(dry_run=dry_run) as (store, _):
+        if not dry_run:
+            return store.people.change(user, change, lambda: _newcomer(user))
         before = store.people.get(user) or _newcomer(user)
-        after = change(before)
-        if after != before and not dry_run:
-            store.people.put([after])
-    return before, after
+        return before, change(before)
 
 
 def _newcomer(user: str) -> Person:

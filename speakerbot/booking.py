@@ -44,8 +44,10 @@ def cancel(store: Store, talk: Talk, now: datetime) -> bool:
 
 
 def take_in(store: Store, change: TalkImport, now: datetime) -> None:
-    """Writes what an import changes. Raises DateTaken."""
+    """Writes what an import changes, but for flags that somebody has set since it was planned.
+    Raises DateTaken."""
     with store.at_once():
         feed.follow(store.calendar, now)
         store.talks.put([*change.new, *change.updated])
+        store.talks.write_flags(change.flags)
         feed.follow(store.calendar, now)

@@ -1,6 +1,6 @@
 """What calendar programs are told of talks: a SEQUENCE that grows, and which talks are cancelled.
 
-A program takes a change in, and a talk off its pages, only where the SEQUENCE has grown; and nothing
+A program takes a change in, and a talk off its pages, only where the SEQUENCE has grown; nothing
 tells it of a talk that merely went missing. So we keep an entry per talk as it was last shown, also
 of those that are gone. Our own commands note their changes with :func:`note`, in the same write;
 what others did, or what a crash left out, :func:`follow` finds by comparing.
@@ -51,7 +51,7 @@ class CalendarEntry:
 def reconcile(
     talk: Talk | None, entry: CalendarEntry | None, now: datetime
 ) -> CalendarEntry | None:
-    """The entry to write for a talk, None meaning that it is gone; None if there is none to write."""
+    """The entry to write for a talk (None: it is gone); None if there is nothing to write."""
     if talk is None:
         if entry is None or entry.cancelled:
             return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import date, datetime
 
@@ -41,6 +41,10 @@ class Talks(Protocol):
         """Inserts or replaces by id, all or nothing where the store can (SQLite); elsewhere a
         repeat completes what was interrupted. Talks of one call may take over each other's dates.
 
+        The two sent-flags are taken from new talks only, those of a known one stay as they are:
+        whoever read a talk earlier cannot undo what a run, or the Node bot, has set since. Change
+        them with :meth:`write_flags`.
+
         Fields in ``extra`` stay as given: JSON values, MongoDB's own types as Extended JSON. On
         MongoDB fields nobody gave are kept, and a new talk without ``booked_at`` gets the present
         time, as the Node bot would. Raises DateTaken, and InputRefused for an ``extra`` that
@@ -54,7 +58,7 @@ class Talks(Protocol):
 
     def write_flags(self, writes: Sequence[FlagWrite]) -> set[str]:
         """Sets each flag if it still has the value seen, or has the new one already (the same
-        write, repeated); returns the talk ids that were written. One write a talk."""
+        write, repeated); returns the talk ids that were written. One write a talk and flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,15 @@ class People(Protocol):
 
     def put(self, people: Sequence[Person]) -> None:
         """Inserts or replaces by id."""
+
+    def change(
+        self, user: str, update: Callable[[Person], Person], newcomer: Callable[[], Person]
+    ) -> tuple[Person, Person]:
+        """Makes of a person, named as for ``get``, what ``update`` makes of them; of ``newcomer()``
+        where nobody is known by that name. One atomic step: if others change the same person at
+        the same moment, ``update`` is asked again about what they made. It may be asked any number
+        of times and keeps the id. Returns the person before and after; writes nothing where these
+        are equal. Errors of the two callables come through, and nothing is written."""
 
 
 class Ledger(Protocol):

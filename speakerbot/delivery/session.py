@@ -205,8 +205,8 @@ class Session:
 
     def _pacer(self, thread: StoreThread, stop: asyncio.Event, bot: str) -> Pacer:
         rate = self.settings.rate
-        # Half of what is left below the limit; the other half is for a network that bunches up.
-        ahead = max(0, int((DISCORDS_LIMIT - rate - 1) / 2))
+        # Most of what is left below the limit is for processes and networks that bunch things up.
+        ahead = max(0, int((DISCORDS_LIMIT - rate - 1) / 4))
         return Pacer(
             lambda interval, count: thread(
                 self.store.limits.reserve, bot, "send", self.clock.real(), interval, count, ahead

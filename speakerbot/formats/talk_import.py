@@ -7,7 +7,7 @@ anybody send a reminder again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 from speakerbot.formats.ids import new_talk_id
 from speakerbot.formats.problems import Problems
 from speakerbot.formats.talk_fields import SUBDOCUMENTS, TalkEntry
+from speakerbot.ports import FlagWrite
 from speakerbot.talks import Talk
 
-_FLAGS = ("sent_tminus1_at", "sent_day_of_at")
+_FLAGS = {"sent_tminus1_at": "sentTminus1At", "sent_day_of_at": "sentDayOfAt"}
 
 
 @dataclass(slots=True)
@@ -26,6 +27,8 @@ class TalkImport:
 
     new: list[Talk] = field(default_factory=list)
     updated: list[Talk] = field(default_factory=list)
+    flags: list[FlagWrite] = field(default_factory=list)
+    """Those of updated talks that move forward."""
     unchanged: int = 0
 
 
@@ -50,6 +53,7 @@ def plan(
             result.new.append(_new(entry, now))
         elif (merged := merge(talk, entry)) != talk:
             result.updated.append(merged)
+            result.flags += _moved_flags(talk, merged)
         else:
             result.unchanged += 1
     return result
@@ -97,6 +101,13 @@ def merge(talk: Talk, entry: TalkEntry) -> Talk:
         if name in given and stored is not None:
             given[name] = max(stored, given[name])
     return replace(talk, **given, extra=_merged(talk.extra, entry.extra))
+
+
+def _moved_flags(stored: Talk, merged: Talk) -> Iterator[FlagWrite]:
+    for name, flag in _FLAGS.items():
+        seen, to = getattr(stored, name), getattr(merged, name)
+        if to != seen:
+            yield FlagWrite(stored.id, flag, seen, to)
 
 
 def _merged(stored: Mapping[str, Any], given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
-from speakerbot.people import Person
 from speakerbot.feed import CalendarEntry
+from speakerbot.people import Person
 from speakerbot.ports import Calendar, Ledger, People, Snapshots, Store
 from speakerbot.preview.ledger import OverlaidLedger
 from speakerbot.preview.snapshots import OverlaidSnapshots
@@ -81,6 +81,11 @@ class _Remembered:
         return iter(self._all)
 
     def put(self, people: Sequence[Person]) -> None:
+        raise NotImplementedError("people do not change while one looks ahead")
+
+    def change(
+        self, user: str, update: Callable[[Person], Person], newcomer: Callable[[], Person]
+    ) -> tuple[Person, Person]:
         raise NotImplementedError("people do not change while one looks ahead")
 
     @cached_property

@@ -17,8 +17,8 @@ _ALL = 1_000_000_000
 
 def copy(source: Store, target: Store) -> None:
     """Copies talks, people, the announcement channels, the ledger, the snapshot and the calendar
-    into the empty ``target``; ``source`` is only read. Shared limits and run records stay behind: they are not
-    the data."""
+    into the empty ``target``; ``source`` is only read. Shared limits and run records stay behind:
+    they are not the data."""
     if source.snapshots.taken():
         target.snapshots.take(real_now())  # of no talks yet
     for entries in _chunks(source.snapshots.all()):

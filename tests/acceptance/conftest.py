@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,10 @@ import pytest
 
 from speakerbot.ports import Store
 from speakerbot.stores import open_store
+from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
 
+SAMPLES = Path(__file__).parents[2] / "samples" / "talks.jsonl"
+TOKEN = "loopback.token.of.a.bot"
 COMMAND = Path(sys.executable).parent / "speakerbot"
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "SYSTEMROOT", "TMPDIR")
 """Of our own environment: nobody's settings, store or token may get into a test."""
@@ -45,6 +49,17 @@ class Cli:
             check=False,
         )
 
+    def start(self, *args: str, stdout: int = subprocess.PIPE, **env: str) -> subprocess.Popen[str]:
+        """Begins it; for a ``with`` block, which waits for its end."""
+        return subprocess.Popen(
+            [COMMAND, *args],
+            env={**self.env, **env},
+            cwd=self.folder,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+
     def out(self, *args: str, **env: str) -> str:
         """What it prints; it has to succeed."""
         done = self.run(*args, **env)
@@ -62,6 +77,13 @@ class Cli:
         assert "Traceback" not in done.stderr
         last = done.stderr.rstrip().rpartition("\n")[2]
         return str(json.loads(last)["error"]) if last.startswith("{") else done.stderr
+
+    def misused(self, *args: str, **env: str) -> str:
+        """What it says of a command that makes no sense, on one line and out of its box."""
+        done = self.run(*args, **env)
+        assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return " ".join(done.stderr.replace("│", " ").split())
 
     def file(self, name: str, content: str | bytes) -> str:
         """Writes a file into the folder; returns its name."""
@@ -85,3 +107,30 @@ def store(cli: Cli) -> Iterator[Store]:
     opened.prepare()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def discord(cli: Cli) -> Iterator[LoopbackDiscord]:
+    """A Discord that ``cli`` sends to, without limits."""
+    with LoopbackDiscord(NO_LIMITS).running_in_thread() as running:
+        cli.env |= {
+            "DISCORD_TOKEN": TOKEN,
+            "DISCORD_API_BASE": running.base_url,
+            "SPEAKERBOT_NEW_DM_EVERY": "0s",
+        }
+        yield running
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the sample talks, imported once by the command."""
+    folder = tmp_path_factory.mktemp("imported")
+    env = {"DATABASE_URL": f"sqlite:///{folder / 'store.db'}", "SPEAKERBOT_ENV_FILE": ""}
+    Cli(folder, env).out("talks", "import", str(SAMPLES))
+    return folder / "store.db"
+
+
+@pytest.fixture
+def samples(cli: Cli, imported: Path) -> Path:
+    """The file of ``cli``'s store, with the sample talks in it."""
+    return Path(shutil.copy(imported, cli.folder / "store.db"))

@@ -131,8 +131,8 @@ def events(cli: Cli) -> dict[str, tuple[int, str, date]]:
     found = calendar.walk("VEVENT")
     assert not any(event.errors for event in found)
     return {
-        event["uid"].removesuffix("@speakerbot"): (
-            event["sequence"], event["status"], event.decoded("dtstart"),
+        str(event["uid"]).removesuffix("@speakerbot"): (
+            event.decoded("sequence"), str(event["status"]), event.decoded("dtstart"),
         )
         for event in found
     }  # fmt: skip

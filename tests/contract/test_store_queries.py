@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,7 @@ SENT = Delivery("kind/talk:a/user:1/2026", "kind", "user:1", "sent", "1", "run",
 def _use(store: Store) -> None:
     """Asks everything that a run or a command asks for some of what is there."""
     _use_talks_and_people(store)
+    _use_snapshots(store)
     store.ledger.swap([Change(None, SENT)])
     store.ledger.swap([Change(SENT, SENT)])
     store.ledger.get([SENT.key])
@@ -78,9 +81,20 @@ def _use_talks_and_people(store: Store) -> None:
     store.calendar.advance([(shown, shown)])
     assert list(store.calendar.all()) == [store.calendar.get("a")]
     store.people.put([Person("p", discord_user_id="1")])
+    store.people.change("1", lambda who: replace(who, name="ada"), lambda: Person("p"))
     store.people.by_users(["1"])
     store.people.get("p")
     assert list(store.people.all())
+
+
+def _use_snapshots(store: Store) -> None:
+    store.talks.put([TALK])
+    store.snapshots.take(NOW)
+    [entry] = store.snapshots.all()
+    pending = replace(entry, pending=True, sequence=2)
+    store.snapshots.advance([(entry, pending), (None, replace(entry, user_id="2"))])
+    assert [pair.entry for pair in store.snapshots.pending()] == [pending]
+    assert len(list(store.snapshots.differing())) == 2
 
 
 class Explaining(Database):
@@ -111,8 +125,10 @@ def test_sqlite_walks_along_an_index_for_every_query() -> None:
     _use(store)
     assert sum("INDEX" in plan or "PRIMARY KEY" in plan for plan in db.plans.values()) > 20
     for sql, plan in db.plans.items():
-        # json_each is the list of wanted ids.
+        # json_each is the list of wanted ids; the first snapshot copies every talk, once.
         own_tables = plan.replace("SCAN json_each", "")
+        if "INSERT INTO snapshot" in sql:
+            own_tables = own_tables.replace("SCAN talks", "")
         assert "SCAN" not in own_tables, f"{sql}: {plan}"
         assert "TEMP B-TREE FOR ORDER" not in own_tables, f"{sql}: {plan}"
         for wanted in re.findall(r"WHERE (\w+) = \?", sql):

@@ -59,7 +59,7 @@ def test_a_talk_is_found_by_id_and_by_date(store: Store) -> None:
 def test_putting_again_replaces_by_id(store: Store) -> None:
     talk = replace(_talk(1, DAY), thread_id="9", scheduler_user_id="8", completed=True)
     store.talks.put([talk])
-    changed = replace(_talk(1, DAY + timedelta(days=1)), topic="another", sent_day_of_at=NOON)
+    changed = replace(_talk(1, DAY + timedelta(days=1)), topic="another")
     store.talks.put([changed])
     assert list(store.talks.all()) == [changed]
 
@@ -141,6 +141,40 @@ def test_flags_are_written_over_the_value_seen_only(store: Store) -> None:
     assert store.talks.write_flags(writes) == {unsent.id, stale.id}
     assert [talk.sent_day_of_at for talk in store.talks.all()] == [new, new, NOON]
     assert [talk.sent_tminus1_at for talk in store.talks.all()] == [None, None, None]
+
+
+@pytest.mark.parametrize("read", [None, NOON - timedelta(days=30)], ids=["unsent", "stale"])
+def test_putting_a_talk_undoes_no_flag_written_since_it_was_read(
+    store: Store, read: datetime | None
+) -> None:
+    """An import reads all talks, a run claims one and sends, then the import writes."""
+    store.talks.put([replace(_talk(1, DAY), sent_day_of_at=read)])
+    [earlier] = store.talks.all()
+    assert store.talks.write_flags([FlagWrite(earlier.id, "sentDayOfAt", read, NOON)])
+    store.talks.put([replace(earlier, topic="another", date=DAY + timedelta(days=1))])
+    [after] = store.talks.all()
+    assert (after.topic, after.sent_day_of_at) == ("another", NOON)
+
+
+def test_putting_a_talk_brings_no_flag_back_that_was_put_back_since(store: Store) -> None:
+    """A run claims, an import reads, the run's send fails: nobody may think it was sent."""
+    store.talks.put([_talk(1, DAY)])
+    claim = FlagWrite(_talk(1, DAY).id, "sentTminus1At", None, NOON)
+    assert store.talks.write_flags([claim])
+    [earlier] = store.talks.all()
+    assert store.talks.write_flags([replace(claim, seen=NOON, to=None)])
+    store.talks.put([replace(earlier, topic="another")])
+    [after] = store.talks.all()
+    assert (after.topic, after.sent_tminus1_at) == ("another", None)
+
+
+def test_both_flags_of_a_talk_may_be_written_at_once(store: Store) -> None:
+    store.talks.put([_talk(1, DAY)])
+    names = ("sentTminus1At", "sentDayOfAt")
+    writes = [FlagWrite(_talk(1, DAY).id, name, None, NOON) for name in names]
+    assert store.talks.write_flags(writes) == {_talk(1, DAY).id}
+    [after] = store.talks.all()
+    assert (after.sent_tminus1_at, after.sent_day_of_at) == (NOON, NOON)
 
 
 def test_a_flag_can_be_put_back(store: Store) -> None:

@@ -15,7 +15,7 @@ from speakerbot import booking, feed
 from speakerbot.errors import DateTaken
 from speakerbot.feed import CalendarEntry, reconcile
 from speakerbot.formats.talk_import import TalkImport
-from speakerbot.ports import Store
+from speakerbot.ports import FlagWrite, Store
 from speakerbot.stores import open_store
 from speakerbot.talks import Talk
 from speakerbot.testing.crash.boundaries import SteppingStore
@@ -151,6 +151,15 @@ def test_an_import_notes_new_and_changed_talks(store: Store) -> None:
     assert shown(store) == [("a", 1, DAY, False), ("b", 0, OTHER.date, False)]
     booking.take_in(store, TalkImport(unchanged=2), LATER)
     assert {each.changed_at for each in store.calendar.all()} == {NOW}
+
+
+def test_an_import_moves_a_flag_unless_a_run_has_moved_it_since(store: Store) -> None:
+    store.talks.put([TALK, OTHER])
+    moved = [replace(each, sent_day_of_at=NOW) for each in (TALK, OTHER)]
+    writes = [FlagWrite(each.id, "sentDayOfAt", None, NOW) for each in moved]
+    store.talks.write_flags([FlagWrite("a", "sentDayOfAt", None, LATER)])
+    booking.take_in(store, TalkImport(updated=moved, flags=writes), NOW)
+    assert [talk.sent_day_of_at for talk in store.talks.all()] == [LATER, NOW]
 
 
 def test_what_the_node_bot_did_is_shown_as_it_will_be_noted(store: Store) -> None:

@@ -10,6 +10,7 @@ from speakerbot.formats import talk_import
 from speakerbot.formats.problems import Problems
 from speakerbot.formats.talk_fields import TalkEntry
 from speakerbot.formats.talk_import import TalkImport
+from speakerbot.ports import FlagWrite
 from speakerbot.talks import Talk
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -72,8 +73,11 @@ def test_an_old_export_never_takes_a_sent_flag_back() -> None:
     older = datetime(2026, 11, 1, tzinfo=UTC)
     newer = datetime(2026, 11, 26, 17, 0, tzinfo=UTC)
     assert planned(entry(id="stored", sent_tminus1_at=older), stored=[STORED]).unchanged == 1
-    [talk] = planned(entry(id="stored", sent_tminus1_at=newer), stored=[STORED]).updated
-    assert talk.sent_tminus1_at == newer
+    change = planned(entry(id="stored", sent_tminus1_at=newer), stored=[STORED])
+    assert change.updated == [replace(STORED, sent_tminus1_at=newer)]
+    seen = STORED.sent_tminus1_at
+    assert change.flags == [FlagWrite("stored", "sentTminus1At", seen, newer)]
+    assert planned(entry(id="stored", topic="Looms"), stored=[STORED]).flags == []
 
 
 def test_a_date_that_another_talk_has_is_refused() -> None:

@@ -82,6 +82,7 @@ def _unknown(document: Document, reminders: Document, ours: Document) -> Iterato
 
 def update_of(talk: Talk, now: datetime) -> Document:
     """The update, or upsert, that makes the document the talk's; other fields stay as they are.
+    So do the flags of a document that is there: only a new one takes them from the talk.
 
     ``now`` becomes the booking time of a new document whose talk has none.
     """
@@ -93,12 +94,13 @@ def update_of(talk: Talk, now: datetime) -> Document:
         "talkCompleted": talk.completed,
         f"{OURS}.startsAt": talk.starts_at.isoformat("minutes") if talk.starts_at else None,
         **{field: getattr(talk, name) for field, name in OPTIONAL.items()},
-        **{f"reminders.{flag}": getattr(talk, name) for flag, name in FLAGS.items()},
     }
+    flags = {f"reminders.{flag}": getattr(talk, name) for flag, name in FLAGS.items()}
     new: Document = {"__v": 0, "bookingTimestamp": now}
+    new |= {path: at for path, at in flags.items() if at is not None}
     if talk.booked_at is not None:
         values["bookingTimestamp"] = talk.booked_at
-    given = {name: value for name, value in _given(talk) if name not in values}
+    given = {name: value for name, value in _given(talk) if name not in {**values, **flags}}
     known = {name: value for name, value in values.items() if value is not None}
     update = {
         "$set": given | known,

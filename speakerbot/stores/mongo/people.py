@@ -1,16 +1,19 @@
-"""People and their wishes."""
+"""People and their wishes. Each document has a ``revision`` of its own, new with every write."""
 
 from __future__ import annotations
 
 from datetime import time
 from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from pymongo.errors import DuplicateKeyError
 
 from speakerbot.people import Person, QuietHours
 from speakerbot.stores.mongo.connection import PAGE, Database, Document, replacement
 from speakerbot.stores.mongo.extended import from_bson, to_bson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 PEOPLE = "speakerbot_people"
 
@@ -24,10 +27,14 @@ class MongoPeople:
         return {each["discord_user_id"]: _person(each) for each in found}
 
     def get(self, user: str) -> Person | None:
+        found = self._found(user)
+        return _person(found) if found else None
+
+    def _found(self, user: str) -> Document | None:
         for field in ("discord_user_id", "_id"):
             found = self._db.find(PEOPLE, {field: user}, limit=1)
             if found:
-                return _person(found[0])
+                return found[0]
         return None
 
     def all(self) -> Iterator[Person]:
@@ -42,6 +49,32 @@ class MongoPeople:
     def put(self, people: Sequence[Person]) -> None:
         self._db.write_all(PEOPLE, [replacement(_document(person)) for person in people])
 
+    def change(
+        self, user: str, update: Callable[[Person], Person], newcomer: Callable[[], Person]
+    ) -> tuple[Person, Person]:
+        while True:
+            found = self._found(user)
+            before = _person(found) if found else newcomer()
+            after = update(before)
+            if after == before or self._swap(found, _document(after)):
+                return before, after
+
+    def _swap(self, before: Document | None, after: Document) -> bool:
+        """From exactly ``before`` (None: there is none) to ``after``. Truthful also where an answer
+        was lost and the write repeated."""
+        people = self._db[PEOPLE]
+        try:
+            if before is None:
+                self._db.ask(lambda: people.insert_one(after))
+                return True
+            stands = {"_id": before["_id"], "revision": before.get("revision")}
+            if self._db.ask(lambda: people.replace_one(stands, after)).matched_count:
+                return True
+        except DuplicateKeyError:
+            pass  # somebody else's, or our own, whose answer was lost
+        ours = {"_id": after["_id"], "revision": after["revision"]}
+        return bool(self._db.find(PEOPLE, ours, projection=["_id"], limit=1))
+
 
 def _document(person: Person) -> Document:
     return {
@@ -53,6 +86,7 @@ def _document(person: Person) -> Document:
         "quiet_hours": str(person.quiet_hours) if person.quiet_hours else None,
         "routes": list(person.routes),
         "extra": to_bson(person.extra),
+        "revision": uuid4().hex,
     }
 
 

@@ -10,7 +10,7 @@ from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import from_json, marks, to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 COLUMNS = "id, discord_user_id, name, timezone, opted_out, quiet_hours, routes, extra"
 
@@ -57,6 +57,16 @@ class SqlitePeople:
                     f"INSERT OR REPLACE INTO people ({COLUMNS}) VALUES ({marks(len(row))})",  # noqa: S608
                     row,
                 )
+
+    def change(
+        self, user: str, update: Callable[[Person], Person], newcomer: Callable[[], Person]
+    ) -> tuple[Person, Person]:
+        with self._db.write():
+            before = self.get(user) or newcomer()
+            after = update(before)
+            if after != before:
+                self.put([after])
+        return before, after
 
 
 def _row(person: Person) -> Sequence[Any]:

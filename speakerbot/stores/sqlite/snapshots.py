@@ -53,7 +53,7 @@ class SqliteSnapshots:
         self._db = db
 
     def taken(self) -> bool:
-        return bool(self._db.rows("SELECT 1 FROM snapshot_taken"))
+        return bool(self._db.rows("SELECT 1 FROM snapshot_taken WHERE once = 1"))
 
     def take(self, at: datetime) -> None:
         with self._db.write():

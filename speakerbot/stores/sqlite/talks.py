@@ -55,14 +55,24 @@ class SqliteTalks:
     def put(self, talks: Sequence[Talk]) -> None:
         latest = {talk.id: talk for talk in talks}
         with self._db.write():
+            flags = self._flags(list(latest))
             # All away first: talks of one call may change dates with one another.
             for talk_id in latest:
                 self._db.run("DELETE FROM talks WHERE id = ?", (talk_id,))
             for talk in latest.values():
-                row = _row(talk)
+                row = _row(talk, flags.get(talk.id))
                 sql = f"INSERT INTO talks ({COLUMNS}) VALUES ({marks(len(row))})"  # noqa: S608
                 if not self._db.run(f"{sql} ON CONFLICT (date) DO NOTHING", row):
                     raise self._taken(talk.date, talk.id)
+
+    def _flags(self, talk_ids: Sequence[str]) -> dict[str, Sequence[int | None]]:
+        """As they are stored, of those talks that are."""
+        rows = self._db.rows(
+            "SELECT id, sent_tminus1_at, sent_day_of_at FROM talks "
+            "WHERE id IN (SELECT value FROM json_each(?))",
+            (to_json(talk_ids),),
+        )
+        return {talk_id: flags for talk_id, *flags in rows}
 
     def reschedule(self, talk_id: str, to: date) -> bool:
         with self._db.write():
@@ -92,7 +102,8 @@ class SqliteTalks:
         return bool(self._db.run(sql, (to, write.talk_id, seen, to)))
 
 
-def _row(talk: Talk) -> Sequence[Any]:
+def _row(talk: Talk, flags: Sequence[int | None] | None) -> Sequence[Any]:
+    given = to_ms(talk.sent_tminus1_at), to_ms(talk.sent_day_of_at)
     return (
         talk.id,
         talk.user_id,
@@ -105,8 +116,7 @@ def _row(talk: Talk) -> Sequence[Any]:
         talk.scheduler_user_id,
         talk.scheduler_username,
         talk.starts_at.isoformat("minutes") if talk.starts_at else None,
-        to_ms(talk.sent_tminus1_at),
-        to_ms(talk.sent_day_of_at),
+        *(given if flags is None else flags),
         to_json(talk.extra),
     )
 

@@ -16,7 +16,7 @@ Reached = Callable[[str], None]
 
 WRITES = {
     "talks": ("put", "reschedule", "delete", "write_flags"),
-    "people": ("put",),
+    "people": ("put", "change"),
     "ledger": ("swap", "prune"),
     "runs": ("put",),
     "occurrences": ("swap", "supersede"),

@@ -21,6 +21,7 @@ from typing import TypeVar
 T = TypeVar("T")
 TOO_LONG = 60.0
 """Seconds after which a child hangs, for all we know."""
+LOOK_EVERY = 0.005
 CRASHED = 70
 """Exit code of a child whose code raised what nobody caught."""
 
@@ -49,23 +50,23 @@ class Child:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
-    def wait(self, *, kill_after: float | None = None) -> Ended:
-        """Until it has ended; SIGKILL comes after so many seconds. Raises TimeoutError where it
-        hangs."""
-        deadline = time.monotonic() + (TOO_LONG if kill_after is None else kill_after)
+    def wait(self, *, kill_when: Callable[[], bool] | None = None) -> Ended:
+        """Until it has ended; SIGKILL comes as soon as ``kill_when`` says so, which is asked every
+        few milliseconds. Raises TimeoutError where it hangs."""
+        deadline = time.monotonic() + TOO_LONG
         said = bytearray()
         while True:
-            left = deadline - time.monotonic()
-            if left > 0 and select([self._ear], [], [], left)[0]:
+            if select([self._ear], [], [], LOOK_EVERY if kill_when else TOO_LONG)[0]:
                 if not (piece := os.read(self._ear, 65536)):
                     break
                 said += piece
-            elif left <= 0:
+            if kill_when and kill_when():
                 self.kill()
-                if kill_after is None:
-                    os.waitpid(self.pid, 0)
-                    raise TimeoutError(f"no end after {TOO_LONG:.0f} s: {bytes(said)!r}")
-                deadline = time.monotonic() + TOO_LONG
+                kill_when = None
+            if time.monotonic() > deadline:
+                self.kill()
+                os.waitpid(self.pid, 0)
+                raise TimeoutError(f"no end after {TOO_LONG:.0f} s: {bytes(said)!r}")
         os.close(self._ear)
         _, status = os.waitpid(self.pid, 0)
         return Ended(os.waitstatus_to_exitcode(status), bytes(said))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from speakerbot.clock import Clock, real_now
@@ -21,7 +22,7 @@ from speakerbot.testing.crash.world import World, WorldOf
 from speakerbot.testing.discord import NO_LIMITS, LoopbackProcess, loopback_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 AFTER_WINDOW = timedelta(minutes=6)
 """Longer than Discord remembers nonces, and than the lease."""
@@ -106,16 +107,17 @@ class _Game:
         self._log = log
         self._clock = Clock(offset=world.now - real_now())
         self._played = Played()
+        self._before = 0
 
     def play(self) -> Played:
         played = self._played
         self._prepare()
-        before = len(self._discord.messages())
+        self._before = len(self._discord.messages())
         for each in self._schedule.rounds:
             self._play(each)
         self._discord.clear_faults()
         kept = self._recover()
-        messages = tuple(self._discord.messages()[before:])
+        messages = tuple(self._discord.messages()[self._before :])
         evidence = Evidence(messages, tuple(self._discord.dms_opened()), kept)
         played.problems += judge(self._world, evidence)
         if played.problems and self._log.exists():
@@ -136,14 +138,25 @@ class _Game:
 
     def _play(self, each: Round) -> None:
         self._wait(each.gap)
+        self._discord.clear_faults()
         self._discord.inject(*each.faults)
         children = [(process, self._start(process)) for process in each.processes]
+        begin = monotonic()
         for process, child in children:
-            ended = child.wait(kill_after=process.kill_after)
+            ended = child.wait(kill_when=self._end_of(process, begin))
             steps = ended.said.decode().splitlines()
             self._played.boundaries = max(self._played.boundaries, len(steps))
             self._played.killed += ended.code < 0
             self._note(process, ended.code, steps)
+
+    def _end_of(self, process: Process, begin: float) -> Callable[[], bool] | None:
+        """Whether it is time to kill it from outside; None: never."""
+        seconds, accepted = process.kill_after, process.kill_accepted
+        if seconds is not None:
+            return lambda: monotonic() - begin > seconds
+        if accepted is not None:
+            return lambda: len(self._discord.messages()) - self._before >= accepted
+        return None
 
     def _start(self, process: Process) -> Child:
         world, place, clock = self._world, self._place, self._clock

@@ -27,15 +27,16 @@ Gap = Literal["none", "lease", "window"]
 
 
 class Process(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One run of the job, and how it dies: not at all, at its nth boundary, or after a time."""
+    """One run of the job, and how it dies, if it does: at its nth boundary, after some seconds, or
+    once Discord has accepted so many messages since the schedule began."""
 
     kill_at: int | None = None
     kill_after: float | None = None
-    """Seconds."""
+    kill_accepted: int | None = None
 
 
 class Round(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Processes that run side by side."""
+    """Processes that run side by side, and what goes wrong with their requests."""
 
     processes: tuple[Process, ...]
     gap: Gap = "none"

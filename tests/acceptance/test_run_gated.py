@@ -1,0 +1,280 @@
+"""Runs that belong to a schedule: each occurrence once, whoever ticks, and ``run due``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from speakerbot.people import Person
+from speakerbot.ports import Store
+from speakerbot.preferences import parse_quiet_hours
+from speakerbot.testing.discord import LoopbackDiscord
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Cli
+
+NOW = "2026-11-20T16:05:00Z"
+HOURLY = ("--cron", "@hourly")
+SOFIA, KAZ = "802345678901234563", "802345678901234564"
+
+
+def tick(cli: Cli, *args: str, now: str = NOW, **env: str) -> Any:
+    return cli.json("run", "reminders", "--now", now, *args, **env)
+
+
+def skipped(document: Any) -> tuple[str | None, str | None]:
+    """The occurrence a tick was about, and why it did nothing."""
+    assert document["messages"] == []
+    return document["occurrence"], document["skipped_because"]
+
+
+def states(document: Any) -> list[str]:
+    return sorted(message["state"] for message in document["messages"])
+
+
+def write_schedules(cli: Cli, *entries: dict[str, Any]) -> None:
+    schedules = {"defaults": {"grace": "6h"}, "schedules": list(entries)}
+    cli.env["SPEAKERBOT_SCHEDULES"] = cli.file("own.json", json.dumps(schedules))
+
+
+REMINDERS = {"name": "reminders", "job": "reminders", "cron": "@hourly"}
+WEEKLY = {"name": "weekly", "job": "weekly", "cron": "0 17 * * MON", "timezone": "Europe/Berlin"}
+
+
+def test_a_tick_serves_its_occurrence_and_the_next_tick_finds_it_done(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    first = tick(cli, *HOURLY)
+    assert first["occurrence"] == "2026-11-20T16:00:00Z"
+    assert states(first) == ["sent", "sent"]
+    done = cli.run("run", "reminders", "--now", "2026-11-20T16:50:00Z", "--json", *HOURLY)
+    assert done.returncode == 0
+    assert skipped(json.loads(done.stdout)) == ("2026-11-20T16:00:00Z", "already_done")
+    line = json.loads(done.stderr.splitlines()[-1])
+    assert (line["event"], line["reason"]) == ("run_skipped", "already_done")
+    assert line["occurrence"] == "2026-11-20T16:00:00Z"
+    assert states(tick(cli, *HOURLY, now="2026-11-20T17:00:00Z")) == ["already_sent"] * 2
+
+
+def test_an_occurrence_is_named_by_its_cron_in_its_time_zone(cli: Cli) -> None:
+    schedule = ("--cron", "0 8 * * *", "--timezone", "America/Los_Angeles")
+    assert tick(cli, *schedule, "--dry-run")["occurrence"] == "2026-11-20T16:00:00Z"
+
+
+def test_beyond_its_grace_an_occurrence_is_missed_and_listed(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    schedule = ("--schedule", "nightly", "--cron", "0 3 * * *", "--grace", "1h")
+    assert skipped(tick(cli, *schedule)) == ("2026-11-20T03:00:00Z", "missed")
+    [run] = cli.json("runs", "list")["runs"]
+    assert (run["outcome"], run["schedule"]) == ("missed", "nightly")
+    assert run["occurrence"] == "2026-11-20T03:00:00Z"
+    assert discord.messages == []
+
+
+def test_with_wait_an_early_tick_serves_what_is_about_to_come(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    document = tick(cli, "--cron", "0 17 * * *", "--wait", "60m", now="2026-11-20T16:20:00Z")
+    assert document["occurrence"] == document["now"] == "2026-11-20T17:00:00Z"
+    assert states(document) == ["sent", "sent"]
+
+
+def test_with_cron_no_file_is_read_and_the_name_only_names_the_occurrences(
+    cli: Cli, discord: LoopbackDiscord
+) -> None:
+    """A stale schedules.json in an image does no harm."""
+    cli.env["SPEAKERBOT_SCHEDULES"] = cli.file("broken.json", "{")
+    tick(cli, "--schedule", "mine", *HOURLY)
+    assert skipped(tick(cli, "--schedule", "mine", *HOURLY))[1] == "already_done"
+    assert "skipped_because" not in tick(cli, "--schedule", "another", *HOURLY)
+
+
+def test_a_schedule_alone_is_looked_up_in_the_file(cli: Cli, discord: LoopbackDiscord) -> None:
+    write_schedules(cli, REMINDERS | {"cron": "0 7 * * *", "timezone": "Asia/Tokyo", "grace": "1d"})
+    assert tick(cli, "--schedule", "reminders")["occurrence"] == "2026-11-19T22:00:00Z"
+
+
+def test_a_schedule_nobody_knows_is_named_with_those_there_are(cli: Cli) -> None:
+    write_schedules(cli, REMINDERS)
+    error = cli.error("run", "reminders", "--schedule", "remind", "--dry-run", exit_code=78)
+    assert "own.json: there is no schedule 'remind'; there are reminders" in error
+
+
+def test_a_schedule_of_another_job_is_a_mistake(cli: Cli) -> None:
+    write_schedules(cli, REMINDERS)
+    said = cli.misused("run", "weekly", "--schedule", "reminders", "--dry-run")
+    assert "runs reminders, not weekly" in said
+
+
+def test_a_file_with_a_mistake_is_refused_with_its_place(cli: Cli) -> None:
+    write_schedules(cli, REMINDERS | {"cron": "0 0 30 2 *"})
+    error = cli.error("run", "reminders", "--schedule", "reminders", "--dry-run", exit_code=78)
+    assert 'own.json: schedules[0] "reminders": cron' in error
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--cron", "whenever", "has 1 of a cron expression's 5 fields"),
+        ("--cron", "0 0 30 2 *", "never fires"),
+        ("--timezone", "Mars/Olympus", "is no time zone"),
+        ("--grace", "soon", "is no duration"),
+        ("--timeout", "0s", "is no time at all"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(
+    cli: Cli, option: str, value: str, said: str
+) -> None:
+    assert said in cli.misused("run", "reminders", "--dry-run", *HOURLY, option, value)
+
+
+def test_a_disabled_schedule_says_so_loudly(cli: Cli) -> None:
+    write_schedules(cli, REMINDERS | {"enabled": False})
+    done = cli.run("run", "reminders", "--schedule", "reminders", "--now", NOW, "--json")
+    assert done.returncode == 0
+    assert skipped(json.loads(done.stdout)) == ("2026-11-20T16:00:00Z", "disabled")
+    assert json.loads(done.stderr)["level"] == "warning"
+
+
+def test_a_deferred_message_keeps_its_occurrence_open_until_it_may_go(
+    cli: Cli, samples: Path, discord: LoopbackDiscord, store: Store
+) -> None:
+    store.people.put([Person("p", KAZ, quiet_hours=parse_quiet_hours("12:00-18:00"))])
+    daily = ("--cron", "0 16 * * *")
+    assert states(tick(cli, *daily)) == ["held_back", "sent"]
+    early = tick(cli, *daily, now="2026-11-20T17:05:00Z")
+    assert skipped(early) == ("2026-11-20T16:00:00Z", "not_due")
+    assert states(tick(cli, *daily, now="2026-11-20T18:05:00Z")) == ["already_sent", "sent"]
+    assert skipped(tick(cli, *daily, now="2026-11-20T19:05:00Z"))[1] == "already_done"
+
+
+def test_two_machines_that_start_together_do_not_both_run_it(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    with ThreadPoolExecutor(2) as both:
+        documents = list(both.map(lambda _: tick(cli, *HOURLY), range(2)))
+    why = sorted(document.get("skipped_because", "") for document in documents)
+    assert why in (["", "already_running"], ["", "already_done"])
+    assert len(discord.messages) == 2
+
+
+def test_a_run_that_takes_too_long_ends_in_order_and_is_gone_on_with(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    """The second new DM has to wait for its turn, which would come after the timeout."""
+    schedule = (*HOURLY, "--timeout", "1s")
+    document = tick(cli, *schedule, SPEAKERBOT_NEW_DM_EVERY="1m")
+    assert states(document) == ["held_back", "sent"]
+    assert document["counts"]["skipped"] == {"given_back": 1}
+    [run] = cli.json("runs", "list")["runs"]
+    assert (run["outcome"], run["error"]) == ("stopped", "timeout")
+    assert states(tick(cli, *schedule)) == ["already_sent", "sent"]
+    assert len(discord.messages) == 2
+
+
+def test_on_a_fly_machines_own_disk_nothing_is_run(cli: Cli) -> None:
+    """It is thrown away after each run, and with it what was sent."""
+    error = cli.error(
+        "run",
+        "reminders",
+        exit_code=78,
+        FLY_MACHINE_ID="148e",
+        DATABASE_URL="sqlite:////speakerbot-on-no-volume.db",
+        DISCORD_TOKEN="token",
+    )
+    assert "/speakerbot-on-no-volume.db" in error
+    assert "MongoDB" in error
+    assert "volume" in error
+    assert not Path("/speakerbot-on-no-volume.db").exists()
+
+
+def test_run_due_runs_each_schedule_whose_time_has_come(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    write_schedules(cli, WEEKLY, REMINDERS, REMINDERS | {"name": "off", "enabled": False})
+    weekly, reminders, off = cli.json("run", "due", "--now", NOW)["runs"]
+    assert skipped(weekly) == ("2026-11-16T16:00:00Z", "missed")
+    assert (reminders["job"], reminders["occurrence"]) == ("reminders", "2026-11-20T16:00:00Z")
+    assert states(reminders) == ["sent", "sent"]
+    assert skipped(off)[1] == "disabled"
+    again = cli.json("run", "due", "--now", NOW)["runs"]
+    assert [each["skipped_because"] for each in again] == ["missed", "already_done", "disabled"]
+
+
+def test_run_due_honours_what_a_schedule_says_of_its_run(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    own = {"args": ["--only", KAZ], "timeout": "30s"}
+    write_schedules(cli, REMINDERS | own, REMINDERS | {"name": "all", "args": ["--limit", "1"]})
+    first, second = cli.json("run", "due", "--now", NOW)["runs"]
+    assert [message["recipient"] for message in first["messages"]] == [f"user:{KAZ}"]
+    assert [m["recipient"] for m in second["messages"] if m["state"] == "sent"] == [f"user:{SOFIA}"]
+
+
+def test_run_due_does_not_let_one_schedule_keep_the_others_waiting(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    soon = WEEKLY | {"cron": "0 * * * *", "wait": "60m", "job": "reminders", "grace": "1m"}
+    write_schedules(cli, soon)
+    started = time.monotonic()
+    [document] = cli.json("run", "due")["runs"]
+    assert time.monotonic() - started < 30
+    occurrence, now = (datetime.fromisoformat(document[name]) for name in ("occurrence", "now"))
+    assert occurrence <= now, "one to come would have been slept for"
+
+
+def test_run_due_goes_on_after_a_failure_and_ends_with_the_highest_exit_code(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    timers = {"name": "timers", "job": "timers", "cron": "@hourly"}
+    odd = REMINDERS | {"name": "odd", "args": ["--no-such-option"]}
+    write_schedules(cli, timers, odd, WEEKLY | {"grace": "14d"}, REMINDERS)
+    done = cli.run("run", "due", "--now", NOW, "--json")
+    assert done.returncode == 78
+    weekly, reminders = json.loads(done.stdout)["runs"]
+    assert (weekly["job"], weekly["messages"]) == ("weekly", [])
+    assert states(reminders) == ["sent", "sent"]
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    errors = [line["error"] for line in lines if line["event"] == "command_failed"]
+    assert "'timers': this version of speakerbot has no job timers" in errors[0]
+    assert "'odd': args: " in errors[1]
+    assert "--no-such-option" in errors[1]
+    assert "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID" in errors[2]
+
+
+def test_run_due_is_one_valid_document_even_if_nothing_could_begin(cli: Cli) -> None:
+    write_schedules(cli, REMINDERS, WEEKLY)
+    done = cli.run("run", "due", "--json")
+    assert done.returncode == 78
+    assert json.loads(done.stdout) == {"runs": []}
+
+
+def test_run_due_with_a_broken_file_prints_nothing_but_what_is_wrong(cli: Cli) -> None:
+    cli.env["SPEAKERBOT_SCHEDULES"] = cli.file("own.json", '{"schedules": []}')
+    done = cli.run("run", "due", "--json")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert "the list is empty" in done.stderr
+
+
+def test_asked_to_stop_run_due_begins_no_further_schedule(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    write_schedules(cli, REMINDERS, REMINDERS | {"name": "second"})
+    arguments = ("run", "due", "--now", NOW, "--json")
+    with cli.start(*arguments, SPEAKERBOT_NEW_DM_EVERY="1m") as process:
+        deadline = time.monotonic() + 30
+        while not discord.messages and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == 0, err
+    [document] = json.loads(out)["runs"]
+    assert states(document) == ["held_back", "sent"]
