@@ -105,7 +105,7 @@ class _Work:
 
         run = self.run
         logs.about(**named(record))
-        only = _user(self.store, run.only) if run.only else None
+        only = None if run.only is None else _user(self.store, run.only)
         runner = self._runner(
             record, Order(run.dry_run, run.limit, only, run.edit_only, self.timeout)
         )

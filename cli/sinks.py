@@ -73,8 +73,9 @@ class JsonSink:
 
     def end(self, summary: Summary) -> None:
         tail = {"counts": summary.counts.as_dict(), "duration_ms": summary.duration_ms}
-        if summary.skipped_because:
-            tail["skipped_because"] = summary.skipped_because
+        for name in ("skipped_because", "stopped", "error"):
+            if told := getattr(summary, name):
+                tail[name] = told
         close = "\n  ]" if self._separator.startswith(",") else "]"
         write(close + ",\n  " + json.dumps(tail, indent=2)[4:] + "\n", flush=True)
 
@@ -198,5 +199,9 @@ def _sentence(job: str, summary: Summary) -> str:
         )
         if number
     ]
+    if summary.error:
+        parts.append(f"failed: {plain(summary.error)}")
+    elif summary.stopped:
+        parts.append(f"stopped ({summary.stopped})")
     took = f"{summary.duration_ms / 1000:.1f} s"
     return f"{job}: {', '.join(parts) or 'nothing is due'} ({took})."

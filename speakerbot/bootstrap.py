@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from speakerbot.config import Settings
 from speakerbot.errors import ConfigError
 from speakerbot.ports import Store
-from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from speakerbot.delivery.session import Connect, CountingChannel
+    from speakerbot.templates import Templates
 
 
 def store(settings: Settings, *, read_only: bool = False) -> Store:
@@ -46,6 +46,8 @@ def _refuse_lost_disk(url: str) -> None:
 
 
 def templates(settings: Settings) -> Templates:
+    from speakerbot.templates import Templates
+
     return Templates(settings.templates)
 
 

@@ -63,6 +63,10 @@ class Summary:
     duration_ms: int
     skipped_because: str = ""
     """Why the run did nothing at all: disabled, not_due, …; empty if it ran."""
+    stopped: str = ""
+    """Why it ended early: sigterm, timeout, …"""
+    error: str = ""
+    """What it failed with."""
 
 
 class Sink(Protocol):

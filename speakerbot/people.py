@@ -8,6 +8,8 @@ from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from speakerbot.clock import instant
+
 OPT_OUT_KINDS = ("reminders", "changes", "engagement", "checkins", "timers", "all")
 
 
@@ -29,7 +31,9 @@ class QuietHours:
             days = 1 if clock >= self.start else 0
         if not inside:
             return None
-        return datetime.combine(local.date() + timedelta(days=days), self.end, zone)
+        first = instant(local.date() + timedelta(days=days), self.end, zone).astimezone(zone)
+        # Where clocks go back it may be quiet again between the first such time and the second.
+        return first if first > now else first.replace(fold=1)
 
     def __str__(self) -> str:
         return f"{self.start:%H:%M}-{self.end:%H:%M}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,8 @@ MessageState = Literal[
 ]
 CHUNK = 200
 """Decisions weighed at once: one query for people, one for the ledger."""
+TICK = timedelta(hours=1)
+"""How far apart a scheduler's ticks are."""
 OUT_OF_TURN = "the message before it comes first"
 
 
@@ -180,7 +182,9 @@ def _held_back(
     if until is None:
         return None
     reason = f"quiet hours until {until:%H:%M} ({zone.key})"
-    if until < message.expires_at:
+    # The tick after quiet hours must not come too late for what cannot be dropped.
+    margin = TICK if message.waits_past_expiry else timedelta()
+    if until + margin < message.expires_at:
         return Plan(message, "held_back", reason, "quiet_hours", record, until)
     if message.waits_past_expiry:
         return None

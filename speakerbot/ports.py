@@ -41,9 +41,8 @@ class Talks(Protocol):
         """Inserts or replaces by id, all or nothing where the store can (SQLite); elsewhere a
         repeat completes what was interrupted. Talks of one call may take over each other's dates.
 
-        The two sent-flags are taken from new talks only, those of a known one stay as they are:
-        whoever read a talk earlier cannot undo what a run, or the Node bot, has set since. Change
-        them with :meth:`write_flags`.
+        The two sent-flags count for new talks only. Those of a known one stay, so that nobody can
+        undo what was set after they read it; :meth:`write_flags` changes them.
 
         Fields in ``extra`` stay as given: JSON values, MongoDB's own types as Extended JSON. On
         MongoDB fields nobody gave are kept, and a new talk without ``booked_at`` gets the present
@@ -57,8 +56,8 @@ class Talks(Protocol):
         """Cancels as the Node bot does. False: it was gone."""
 
     def write_flags(self, writes: Sequence[FlagWrite]) -> set[str]:
-        """Sets each flag if it still has the value seen, or has the new one already (the same
-        write, repeated); returns the talk ids that were written. One write a talk and flag."""
+        """Sets each flag if it still has the value seen, or the new one (the write repeated);
+        returns the talk ids that were written. One write a talk and flag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +88,10 @@ class People(Protocol):
     def change(
         self, user: str, update: Callable[[Person], Person], newcomer: Callable[[], Person]
     ) -> tuple[Person, Person]:
-        """Makes of a person, named as for ``get``, what ``update`` makes of them; of ``newcomer()``
-        where nobody is known by that name. One atomic step: if others change the same person at
-        the same moment, ``update`` is asked again about what they made. It may be asked any number
-        of times and keeps the id. Returns the person before and after; writes nothing where these
-        are equal. Errors of the two callables come through, and nothing is written."""
+        """Makes of a person, named as for ``get`` (``newcomer()`` where nobody is), what ``update``
+        makes of them, in one atomic step: if others change them at the same moment, it is asked
+        again about what they made. It keeps the id. Returns the person before and after; writes
+        nothing where these are equal, or where one of the two callables raises."""
 
 
 class Ledger(Protocol):
@@ -178,17 +176,14 @@ class Calendar(Protocol):
     """What calendar programs are told of each talk. See speakerbot.feed."""
 
     def get(self, talk_id: str) -> CalendarEntry | None: ...
-
     def all(self) -> Iterator[CalendarEntry]:
         """Every entry, those of cancelled talks too; read in pages."""
 
     def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
-        """Every talk, or entry of a talk, of which ``feed.reconcile`` makes something to write;
-        compared in the store or in one pass, read in pages."""
+        """All of which ``feed.reconcile`` makes something to write; compared as for Snapshots."""
 
     def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:
-        """Writes each entry, from exactly the one before (None: there is none), compared by
-        ``sequence``; atomic one by one. One that another process has changed meanwhile stays."""
+        """As for Snapshots."""
 
 
 class Limits(Protocol):

@@ -154,7 +154,8 @@ class Runner:
     ) -> None:
         duration_ms = round((time.monotonic() - started) * 1000)
         self.stopped = stopped = traffic.stopped.reason if traffic and traffic.stopped else ""
-        self.sink.end(Summary(tally.counts, duration_ms))
+        told = str(error or "")
+        self.sink.end(Summary(tally.counts, duration_ms, stopped=stopped, error=told))
         outcome = "failed" if error else "stopped" if stopped else "done"
         counts = tally.counts.as_dict()
         if not self.order.dry_run:

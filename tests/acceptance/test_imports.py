@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,13 +36,25 @@ CALM = "2026-11-24T09:00:00Z"
 """No sample talk has anything due then."""
 
 
+PROBE = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+from cli.main import main
+main()
+"""
+
+
 def imported(cli: Cli, *args: str, **env: str) -> set[str]:
-    """Every module that the command imported."""
-    done = cli.run(*args, PYTHONPROFILEIMPORTTIME="1", **env)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    modules = {line.rpartition("|")[2].strip() for line in lines}
-    assert "cli.main" in modules
-    return modules
+    """Every module that the command line had imported when it ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *args],
+        env=cli.env | env,
+        cwd=cli.folder,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 def heavy(modules: set[str]) -> set[str]:

@@ -139,9 +139,13 @@ def test_only_never_widens_who_gets_something(
     assert discord.messages == []
 
 
-def test_only_somebody_nobody_knows_is_a_mistake(cli: Cli, discord: LoopbackDiscord) -> None:
-    said = cli.misused("run", "reminders", "--now", NOW, "--only", "kas")
-    assert "'kas' is nobody we know" in said
+@pytest.mark.parametrize("user", ["kas", ""])
+def test_only_somebody_nobody_knows_is_a_mistake_and_not_everybody(
+    cli: Cli, samples: Path, discord: LoopbackDiscord, user: str
+) -> None:
+    said = cli.misused("run", "reminders", "--now", NOW, "--only", user)
+    assert f"'{user}' is nobody we know" in said
+    assert discord.messages == []
 
 
 def test_a_dry_run_needs_no_token_and_leaves_no_trace(cli: Cli, samples: Path) -> None:

@@ -61,10 +61,12 @@ def dying_at(boundary: int, gap: Gap) -> Schedule:
 
 
 def test_a_run_may_die_at_every_boundary(arena: Arena) -> None:
-    """Then two runs at once, after Discord has forgotten its nonces, and before."""
+    """Then two runs at once, after Discord has forgotten its nonces, and before; on a MongoDB,
+    where a schedule takes longer, either in turn."""
     for boundary in count(1):
+        gaps = GAPS[boundary % 2 :][:1] if arena.mongodb else GAPS
         died = 0
-        for gap in GAPS:
+        for gap in gaps:
             schedule = dying_at(boundary, gap)
             died += hold(arena, schedule, f"--schedule '{schedule.text()}'")
         if not died:
@@ -77,7 +79,7 @@ def test_a_run_may_die_between_acceptance_and_answer(arena: Arena, nth: int) -> 
     lost = Fault(kind="hang", on="create_message", nth=nth, accepted=True)
     schedule = Schedule(
         rounds=(
-            Round((Process(kill_accepted=nth),), faults=(lost,)),
+            Round((Process(kill_unanswered=True),), faults=(lost,)),
             Round((Process(), Process()), gap="window"),
         ),
         variant=nth,

@@ -105,7 +105,7 @@ def test_opt_ins_at_the_same_moment_all_count(url: str) -> None:
         new = map(preferences.new_person, USERS)
         store.people.put([preferences.opted_out(person, "all") for person in new])
     _race(url, "opted_in")
-    assert _opted_out(url) == dict.fromkeys(USERS, [])
+    assert _opted_out(url) == {user: [] for user in USERS}
 
 
 def test_the_commands_themselves_lose_no_opt_out(url: str) -> None:

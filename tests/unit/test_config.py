@@ -102,9 +102,7 @@ def test_the_fallback_channel_has_to_be_named_where_it_is_a_route() -> None:
         ({"MONGO_URI": "mongodb://b/c"}, "mongodb://b/c"),
     ],
 )
-def test_the_store_is_database_url_else_the_node_bots(
-    variables: dict[str, str], url: str
-) -> None:
+def test_the_store_is_database_url_else_the_node_bots(variables: dict[str, str], url: str) -> None:
     assert load(variables).database_url == url
 
 

@@ -165,6 +165,9 @@ def test_quiet_hours_past_the_expiry_send_anyway_or_drop(store: Store) -> None:
     person(store, quiet_hours=QUIET)
     urgent = replace(MESSAGE, expires_at=NOW + HOUR)
     assert plan(store, urgent).state == "planned"
+    tick_would_be_late = replace(MESSAGE, expires_at=NOW + 2 * HOUR)
+    assert plan(store, tick_would_be_late).state == "planned"
+    assert plan(store, replace(MESSAGE, expires_at=NOW + 3 * HOUR)).state == "held_back"
     dropped = plan(store, replace(urgent, waits_past_expiry=False))
     assert (dropped.state, dropped.until) == ("held_back", None)
 

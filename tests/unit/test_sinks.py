@@ -114,6 +114,15 @@ def test_a_skipped_run_is_the_same_document_empty_with_the_reason(
     assert (found["messages"], found["skipped_because"]) == ([], "already_done")
 
 
+def test_a_run_that_ended_badly_says_so_in_its_document(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An empty list of messages must not look like a calm day."""
+    show(JsonSink(), 1, Summary(Counts(), 0, stopped="token", error="DISCORD_TOKEN was refused"))
+    found = document(capsys)
+    assert (found["stopped"], found["error"]) == ("token", "DISCORD_TOKEN was refused")
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_several_runs_are_items_of_a_list(capsys: pytest.CaptureFixture[str], number: int) -> None:
     shown = JsonListSink()
@@ -147,6 +156,12 @@ def test_in_a_pipe_each_message_is_one_line_with_its_whole_text(
     [
         (Summary(Counts(), 1234), "reminders: nothing is due (1.2 s)."),
         (Summary(Counts(), 0, "disabled"), "reminders: nothing was done (disabled)."),
+        (Summary(Counts(), 0, error="no channel"), "reminders: failed: no channel (0.0 s)."),
+        (Summary(Counts(sent=1), 0, error="a\nb"), "reminders: 1 sent, failed: a b (0.0 s)."),
+        (
+            Summary(Counts(planned=2, sent=1), 0, stopped="timeout"),
+            "reminders: 2 planned, 1 sent, stopped (timeout) (0.0 s).",
+        ),
     ],
 )
 def test_the_last_line_says_what_became_of_the_run(

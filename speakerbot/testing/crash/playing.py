@@ -55,7 +55,7 @@ class Arena:
     def __init__(self, world_of: WorldOf, folder: Path, mongodb: str | None = None) -> None:
         self.world_of = world_of
         self._folder = folder
-        self._mongodb = mongodb
+        self.mongodb = mongodb
         self._numbers = count(1)
         self._discord: LoopbackProcess | None = None
 
@@ -70,7 +70,7 @@ class Arena:
     def _game(self, number: int, schedule: Schedule) -> Iterator[_Game]:
         assert self._discord is not None, "it was started"  # noqa: S101
         log = self._folder / f"crash-{number}.log"
-        with scratch_store(self._folder, self._mongodb) as url:
+        with scratch_store(self._folder, self.mongodb) as url:
             place = Place(url, self._discord.base_url, timedelta(seconds=schedule.lease))
             yield _Game(
                 self.world_of(number, schedule.variant), place, schedule, self._discord, log
@@ -151,12 +151,14 @@ class _Game:
 
     def _end_of(self, process: Process, begin: float) -> Callable[[], bool] | None:
         """Whether it is time to kill it from outside; None: never."""
-        seconds, accepted = process.kill_after, process.kill_accepted
+        seconds, unanswered = process.kill_after, self._unanswered()
         if seconds is not None:
             return lambda: monotonic() - begin > seconds
-        if accepted is not None:
-            return lambda: len(self._discord.messages()) - self._before >= accepted
-        return None
+        return (lambda: self._unanswered() > unanswered) if process.kill_unanswered else None
+
+    def _unanswered(self) -> int:
+        by_operation = self._discord.counts().by_operation
+        return sum(statuses.get("none", 0) for statuses in by_operation.values())
 
     def _start(self, process: Process) -> Child:
         world, place, clock = self._world, self._place, self._clock
@@ -177,18 +179,16 @@ class _Game:
         self._discord.advance(time)
 
     def _recover(self) -> Kept:
-        """Runs as a scheduler would, until a run leaves nothing waiting; and once more."""
+        """Runs as a scheduler would, until one finds nothing waiting and sends nothing."""
+        done = False
         for _ in range(MOST_RECOVERIES):
+            sent = len(self._discord.messages())
             self._pass(AFTER_RETRY)
             kept = self._run_through()
-            if quiet(self._world, kept):
+            if done := quiet(self._world, kept) and len(self._discord.messages()) == sent:
                 break
-        else:
+        if not done:
             self._played.problems.append("it does not become quiet")
-        sent = len(self._discord.messages())
-        kept = self._run_through()
-        if len(self._discord.messages()) != sent:
-            self._played.problems.append("a run after everything was sent sends again")
         return kept
 
     def _run_through(self) -> Kept:

@@ -28,11 +28,11 @@ Gap = Literal["none", "lease", "window"]
 
 class Process(msgspec.Struct, frozen=True, omit_defaults=True):
     """One run of the job, and how it dies, if it does: at its nth boundary, after some seconds, or
-    once Discord has accepted so many messages since the schedule began."""
+    as soon as Discord leaves a request unanswered (see Round.faults)."""
 
     kill_at: int | None = None
     kill_after: float | None = None
-    kill_accepted: int | None = None
+    kill_unanswered: bool = False
 
 
 class Round(msgspec.Struct, frozen=True, omit_defaults=True):
