@@ -200,7 +200,7 @@ def _sentence(job: str, summary: Summary) -> str:
         if number
     ]
     if summary.error:
-        parts.append(f"failed: {plain(summary.error)}")
+        parts.append("failed")  # stderr says with what
     elif summary.stopped:
         parts.append(f"stopped ({summary.stopped})")
     took = f"{summary.duration_ms / 1000:.1f} s"

@@ -154,7 +154,7 @@ class Runner:
     ) -> None:
         duration_ms = round((time.monotonic() - started) * 1000)
         self.stopped = stopped = traffic.stopped.reason if traffic and traffic.stopped else ""
-        told = str(error or "")
+        told = str(error) or type(error).__name__ if error else ""
         self.sink.end(Summary(tally.counts, duration_ms, stopped=stopped, error=told))
         outcome = "failed" if error else "stopped" if stopped else "done"
         counts = tally.counts.as_dict()
@@ -165,7 +165,7 @@ class Runner:
                     finished_at=self.clock.real(),
                     outcome=outcome,
                     counts=counts,
-                    error=str(error or stopped),
+                    error=told or stopped,
                 ),
                 tally.log,
             )

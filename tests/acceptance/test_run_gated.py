@@ -170,7 +170,7 @@ def test_a_run_that_takes_too_long_ends_in_order_and_is_gone_on_with(
     cli: Cli, samples: Path, discord: LoopbackDiscord
 ) -> None:
     """The second new DM has to wait for its turn, which would come after the timeout."""
-    schedule = (*HOURLY, "--timeout", "1s")
+    schedule = (*HOURLY, "--timeout", "2s")
     document = tick(cli, *schedule, SPEAKERBOT_NEW_DM_EVERY="1m")
     assert states(document) == ["held_back", "sent"]
     assert document["counts"]["skipped"] == {"given_back": 1}

@@ -21,7 +21,7 @@ from speakerbot.messages import Decision, Message, Route
 from speakerbot.outcomes import NoSink
 from speakerbot.runner import Order, Runner
 from speakerbot.stores import open_store
-from speakerbot.testing.crash.forks import Child, call
+from speakerbot.testing.crash.forks import Child, call, warm_up
 from speakerbot.testing.crash.scratch import scratch_store
 from speakerbot.testing.discord import LoopbackProcess, loopback_process
 from speakerbot.testing.discord import Settings as DiscordSettings
@@ -99,6 +99,7 @@ def test_each_message_goes_once_and_none_is_rate_limited(
     store_url: str, discord: LoopbackProcess, tmp_path: Path, processes: int, count: int
 ) -> None:
     log = tmp_path / "runs.log"
+    warm_up()
     call(lambda: know_everybody(store_url, count), log)
     begin = monotonic()
     children = [

@@ -224,8 +224,11 @@ def test_a_run_that_cannot_be_recorded_says_so_and_still_ends_as_it_did(store: S
     with capture_logs() as lines:
         runner(broken, yielding(), Shown(), Order()).run()
     assert [line["event"] for line in lines] == ["run_not_recorded", "run_finished"]
+    shown = Shown()
     with pytest.raises(ZeroDivisionError):
-        runner(broken, failing(ZeroDivisionError()), Shown(), Order()).run()
+        runner(broken, failing(ZeroDivisionError()), shown, Order()).run()
+    assert shown.summary is not None
+    assert shown.summary.error == "ZeroDivisionError"
 
 
 def test_a_job_settles_before_it_decides_but_never_in_a_dry_run(store: Store) -> None:

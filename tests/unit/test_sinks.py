@@ -156,8 +156,8 @@ def test_in_a_pipe_each_message_is_one_line_with_its_whole_text(
     [
         (Summary(Counts(), 1234), "reminders: nothing is due (1.2 s)."),
         (Summary(Counts(), 0, "disabled"), "reminders: nothing was done (disabled)."),
-        (Summary(Counts(), 0, error="no channel"), "reminders: failed: no channel (0.0 s)."),
-        (Summary(Counts(sent=1), 0, error="a\nb"), "reminders: 1 sent, failed: a b (0.0 s)."),
+        (Summary(Counts(), 0, error="no channel"), "reminders: failed (0.0 s)."),
+        (Summary(Counts(sent=1), 0, error="gone"), "reminders: 1 sent, failed (0.0 s)."),
         (
             Summary(Counts(planned=2, sent=1), 0, stopped="timeout"),
             "reminders: 2 planned, 1 sent, stopped (timeout) (0.0 s).",

@@ -31,9 +31,7 @@ def main(
         str | None, typer.Option(help="Exactly this one, as it was printed.")
     ] = None,
     job: Annotated[str, typer.Option(help=f"One of {', '.join(WORLDS)}.")] = "reminders",
-    mongodb: Annotated[
-        str | None, typer.Option(help="A server, instead of SQLite files.", envvar="MONGODB")
-    ] = None,
+    mongodb: Annotated[str | None, typer.Option(help="A server, instead of SQLite files.")] = None,
 ) -> None:
     """Kills runs of a job wherever they can die, and looks what came of it."""
     chosen = [read(schedule)] if schedule else map(of_seed, range(seed, seed + schedules))

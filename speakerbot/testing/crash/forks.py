@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from select import select
 from typing import TypeVar
@@ -70,6 +71,18 @@ class Child:
         os.close(self._ear)
         _, status = os.waitpid(self.pid, 0)
         return Ended(os.waitstatus_to_exitcode(status), bytes(said))
+
+
+IMPORTED_BY_RUNS = (
+    "aiohttp", "discord.http", "jinja2.sandbox", "humanize",
+    "speakerbot.channels.discord", "speakerbot.delivery.session", "speakerbot.stores.sqlite",
+)  # fmt: skip
+
+
+def warm_up(*modules: str) -> None:
+    """Imports what runs import only when they need it, so that not every child has to."""
+    for module in (*IMPORTED_BY_RUNS, *modules):
+        import_module(module)
 
 
 def call(function: Callable[[], T], log: Path) -> T:

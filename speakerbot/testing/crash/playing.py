@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from speakerbot.clock import Clock, real_now
 from speakerbot.stores import open_store
-from speakerbot.testing.crash.forks import CRASHED, Child, call
+from speakerbot.testing.crash.forks import CRASHED, Child, call, warm_up
 from speakerbot.testing.crash.running import Place, dying_at, run_once
 from speakerbot.testing.crash.schedules import Gap, Process, Round, Schedule
 from speakerbot.testing.crash.scratch import scratch_store
@@ -57,6 +57,7 @@ class Arena:
         self._folder = folder
         self.mongodb = mongodb
         self._numbers = count(1)
+        warm_up(*(("pymongo", "speakerbot.stores.mongo") if mongodb else ()))
         self._discord: LoopbackProcess | None = None
 
     def play(self, schedule: Schedule) -> Played:
