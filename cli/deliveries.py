@@ -20,7 +20,7 @@ from speakerbot.delivery.retry import Status
 from speakerbot.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from speakerbot.delivery.ledger import Delivery
+    from speakerbot.ledger import Delivery
     from speakerbot.ports import Ledger, Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -163,7 +163,7 @@ def _swap(ledger: Ledger, records: list[Delivery]) -> int:
     """How many of the records were still as they had been read, and are set to be tried again."""
     import secrets
 
-    from speakerbot.delivery.ledger import Change
+    from speakerbot.ledger import Change
 
     real, origin = real_now(), f"retry-{secrets.token_hex(8)}"
     changes = [

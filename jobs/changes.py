@@ -13,9 +13,9 @@ from itertools import islice
 from speakerbot import feed
 from speakerbot.clock import real_now
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import Delivery
 from speakerbot.delivery.voiding import void
 from speakerbot.job import Context, Job, Prospect
+from speakerbot.ledger import Delivery
 from speakerbot.messages import Decision, Message, Skip
 from speakerbot.ports import Store
 from speakerbot.routes import to_speaker

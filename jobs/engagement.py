@@ -14,7 +14,7 @@ from speakerbot.job import Context, Job
 from speakerbot.messages import Decision, Message, Skip
 
 if TYPE_CHECKING:
-    from speakerbot.delivery.ledger import Delivery
+    from speakerbot.ledger import Delivery
 
 SUBJECT = "speakers"
 """One for every prompt, whichever channel it goes to: the ledger finds the last one by it."""
@@ -45,7 +45,7 @@ def decide(context: Context) -> Iterator[Decision]:
 
 def _is_settled(record: Delivery) -> bool:
     """No run will send it any more."""
-    from speakerbot.delivery.ledger import FINAL, MAX_ATTEMPTS  # most runs see no record
+    from speakerbot.ledger import FINAL, MAX_ATTEMPTS  # most runs see no record
 
     exhausted = record.state == "failed" and record.attempts >= MAX_ATTEMPTS
     return record.state in FINAL or exhausted

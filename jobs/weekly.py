@@ -15,7 +15,7 @@ from speakerbot.messages import Decision, Edit, LookBack, Message, Skip
 from speakerbot.text import LIMIT, escape, length
 
 if TYPE_CHECKING:
-    from speakerbot.delivery.ledger import Delivery
+    from speakerbot.ledger import Delivery
     from speakerbot.talks import Talk
 
 DAYS = 7

@@ -9,10 +9,11 @@ what others did, or what a crash left out, :func:`follow` finds by comparing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
+
+from speakerbot.calendar_entry import CalendarEntry, reconcile
 
 if TYPE_CHECKING:
     from speakerbot.ports import Calendar
@@ -21,53 +22,6 @@ if TYPE_CHECKING:
 CANCELLED_FOR = timedelta(days=90)
 """How long a cancelled talk stays in the calendar: programs that look seldom must see it too."""
 CHUNK = 500
-
-
-@dataclass(frozen=True, slots=True)
-class CalendarEntry:
-    """A talk as calendar programs are told of it; ``date`` and ``starts_at`` as in a Talk."""
-
-    talk_id: str
-    sequence: int
-    date: date
-    starts_at: time | None
-    topic: str
-    username: str
-    cancelled: bool
-    changed_at: datetime
-    """When this version was noted; aware, in UTC."""
-
-    def shows(self, talk: Talk) -> bool:
-        """Whether a calendar needs no word of what the talk is now."""
-        shown = (self.date, self.starts_at, self.topic, self.username)
-        return not self.cancelled and shown == (
-            talk.date,
-            talk.starts_at,
-            talk.topic,
-            talk.username,
-        )
-
-
-def reconcile(
-    talk: Talk | None, entry: CalendarEntry | None, now: datetime
-) -> CalendarEntry | None:
-    """The entry to write for a talk (None: it is gone); None if there is nothing to write."""
-    if talk is None:
-        if entry is None or entry.cancelled:
-            return None
-        return replace(entry, sequence=entry.sequence + 1, cancelled=True, changed_at=now)
-    if entry is not None and entry.shows(talk):
-        return None
-    return CalendarEntry(
-        talk_id=talk.id,
-        sequence=entry.sequence + 1 if entry else 0,
-        date=talk.date,
-        starts_at=talk.starts_at,
-        topic=talk.topic,
-        username=talk.username,
-        cancelled=False,
-        changed_at=now,
-    )
 
 
 def note(calendar: Calendar, talk_id: str, talk: Talk | None, now: datetime) -> None:

@@ -17,7 +17,7 @@ from speakerbot.messages import Decision, Message, Route, Skip
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from speakerbot.delivery.ledger import Delivery
+    from speakerbot.ledger import Delivery
     from speakerbot.people import Person
     from speakerbot.ports import Store
 
@@ -140,7 +140,7 @@ def _edited(message: Message, record: Delivery | None) -> Plan | None:
 
 
 def _known(message: Message, record: Delivery, moment: Moment) -> Plan | None:
-    from speakerbot.delivery.ledger import standing  # most runs have no record to look at
+    from speakerbot.ledger import standing  # most runs have no record to look at
 
     match standing(record, moment.real):
         case "sent":

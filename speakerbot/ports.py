@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import date, datetime
 
-    from speakerbot.delivery.ledger import Change, Delivery
-    from speakerbot.feed import CalendarEntry
+    from speakerbot.calendar_entry import CalendarEntry
     from speakerbot.gate import Record
+    from speakerbot.ledger import Change, Delivery
     from speakerbot.people import Person
     from speakerbot.runs import Run
     from speakerbot.snapshots import Entry, Pair
@@ -95,7 +95,7 @@ class People(Protocol):
 
 
 class Ledger(Protocol):
-    """Deliveries by key. See speakerbot.delivery.ledger."""
+    """Deliveries by key. See speakerbot.ledger."""
 
     def get(self, keys: Sequence[str]) -> dict[str, Delivery]:
         """Those that exist, by key. One query."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from zoneinfo import ZoneInfo
 
-    from speakerbot.delivery.ledger import Delivery
+    from speakerbot.ledger import Delivery
     from speakerbot.talks import Talk
 
 DAY = timedelta(days=1)

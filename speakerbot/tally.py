@@ -11,8 +11,8 @@ from speakerbot.planning import MessageState, Plan
 from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
-    from speakerbot.delivery.ledger import Delivery
     from speakerbot.delivery.results import Result
+    from speakerbot.ledger import Delivery
     from speakerbot.messages import Message
 
 

@@ -11,12 +11,12 @@ from speakerbot.delivery.claims import Claim, Revisions, found
 from speakerbot.delivery.destinations import Destinations
 from speakerbot.delivery.endings import Endings
 from speakerbot.delivery.guard import Guard
-from speakerbot.delivery.ledger import Delivery
 from speakerbot.delivery.nonces import longest_send, nonce_of
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery
 from speakerbot.delivery.refusals import ClaimLost, Refused, RunStopped
+from speakerbot.ledger import Delivery
 from speakerbot.messages import LookBack, Route
 from speakerbot.ports import Channel
 

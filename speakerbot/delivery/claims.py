@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from speakerbot.delivery.ledger import Delivery, State, claimed
+from speakerbot.ledger import Delivery, State, claimed
 from speakerbot.messages import Message, Route
 from speakerbot.planning import Plan
 from speakerbot.ports import Posted

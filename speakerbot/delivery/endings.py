@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions, sent, unsent
-from speakerbot.delivery.ledger import MAX_ATTEMPTS, Delivery, State
 from speakerbot.delivery.refusals import Misconfigured, Refused
+from speakerbot.ledger import MAX_ATTEMPTS, Delivery, State
 from speakerbot.messages import Route
 
 FIRST_RETRY = timedelta(seconds=30)

@@ -17,11 +17,11 @@ from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.batches import Batches
 from speakerbot.delivery.claims import Claim
 from speakerbot.delivery.guard import Guard
-from speakerbot.delivery.ledger import Delivery
 from speakerbot.delivery.posts import posted_again
 from speakerbot.delivery.refusals import ClaimLost, Misconfigured, RunStopped
 from speakerbot.delivery.results import FLUSH_EVERY, Results
 from speakerbot.delivery.storethread import StoreThread
+from speakerbot.ledger import Delivery
 from speakerbot.planning import CHUNK, Plan, chained
 
 Queue = asyncio.Queue[Claim | None]

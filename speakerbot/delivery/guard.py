@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from speakerbot.delivery.ledger import Delivery
 from speakerbot.delivery.refusals import Refused, RunStopped
+from speakerbot.ledger import Delivery
 from speakerbot.messages import Route
 
 CHANNELS_REFUSED = 3

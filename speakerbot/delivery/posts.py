@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions
 from speakerbot.delivery.guard import Guard
-from speakerbot.delivery.ledger import Delivery
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.refusals import Misconfigured, Refused, RunStopped
+from speakerbot.ledger import Delivery
 from speakerbot.messages import LookBack
 from speakerbot.planning import Plan
 from speakerbot.ports import Channel, Posted

@@ -11,10 +11,10 @@ from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim
 from speakerbot.delivery.destinations import Destinations
 from speakerbot.delivery.endings import Endings
-from speakerbot.delivery.ledger import Delivery
 from speakerbot.delivery.nonces import NONCE_WINDOW, nonce_of
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.refusals import Refused, RunStopped
+from speakerbot.ledger import Delivery
 from speakerbot.messages import Route, RouteName
 from speakerbot.ports import Channel
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from speakerbot.delivery.claims import Claim, Revisions, restored
 from speakerbot.delivery.destinations import Destinations
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.delivery.storethread import StoreThread
+from speakerbot.ledger import Change, Delivery
 from speakerbot.ports import FlagWrite, Store
 
 BATCH = 200

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
-from speakerbot.delivery.ledger import Delivery, standing
+from speakerbot.ledger import Delivery, standing
 
 Status = Literal[
     "claimed", "in_doubt", "sent", "failed", "undeliverable", "expired", "unknown"

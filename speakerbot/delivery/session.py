@@ -20,13 +20,13 @@ from speakerbot.delivery.destinations import Destinations
 from speakerbot.delivery.endings import Endings
 from speakerbot.delivery.engine import Engine
 from speakerbot.delivery.guard import Guard
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery
 from speakerbot.delivery.refusals import RunStopped
 from speakerbot.delivery.results import Result, Results
 from speakerbot.delivery.storethread import StoreThread
+from speakerbot.ledger import Change, Delivery
 from speakerbot.planning import Plan
 from speakerbot.ports import Breaker, Channel, Store
 from speakerbot.templates import Templates

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.ledger import Change, Delivery
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
-from speakerbot.delivery.ledger import Delivery
 from speakerbot.explain import words
 from speakerbot.explain.foresight import Foresight
 from speakerbot.job import Context, Job, Prospect
+from speakerbot.ledger import Delivery
 from speakerbot.messages import Message
 from speakerbot.planning import MessageState, Moment, Plan, weigh
 from speakerbot.preview import Coming

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from speakerbot.delivery.ledger import Delivery
+    from speakerbot.ledger import Delivery
     from speakerbot.planning import Plan
     from speakerbot.talks import Talk
 

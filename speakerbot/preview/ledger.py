@@ -9,7 +9,7 @@ from heapq import merge
 from itertools import islice
 from operator import attrgetter
 
-from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.ledger import Change, Delivery
 from speakerbot.ports import Ledger
 from speakerbot.stores.keys import subject
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
-from speakerbot.feed import CalendarEntry
+from speakerbot.calendar_entry import CalendarEntry
 from speakerbot.people import Person
 from speakerbot.ports import Calendar, Ledger, People, Snapshots, Store
 from speakerbot.preview.ledger import OverlaidLedger

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from speakerbot.config import Settings
 from speakerbot.delivery.claims import Revisions, new_claim, sent
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.job import Context, Job
+from speakerbot.ledger import Change, Delivery
 from speakerbot.messages import Skip
 from speakerbot.outcomes import Header, Outcome, Summary
 from speakerbot.planning import Moment, Plan, weigh

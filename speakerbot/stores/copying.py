@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypeVar
 
 from speakerbot.clock import real_now
-from speakerbot.delivery.ledger import Change
+from speakerbot.ledger import Change
 from speakerbot.ports import Store
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from speakerbot.clock import real_now
-from speakerbot.delivery.ledger import Change, Delivery, State, standing
+from speakerbot.ledger import Change, Delivery, State, standing
 from speakerbot.ports import Store
 from speakerbot.runs import Run
 from speakerbot.talks import Talk

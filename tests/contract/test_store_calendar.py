@@ -11,7 +11,7 @@ import pytest
 from bson import ObjectId
 
 from speakerbot import feed
-from speakerbot.feed import CalendarEntry
+from speakerbot.calendar_entry import CalendarEntry
 from speakerbot.ports import Store
 from speakerbot.talks import Talk
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.delivery.ledger import Change, Delivery, State
+from speakerbot.ledger import Change, Delivery, State
 from speakerbot.ports import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)

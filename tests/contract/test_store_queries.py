@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient, monitoring
 
-from speakerbot.delivery.ledger import Change, Delivery
-from speakerbot.feed import CalendarEntry
+from speakerbot.calendar_entry import CalendarEntry
 from speakerbot.gate import Record
+from speakerbot.ledger import Change, Delivery
 from speakerbot.people import Person
 from speakerbot.ports import Breaker, FlagWrite, Store
 from speakerbot.runs import Run

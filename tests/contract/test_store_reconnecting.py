@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.gate import Record
+from speakerbot.ledger import Change, Delivery
 from speakerbot.people import Person
 from speakerbot.ports import FlagWrite, Store
 from speakerbot.stores import open_store

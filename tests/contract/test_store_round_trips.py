@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.gate import Record
+from speakerbot.ledger import Change, Delivery
 from speakerbot.people import Person, QuietHours
 from speakerbot.ports import Store
 from speakerbot.runs import Run

@@ -27,7 +27,7 @@ BEGIN = f"""
 import json, sys
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.ledger import Change, Delivery
 from speakerbot.errors import DateTaken
 from speakerbot.stores import open_store
 from speakerbot.talks import Talk

@@ -13,8 +13,8 @@ import pytest
 from jobs import weekly
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.job import Job
+from speakerbot.ledger import Change, Delivery
 from speakerbot.stores import open_store
 from speakerbot.talks import Talk
 from speakerbot.testing.crash.boundaries import Reached

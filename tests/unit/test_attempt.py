@@ -17,7 +17,6 @@ from speakerbot.delivery.claims import Claim, Revisions, new_claim
 from speakerbot.delivery.destinations import Destinations
 from speakerbot.delivery.endings import Endings
 from speakerbot.delivery.guard import Guard
-from speakerbot.delivery.ledger import MAX_ATTEMPTS, Delivery
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery
@@ -28,6 +27,7 @@ from speakerbot.delivery.refusals import (
     Refused,
     RunStopped,
 )
+from speakerbot.ledger import MAX_ATTEMPTS, Delivery
 from speakerbot.messages import Message, Route
 from speakerbot.planning import Plan
 from speakerbot.ports import Breaker, Posted

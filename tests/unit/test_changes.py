@@ -10,8 +10,8 @@ import pytest
 
 from jobs.changes import JOB
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import Change, Delivery, State
 from speakerbot.job import Context
+from speakerbot.ledger import Change, Delivery, State
 from speakerbot.messages import Message, Skip
 from speakerbot.people import Person
 from speakerbot.planning import Moment, Plan, weigh

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored, sent, unsent
 from speakerbot.delivery.endings import FIRST_RETRY, LAST_RETRY, backoff
-from speakerbot.delivery.ledger import Delivery
 from speakerbot.delivery.nonces import longest_send, nonce_of
+from speakerbot.ledger import Delivery
 from speakerbot.messages import Message, NodeFlag, Route
 from speakerbot.planning import Plan
 

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 
 from cli.deliveries import STYLES
-from speakerbot.delivery.ledger import MAX_ATTEMPTS, Delivery, State, claimed, standing
 from speakerbot.delivery.retry import RETRIED, Status, refusal, retried, status
+from speakerbot.ledger import MAX_ATTEMPTS, Delivery, State, claimed, standing
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)

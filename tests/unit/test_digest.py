@@ -11,9 +11,9 @@ import pytest
 
 from jobs.digest import JOB, LONGEST_TOPIC, MOST_NAMES
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import Change, Delivery, State
 from speakerbot.errors import ConfigError
 from speakerbot.job import Context
+from speakerbot.ledger import Change, Delivery, State
 from speakerbot.messages import Message
 from speakerbot.people import Person
 from speakerbot.ports import Store

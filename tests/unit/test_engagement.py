@@ -11,9 +11,9 @@ import pytest
 
 from jobs.engagement import JOB, free_dates
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import MAX_ATTEMPTS, Change, Delivery, State
 from speakerbot.errors import ConfigError
 from speakerbot.job import Context
+from speakerbot.ledger import MAX_ATTEMPTS, Change, Delivery, State
 from speakerbot.messages import Decision, Message, Skip
 from speakerbot.ports import Store
 from speakerbot.stores import open_store

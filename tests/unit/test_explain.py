@@ -17,10 +17,10 @@ from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.explain import Explainer, Explanation
 from speakerbot.explain.foresight import Foresight
 from speakerbot.job import Job
+from speakerbot.ledger import Change, Delivery
 from speakerbot.offsets import parse_offsets
 from speakerbot.people import Person, QuietHours
 from speakerbot.ports import Store

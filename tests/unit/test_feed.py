@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerbot import booking, feed
+from speakerbot.calendar_entry import CalendarEntry, reconcile
 from speakerbot.errors import DateTaken
-from speakerbot.feed import CalendarEntry, reconcile
 from speakerbot.formats.talk_import import TalkImport
 from speakerbot.ports import FlagWrite, Store
 from speakerbot.stores import open_store

@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import CapturingLogger
 
 from speakerbot.delivery.guard import FAILURES_IN_A_ROW, INVALID_REQUESTS, Guard
-from speakerbot.delivery.ledger import Delivery
 from speakerbot.delivery.refusals import Refused, RunStopped
+from speakerbot.ledger import Delivery
 from speakerbot.messages import Route
 
 AT = datetime(2026, 11, 20, 16, tzinfo=UTC)

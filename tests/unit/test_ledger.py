@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speakerbot.delivery.ledger import (
+from speakerbot.ledger import (
     FINAL,
     MAX_ATTEMPTS,
     Change,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from speakerbot.delivery.ledger import Change, Delivery
+from speakerbot.ledger import Change, Delivery
 from speakerbot.messages import Decision, Message, NodeFlag, Route, Skip
 from speakerbot.people import Person, QuietHours
 from speakerbot.planning import CHUNK, Moment, Plan, weigh

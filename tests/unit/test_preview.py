@@ -16,10 +16,10 @@ from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.errors import ConfigError
 from speakerbot.gate import Record
 from speakerbot.job import Context, Job
+from speakerbot.ledger import Change, Delivery
 from speakerbot.messages import Decision, Message, Route
 from speakerbot.offsets import parse_offsets
 from speakerbot.people import Person, QuietHours

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from jobs.reminders import JOB, of_talk, slots
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.job import Context
+from speakerbot.ledger import Change, Delivery
 from speakerbot.messages import Decision, Message, Route, Skip
 from speakerbot.offsets import parse_offsets
 from speakerbot.planning import Moment, Plan, weigh

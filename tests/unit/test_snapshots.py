@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from speakerbot.delivery.ledger import Delivery, State
+from speakerbot.ledger import Delivery, State
 from speakerbot.snapshots import Entry, Fate, Pair, Rules, Step, Version, fate_of, step
 from speakerbot.talks import Talk
 

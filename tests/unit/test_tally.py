@@ -13,8 +13,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from speakerbot.delivery.claims import Claim, Revisions, found, new_claim, restored, sent, unsent
-from speakerbot.delivery.ledger import Delivery, State
 from speakerbot.delivery.results import Result
+from speakerbot.ledger import Delivery, State
 from speakerbot.messages import Edit, Message, NodeFlag, Route
 from speakerbot.outcomes import Header, Outcome, Summary
 from speakerbot.planning import MessageState, Plan

@@ -11,9 +11,9 @@ import pytest
 
 from jobs.weekly import HEADING, JOB, split
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.errors import ConfigError
 from speakerbot.job import Context
+from speakerbot.ledger import Change, Delivery
 from speakerbot.messages import Edit, Message, Skip
 from speakerbot.ports import Store
 from speakerbot.stores import open_store

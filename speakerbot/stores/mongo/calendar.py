@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError
 
-from speakerbot.feed import CalendarEntry
+from speakerbot.calendar_entry import CalendarEntry
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
 from speakerbot.stores.mongo.documents import document_id
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks

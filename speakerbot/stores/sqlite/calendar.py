@@ -14,7 +14,7 @@ from speakerbot.stores.sqlite.talks import to_talk
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from speakerbot.feed import CalendarEntry
+    from speakerbot.calendar_entry import CalendarEntry
     from speakerbot.talks import Talk
 
 COLUMNS = "talk_id, sequence, date, starts_at, topic, username, cancelled, changed_at"
@@ -91,7 +91,7 @@ def _pair(row: Row) -> tuple[Talk | None, CalendarEntry | None]:
 
 
 def _entry(row: Row) -> CalendarEntry:
-    from speakerbot.feed import CalendarEntry  # most runs need none
+    from speakerbot.calendar_entry import CalendarEntry  # most runs need none
 
     talk_id, sequence, day, starts_at, topic, username, cancelled, changed_at = row
     return CalendarEntry(

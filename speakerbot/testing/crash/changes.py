@@ -9,9 +9,9 @@ from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 
 from speakerbot.config import Settings
-from speakerbot.delivery.ledger import Change, Delivery
 from speakerbot.delivery.session import bot_of
 from speakerbot.job import Job
+from speakerbot.ledger import Change, Delivery
 from speakerbot.ports import Store
 from speakerbot.snapshots import Entry, Version
 from speakerbot.talks import Talk

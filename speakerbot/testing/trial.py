@@ -1,0 +1,206 @@
+"""Jobs run for real in this process, against a loopback Discord: for tests of jobs and of the engine.
+
+For runs in processes of their own that are killed, see :mod:`speakerbot.testing.crash`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from structlog.testing import CapturingLogger
+
+from speakerbot import bootstrap
+from speakerbot.clock import Clock, real_now
+from speakerbot.config import Settings
+from speakerbot.delivery.session import bot_of
+from speakerbot.errors import SpeakerbotError
+from speakerbot.job import Context, Job
+from speakerbot.ledger import Delivery
+from speakerbot.messages import Decision, Message, NodeFlag, Route
+from speakerbot.outcomes import Outcome, Header, Summary
+from speakerbot.ports import Store
+from speakerbot.runner import Order, Runner
+from speakerbot.testing.crash.boundaries import REQUESTS, SteppingStore, stepping
+from speakerbot.testing.discord import LoopbackDiscord
+
+if TYPE_CHECKING:
+    from speakerbot.delivery.session import Connect, CountingChannel
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+TOKEN = "trial"  # noqa: S105  # the loopback takes any
+
+
+class Died(BaseException):
+    """The process is dead: nothing it does from now on has any effect."""
+
+
+@dataclass
+class Death:
+    """Comes at the nth time a run reaches a boundary (see speakerbot.testing.crash)."""
+
+    at: str
+    nth: int = 1
+    dead: bool = False
+
+    def __call__(self, boundary: str) -> None:
+        if boundary == self.at:
+            self.nth -= 1
+            self.dead = self.dead or self.nth == 0
+        if self.dead:
+            raise Died(boundary)
+
+
+@dataclass
+class Ended:
+    """What became of a run."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    summary: Summary | None = None
+    error: SpeakerbotError | None = None
+
+    def begin(self, header: Header) -> None:
+        pass
+
+    def add(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def end(self, summary: Summary) -> None:
+        self.summary = summary
+
+    @property
+    def states(self) -> list[str]:
+        return [outcome.state for outcome in self.outcomes]
+
+
+class Trial:
+    """Jobs run for real in this process. Its clock is set to NOW and can be moved."""
+
+    def __init__(self, discord: LoopbackDiscord, store: Store) -> None:
+        self.discord = discord
+        self.store = store
+        self.clock = Clock(offset=NOW - real_now())
+        self.settings = Settings(
+            database_url="",
+            discord_token=TOKEN,
+            discord_api_base=discord.base_url,
+            rate=200.0,
+            new_dm_every=timedelta(0),
+        )
+
+    def later(self, step: timedelta) -> None:
+        """Time passes, here and at Discord."""
+        self.clock = replace(self.clock, skew=self.clock.skew + step)
+        self.discord.clock.advance(step)
+
+    def known(self, user_id: str, dm_id: str) -> None:
+        """The bot has written to this person before."""
+        self.discord.world.add_dm(user_id, dm_id)
+        self.store.limits.remember_dms(bot_of(TOKEN), {user_id: dm_id})
+
+    def run(
+        self, *decisions: Decision, order: Order | None = None, job: Job | None = None
+    ) -> Ended:
+        """One run of a job that decides exactly this."""
+        ended = Ended()
+        connect = bootstrap.discord(self.settings)
+        runner = self._runner(ended, _job(decisions, job), order, self.store, connect)
+        try:
+            runner.run()
+        except SpeakerbotError as error:
+            ended.error = error
+        return ended
+
+    def die(self, at: str, *decisions: Decision, nth: int = 1, job: Job | None = None) -> None:
+        """One run that dies the nth time it reaches this boundary (the names are those of
+        speakerbot.testing.crash). Raises AssertionError if it does not."""
+        death = Death(at, nth)
+        self.run_until(death, *decisions, job=job)
+        assert death.dead, f"it never reached {at!r}"  # noqa: S101
+
+    def run_until(self, death: Death, *decisions: Decision, job: Job | None = None) -> None:
+        """One run that dies if it reaches that point."""
+        connect = _stepping(bootstrap.discord(self.settings), death)
+        store = SteppingStore(self.store, death)
+        with suppress(Died, SpeakerbotError):
+            self._runner(Ended(), _job(decisions, job), None, store, connect).run()
+
+    def _runner(
+        self, ended: Ended, job: Job, order: Order | None, store: Store, connect: Connect
+    ) -> Runner:
+        return Runner(
+            job=job,
+            order=order or Order(),
+            store=store,
+            settings=self.settings,
+            templates=bootstrap.templates(self.settings),
+            connect=connect,
+            sink=ended,
+            log=_Quiet(),
+            clock=self.clock,
+        )
+
+    def message(
+        self,
+        user_id: str,
+        *routes: Route,
+        topic: str = "Kites",
+        occasion: str = "2026-11-20",
+        expires_at: datetime = NOW + timedelta(hours=7),
+        flag: NodeFlag | None = None,
+    ) -> Message:
+        """A reminder to this user; by direct message unless routes are given."""
+        return Message(
+            kind="trial",
+            subject="talk:1",
+            recipient=f"user:{user_id}",
+            occasion=occasion,
+            routes=routes or (Route("dm", user_id),),
+            template="reminder.day_of",
+            values={"username": f"user {user_id}", "date": "2026-11-20", "topic": topic},
+            due_at=NOW - timedelta(minutes=5),
+            expires_at=expires_at,
+            reason="a test",
+            opt_out="reminders",
+            flag=flag,
+        )
+
+    def text(self, message: Message) -> str:
+        return bootstrap.templates(self.settings).of(message)
+
+    def record(self, message: Message) -> Delivery:
+        """Raises KeyError if the ledger has none."""
+        return self.store.ledger.get([message.key])[message.key]
+
+    def sent(self) -> list[tuple[str, str]]:
+        """Channel and text of every message Discord has accepted."""
+        return [(message.channel_id, message.content) for message in self.discord.messages]
+
+
+class _Quiet(CapturingLogger):
+    def bind(self, **_: object) -> _Quiet:
+        return self
+
+
+def _job(decisions: tuple[Decision, ...], job: Job | None) -> Job:
+    def decide(_context: Context) -> Iterator[Decision]:
+        yield from decisions
+
+    return job or Job("trial", decide)
+
+
+def _stepping(connect: Connect, death: Death) -> Connect:
+    @asynccontextmanager
+    async def stepped(on_limited: Callable[[float], None]) -> AsyncIterator[CountingChannel]:
+        async with connect(on_limited) as channel:
+            yield stepping(channel, REQUESTS, "discord", death)
+
+    def connected(
+        on_limited: Callable[[float], None],
+    ) -> AbstractAsyncContextManager[CountingChannel]:
+        return stepped(on_limited)
+
+    return connected
