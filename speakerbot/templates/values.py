@@ -26,11 +26,12 @@ def cut_longest(values: Mapping[str, Any], over: int) -> dict[str, Any] | None:
     """The same with its longest text shortened by ``over`` characters, but to no less than half:
     others may be nearly as long. None if there is nothing left to shorten."""
     longest = max(_texts(values, ()), key=lambda found: length(escape(found[1])), default=None)
-    if longest is None:
+    if longest is None or not longest[1]:
         return None
     place, text = longest
     now, shown = length(text), length(escape(text))
-    most = min(max(shown - over, shown // 2), now - 1)
+    # In proportion: a character that is escaped takes two places in the message.
+    most = min(now * max(shown - over, shown // 2) // max(shown, 1), now - 1)
     if most < 1:
         return None
     cut: dict[str, Any] = _replaced(values, place, shorten(text, most))

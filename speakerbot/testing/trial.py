@@ -1,4 +1,4 @@
-"""Jobs run for real in this process, against a loopback Discord: for tests of jobs and of the engine.
+"""Jobs run for real in this process, against a loopback Discord: for tests of jobs and engine.
 
 For runs in processes of their own that are killed, see :mod:`speakerbot.testing.crash`.
 """
@@ -21,7 +21,7 @@ from speakerbot.errors import SpeakerbotError
 from speakerbot.job import Context, Job
 from speakerbot.ledger import Delivery
 from speakerbot.messages import Decision, Message, NodeFlag, Route
-from speakerbot.outcomes import Outcome, Header, Summary
+from speakerbot.outcomes import Header, Outcome, Summary
 from speakerbot.ports import Store
 from speakerbot.runner import Order, Runner
 from speakerbot.testing.crash.boundaries import REQUESTS, SteppingStore, stepping

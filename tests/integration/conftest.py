@@ -6,37 +6,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from structlog.testing import CapturingLogger
 
-from speakerbot import bootstrap
-from speakerbot.clock import Clock, real_now
-from speakerbot.config import Settings
 from speakerbot.delivery.session import bot_of
-from speakerbot.errors import SpeakerbotError
-from speakerbot.job import Context, Job
 from speakerbot.ledger import Delivery
-from speakerbot.messages import Decision, Message, NodeFlag, Route
-from speakerbot.outcomes import Header, Outcome, Summary
 from speakerbot.ports import Store
-from speakerbot.runner import Order, Runner
 from speakerbot.stores import open_store
 from speakerbot.talks import Talk
-from speakerbot.testing.crash.boundaries import REQUESTS, SteppingStore, stepping
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
+from speakerbot.testing.trial import NOW, TOKEN, Trial
 
-if TYPE_CHECKING:
-    from speakerbot.delivery.session import Connect, CountingChannel
-
-NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
-TOKEN = "trial"
 COMMAND = Path(sys.executable).parent / "speakerbot"
 
 

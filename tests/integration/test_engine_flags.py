@@ -15,12 +15,12 @@ from speakerbot.offsets import parse_offsets
 from speakerbot.ports import FlagWrite
 from speakerbot.talks import Talk
 from speakerbot.testing.discord import Fault
+from speakerbot.testing.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from tests.integration.conftest import Trial
 
 TALK = Talk("t1", "7", "Ada", "Kites", date(2026, 11, 20), thread_id="70")
 AFTER_LEASE = timedelta(minutes=6)

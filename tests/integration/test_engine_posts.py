@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from speakerbot.announcements import only_route
 from speakerbot.errors import ConfigError
 from speakerbot.messages import Edit, LookBack, Message
 from speakerbot.planning import CHUNK
 from speakerbot.testing.discord import Fault
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Trial
+from speakerbot.testing.trial import Trial
 
 CHANNEL = "500"
 BOT = "1400000000000000000"

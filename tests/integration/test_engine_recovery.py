@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
 from speakerbot.messages import Route
 from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackClock, LoopbackDiscord
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Trial
+from speakerbot.testing.trial import Trial
 
 THREAD = Route("thread", "70", mention="7")
 SECONDS = timedelta(seconds=30)
@@ -163,7 +160,7 @@ def test_it_is_found_although_our_clock_is_wrong(trial: Trial, wrong: timedelta)
     """Message ids tell Discord's time, claims tell ours."""
     clock = LoopbackClock(datetime.now(UTC) - wrong)
     with LoopbackDiscord(NO_LIMITS, clock=clock).running_in_thread() as discord:
-        elsewhere = type(trial)(discord, trial.store)
+        elsewhere = Trial(discord, trial.store)
         message = elsewhere.message("7")
         elsewhere.die("after discord.send", message)
         elsewhere.later(AFTER_WINDOW)

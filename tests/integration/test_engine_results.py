@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from speakerbot.testing.crash.boundaries import SteppingStore
 from speakerbot.testing.discord import NO_LIMITS, Bucket
-
-if TYPE_CHECKING:
-    from tests.integration.conftest import Trial
+from speakerbot.testing.trial import Trial
 
 
 def test_a_run_that_ends_while_results_are_being_written_loses_none(trial: Trial) -> None:
