@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -15,7 +15,9 @@ from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.batches import Batches
+from speakerbot.delivery.breakers import Breakers
 from speakerbot.delivery.claims import Revisions
+from speakerbot.delivery.desk import Desk
 from speakerbot.delivery.destinations import Destinations
 from speakerbot.delivery.endings import Endings
 from speakerbot.delivery.engine import Engine
@@ -26,17 +28,12 @@ from speakerbot.delivery.recovery import Recovery
 from speakerbot.delivery.refusals import RunStopped
 from speakerbot.delivery.results import Result, Results
 from speakerbot.delivery.storethread import StoreThread
-from speakerbot.ledger import Change, Delivery
 from speakerbot.planning import Plan
-from speakerbot.ports import Breaker, Channel, Store
+from speakerbot.ports import Channel, Store
 from speakerbot.templates import Templates
 
 DISCORDS_LIMIT = 50
 """Requests in any one second, over all processes of a bot."""
-BUDGET_WINDOW = timedelta(minutes=10)
-QUARANTINE_REST = timedelta(hours=1)
-RECORDED = 200
-"""More messages to a recipient than one page of their channel's history shows."""
 
 
 class CountingChannel(Channel, Protocol):
@@ -85,152 +82,100 @@ class Session:
     ) -> Traffic:
         """Sends what is planned. ``held`` hears of plans that were not claimed, ``finished`` of
         each claim once its outcome is in the store (None: it was given back)."""
-        thread, stop = StoreThread(), asyncio.Event()
-        bot = bot_of(self.settings.discord_token or "")
+        thread = StoreThread()
+        desk = Desk(self.store, thread, bot_of(self.settings.discord_token or ""), self.clock)
         try:
-            breakers = await thread(self.store.limits.breakers, bot)
-            if closed := self._closed(breakers):
-                return Traffic(stopped=closed)
-            return await self._connected(plans, held, finished, thread, stop, bot, breakers)
+            breakers = await desk.breakers()
+            if stopped := breakers.forbids(self.clock.real()):
+                return Traffic(stopped=stopped)
+            return await self._connected(desk, breakers, plans, held, finished)
         finally:
             thread.close()
 
-    def _closed(self, breakers: dict[str, Breaker]) -> RunStopped | None:
-        breaker = breakers.get("bot")
-        if breaker is None or breaker.until <= self.clock.real():
-            return None
-        detail = f"{breaker.reason}; nothing is tried before {breaker.until:%F %H:%M} UTC"
-        return RunStopped("bot", detail)
-
     async def _connected(
         self,
+        desk: Desk,
+        breakers: Breakers,
         plans: Iterator[Plan],
         held: Callable[[Plan], None],
         finished: Callable[[Result], None],
-        thread: StoreThread,
-        stop: asyncio.Event,
-        bot: str,
-        breakers: dict[str, Breaker],
     ) -> Traffic:
-        pacer = self._pacer(thread, stop, bot)
-        earlier = self._invalid_before(breakers)
+        stop, rate = asyncio.Event(), self.settings.rate
+        # Most of what is left below the limit is for processes and networks that bunch things up.
+        ahead = max(0, int((DISCORDS_LIMIT - rate - 1) / 4))
+        pacer = desk.pacer("send", 1 / rate, stop, ahead=ahead)
+        earlier = breakers.invalid_requests(self.clock.real())
         async with self.connect(pacer.slow_down) as channel:
             guard = Guard(stop, lambda: earlier + channel.invalid_requests, self.log)
-            engine = self._engine(channel, guard, pacer, thread, bot, held, finished)
-            rest = breakers.get("new_dms")
-            engine.attempt.destinations.new_dms_rest_until = rest.until if rest else None
-            if self.timeout:
-                too_long = RunStopped("timeout", f"it took longer than {self.timeout}")
-                asyncio.get_running_loop().call_later(
-                    self.timeout.total_seconds(), guard.halt, too_long
-                )
-            with _signals(guard):
+            destinations = self._destinations(desk, channel, pacer, stop)
+            destinations.new_dms_rest_until = breakers.new_dms_until
+            engine = self._engine(desk, channel, destinations, guard, pacer, held, finished)
+            with _signals(guard), _time_limit(guard, self.timeout):
                 await engine.run(plans)
-            await thread(self._leave_breakers, bot, guard, earlier + channel.invalid_requests)
+            await desk.leave_breakers(guard.stopped, earlier + channel.invalid_requests)
             refused = {name: r.detail for name, r in guard.refused_channels.items()}
             return Traffic(channel.requests, channel.rate_limited, guard.stopped, refused)
 
+    def _destinations(
+        self, desk: Desk, channel: Channel, pacer: Pacer, stop: asyncio.Event
+    ) -> Destinations:
+        return Destinations(
+            channel,
+            pacer=pacer,
+            new_dms=desk.pacer("new_dms", self.settings.new_dm_every.total_seconds(), stop),
+            clock=self.clock,
+            save_dm=desk.save_dm,
+            save_breaker=desk.save_breaker,
+        )
+
     def _engine(
         self,
+        desk: Desk,
         channel: Channel,
+        destinations: Destinations,
         guard: Guard,
         pacer: Pacer,
-        thread: StoreThread,
-        bot: str,
         held: Callable[[Plan], None],
         finished: Callable[[Result], None],
     ) -> Engine:
-        limits, settings, revisions = self.store.limits, self.settings, Revisions(self.run_id)
-        new_dm_pace = settings.new_dm_every.total_seconds()
-        new_dms = Pacer(
-            lambda interval, count: thread(
-                limits.reserve, bot, "new_dms", self.clock.real(), interval, count, 0
-            ),
-            new_dm_pace,
-            ahead=0,
-            stop=guard.stop,
-            clock=self.clock,
-        )
-        destinations = Destinations(
-            channel,
-            pacer=pacer,
-            new_dms=new_dms,
-            clock=self.clock,
-            save_dm=lambda user, dm: thread(limits.remember_dms, bot, {user: dm}),
-            save_breaker=lambda name, breaker: thread(limits.set_breaker, bot, name, breaker),
-        )
-
-        async def swap(before: Delivery, after: Delivery) -> bool:
-            return bool(await thread(self.store.ledger.swap, [Change(before, after)]))
-
-        async def recorded(recipient: str) -> set[str]:
-            records = await thread(lambda: list(self.store.ledger.find(recipient, limit=RECORDED)))
-            return {record.message_id for record in records}
-
+        revisions = Revisions(self.run_id)
         endings = Endings(revisions, self.clock)
-
         return Engine(
-            batches=Batches(
-                self.store,
-                self.templates,
-                revisions,
-                self.clock,
-                self.run_id,
-                bot,
-                self.now,
-                settings.lease,
-                settings.node_bot_coexist,
-                new_dm_pace > 0,
-                held,
-            ),
+            batches=self._batches(desk.bot, revisions, held),
             attempt=Attempt(
-                channel,
-                destinations,
-                pacer,
-                Posts(channel, pacer, recorded, revisions, guard, self.clock),
-                Recovery(channel, destinations, pacer, recorded, endings, self.clock),
-                endings,
-                swap,
-                revisions,
-                guard,
-                self.clock,
-                settings.lease,
+                channel=channel,
+                destinations=destinations,
+                pacer=pacer,
+                posts=Posts(channel, pacer, desk.recorded, revisions, guard, self.clock),
+                recovery=Recovery(channel, destinations, pacer, desk.recorded, endings, self.clock),
+                endings=endings,
+                swap=desk.swap,
+                revisions=revisions,
+                guard=guard,
+                clock=self.clock,
+                lease=self.settings.lease,
             ),
-            results=Results(self.store, thread, destinations, finished, revisions),
+            results=Results(self.store, desk.thread, destinations, finished, revisions),
             guard=guard,
-            thread=thread,
+            thread=desk.thread,
             stop=guard.stop,
             log=self.log,
         )
 
-    def _pacer(self, thread: StoreThread, stop: asyncio.Event, bot: str) -> Pacer:
-        rate = self.settings.rate
-        # Most of what is left below the limit is for processes and networks that bunch things up.
-        ahead = max(0, int((DISCORDS_LIMIT - rate - 1) / 4))
-        return Pacer(
-            lambda interval, count: thread(
-                self.store.limits.reserve, bot, "send", self.clock.real(), interval, count, ahead
-            ),
-            1 / rate,
-            ahead=ahead,
-            stop=stop,
+    def _batches(self, bot: str, revisions: Revisions, held: Callable[[Plan], None]) -> Batches:
+        return Batches(
+            store=self.store,
+            templates=self.templates,
+            revisions=revisions,
             clock=self.clock,
+            run_id=self.run_id,
+            bot=bot,
+            now=self.now,
+            lease=self.settings.lease,
+            coexist=self.settings.node_bot_coexist,
+            slow_newcomers=self.settings.new_dm_every > timedelta(0),
+            report=held,
         )
-
-    def _invalid_before(self, breakers: dict[str, Breaker]) -> int:
-        breaker = breakers.get("invalid_requests")
-        return breaker.count if breaker and breaker.until > self.clock.real() else 0
-
-    def _leave_breakers(self, bot: str, guard: Guard, invalid: int) -> None:
-        """For the next one-shot run. A refused token leaves nothing: each run asks once."""
-        limits, now = self.store.limits, self.clock.real()
-        stopped = guard.stopped
-        if invalid and not (stopped and stopped.reason == "token"):
-            breaker = Breaker(now + BUDGET_WINDOW, "requests Discord refused", invalid)
-            limits.set_breaker(bot, "invalid_requests", breaker)
-        if stopped and stopped.reason in ("bot", "invalid_requests"):
-            rest = QUARANTINE_REST if stopped.reason == "bot" else BUDGET_WINDOW
-            limits.set_breaker(bot, "bot", Breaker(now + rest, stopped.detail))
 
 
 def bot_of(token: str) -> str:
@@ -238,19 +183,30 @@ def bot_of(token: str) -> str:
     return hashlib.sha256(token.split(".", maxsplit=1)[0].encode()).hexdigest()[:16]
 
 
-class _signals:  # noqa: N801  # reads as a statement: with _signals(guard)
+@contextmanager
+def _signals(guard: Guard) -> Iterator[None]:
     """While inside, SIGTERM and Ctrl-C end the run in order rather than the process at once."""
+    loop = asyncio.get_running_loop()
+    names = (signal.SIGTERM, signal.SIGINT)
+    for name in names:
+        loop.add_signal_handler(name, guard.halt, RunStopped(name.name.lower(), "asked to stop"))
+    try:
+        yield
+    finally:
+        for name in names:
+            loop.remove_signal_handler(name)
 
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-        self._names = (signal.SIGTERM, signal.SIGINT)
 
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        for name in self._names:
-            stopped = RunStopped(name.name.lower(), "asked to stop")
-            loop.add_signal_handler(name, self._guard.halt, stopped)
-
-    def __exit__(self, *_: object) -> None:
-        for name in self._names:
-            asyncio.get_running_loop().remove_signal_handler(name)
+@contextmanager
+def _time_limit(guard: Guard, limit: timedelta | None) -> Iterator[None]:
+    """While inside, the run ends in order once it has taken that long."""
+    if limit is None:
+        yield
+        return
+    too_long = RunStopped("timeout", f"it took longer than {limit}")
+    loop = asyncio.get_running_loop()
+    handle = loop.call_later(limit.total_seconds(), guard.halt, too_long)
+    try:
+        yield
+    finally:
+        handle.cancel()

@@ -74,10 +74,15 @@ class Reminders(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.open.close()
 
-    @initialize(closed=st.sampled_from([None, *USERS]))
-    def someone_takes_no_direct_messages(self, closed: str | None) -> None:
+    @initialize(
+        closed=st.sampled_from([None, *USERS]), speakers=st.tuples(*2 * [st.sampled_from(USERS)])
+    )
+    def two_talks_are_booked(self, closed: str | None, speakers: tuple[str, str]) -> None:
+        """Today and tomorrow; somebody may take no direct messages."""
         if closed:
             self.discord.world.close_dms(closed)
+        for day, user in zip(DAYS[1:], speakers, strict=False):
+            self.book(day, user)
 
     # What people do.
 
@@ -130,7 +135,7 @@ class Reminders(RuleBasedStateMachine):
 
     @rule(kind=st.sampled_from(FAULTS), nth=st.integers(1, 2))
     def run_in_trouble(self, kind: FaultKind, nth: int) -> None:
-        fault = Fault(kind=kind, on="create_message", nth=nth, status=503, retry_after=40)
+        fault = Fault(kind=kind, on="create_message", nth=nth, status=503, retry_after=100)
         self.discord.inject(fault)
         self.trial.run(job=JOB)
         self.discord.clear_faults()

@@ -1,0 +1,62 @@
+"""The store as the event loop asks it: in the store's thread, on behalf of one bot."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from speakerbot.clock import Clock
+from speakerbot.delivery.breakers import Breakers, left_by
+from speakerbot.delivery.pacing import Pacer
+from speakerbot.delivery.refusals import RunStopped
+from speakerbot.delivery.storethread import StoreThread
+from speakerbot.ledger import Change, Delivery
+from speakerbot.ports import Breaker, Store
+
+RECORDED = 200
+"""More messages to a recipient than one page of their channel's history shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One per run."""
+
+    store: Store
+    thread: StoreThread
+    bot: str
+    clock: Clock
+
+    def pacer(self, lane: str, interval: float, stop: asyncio.Event, *, ahead: int = 0) -> Pacer:
+        """Paces a lane that all processes of the bot share; ``interval`` in seconds."""
+        limits = self.store.limits
+        return Pacer(
+            lambda interval, count: self.thread(
+                limits.reserve, self.bot, lane, self.clock.real(), interval, count, ahead
+            ),
+            interval,
+            ahead=ahead,
+            stop=stop,
+            clock=self.clock,
+        )
+
+    async def breakers(self) -> Breakers:
+        return Breakers(await self.thread(self.store.limits.breakers, self.bot))
+
+    async def save_breaker(self, name: str, breaker: Breaker) -> None:
+        await self.thread(self.store.limits.set_breaker, self.bot, name, breaker)
+
+    async def leave_breakers(self, stopped: RunStopped | None, invalid: int) -> None:
+        for name, breaker in left_by(stopped, invalid, self.clock.real()):
+            await self.save_breaker(name, breaker)
+
+    async def save_dm(self, user_id: str, channel_id: str) -> None:
+        await self.thread(self.store.limits.remember_dms, self.bot, {user_id: channel_id})
+
+    async def swap(self, before: Delivery, after: Delivery) -> bool:
+        return bool(await self.thread(self.store.ledger.swap, [Change(before, after)]))
+
+    async def recorded(self, recipient: str) -> set[str]:
+        """Ids of the latest messages to a recipient that the ledger knows."""
+        find = self.store.ledger.find
+        records = await self.thread(lambda: list(find(recipient, limit=RECORDED)))
+        return {record.message_id for record in records}
