@@ -44,10 +44,8 @@ def classify(status: int, code: int) -> RefusalClass:
         return "token"
     if status in (400, 413):
         return "rejected"
-    if status == 403:
-        return "permission"
-    if status == 404:
-        return "unreachable"  # no error of Discord's own: nothing of Discord's is at this address
+    if status in (403, 404):
+        return "unreachable"  # no error of Discord's own: somebody else answers at this address
     return "transient"
 
 

@@ -49,7 +49,8 @@ class Batches:
         won = self.store.ledger.swap([Change(claim.before, claim.record) for claim in made])
         for claim in made:
             if claim.message.key not in won:
-                self._hold_back(claim.plan, "another run is sending it", "in_progress")
+                self.taken_over(claim)
+                self.leave_out(claim.plan.then)
         return edits + self._with_flags([claim for claim in made if claim.message.key in won])
 
     def _make(self, plans: list[Plan], room: int) -> Iterator[Claim]:
@@ -58,7 +59,7 @@ class Batches:
         for plan in plans:
             claim = new_claim(
                 plan,
-                self.templates.of(plan.message),
+                self._text(plan),
                 run_id=self.run_id,
                 revision=self.revisions.next(),
                 now=self.clock.real(),
@@ -72,6 +73,11 @@ class Batches:
                     continue
                 room -= 1
             yield claim
+
+    def _text(self, plan: Plan) -> str:
+        if plan.message.template:
+            return self.templates.of(plan.message)
+        return plan.record.text if plan.record else ""  # left over: it is only looked for
 
     def _flag_at(self, plan: Plan) -> datetime | None:
         """The time for the Node bot's flag. One that an earlier attempt has set stays: a flag of
@@ -113,6 +119,12 @@ class Batches:
             )
         for claim in claims:
             self._hold_back(claim.plan, "the talk changed meanwhile", "changed_meanwhile")
+
+    def taken_over(self, claim: Claim) -> None:
+        """Another run has it; should that one die, it is worth a look when its lease is over."""
+        until = self.clock.real() + self.lease
+        reason, skip = "another run is sending it", "in_progress"
+        self.report(replace(claim.plan, state="held_back", reason=reason, skip=skip, until=until))
 
     def _hold_back(self, plan: Plan, reason: str, skip: str) -> None:
         self.report(replace(plan, state="held_back", reason=reason, skip=skip))

@@ -160,6 +160,7 @@ class Engine:
             return None
         except ClaimLost:
             self.log.info("claim_lost", key=claim.message.key)
+            await self.thread(self.batches.taken_over, claim)
             if user_id := claim.dm_user:
                 self.attempt.destinations.done_with(user_id)
             return None

@@ -18,7 +18,12 @@ INVALID_REQUESTS = 500
 """In ten minutes; Discord bans an address at 10,000."""
 
 
-_STREAKS = {"recipient": "recipients", "transient": "unreachable"}
+_STREAKS = {
+    "recipient": "recipients",
+    "transient": "unreachable",
+    "permission": "config",
+    "rejected": "config",
+}
 """Error classes whose repetition stops a run, and the reason it is stopped for."""
 
 

@@ -22,6 +22,7 @@ from speakerbot.delivery.destinations import Destinations
 from speakerbot.delivery.endings import Endings
 from speakerbot.delivery.engine import Engine
 from speakerbot.delivery.guard import Guard
+from speakerbot.delivery.leftovers import with_leftovers
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery
@@ -111,7 +112,8 @@ class Session:
             destinations.new_dms_rest_until = breakers.new_dms_until
             engine = self._engine(desk, channel, destinations, guard, pacer, held, finished)
             with _signals(guard), _time_limit(guard, self.timeout):
-                await engine.run(plans)
+                real = self.clock.real()
+                await engine.run(with_leftovers(plans, self.store, self.now, real))
             await desk.leave_breakers(guard.stopped, earlier + channel.invalid_requests)
             refused = {name: r.detail for name, r in guard.refused_channels.items()}
             return Traffic(channel.requests, channel.rate_limited, guard.stopped, refused)

@@ -24,7 +24,7 @@ from speakerbot.messages import Decision, Message, NodeFlag, Route
 from speakerbot.outcomes import Header, Outcome, Summary
 from speakerbot.ports import Store
 from speakerbot.runner import Order, Runner
-from speakerbot.testing.crash.boundaries import REQUESTS, SteppingStore, stepping
+from speakerbot.testing.crash.boundaries import REQUESTS, Reached, SteppingStore, stepping
 from speakerbot.testing.discord import LoopbackDiscord
 
 if TYPE_CHECKING:
@@ -105,9 +105,21 @@ class Trial:
         self, *decisions: Decision, order: Order | None = None, job: Job | None = None
     ) -> Ended:
         """One run of a job that decides exactly this."""
+        return self.run_with(_nothing_special, *decisions, order=order, job=job)
+
+    def run_with(
+        self,
+        reached: Reached,
+        *decisions: Decision,
+        order: Order | None = None,
+        job: Job | None = None,
+    ) -> Ended:
+        """One run that calls ``reached`` at every boundary; their names are those of
+        speakerbot.testing.crash."""
         ended = Ended()
-        connect = bootstrap.discord(self.settings)
-        runner = self._runner(ended, _job(decisions, job), order, self.store, connect)
+        store = SteppingStore(self.store, reached)
+        connect = _stepping(bootstrap.discord(self.settings), reached)
+        runner = self._runner(ended, _job(decisions, job), order, store, connect)
         try:
             runner.run()
         except SpeakerbotError as error:
@@ -115,18 +127,16 @@ class Trial:
         return ended
 
     def die(self, at: str, *decisions: Decision, nth: int = 1, job: Job | None = None) -> None:
-        """One run that dies the nth time it reaches this boundary (the names are those of
-        speakerbot.testing.crash). Raises AssertionError if it does not."""
+        """One run that dies the nth time it reaches this boundary. Raises AssertionError if it
+        does not."""
         death = Death(at, nth)
         self.run_until(death, *decisions, job=job)
         assert death.dead, f"it never reached {at!r}"  # noqa: S101
 
     def run_until(self, death: Death, *decisions: Decision, job: Job | None = None) -> None:
         """One run that dies if it reaches that point."""
-        connect = _stepping(bootstrap.discord(self.settings), death)
-        store = SteppingStore(self.store, death)
-        with suppress(Died, SpeakerbotError):
-            self._runner(Ended(), _job(decisions, job), None, store, connect).run()
+        with suppress(Died):
+            self.run_with(death, *decisions, job=job)
 
     def _runner(
         self, ended: Ended, job: Job, order: Order | None, store: Store, connect: Connect
@@ -185,6 +195,10 @@ class _Quiet(CapturingLogger):
         return self
 
 
+def _nothing_special(_boundary: str) -> None:
+    pass
+
+
 def _job(decisions: tuple[Decision, ...], job: Job | None) -> Job:
     def decide(_context: Context) -> Iterator[Decision]:
         yield from decisions
@@ -192,11 +206,11 @@ def _job(decisions: tuple[Decision, ...], job: Job | None) -> Job:
     return job or Job("trial", decide)
 
 
-def _stepping(connect: Connect, death: Death) -> Connect:
+def _stepping(connect: Connect, reached: Reached) -> Connect:
     @asynccontextmanager
     async def stepped(on_limited: Callable[[float], None]) -> AsyncIterator[CountingChannel]:
         async with connect(on_limited) as channel:
-            yield stepping(channel, REQUESTS, "discord", death)
+            yield stepping(channel, REQUESTS, "discord", reached)
 
     def connected(
         on_limited: Callable[[float], None],

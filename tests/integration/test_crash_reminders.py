@@ -32,7 +32,7 @@ STORES = (
 WANTED = os.environ.get("SPEAKERBOT_CRASH_SCHEDULES")
 GAPS: tuple[Gap, ...] = ("window", "lease")
 MOST = 300
-SECONDS = 20.0
+SECONDS = 15.0
 """For random schedules on one store, unless a number of them is wanted."""
 COMMAND = "python -m speakerbot.testing.crash"
 

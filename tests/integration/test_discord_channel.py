@@ -241,7 +241,7 @@ def test_a_rate_limit_that_is_too_long_is_left_to_a_later_run() -> None:
         (b'{"message": "slow down"}', 429, "transient"),
         (b"[]", 429, "transient"),
         (b"{}", 404, "unreachable"),
-        (b"{}", 403, "permission"),
+        (b"{}", 403, "unreachable"),
         (b"{}", 401, "token"),
     ],
 )

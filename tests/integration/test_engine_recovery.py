@@ -249,3 +249,27 @@ def test_one_that_may_have_arrived_ends_as_unknown_after_eight_tries(trial: Tria
         trial.later(timedelta(minutes=31))
     assert outcome.state == "unknown"
     assert len(trial.sent()) == 1
+
+
+def test_what_a_dead_run_left_is_looked_for_although_no_job_names_it_any_more(trial: Trial) -> None:
+    """Its time is over, or the talk was cancelled: the ledger must tell what people got."""
+    arrived, lost = trial.message("7"), trial.message("7", occasion="b", topic="Boats")
+    trial.die("after discord.send", arrived)
+    trial.die("before discord.send", lost)
+    trial.later(timedelta(hours=8))
+    trial.known("8", "88")
+    later = trial.message("8", expires_at=trial.clock.decision() + timedelta(hours=1))
+    ended = trial.run(later)
+    assert sorted(ended.states) == ["expired", "sent", "sent"]
+    assert (trial.record(arrived).state, trial.record(lost).state) == ("sent", "expired")
+    assert len(trial.sent()) == 2
+    assert trial.run(later).states == ["already_sent"]
+
+
+def test_what_another_run_is_sending_is_not_left_over(trial: Trial) -> None:
+    soon = trial.clock.decision() + timedelta(minutes=1)
+    trial.die("before discord.send", trial.message("7", expires_at=soon))
+    trial.later(timedelta(minutes=2))
+    trial.known("8", "88")
+    assert trial.run(trial.message("8")).states == ["sent"]
+    assert looked(trial) == 0

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
-from speakerbot.testing.crash.boundaries import SteppingStore
+from speakerbot.ledger import Change
 from speakerbot.testing.discord import NO_LIMITS, Bucket
 from speakerbot.testing.trial import Trial
 
@@ -21,10 +21,9 @@ def test_a_run_that_ends_while_results_are_being_written_loses_none(trial: Trial
     messages = [trial.message(str(number)) for number in range(20)]
     for number in range(20):
         trial.known(str(number), str(1000 + number))
-    trial.store = SteppingStore(trial.store, slow)
     trial.settings = replace(trial.settings, rate=30.0)
     trial.discord.settings = replace(NO_LIMITS, latency=0.05)
-    ended = trial.run(*messages)
+    ended = trial.run_with(slow, *messages)
     assert ended.states == ["sent"] * 20
     assert ended.summary is not None
     assert ended.summary.counts.sent == 20
@@ -71,3 +70,26 @@ def test_a_second_run_does_nothing(trial: Trial) -> None:
     requests = len(trial.discord.requests)
     assert trial.run(message).states == ["already_sent"]
     assert len(trial.discord.requests) == requests
+
+
+def test_a_message_that_another_run_took_over_is_told_of(trial: Trial) -> None:
+    """It waited longer for its turn than its lease lasted, as on a machine that was asleep."""
+    trial.settings = replace(
+        trial.settings, lease=timedelta(seconds=1), new_dm_every=timedelta(seconds=2)
+    )
+    messages = [trial.message(str(number)) for number in range(2)]
+    overtaking: list[str] = []
+
+    def overtake(boundary: str) -> None:
+        if boundary == "before discord.send" and not overtaking:
+            overtaking.append("now")
+            time.sleep(1.2)
+            record = trial.record(messages[1])
+            theirs = replace(record, revision="theirs", run_id="another")
+            trial.store.ledger.swap([Change(record, theirs)])
+
+    ended = trial.run_with(overtake, *messages)
+    assert sorted(ended.states) == ["held_back", "sent"]
+    assert ended.summary is not None
+    assert ended.summary.counts.skipped == {"in_progress": 1}
+    assert len(trial.sent()) == 1

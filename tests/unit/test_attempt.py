@@ -6,12 +6,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from structlog.testing import CapturingLogger
 
-from speakerbot.clock import Clock
+from speakerbot.clock import Clock, real_now
 from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.claims import Claim, Revisions, new_claim
 from speakerbot.delivery.destinations import Destinations
@@ -32,8 +32,7 @@ from speakerbot.messages import Message, Route
 from speakerbot.planning import Plan
 from speakerbot.ports import Breaker, Posted
 
-CLOCK = Clock()
-NOW = CLOCK.real()
+NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 LEASE = timedelta(minutes=5)
 DM = Route("dm", "7")
@@ -43,6 +42,11 @@ MESSAGE = Message(
     "trial", "talk:1", "user:7", "2026-11-20", (DM, THREAD), "reminder.day_of", {},
     NOW - HOUR, NOW + HOUR, "why",
 )  # fmt: skip
+
+
+def clock(later: timedelta = timedelta(), offset: timedelta = timedelta()) -> Clock:
+    """It is so much later than NOW; decisions are made at another time still."""
+    return Clock(skew=NOW + later - real_now(), offset=offset)
 
 
 @dataclass
@@ -98,8 +102,8 @@ class Desk:
         default_factory=lambda: Guard(asyncio.Event(), lambda: 0, CapturingLogger())
     )
 
-    def deliver(self, claim: Claim, clock: Clock = CLOCK) -> Delivery:
-        return asyncio.run(self._attempt(clock).deliver(claim))
+    def deliver(self, claim: Claim, at: Clock | None = None) -> Delivery:
+        return asyncio.run(self._attempt(at or clock()).deliver(claim))
 
     def _attempt(self, clock: Clock) -> Attempt:
         pacer = Pacer(_unpaced, 0.0, ahead=0, stop=self.guard.stop, clock=clock)
@@ -268,7 +272,7 @@ def test_a_channel_of_the_settings_that_refuses_is_no_fault_of_the_message(desk:
 
 
 def test_a_claim_that_does_not_cover_the_request_is_renewed_first(desk: Desk) -> None:
-    late = Clock(skew=LEASE - timedelta(seconds=30))
+    late = clock(LEASE - timedelta(seconds=30))
     assert desk.deliver(claim(), late).state == "sent"
     [(before, after)] = desk.swaps
     assert before.lease_until is not None
@@ -280,12 +284,12 @@ def test_a_claim_that_does_not_cover_the_request_is_renewed_first(desk: Desk) ->
 def test_a_claim_that_was_taken_over_sends_nothing(desk: Desk) -> None:
     desk.taken_over = True
     with pytest.raises(ClaimLost):
-        desk.deliver(claim(), Clock(skew=LEASE))
+        desk.deliver(claim(), clock(LEASE))
     assert desk.discord.asked == []
 
 
 def test_what_is_too_late_is_not_sent(desk: Desk) -> None:
-    record = desk.deliver(claim(), Clock(offset=2 * HOUR))
+    record = desk.deliver(claim(), clock(offset=2 * HOUR))
     assert (record.state, record.error_class) == ("expired", "expired")
     assert desk.discord.asked == []
 
@@ -342,7 +346,7 @@ def test_so_is_a_rejected_text(desk: Desk) -> None:
 
 
 def test_past_its_time_doubt_is_still_settled(desk: Desk) -> None:
-    late = Clock(offset=2 * HOUR)
+    late = clock(offset=2 * HOUR)
     desk.discord.history = "55"
     assert desk.deliver(in_doubt(NOW), late).state == "sent"
     desk.discord.history = None

@@ -56,10 +56,17 @@ def test_anything_else_in_between_begins_anew(guard: Guard, between: Delivery) -
     assert reason(guard) is None
 
 
-def test_transient_failures_alike_mean_that_discord_is_away(guard: Guard) -> None:
+@pytest.mark.parametrize(
+    ("error_class", "expected"),
+    [("transient", "unreachable"), ("permission", "config"), ("rejected", "config")],
+)
+def test_what_fails_alike_for_everybody_is_not_their_fault(
+    guard: Guard, error_class: str, expected: str
+) -> None:
+    """Discord is away, the bot lost a permission, or Discord takes our messages no more."""
     for _ in range(FAILURES_IN_A_ROW):
-        guard.notice(replace(CLOSED, state="failed", error_class="transient"))
-    assert reason(guard) == "unreachable"
+        guard.notice(replace(CLOSED, state="failed", error_class=error_class))
+    assert reason(guard) == expected
 
 
 def test_too_many_invalid_requests_stop_the_run(guard: Guard) -> None:

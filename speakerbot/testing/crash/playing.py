@@ -126,7 +126,9 @@ class _Game:
         return played
 
     def _prepare(self) -> None:
-        self._discord.use(replace(NO_LIMITS, history_nonces=self._schedule.history_nonces))
+        schedule = self._schedule
+        settings = replace(NO_LIMITS, history_nonces=schedule.history_nonces)
+        self._discord.use(replace(settings, nonce_window=0.0) if schedule.forgetful else settings)
         self._discord.clear_faults()
         self._world.furnish(self._discord)
         call(self._fill, self._log)

@@ -55,6 +55,9 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds."""
     history_nonces: bool = False
     """Whether Discord shows nonces when messages are read back."""
+    forgetful: bool = False
+    """Discord forgets nonces at once, so that claims alone keep two runs apart. Not together with
+    the gap ``lease``, nor with errors that discord.py answers by sending again."""
 
     def text(self) -> str:
         """As ``--schedule`` takes it."""
@@ -69,21 +72,27 @@ def read(text: str) -> Schedule:
 def of_seed(seed: int) -> Schedule:
     """A schedule at random: one to four rounds of one or two processes, most of which die."""
     random = Random(seed)  # noqa: S311  # repeatable
-    lease = random.choice((SHORT_LEASE, 300.0))
+    forgetful = random.random() < 0.3
+    lease = 300.0 if forgetful else random.choice((SHORT_LEASE, 300.0))
     # A request that hangs ends with its time-out, which is long where the lease is.
-    kinds = FAULTS if lease == SHORT_LEASE else FAULTS[:-1]
+    kinds = FAULTS if lease == SHORT_LEASE else tuple(kind for kind in FAULTS if kind != "hang")
+    if forgetful:
+        kinds = tuple(kind for kind in kinds if kind != "error")
+    gaps: tuple[Gap, ...] = ("none", "window") if forgetful else ("none", "lease", "window")
+    rounds = random.randint(1, 4)
     return Schedule(
-        rounds=tuple(_round(random, kinds, first=not n) for n in range(random.randint(1, 4))),
+        rounds=tuple(_round(random, kinds, gaps if n else ("none",)) for n in range(rounds)),
         variant=random.randrange(VARIANTS),
         lease=lease,
         history_nonces=random.random() < 0.3,
+        forgetful=forgetful,
     )
 
 
-def _round(random: Random, kinds: Sequence[FaultKind], *, first: bool) -> Round:
+def _round(random: Random, kinds: Sequence[FaultKind], gaps: Sequence[Gap]) -> Round:
     return Round(
         processes=tuple(_process(random) for _ in range(random.choice((1, 1, 2)))),
-        gap="none" if first else random.choice(("none", "lease", "window", "window")),
+        gap=random.choice(gaps),
         faults=tuple(_fault(random, kinds) for _ in range(random.choice((0, 0, 1, 2)))),
     )
 
