@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from speakerbot.testing.crash import Arena, Process, Round, Schedule, WorldOf, of_seed
-from speakerbot.testing.crash.posts import EngagementWorld, WeeklyWorld
+from speakerbot.testing.crash.posts import DigestWorld, EngagementWorld, WeeklyWorld
 
 SEEDS = range(12)
 FEWEST = 10
@@ -41,9 +41,9 @@ def _dying_at(boundary: int, variant: int) -> Schedule:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arena", "variant"),
-    [(WeeklyWorld, 0), (WeeklyWorld, 1), (EngagementWorld, 0)],
+    [(WeeklyWorld, 0), (WeeklyWorld, 1), (EngagementWorld, 0), (DigestWorld, 0)],
     indirect=["arena"],
-    ids=["weekly in two parts", "weekly posted by the Node bot", "engagement"],
+    ids=["weekly in two parts", "weekly posted by the Node bot", "engagement", "digest"],
 )
 def test_a_run_may_die_at_every_boundary(arena: Arena, variant: int) -> None:
     for boundary in count(1):
@@ -55,7 +55,7 @@ def test_a_run_may_die_at_every_boundary(arena: Arena, variant: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arena", [WeeklyWorld, EngagementWorld], indirect=True)
+@pytest.mark.parametrize("arena", [WeeklyWorld, EngagementWorld, DigestWorld], indirect=True)
 def test_two_runs_at_once_may_die_anywhere(arena: Arena) -> None:
     for seed in SEEDS:
         played = arena.play(of_seed(seed))

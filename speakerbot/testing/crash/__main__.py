@@ -10,7 +10,7 @@ import typer
 
 from speakerbot.testing.crash.changes import ChangesWorld
 from speakerbot.testing.crash.playing import Arena
-from speakerbot.testing.crash.posts import EngagementWorld, WeeklyWorld
+from speakerbot.testing.crash.posts import DigestWorld, EngagementWorld, WeeklyWorld
 from speakerbot.testing.crash.reminders import RemindersWorld
 from speakerbot.testing.crash.schedules import of_seed, read
 from speakerbot.testing.crash.world import WorldOf
@@ -19,6 +19,7 @@ WORLDS: dict[str, WorldOf] = {
     "reminders": RemindersWorld,
     "weekly": WeeklyWorld,
     "engagement": EngagementWorld,
+    "digest": DigestWorld,
     "changes": ChangesWorld,
 }
 REPLAY = "python -m speakerbot.testing.crash --schedule"

@@ -1,4 +1,4 @@
-"""The small worlds of jobs that post in a channel: weekly and engagement."""
+"""The small worlds of jobs that post in a channel: weekly, engagement and digest."""
 
 from __future__ import annotations
 
@@ -89,3 +89,30 @@ class EngagementWorld:
     def problems(self, store: Store) -> Sequence[str]:
         count = sum(1 for _ in store.ledger.list())
         return [] if count == 1 else [f"{count} prompts in the ledger"]
+
+
+class DigestWorld:
+    """A day with nothing to tell. Its text counts what happened lately, so a later try words it
+    anew. ``variant`` makes no difference."""
+
+    def __init__(self, number: int, variant: int) -> None:  # noqa: ARG002  # as all worlds
+        self.job: Job = import_module("jobs.digest").JOB
+        self.now = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
+        self._channel = str(4 * 10**17 + number)
+
+    def settings(self, base: Settings) -> Settings:
+        return replace(base, logs_channel_id=self._channel)
+
+    def fill(self, store: Store) -> None:
+        pass
+
+    def furnish(self, discord: LoopbackClient) -> None:
+        pass
+
+    def expected(self) -> Mapping[str, Expected]:
+        key = f"digest/community/channel:{self._channel}/2026-11-20"
+        return {key: Expected("Digest of 2026-11-20", channel_id=self._channel)}
+
+    def problems(self, store: Store) -> Sequence[str]:
+        count = sum(1 for _ in store.ledger.list())
+        return [] if count == 1 else [f"{count} digests in the ledger"]
