@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
+from speakerbot.channels.discord import DiscordChannel
+from speakerbot.delivery.refusals import Refused
 from speakerbot.delivery.session import bot_of
 from speakerbot.ledger import Delivery
 from speakerbot.ports import Store
 from speakerbot.stores import open_store
 from speakerbot.talks import Talk
-from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
+from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, LoopbackDiscord, Settings
 from speakerbot.testing.trial import NOW, TOKEN, Trial
 
 COMMAND = Path(sys.executable).parent / "speakerbot"
@@ -127,3 +130,62 @@ def command(discord: LoopbackDiscord, tmp_path: Path) -> Iterator[Command]:
     store.prepare()
     yield Command(discord, env, store)
     store.close()
+
+
+@dataclass
+class Line:
+    """A channel and the loopback Discord at its other end."""
+
+    channel: DiscordChannel
+    discord: LoopbackDiscord
+    pauses: list[float]
+
+    async def send(self, text: str = "hello", nonce: str = "n1", to: str = "77") -> str:
+        return await self.channel.send(to, text, nonce=nonce, mention=None)
+
+    async def refused(self, request: Awaitable[object]) -> Refused:
+        with pytest.raises(Refused) as caught:
+            await request
+        return caught.value
+
+    async def find(self, text: str = "hello", *, known: tuple[str, ...] = ()) -> str | None:
+        since = datetime.now(UTC)
+        return await self.channel.find("77", text, nonce="n1", since=since, known=known)
+
+
+class Connected(Protocol):
+    """Talks over a line that is opened before and closed after it."""
+
+    def __call__(
+        self,
+        talk: Callable[[Line], Awaitable[None]],
+        settings: Settings = ...,
+        *,
+        timeout: float = ...,
+        clock: LoopbackClock | None = ...,
+    ) -> None: ...
+
+
+@pytest.fixture
+def connected() -> Connected:
+    return _connected
+
+
+def _connected(
+    talk: Callable[[Line], Awaitable[None]],
+    settings: Settings = NO_LIMITS,
+    *,
+    timeout: float = 20.0,
+    clock: LoopbackClock | None = None,
+) -> None:
+    async def run() -> None:
+        limit, pauses = timedelta(seconds=timeout), list[float]()
+        async with (
+            LoopbackDiscord(settings, clock=clock) as discord,
+            DiscordChannel(
+                "t", discord.base_url, timeout=limit, on_limited=pauses.append
+            ) as channel,
+        ):
+            await talk(Line(channel, discord, pauses))
+
+    asyncio.run(run())

@@ -6,76 +6,31 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
 
 from speakerbot.channels.discord import DiscordChannel
 from speakerbot.delivery.refusals import Refused
-from speakerbot.testing.discord import (
-    NO_LIMITS,
-    Bucket,
-    Fault,
-    LoopbackClock,
-    LoopbackDiscord,
-    Settings,
-)
+from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault
 from speakerbot.testing.discord.routing import Operation
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Connected, Line
 
 SENT: Operation = "create_message"
 
 
-@dataclass
-class Line:
-    """A channel and the loopback Discord at its other end."""
-
-    channel: DiscordChannel
-    discord: LoopbackDiscord
-    pauses: list[float]
-
-    async def send(self, text: str = "hello", nonce: str = "n1", to: str = "77") -> str:
-        return await self.channel.send(to, text, nonce=nonce, mention=None)
-
-    async def refused(self, request: Awaitable[object]) -> Refused:
-        with pytest.raises(Refused) as caught:
-            await request
-        return caught.value
-
-    async def find(self, text: str = "hello", *, known: tuple[str, ...] = ()) -> str | None:
-        since = datetime.now(UTC)
-        return await self.channel.find("77", text, nonce="n1", since=since, known=known)
-
-
-def opened(base: str, timeout: float, pauses: list[float] | None = None) -> DiscordChannel:
-    heard = [] if pauses is None else pauses
+def opened(base: str, timeout: float) -> DiscordChannel:
     limit = timedelta(seconds=timeout)
-    return DiscordChannel("t", base, timeout=limit, on_limited=heard.append)
+    return DiscordChannel("t", base, timeout=limit, on_limited=lambda _: None)
 
 
-def connected(
-    talk: Callable[[Line], Awaitable[None]],
-    settings: Settings = NO_LIMITS,
-    *,
-    timeout: float = 20.0,
-    clock: LoopbackClock | None = None,
-) -> None:
-    """Opens the line, talks over it, closes it."""
-
-    async def run() -> None:
-        async with LoopbackDiscord(settings, clock=clock) as discord:
-            pauses: list[float] = []
-            base = discord.base_url
-            async with opened(base, timeout, pauses) as channel:
-                await talk(Line(channel, discord, pauses))
-
-    asyncio.run(run())
-
-
-def test_a_session_opens_without_a_request_and_a_message_costs_one() -> None:
+def test_a_session_opens_without_a_request_and_a_message_costs_one(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         assert line.discord.requests == []
         message_id = await line.send()
@@ -85,7 +40,7 @@ def test_a_session_opens_without_a_request_and_a_message_costs_one() -> None:
     connected(talk)
 
 
-def test_sending_again_with_the_same_nonce_returns_the_first_message() -> None:
+def test_sending_again_with_the_same_nonce_returns_the_first_message(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         first = await line.send()
         assert await line.send() == first
@@ -94,7 +49,7 @@ def test_sending_again_with_the_same_nonce_returns_the_first_message() -> None:
     connected(talk)
 
 
-def test_only_the_named_user_is_notified() -> None:
+def test_only_the_named_user_is_notified(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         text = "<@5> <@6> @everyone"
         await line.channel.send("77", text, nonce="a", mention="5")
@@ -105,7 +60,9 @@ def test_only_the_named_user_is_notified() -> None:
     connected(talk)
 
 
-def test_acceptance_is_known_before_discord_py_lets_the_request_return() -> None:
+def test_acceptance_is_known_before_discord_py_lets_the_request_return(
+    connected: Connected,
+) -> None:
     """It holds back the answer that empties a channel's bucket for as long as the bucket lasts."""
 
     async def talk(line: Line) -> None:
@@ -118,7 +75,9 @@ def test_acceptance_is_known_before_discord_py_lets_the_request_return() -> None
     connected(talk, replace(NO_LIMITS, message_bucket=Bucket(3, 5.0)))
 
 
-def test_an_error_of_the_server_leaves_open_whether_the_message_is_there() -> None:
+def test_an_error_of_the_server_leaves_open_whether_the_message_is_there(
+    connected: Connected,
+) -> None:
     async def talk(line: Line) -> None:
         line.discord.inject(Fault(kind="error", status=503, on=SENT))
         refusal = await line.refused(line.send())
@@ -128,7 +87,9 @@ def test_an_error_of_the_server_leaves_open_whether_the_message_is_there() -> No
 
 
 @pytest.mark.parametrize("kind", ["reset", "lost_response", "html"])
-def test_so_does_a_broken_connection_and_a_page_instead_of_an_answer(kind: Any) -> None:
+def test_so_does_a_broken_connection_and_a_page_instead_of_an_answer(
+    connected: Connected, kind: Any
+) -> None:
     async def talk(line: Line) -> None:
         line.discord.inject(Fault(kind=kind, on=SENT))
         refusal = await line.refused(line.send())
@@ -137,7 +98,7 @@ def test_so_does_a_broken_connection_and_a_page_instead_of_an_answer(kind: Any) 
     connected(talk)
 
 
-def test_a_refusal_after_a_try_without_answer_settles_nothing() -> None:
+def test_a_refusal_after_a_try_without_answer_settles_nothing(connected: Connected) -> None:
     """discord.py tries again by itself: accepted and lost, then refused for another reason."""
 
     async def talk(line: Line) -> None:
@@ -150,7 +111,7 @@ def test_a_refusal_after_a_try_without_answer_settles_nothing() -> None:
     connected(talk)
 
 
-def test_nor_does_a_connection_that_cannot_be_made_after_it() -> None:
+def test_nor_does_a_connection_that_cannot_be_made_after_it(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         line.discord.inject(Fault(kind="error", status=502, on=SENT, accepted=True))
         sending = asyncio.create_task(line.send())
@@ -177,7 +138,7 @@ def test_where_nobody_listens_nothing_was_sent() -> None:
     asyncio.run(talk())
 
 
-def test_a_wrong_base_address_says_nothing_about_the_recipient() -> None:
+def test_a_wrong_base_address_says_nothing_about_the_recipient(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         line.channel._base = line.discord.base_url  # as it is: the path below is wrong
         refusal = await line.refused(line.channel.unarchive("77/no/such/path"))
@@ -186,7 +147,7 @@ def test_a_wrong_base_address_says_nothing_about_the_recipient() -> None:
     connected(talk)
 
 
-def test_one_time_limit_covers_a_request_with_all_its_tries() -> None:
+def test_one_time_limit_covers_a_request_with_all_its_tries(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         line.discord.inject(Fault(kind="error", status=500, on=SENT, times=None))
         begin = monotonic()
@@ -197,7 +158,9 @@ def test_one_time_limit_covers_a_request_with_all_its_tries() -> None:
     connected(talk, timeout=2.0)
 
 
-def test_a_wait_for_the_global_limit_that_is_cut_short_does_not_block_all_others() -> None:
+def test_a_wait_for_the_global_limit_that_is_cut_short_does_not_block_all_others(
+    connected: Connected,
+) -> None:
     """discord.py would never wake them."""
 
     async def talk(line: Line) -> None:
@@ -211,7 +174,7 @@ def test_a_wait_for_the_global_limit_that_is_cut_short_does_not_block_all_others
     connected(talk, replace(NO_LIMITS, global_limit=3), timeout=0.4)
 
 
-def test_a_rate_limit_is_obeyed_counted_and_reported() -> None:
+def test_a_rate_limit_is_obeyed_counted_and_reported(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         line.discord.inject(Fault(kind="rate_limit", on=SENT, retry_after=0.2))
         assert await line.send()
@@ -221,7 +184,7 @@ def test_a_rate_limit_is_obeyed_counted_and_reported() -> None:
     connected(talk)
 
 
-def test_a_rate_limit_that_is_too_long_is_left_to_a_later_run() -> None:
+def test_a_rate_limit_that_is_too_long_is_left_to_a_later_run(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         line.discord.inject(Fault(kind="rate_limit", on=SENT, retry_after=100))
         refusal = await line.refused(line.send())
@@ -276,84 +239,9 @@ async def served(
     await runner.cleanup()
 
 
-def test_what_was_sent_is_found_by_its_text_and_others_are_not() -> None:
-    async def talk(line: Line) -> None:
-        line.discord.world.post("77", "5", "hello")
-        assert await line.find() is None
-        message_id = await line.send("hello ")
-        assert await line.find("hello") == message_id
-        assert await line.find("hello", known=(message_id,)) is None
-        assert await line.find("something else") is None
-
-    connected(talk)
-
-
-def test_where_discord_shows_nonces_they_decide() -> None:
-    async def talk(line: Line) -> None:
-        other = await line.send(nonce="n2")
-        assert await line.find() is None
-        mine = await line.send(nonce="n1")
-        assert await line.find() == mine != other
-
-    connected(talk, replace(NO_LIMITS, history_nonces=True))
-
-
-def test_it_is_found_behind_many_later_messages() -> None:
-    async def talk(line: Line) -> None:
-        message_id = await line.send()
-        for number in range(250):
-            line.discord.world.post("77", "5", f"noise {number}")
-        assert await line.find() == message_id
-        pages = [r for r in line.discord.requests if r.operation == "list_messages"]
-        assert len(pages) == 3
-
-    connected(talk)
-
-
-def test_reading_stops_at_the_page_with_which_older_messages_begin() -> None:
-    async def talk(line: Line) -> None:
-        for number in range(250):
-            line.discord.world.post("77", "5", f"noise {number}")
-        line.discord.clock.advance(timedelta(hours=1))
-        line.discord.world.post("77", "5", "later")
-        assert await line.find() is None
-        pages = [r for r in line.discord.requests if r.operation == "list_messages"]
-        assert len(pages) == 1
-
-    connected(talk, clock=LoopbackClock(datetime.now(UTC) - timedelta(hours=1)))
-
-
-def test_an_endless_channel_is_given_up() -> None:
-    async def talk(line: Line) -> None:
-        for number in range(2001):
-            line.discord.world.post("77", "5", f"noise {number}")
-        refusal = await line.refused(line.find())
-        assert refusal.why == "permission"
-
-    connected(talk)
-
-
-def test_a_history_we_may_not_read_is_not_taken_for_an_empty_one() -> None:
-    async def talk(line: Line) -> None:
-        line.discord.world.forbid("77", history=True)
-        assert await line.find() is None, "nothing was ever written there"
-        await line.send()
-        refusal = await line.refused(line.find())
-        assert refusal.why == "permission"
-
-    connected(talk)
-
-
-def test_who_we_are_is_asked_once_however_many_look() -> None:
-    async def talk(line: Line) -> None:
-        await line.send()
-        await asyncio.gather(*(line.find() for _ in range(10)))
-        assert sum(r.operation == "get_my_user" for r in line.discord.requests) == 1
-
-    connected(talk)
-
-
-def test_bookkeeping_for_thousands_of_channels_is_dropped_but_not_that_of_a_full_bucket() -> None:
+def test_bookkeeping_for_thousands_of_channels_is_dropped_but_not_that_of_a_full_bucket(
+    connected: Connected,
+) -> None:
     async def talk(line: Line) -> None:
         for number in range(2):
             await line.send(nonce=f"full {number}", to="1")

@@ -12,7 +12,7 @@ import pytest
 
 from speakerbot.clock import real_now
 from speakerbot.delivery.session import bot_of
-from speakerbot.testing.discord import NO_LIMITS, Fault
+from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Command
@@ -219,9 +219,10 @@ def test_two_runs_at_once_share_the_work(command: Command) -> None:
 
 
 def test_an_emptied_bucket_does_not_delay_the_record(command: Command) -> None:
-    command.book(6)
-    command.discord.settings = replace(NO_LIMITS, message_bucket=None)
+    command.book(5)
+    command.discord.settings = replace(NO_LIMITS, message_bucket=Bucket(5, 30.0))
     begin = monotonic()
     report = command.run(SPEAKERBOT_REMINDER_ROUTES="channel", SPEAKERBOT_FALLBACK_CHANNEL_ID="400")
-    assert report.counts["sent"] == 6
-    assert monotonic() - begin < 5
+    assert report.counts["sent"] == 5
+    assert monotonic() - begin < 15
+    assert {record.state for record in command.records().values()} == {"sent"}

@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from jobs.reminders import JOB
 from speakerbot.offsets import parse_offsets
@@ -27,31 +27,36 @@ from speakerbot.testing.trial import NOW, Death, Trial
 
 pytestmark = pytest.mark.slow
 
-DAYS = [NOW.date() + timedelta(days=n) for n in range(-1, 4)]
+AHEAD = 4
+DAYS = [NOW.date() + timedelta(days=n) for n in range(-1, AHEAD + 1)]
+WORDS = ("speaking today", "speak tomorrow", *(f"speak in {n} days" for n in range(2, AHEAD)))
+"""What only the reminder so many days before says."""
 USERS = ("11", "12", "13")
-BOUNDARIES = (
-    "before ledger.swap", "after ledger.swap", "before talks.write_flags",
-    "after talks.write_flags", "before discord.open_dm", "after discord.open_dm",
-    "before discord.send", "after discord.send", "after discord.find", "before limits.reserve",
-    "before limits.remember_dms", "after limits.remember_dms", "before runs.put",
-)  # fmt: skip
+STEPS = 40
+"""About as many boundaries has a run that sends four messages."""
 FAULTS: tuple[FaultKind, ...] = ("lost_response", "reset", "html", "rate_limit", "error")
 UNTIL_QUIET = 9
-Reminder = Literal["tomorrow", "today"]
+FLAGS: tuple[Literal["sentDayOfAt", "sentTminus1At"], ...] = ("sentDayOfAt", "sentTminus1At")
 
 
 @dataclass(frozen=True)
 class Due:
-    """One reminder of one booking of one talk."""
+    """One reminder of one booking of one talk, so many days before."""
 
     talk_id: str
-    user_id: str
     day: date
-    reminder: Reminder
+    before: int
 
-    def is_in(self, text: str, topic: str) -> bool:
-        words = "speaking today" if self.reminder == "today" else "speak tomorrow"
-        return words in text and f'"{topic}"' in text and str(self.day) in text
+    def is_in(self, text: str) -> bool:
+        return (
+            WORDS[self.before] in text
+            and f'"{topic(self.talk_id)}"' in text
+            and str(self.day) in text
+        )
+
+
+def topic(talk_id: str) -> str:
+    return f"Topic {talk_id}."
 
 
 class Reminders(RuleBasedStateMachine):
@@ -67,19 +72,20 @@ class Reminders(RuleBasedStateMachine):
         self.open.callback(store.close)
         self.trial = Trial(self.discord, store)
         self.trial.settings = replace(
-            self.trial.settings, reminder_offsets=parse_offsets("1d@16:00,0d@16:00")
+            self.trial.settings,
+            reminder_offsets=parse_offsets(",".join(f"{n}d@16:00" for n in range(AHEAD))),
         )
-        self.topics: dict[str, str] = {}
+        self.booked: list[str] = []
         self.opted_out: set[str] = set()
 
     def teardown(self) -> None:
         self.open.close()
 
     @initialize(
-        closed=st.sampled_from([None, *USERS]), speakers=st.tuples(*2 * [st.sampled_from(USERS)])
+        closed=st.sampled_from([None, *USERS]), speakers=st.tuples(*4 * [st.sampled_from(USERS)])
     )
-    def two_talks_are_booked(self, closed: str | None, speakers: tuple[str, str]) -> None:
-        """Today and tomorrow; somebody may take no direct messages."""
+    def some_talks_are_booked(self, closed: str | None, speakers: tuple[str, ...]) -> None:
+        """Today and on the next days; somebody may take no direct messages."""
         if closed:
             self.discord.world.close_dms(closed)
         for day, user in zip(DAYS[1:], speakers, strict=False):
@@ -90,10 +96,11 @@ class Reminders(RuleBasedStateMachine):
     @rule(day=st.sampled_from(DAYS), user=st.sampled_from(USERS))
     def book(self, day: date, user: str) -> None:
         if self.trial.store.talks.get(str(day)) is None:
-            talk_id = f"t{len(self.topics)}"
-            self.topics[talk_id] = f"Topic {talk_id}."
-            talk = Talk(talk_id, user, "ada", self.topics[talk_id], day, thread_id=f"7{user}")
-            self.trial.store.talks.put([talk])
+            talk_id = f"t{len(self.booked)}"
+            self.booked.append(talk_id)
+            self.trial.store.talks.put(
+                [Talk(talk_id, user, "ada", topic(talk_id), day, thread_id=f"7{user}")]
+            )
 
     @rule(index=st.integers(0, 9), day=st.sampled_from(DAYS))
     def reschedule(self, index: int, day: date) -> None:
@@ -130,9 +137,15 @@ class Reminders(RuleBasedStateMachine):
     def run(self) -> None:
         self.trial.run(job=JOB)
 
-    @rule(at=st.sampled_from(BOUNDARIES), nth=st.integers(1, 3))
-    def run_and_die(self, at: str, nth: int) -> None:
-        self.trial.run_until(Death(at, nth), job=JOB)
+    @rule(step=st.integers(1, STEPS))
+    def run_and_die(self, step: int) -> None:
+        self.trial.run_until(Death(None, step), job=JOB)
+
+    @rule(steps=st.tuples(*2 * [st.integers(1, STEPS)]), pause=st.sampled_from([0, 6]))
+    def run_and_die_twice(self, steps: tuple[int, int], pause: int) -> None:
+        for step in steps:
+            self.trial.run_until(Death(None, step), job=JOB)
+            self.trial.later(timedelta(minutes=pause))
 
     @rule(kind=st.sampled_from(FAULTS), nth=st.integers(1, 2))
     def run_in_trouble(self, kind: FaultKind, nth: int) -> None:
@@ -144,80 +157,68 @@ class Reminders(RuleBasedStateMachine):
     @rule()
     def node_bot_runs(self) -> None:
         """It looks at nothing but its flags, sends, then sets them."""
-        today = self.trial.clock.decision().date()
-        self._node_bot_reminds(today, "today", "sentDayOfAt")
-        self._node_bot_reminds(today + timedelta(days=1), "tomorrow", "sentTminus1At")
-
-    def _node_bot_reminds(
-        self, day: date, reminder: Reminder, flag: Literal["sentDayOfAt", "sentTminus1At"]
-    ) -> None:
-        talk = self.trial.store.talks.get(str(day))
-        if talk is None or self.trial.clock.decision().time() < time(16):
-            return
-        seen = talk.sent_day_of_at if reminder == "today" else talk.sent_tminus1_at
-        if seen is None:
-            words = "you're speaking today" if reminder == "today" else "you speak tomorrow"
-            text = f'Hi! {words} ({day}) about "{talk.topic}".'
-            self.discord.world.post(f"9{talk.user_id}", BOT_ID, text)
-            now = self.trial.clock.decision()
-            self.trial.store.talks.write_flags([FlagWrite(talk.id, flag, None, now)])
+        now = self.trial.clock.decision()
+        for before, flag in enumerate(FLAGS):
+            talk = self.trial.store.talks.get(str(now.date() + timedelta(days=before)))
+            if talk is None or now.time() < time(16):
+                continue
+            if (talk.sent_tminus1_at if before else talk.sent_day_of_at) is None:
+                text = f'Hi! You {WORDS[before]} ({talk.date}) about "{talk.topic}".'
+                self.discord.world.post(f"9{talk.user_id}", BOT_ID, text)
+                self.trial.store.talks.write_flags([FlagWrite(talk.id, flag, None, now)])
 
     # What must be true.
 
     @invariant()
     def nothing_went_twice(self) -> None:
-        texts = [message.content for message in self.discord.messages]
-        for talk_id, topic in self.topics.items():
+        for talk_id in self.booked:
             for day in DAYS:
-                for reminder in ("today", "tomorrow"):
-                    one = Due(talk_id, "", day, reminder)
-                    sent = [text for text in texts if one.is_in(text, topic)]
-                    assert len(sent) <= 1, sent
+                for before in range(AHEAD):
+                    assert len(self._sent(Due(talk_id, day, before))) <= 1, self._texts()
 
-    @precondition(lambda self: self.topics)
     @rule()
     def all_that_is_due_goes_in_the_end(self) -> None:
-        """Within hours in which nothing else happens; what waits is tried again meanwhile."""
+        """When nothing else happens for a while; what waits is tried again meanwhile."""
         due = self._due()
         for _ in range(UNTIL_QUIET):
             self.trial.later(timedelta(minutes=31))
             self.trial.run(job=JOB)
-        still_in_time = due & self._due()
-        texts = [message.content for message in self.discord.messages]
-        for one in still_in_time:
-            topic = self.topics[one.talk_id]
-            assert any(one.is_in(text, topic) for text in texts), (one, self._records())
+            if not self._waiting():
+                break
+        for one in due & self._due():
+            assert self._sent(one), (one, self._texts(), list(self.trial.store.ledger.list()))
+
+    def _waiting(self) -> bool:
+        states = {record.state for record in self.trial.store.ledger.list()}
+        return bool(states & {"claimed", "failed"})
+
+    def _texts(self) -> list[str]:
+        return [message.content for message in self.discord.messages]
+
+    def _sent(self, one: Due) -> list[str]:
+        return [text for text in self._texts() if one.is_in(text)]
 
     def _due(self) -> set[Due]:
-        """By the rule alone: from 16:00 until the day ends, the day before and the day itself."""
+        """By the rule alone: from 16:00 until the day ends."""
         now = self.trial.clock.decision()
         if now.time() < time(16):
             return set()
-        talks = [
-            talk for talk in self.trial.store.talks.all() if talk.user_id not in self.opted_out
-        ]
-        tomorrow = now.date() + timedelta(days=1)
         return {
-            Due(
-                talk.id, talk.user_id, talk.date, "today" if talk.date == now.date() else "tomorrow"
-            )
-            for talk in talks
-            if talk.date in (now.date(), tomorrow)
+            Due(talk.id, talk.date, (talk.date - now.date()).days)
+            for talk in self.trial.store.talks.all()
+            if 0 <= (talk.date - now.date()).days < AHEAD and talk.user_id not in self.opted_out
         }
 
     def _talk(self, index: int) -> Talk | None:
         talks = list(self.trial.store.talks.all())
         return talks[index % len(talks)] if talks else None
 
-    def _records(self) -> list[object]:
-        return list(self.trial.store.ledger.list())
-
 
 WANTED = os.environ.get("SPEAKERBOT_CRASH_SCHEDULES")
 """So many examples, another choice each time; else always the same few."""
 TestReminders = Reminders.TestCase
 TestReminders.settings = settings(
-    max_examples=int(WANTED or 50),
+    max_examples=int(WANTED or 60),
     stateful_step_count=30,
     deadline=None,
     derandomize=WANTED is None,

@@ -46,7 +46,8 @@ def main(
             if schedule or schedules == 1 or played.problems:
                 typer.echo(played.text())
             if played.problems:
-                typer.echo(f"Broken. Again: {REPLAY} '{each.text()}' --job {job}")
+                where = f" --mongodb {mongodb}" if mongodb else ""
+                typer.echo(f"Broken. Again: {REPLAY} '{each.text()}' --job {job}{where}")
                 raise typer.Exit(1)
             held += 1
     typer.echo(f"{held} held.")

@@ -105,12 +105,7 @@ class RemindersWorld:
                     discord.change(DiscordWorld.archive, person.thread_id, sends_unarchive=False)
 
     def expected(self) -> Mapping[str, Expected]:
-        return {
-            person.key: Expected(person.topic, user_id=person.user_id)
-            if person.way in ("known", "new")
-            else Expected(person.topic, channel_id=person.thread_id)
-            for person in self._people
-        }
+        return {person.key: _expected(person) for person in self._people}
 
     def problems(self, store: Store) -> Sequence[str]:
         """The Node bot must find its flags as the ledger says."""
@@ -129,3 +124,12 @@ class RemindersWorld:
             if flag != wanted:
                 found.append(f"{person.key}: the Node bot's flag is {flag}, not {wanted}")
         return found
+
+
+def _expected(person: _Person) -> Expected:
+    match person.way:
+        case "known":
+            return Expected(person.topic, channel_id=person.dm_id)
+        case "new":
+            return Expected(person.topic, user_id=person.user_id)
+    return Expected(person.topic, channel_id=person.thread_id)
