@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from time import time_ns
 from zoneinfo import ZoneInfo
 
 
 def real_now() -> datetime:
     """The present, aware, in UTC, cut to milliseconds: the precision every store keeps."""
-    now = datetime.now(UTC)
-    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+    return datetime.fromtimestamp(time_ns() // 1_000_000 / 1000, UTC)
 
 
 def parse_clock_time(text: str) -> time:

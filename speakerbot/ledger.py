@@ -6,9 +6,9 @@ any number of processes exactly one wins each step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 State = Literal["claimed", "sent", "failed", "undeliverable", "expired", "unknown"]
 
@@ -18,8 +18,7 @@ KEEP = timedelta(days=400)
 """How long a key is remembered, so that nothing old is ever sent again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """The ledger's record of one message. Instants are aware, in UTC, real (not decision) time
     but for ``due_at``, ``expires_at`` and ``flag_at``, which the job decided."""
 
@@ -120,8 +119,7 @@ def claimed(record: Delivery, before: Delivery | None) -> Delivery:
     if before is None:
         return record
     reached = before if before.route else record  # a person's retry begins at the first route
-    return replace(
-        record,
+    return record._replace(
         created_at=before.created_at,
         attempts=before.attempts + 1,
         route=reached.route,

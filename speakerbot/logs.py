@@ -23,7 +23,6 @@ def configure(log_format: LogFormat | None = None, *, debug: bool = False) -> No
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            _with_instants,
             *_renderers(chosen),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("debug" if debug else "info"),
@@ -82,16 +81,20 @@ def _with_instants(_log: Any, _method: str, line: Any) -> Any:
     return {k: utc_text(v) if isinstance(v, datetime) else v for k, v in line.items()}
 
 
+def _no_json(value: Any) -> str:
+    return utc_text(value) if isinstance(value, datetime) else repr(value)
+
+
 def _renderers(log_format: LogFormat) -> list[Any]:
     if log_format == "json":
         return [
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
+            structlog.processors.JSONRenderer(ensure_ascii=False, default=_no_json),
         ]
     import os
 
     colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    return [structlog.dev.ConsoleRenderer(colors=colours)]
+    return [_with_instants, structlog.dev.ConsoleRenderer(colors=colours)]
 
 
 def get_logger() -> Any:

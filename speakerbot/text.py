@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 LIMIT: Final = 2000
@@ -26,6 +27,7 @@ _RIGHT_TO_LEFT = re.compile(
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+@lru_cache(maxsize=1024)  # a talk's topic, a date: the same for everybody it goes to
 def escape(text: str) -> str:
     """``text`` on one line, so that Discord shows its characters and pings nobody.
 

@@ -3,16 +3,14 @@ own retries safe."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Collection
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 from discord.http import Route
 from discord.utils import snowflake_time, time_snowflake
 
-from speakerbot.channels.discord_rest import DiscordRest, Sending, current, id_of
+from speakerbot.channels.discord_rest import DiscordRest, id_of
 from speakerbot.delivery.refusals import Refused
 from speakerbot.ports import Posted
 
@@ -33,38 +31,14 @@ class DiscordChannel(DiscordRest):
         return id_of(channel)
 
     async def send(self, channel_id: str, text: str, *, nonce: str, mention: str | None) -> str:
-        self.forget_buckets()
         body = {
             "content": text,
             "nonce": nonce,
             "enforce_nonce": True,
             "allowed_mentions": {"parse": [], "users": [mention] if mention else []},
         }
-        sending = Sending(asyncio.get_running_loop().create_future())
         route = Route("POST", "/channels/{channel_id}/messages", channel_id=channel_id)
-        returning = asyncio.create_task(self._post(sending, route, body))
-        self.returning.add(returning)
-        returning.add_done_callback(partial(self._returned, sending.accepted))
-        try:
-            # Not the task: discord.py holds back its end while the channel's bucket is empty.
-            return await sending.accepted
-        except asyncio.CancelledError:
-            returning.cancel()
-            raise
-
-    def _returned(self, accepted: asyncio.Future[str], returned: asyncio.Task[str]) -> None:
-        self.returning.discard(returned)
-        if returned.cancelled():
-            accepted.cancel()
-        elif error := returned.exception():
-            if not accepted.done():
-                accepted.set_exception(error)
-        elif not accepted.done():
-            accepted.set_result(returned.result())
-
-    async def _post(self, sending: Sending, route: Route, body: dict[str, Any]) -> str:
-        current.set(sending)
-        return id_of(await self.ask(route, json=body))
+        return id_of(await self.ask(route, once=True, json=body))
 
     async def find(
         self, channel_id: str, text: str, *, nonce: str, since: datetime, known: Collection[str]

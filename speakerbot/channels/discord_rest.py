@@ -1,25 +1,21 @@
 """discord.py's HTTP client alone: a session without gateway or login, and what its faults mean.
 
-discord.py brings the per-channel rate-limit buckets and retries. Whether a message was accepted is
-noticed when its answer comes in, not when discord.py lets the request return.
+discord.py brings the retries and, with ``discord_buckets``, the per-channel rate limits.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any, Self
 
 import aiohttp
 from discord import HTTPException, RateLimited
-from discord.http import HTTPClient, Route
+from discord.http import Route
 
+from speakerbot.channels.discord_buckets import Buckets
 from speakerbot.channels.discord_codes import GONE, classify, explain
 from speakerbot.delivery.refusals import Refused
 
@@ -27,26 +23,34 @@ LONGEST_PAUSE = 30.0
 """Seconds discord.py may wait for a rate limit itself; anything longer is a failure to retry."""
 CONNECT_PAUSES = (1.0, 3.0)
 """Seconds to wait before connecting again, when not even a connection could be made."""
-KNOWN_BUCKETS = 200
-"""discord.py's bookkeeping slows down beyond 256 channels."""
 UNREADABLE = (ValueError, LookupError, TypeError)
 """What discord.py raises over an answer that is not what Discord promises."""
 
 
-@dataclass(slots=True)
-class Sending:
-    """What is known of a message before discord.py lets its request return."""
+class _Tries:
+    """Sees every try of one request: discord.py repeats it by itself and shows only the last."""
 
-    accepted: asyncio.Future[str]
-    doubtful: bool = False
-    """A try of it got no clear answer: whatever a later one is told, the message may be there."""
+    def __init__(self, notice: Callable[[aiohttp.ClientResponse], None]) -> None:
+        self._notice = notice
+        self.doubtful = False
+        """One got no clear answer: whatever a later one is told, the request may have been done."""
+
+    async def watch(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        try:
+            response = await send(request)
+        except aiohttp.ClientConnectorError:
+            raise  # it never left
+        except (aiohttp.ClientError, OSError):
+            self.doubtful = True
+            raise
+        self.doubtful |= response.status >= 500
+        self._notice(response)
+        return response
 
 
-current: ContextVar[Sending | None] = ContextVar("sending", default=None)
-"""The message whose request the running task makes."""
-
-
-class _RestOnly(HTTPClient):
+class _RestOnly(Buckets):
     """Opens its session without asking who we are: nothing we send needs it."""
 
     async def open(self, token: str) -> None:
@@ -71,7 +75,6 @@ class DiscordRest:
         self._base = base
         self._timeout = timeout.total_seconds()
         self._on_limited = on_limited
-        self.returning: set[asyncio.Task[Any]] = set()
         self._me: str | None = None
         self._asking = asyncio.Lock()
         self.requests = 0
@@ -84,20 +87,11 @@ class DiscordRest:
         quiet.addHandler(logging.NullHandler())
         quiet.propagate = False
         Route.BASE = self._base
-        trace = aiohttp.TraceConfig()
-        trace.on_request_end.append(self._count)
-        trace.on_request_exception.append(_notice_failure)
-        trace.on_response_chunk_received.append(_notice_acceptance)
-        self._http = _RestOnly(
-            asyncio.get_running_loop(), http_trace=trace, max_ratelimit_timeout=LONGEST_PAUSE
-        )
+        self._http = _RestOnly(asyncio.get_running_loop(), max_ratelimit_timeout=LONGEST_PAUSE)
         await self._http.open(self._token)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self.returning:
-            task.cancel()
-        await asyncio.gather(*self.returning, return_exceptions=True)
         await self._http.close()
 
     async def my_id(self) -> str:
@@ -107,11 +101,13 @@ class DiscordRest:
                 self._me = id_of(await self.ask(Route("GET", "/users/@me")))
         return self._me
 
-    async def ask(self, route: Route, **options: Any) -> Any:
-        """The decoded answer. Raises Refused for whatever is none."""
+    async def ask(self, route: Route, *, once: bool = False, **options: Any) -> Any:
+        """The decoded answer. Raises Refused for whatever is none; of what must be done but
+        ``once``, only a refusal of every try says that it was not done."""
+        tries = _Tries(self._count)
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._connected(route, options)
+                answer = await self._connected(route, {**options, "middlewares": (tries.watch,)})
         except (
             HTTPException,
             RateLimited,
@@ -121,8 +117,7 @@ class DiscordRest:
             *UNREADABLE,
         ) as error:
             refusal = self._refusal(error)
-            sending = current.get()
-            if sending and sending.doubtful:
+            if once and tries.doubtful:
                 refusal = Refused("transient", refusal.detail, maybe_accepted=True)
             raise refusal from error
         if isinstance(answer, str):
@@ -159,53 +154,13 @@ class DiscordRest:
         detail = f"Discord's answer makes no sense ({type(error).__name__})"
         return Refused("transient", detail, maybe_accepted=True)
 
-    async def _count(
-        self, _session: Any, _context: SimpleNamespace, end: aiohttp.TraceRequestEndParams
-    ) -> None:
+    def _count(self, response: aiohttp.ClientResponse) -> None:
         self.requests += 1
-        status = end.response.status
-        if status >= 500 and (sending := current.get()):
-            sending.doubtful = True
-        if status in (401, 403, 429):
+        if response.status in (401, 403, 429):
             self.invalid_requests += 1
-        if status == 429:
+        if response.status == 429:
             self.rate_limited += 1
-            self._on_limited(_seconds(end.response.headers.get("Retry-After")))
-
-    def forget_buckets(self) -> None:
-        buckets = self._http._buckets
-        if len(buckets) > KNOWN_BUCKETS:
-            used = {
-                key: bucket
-                for key, bucket in buckets.items()
-                if bucket.outgoing or (bucket.remaining < 1 and not bucket.is_expired())
-            }
-            buckets.clear()
-            buckets.update(used)
-
-
-async def _notice_failure(
-    _session: Any, _context: SimpleNamespace, end: aiohttp.TraceRequestExceptionParams
-) -> None:
-    """No answer came to a try of a message, and the request had left."""
-    sending = current.get()
-    if sending and not isinstance(end.exception, aiohttp.ClientConnectorError):
-        sending.doubtful = True
-
-
-async def _notice_acceptance(
-    _session: Any, _context: SimpleNamespace, chunk: aiohttp.TraceResponseChunkReceivedParams
-) -> None:
-    """A message's own JSON has come in: it is accepted, whatever discord.py still waits for."""
-    sending = current.get()
-    if sending is None or sending.accepted.done() or not chunk.chunk.startswith(b"{"):
-        return
-    try:
-        answer = json.loads(chunk.chunk)
-    except ValueError:
-        return
-    if "content" in answer and "id" in answer:
-        sending.accepted.set_result(str(answer["id"]))
+            self._on_limited(_seconds(response.headers.get("Retry-After")))
 
 
 def id_of(answer: Any) -> str:

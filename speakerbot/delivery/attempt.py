@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from speakerbot.clock import Clock
@@ -149,8 +149,7 @@ class Attempt:
         )
         if same_route and covered and text == record.text:
             return
-        noted = replace(
-            record,
+        noted = record._replace(
             revision=self.revisions.next(),
             updated_at=now,
             route=route.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from speakerbot.ledger import Delivery, State, claimed
@@ -46,7 +46,7 @@ class Claim:
 
 def restored(before: Delivery | None, revisions: Revisions) -> Delivery | None:
     """What giving a claim back leaves: the record as it was, or none; no attempt is counted."""
-    return replace(before, revision=revisions.next()) if before else None
+    return before._replace(revision=revisions.next()) if before else None
 
 
 class Revisions:
@@ -111,8 +111,7 @@ def dm_user(plan: Plan) -> str | None:
 def sent(
     record: Delivery, *, revision: str, now: datetime, channel_id: str, message_id: str
 ) -> Delivery:
-    return replace(
-        record,
+    return record._replace(
         state="sent",
         revision=revision,
         updated_at=now,
@@ -132,7 +131,7 @@ def found(
 ) -> Delivery:
     """The record of a post that stood there before our first attempt; due when it was made."""
     ours = sent(record, revision=revision, now=now, channel_id=channel_id, message_id=post.id)
-    return replace(ours, attempts=0, text=post.text, due_at=post.at, sent_at=post.at)
+    return ours._replace(attempts=0, text=post.text, due_at=post.at, sent_at=post.at)
 
 
 def unsent(
@@ -148,8 +147,7 @@ def unsent(
     attempts: int,
 ) -> Delivery:
     """The record of a message that did not go, or of which nobody knows (``doubt``)."""
-    return replace(
-        record,
+    return record._replace(
         state=state,
         revision=revision,
         updated_at=now,

@@ -11,6 +11,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
+from time import monotonic
 
 from speakerbot.clock import Clock
 from speakerbot.delivery.refusals import RunStopped
@@ -46,55 +47,55 @@ class Pacer:
         """Returns when a request may begin. Raises RunStopped if the run ends before that."""
         overslept = False
         while True:
-            slot = await self._take() if self.interval else _loop_time()
+            slot = await self._take() if self.interval else monotonic()
             await self._wait_until(slot)
-            if self._paused_until > _loop_time():
+            if self._paused_until > monotonic():
                 # Then everybody queues up anew: all at once they would be refused again.
                 await self._pause()
-            elif overslept or _loop_time() - slot <= self._tolerance:
+            elif overslept or monotonic() - slot <= self._tolerance:
                 return
             else:
                 overslept = True  # its slot is gone; but once only, lest nobody ever gets one
 
     def slow_down(self, seconds: float) -> None:
         """After a 429: nobody sends for ``seconds``, and all go slower for the rest of the run."""
-        self._paused_until = max(self._paused_until, _loop_time() + seconds)
+        self._paused_until = max(self._paused_until, monotonic() + seconds)
         self.interval *= SLOWER
         self._left = 0
 
     async def _pause(self) -> None:
-        seconds = self._paused_until - _loop_time()
+        seconds = self._paused_until - monotonic()
         if seconds > LONGEST_PAUSE:
             raise RunStopped("unreachable", f"Discord wants no request for {seconds:.0f} s")
         await self._wait_until(self._paused_until)
 
     async def _take(self) -> float:
-        async with self._lock:
-            self._drop_missed()
-            if not self._left:
-                self._left = max(1, round(BLOCK_SECONDS / self.interval))
-                first = await self._reserve(self.interval, self._left)
-                delay = (first - self._clock.real()).total_seconds()
-                self._next = _loop_time() + delay
-            slot, self._next = self._next, self._next + self.interval
-            self._left -= 1
-            return slot
+        self._drop_missed()
+        while not self._left:
+            async with self._lock:
+                if not self._left:
+                    await self._reserve_block()
+        slot, self._next = self._next, self._next + self.interval
+        self._left -= 1
+        return slot
+
+    async def _reserve_block(self) -> None:
+        count = max(1, round(BLOCK_SECONDS / self.interval))
+        first = await self._reserve(self.interval, count)
+        delay = (first - self._clock.real()).total_seconds()
+        self._next, self._left = monotonic() + delay, count
 
     def _drop_missed(self) -> None:
         """Slots this process slept through are gone: using them now would make a burst."""
-        late = _loop_time() - self._tolerance - self._next
+        late = monotonic() - self._tolerance - self._next
         missed = min(self._left, math.ceil(late / self.interval)) if late > 0 else 0
         self._left -= missed
         self._next += missed * self.interval
 
     async def _wait_until(self, instant: float) -> None:
-        delay = instant - _loop_time()
+        delay = instant - monotonic()
         if delay > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay)
         if self._stop.is_set():
             raise RunStopped("stopped")
-
-
-def _loop_time() -> float:
-    return asyncio.get_running_loop().time()

@@ -51,13 +51,13 @@ class Posts:
         Needs no claim: the same edit twice is one, and after a crash the ledger's text is the old
         one, so that the next run edits again."""
         record, now = claim.record, self.clock.real()
-        kept = replace(record, revision=self.revisions.next(), updated_at=now)
+        kept = record._replace(revision=self.revisions.next(), updated_at=now)
         try:
             await self._edit(claim)
         except Refused as refusal:
             self._stop_if_useless(claim, refusal)
-            return replace(kept, error_class=refusal.why, error=refusal.detail[:300])
-        return replace(kept, text=claim.text, error_class="", error="")
+            return kept._replace(error_class=refusal.why, error=refusal.detail[:300])
+        return kept._replace(text=claim.text, error_class="", error="")
 
     async def _edit(self, claim: Claim) -> None:
         channel_id, message_id = claim.record.channel_id, claim.record.message_id

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from speakerbot.delivery.claims import Claim, Revisions, restored
 from speakerbot.delivery.destinations import Destinations
@@ -88,7 +88,7 @@ class Results:
             current = self.store.ledger.get([sent.key]).get(sent.key)
             if current is not None and current.state == "sent":
                 return
-            mine = replace(sent, revision=self.revisions.next())
+            mine = sent._replace(revision=self.revisions.next())
             if self.store.ledger.swap([Change(current, mine)]):
                 return
 
@@ -99,7 +99,7 @@ class Results:
             current = self.store.ledger.get([edited.key]).get(edited.key)
             if current is None:
                 return
-            unknown = replace(current, text="", revision=self.revisions.next())
+            unknown = current._replace(text="", revision=self.revisions.next())
             if self.store.ledger.swap([Change(current, unknown)]):
                 return
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
@@ -50,8 +49,7 @@ def retried(record: Delivery, real: datetime, revision: str) -> Delivery:
     it first. One that was given up begins at its first route; of one that nobody knows about, a
     person has decided that it did not arrive.
     """
-    again = replace(
-        record,
+    again = record._replace(
         state="failed",
         revision=revision,
         updated_at=real,
@@ -60,7 +58,7 @@ def retried(record: Delivery, real: datetime, revision: str) -> Delivery:
         attempts=0,
     )
     if record.state == "unknown":
-        again = replace(again, doubt_since=None)
+        again = again._replace(doubt_since=None)
     if record.state == "failed" or again.doubt_since:
         return again
-    return replace(again, route="", target="")
+    return again._replace(route="", target="")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from speakerbot.ledger import Change, Delivery
@@ -29,8 +28,7 @@ def void(message: Message, before: Delivery | None, reason: str, real: datetime)
         created_at=real,
         updated_at=real,
     )
-    after = replace(
-        record,
+    after = record._replace(
         state="expired",
         revision=f"void.{os.urandom(8).hex()}",
         updated_at=real,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from speakerbot.config import Settings
@@ -81,7 +81,7 @@ class SimulatedRun:
         """The record the run leaves: sent with this text, edited, or expired."""
         message, now = plan.message, self._real
         if message.edit and plan.record:
-            return replace(plan.record, text=text, revision=revisions.next(), updated_at=now)
+            return plan.record._replace(text=text, revision=revisions.next(), updated_at=now)
         claimed = new_claim(
             plan,
             text,
@@ -94,8 +94,8 @@ class SimulatedRun:
         ).record
         if message.expires_at <= self.at:
             # The engine looks whether it had arrived, and sends nothing.
-            return replace(claimed, state="expired", revision=revisions.next())
-        record = replace(claimed, text=text)
+            return claimed._replace(state="expired", revision=revisions.next())
+        record = claimed._replace(text=text)
         return sent(record, revision=revisions.next(), now=now, channel_id="", message_id="")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +38,7 @@ def record(name: str, state: State, **fields: Any) -> Delivery:
         text="Hi kaz!\nSee you",
         attempts=3,
     )
-    return replace(made, **fields)
+    return made._replace(**fields)
 
 
 def key(name: str) -> str:
@@ -62,7 +61,7 @@ def ledger(store: Store) -> Store:
         record("lost", "claimed", lease_until=now - timedelta(minutes=1), doubt_since=now - HOUR),
     ]
     records = [
-        replace(one, updated_at=now - HOUR + timedelta(seconds=number))
+        one._replace(updated_at=now - HOUR + timedelta(seconds=number))
         for number, one in enumerate(records)
     ]
     store.ledger.swap([Change(None, one) for one in records])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from speakerbot.ledger import Change, Delivery, State
@@ -42,7 +41,7 @@ def test_states_are_counted_from_the_instant_on(store: Store) -> None:
 
 def test_an_edit_of_an_old_post_is_not_counted_as_sent(store: Store) -> None:
     posted = _put(store, "a", "sent", SINCE - timedelta(days=3))
-    edited = replace(posted, revision="a.2", updated_at=SINCE, text="as it is now")
+    edited = posted._replace(revision="a.2", updated_at=SINCE, text="as it is now")
     store.ledger.swap([Change(posted, edited)])
     assert store.ledger.counts(since=SINCE) == {}
 

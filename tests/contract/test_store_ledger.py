@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from speakerbot.ledger import Change, Delivery, State
@@ -29,7 +28,7 @@ def _claim(name: str, *, user: str = "1", minutes: int = 0) -> Delivery:
 
 def _next(record: Delivery, state: State = "sent", step: str = "2") -> Delivery:
     revision = f"{record.revision}.{step}"
-    return replace(record, state=state, revision=revision, message_id="m", sent_at=NOW)
+    return record._replace(state=state, revision=revision, message_id="m", sent_at=NOW)
 
 
 def _created(store: Store, *records: Delivery) -> None:
@@ -40,7 +39,7 @@ def _created(store: Store, *records: Delivery) -> None:
 def test_the_first_creation_of_a_key_wins(store: Store) -> None:
     first = _claim("a")
     _created(store, first)
-    assert store.ledger.swap([Change(None, replace(first, revision="other"))]) == set()
+    assert store.ledger.swap([Change(None, first._replace(revision="other"))]) == set()
     assert store.ledger.get([first.key, "unknown"]) == {first.key: first}
 
 
@@ -54,9 +53,9 @@ def test_a_step_from_the_stored_revision_wins_and_a_stale_one_loses(store: Store
 
 
 def test_a_step_replaces_every_field(store: Store) -> None:
-    first = replace(_claim("a"), lease_until=NOW, doubt_since=NOW, retry_at=NOW, error="late")
+    first = _claim("a")._replace(lease_until=NOW, doubt_since=NOW, retry_at=NOW, error="late")
     _created(store, first)
-    bare = replace(_claim("a"), revision="bare")
+    bare = _claim("a")._replace(revision="bare")
     store.ledger.swap([Change(first, bare)])
     assert store.ledger.get([first.key]) == {first.key: bare}
 
@@ -64,11 +63,11 @@ def test_a_step_replaces_every_field(store: Store) -> None:
 def test_a_deletion_wins_once_and_frees_the_key(store: Store) -> None:
     first = _claim("a")
     _created(store, first)
-    assert store.ledger.swap([Change(replace(first, revision="stale"), None)]) == set()
+    assert store.ledger.swap([Change(first._replace(revision="stale"), None)]) == set()
     assert store.ledger.swap([Change(first, None)]) == {first.key}
     assert store.ledger.get([first.key]) == {}
     assert store.ledger.swap([Change(first, None)]) == set()
-    _created(store, replace(first, revision="again"))
+    _created(store, first._replace(revision="again"))
 
 
 def test_a_step_of_a_record_that_is_gone_loses(store: Store) -> None:
@@ -87,7 +86,7 @@ def test_a_batch_of_all_kinds_tells_winners_from_losers(store: Store) -> None:
     _created(store, *(record for n, record in enumerate(records) if n % 5))
     changes, expected = [], set()
     for n, record in enumerate(records):
-        stale = replace(record, revision="stale")
+        stale = record._replace(revision="stale")
         step = [
             Change(None, record),  # free: wins
             Change(None, stale),  # taken
@@ -126,7 +125,7 @@ def test_records_of_one_instant_are_listed_each_once(store: Store) -> None:
 
 def test_deliveries_are_found_by_recipient_and_by_subject(store: Store) -> None:
     _created(store, *(_claim(f"{n}", user=f"{n % 3}", minutes=n) for n in range(9)))
-    own = replace(_claim("x", user="2"), key="checkin/user:2/user:2/2026", kind="checkin")
+    own = _claim("x", user="2")._replace(key="checkin/user:2/user:2/2026", kind="checkin")
     _created(store, own)
     found = list(store.ledger.find("user:2"))
     assert [record.updated_at.minute - 5 for record in found] == [8, 5, 2, 0]
@@ -137,16 +136,16 @@ def test_deliveries_are_found_by_recipient_and_by_subject(store: Store) -> None:
 
 
 def test_a_subject_may_hold_slashes(store: Store) -> None:
-    odd = replace(_claim("x"), key="reminder.day_of/timer:a/b/user:1/2026-11-20")
+    odd = _claim("x")._replace(key="reminder.day_of/timer:a/b/user:1/2026-11-20")
     _created(store, odd)
     assert list(store.ledger.find("timer:a/b")) == [odd]
 
 
 def test_pruning_forgets_old_final_records_only(store: Store) -> None:
     old = [_claim(f"old{n:04}", minutes=-60) for n in range(1100)]
-    waiting = replace(_claim("waiting", minutes=-60), state="failed")
+    waiting = _claim("waiting", minutes=-60)._replace(state="failed")
     running, young = _claim("running", minutes=-60), _next(_claim("young"))
-    _created(store, *(replace(record, state="sent") for record in old), waiting, running, young)
+    _created(store, *(record._replace(state="sent") for record in old), waiting, running, young)
     assert store.ledger.prune(NOW) == 1100
     assert {record.key for record in store.ledger.list()} == {
         record.key for record in (waiting, running, young)

@@ -107,7 +107,7 @@ def _claim(name: str) -> Delivery:
 def test_creations_whose_answer_is_lost_have_won(store: Store, proxy: Proxy) -> None:
     theirs = [_claim(f"{n}") for n in range(0, 20, 4)]
     store.ledger.swap([Change(None, each) for each in theirs])
-    ours = [replace(_claim(f"{n}"), revision=f"our{n}") for n in range(20)]
+    ours = [_claim(f"{n}")._replace(revision=f"our{n}") for n in range(20)]
     proxy.cut = b"speakerbot_deliveries"
     won = store.ledger.swap([Change(None, each) for each in ours])
     assert won == {each.key for each in ours} - {each.key for each in theirs}
@@ -116,10 +116,10 @@ def test_creations_whose_answer_is_lost_have_won(store: Store, proxy: Proxy) -> 
 def test_steps_whose_answer_is_lost_have_won(store: Store, proxy: Proxy) -> None:
     before = [_claim(f"{n}") for n in range(20)]
     store.ledger.swap([Change(None, each) for each in before])
-    changes = [Change(each, replace(each, state="sent", revision="our")) for each in before[:10]]
-    stale = replace(before[10], revision="stale")
+    changes = [Change(each, each._replace(state="sent", revision="our")) for each in before[:10]]
+    stale = before[10]._replace(revision="stale")
     proxy.cut = b"speakerbot_deliveries"
-    won = store.ledger.swap([*changes, Change(stale, replace(stale, revision="our"))])
+    won = store.ledger.swap([*changes, Change(stale, stale._replace(revision="our"))])
     assert won == {each.key for each in before[:10]}
 
 
@@ -128,7 +128,7 @@ def test_deletions_whose_answer_is_lost_have_won(store: Store, proxy: Proxy, los
     first, second = _claim("a"), _claim("b")
     store.ledger.swap([Change(None, first), Change(None, second)])
     proxy.cut = lost + b"\0\x16\0\0\0speakerbot_deliveries"
-    stale = replace(second, revision="stale")
+    stale = second._replace(revision="stale")
     assert store.ledger.swap([Change(first, None), Change(stale, None)]) == {first.key}
     assert store.ledger.get([first.key, second.key]) == {second.key: second}
 

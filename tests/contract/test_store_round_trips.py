@@ -156,3 +156,11 @@ def test_runs(store: Store, run: Run) -> None:
 def test_occurrences(store: Store, record: Record) -> None:
     assert store.occurrences.swap("hourly", None, record)
     assert store.occurrences.get("hourly", record.occurrence) == record
+
+
+def test_whoever_has_an_odd_id_is_found_among_others(store: Store) -> None:
+    odd = "1\x002"
+    store.people.put([Person(id="odd", discord_user_id=odd)])
+    store.limits.remember_dms("bot", {odd: "77"})
+    assert set(store.people.by_users([odd, "1"])) == {odd}
+    assert store.limits.dm_channels("bot", [odd, "1"]) == {odd: "77"}

@@ -54,7 +54,7 @@ FIRST = next(iter(EXPECTED))
 
 def problems(messages: Sequence[Message] | None = None, **of_first: str) -> str:
     records = dict(GOOD.kept.records)
-    records[FIRST] = replace(records[FIRST], **of_first)  # type: ignore[arg-type]
+    records[FIRST] = records[FIRST]._replace(**of_first)  # type: ignore[arg-type]
     kept = Kept(records, ())
     evidence = replace(GOOD, kept=kept, messages=GOOD.messages if messages is None else messages)
     return "\n".join(judge(WORLD, evidence))
@@ -79,7 +79,7 @@ def test_what_is_wrong_is_named() -> None:
 
 @pytest.mark.parametrize("state", ["claimed", "failed"])
 def test_what_waits_is_not_quiet(state: str) -> None:
-    waiting = {FIRST: replace(record(FIRST), state=state)}  # type: ignore[arg-type]
+    waiting = {FIRST: record(FIRST)._replace(state=state)}  # type: ignore[arg-type]
     assert not quiet(WORLD, Kept({**GOOD.kept.records, **waiting}, ()))
     assert not quiet(WORLD, Kept({FIRST: record(FIRST)}, ()))
 

@@ -85,7 +85,7 @@ def test_a_message_that_another_run_took_over_is_told_of(trial: Trial) -> None:
             overtaking.append("now")
             time.sleep(1.2)
             record = trial.record(messages[1])
-            theirs = replace(record, revision="theirs", run_id="another")
+            theirs = record._replace(revision="theirs", run_id="another")
             trial.store.ledger.swap([Change(record, theirs)])
 
     ended = trial.run_with(overtake, *messages)

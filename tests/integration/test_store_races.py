@@ -25,7 +25,6 @@ PROCESSES = 4
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 BEGIN = f"""
 import json, sys
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from speakerbot.ledger import Change, Delivery
 from speakerbot.errors import DateTaken
@@ -56,7 +55,7 @@ before = list(open_store(url).ledger.list(limit=1000))
 """
 STEP = """
 steps = [
-    Change(old, None if n % 5 == 0 else replace(old, state="sent", revision=f"{me}.{n}.2"))
+    Change(old, None if n % 5 == 0 else old._replace(state="sent", revision=f"{me}.{n}.2"))
     for n, old in enumerate(before)
 ]
 won = []

@@ -127,7 +127,7 @@ def test_two_edits_at_once_leave_nobody_sure_so_the_next_run_edits_again(
             return
         [first, _] = bench.read_records()
         store = open_store(bench.url)
-        theirs = replace(first, text="theirs", revision="theirs")
+        theirs = first._replace(text="theirs", revision="theirs")
         store.ledger.swap([Change(first, theirs)])
         store.close()
 

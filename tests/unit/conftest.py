@@ -109,7 +109,7 @@ class Desk:
     def in_doubt(self, ago: timedelta, text: str = "hello") -> Claim:
         """One on a message that may have arrived by direct message some time ago."""
         record = self.claim().record
-        ended = replace(record, doubt_since=NOW - ago, lease_until=NOW - HOUR, text=text)
+        ended = record._replace(doubt_since=NOW - ago, lease_until=NOW - HOUR, text=text)
         return self.claim(before=ended)
 
     def _attempt(self, clock: Clock) -> Attempt:

@@ -75,7 +75,7 @@ def test_a_transient_failure_waits_and_keeps_its_doubt_if_there_is_any(
 @pytest.mark.parametrize(("maybe", "state"), [(True, "unknown"), (False, "undeliverable")])
 def test_the_last_try_decides(desk: Desk, maybe: bool, state: str) -> None:
     desk.discord.refuse("77", "transient", maybe_accepted=maybe)
-    last = replace(desk.claim().record, state="failed", attempts=MAX_ATTEMPTS - 1, doubt_since=None)
+    last = desk.claim().record._replace(state="failed", attempts=MAX_ATTEMPTS - 1, doubt_since=None)
     assert desk.deliver(desk.claim(before=last)).state == state
 
 

@@ -197,7 +197,7 @@ def test_a_run_that_would_send_an_overtaken_notice_loses_against_the_one_that_cl
     [plan] = community.plans()
     community.store.talks.put([ADA])
     community.settle()
-    claim = replace(community.store.ledger.get([message.key])[message.key], state="claimed")
+    claim = community.store.ledger.get([message.key])[message.key]._replace(state="claimed")
     assert not community.store.ledger.swap([Change(plan.record, claim)])
 
 

@@ -52,14 +52,14 @@ def test_a_mention_is_part_of_the_text_on_record() -> None:
 
 def test_a_retry_goes_on_from_the_route_it_had_reached() -> None:
     assert claim().routes() == (DM, THREAD)
-    failed = replace(claim().record, state="failed", route="thread", target="70")
+    failed = claim().record._replace(state="failed", route="thread", target="70")
     assert claim(failed).routes() == (THREAD,)
-    elsewhere = replace(failed, target="71")
+    elsewhere = failed._replace(target="71")
     assert claim(elsewhere).routes() == (DM, THREAD)
 
 
 def test_the_dm_channel_of_an_earlier_attempt_is_known_although_no_route_leads_there_now() -> None:
-    before = replace(claim().record, state="failed")
+    before = claim().record._replace(state="failed")
     now = claim(before, replace(MESSAGE, routes=(THREAD,)))
     assert (now.dm_user, now.dm_channel) == ("7", "77")
     assert dm_user(Plan(replace(MESSAGE, routes=(THREAD,)), "planned", "why")) is None
@@ -80,7 +80,7 @@ def test_giving_back_leaves_what_was_there_under_a_new_revision() -> None:
     again = restored(before, revisions)
     assert again is not None
     assert again.revision != before.revision
-    assert replace(again, revision=before.revision) == before
+    assert again._replace(revision=before.revision) == before
 
 
 def test_revisions_never_repeat_within_a_run_or_between_runs() -> None:
@@ -90,7 +90,7 @@ def test_revisions_never_repeat_within_a_run_or_between_runs() -> None:
 
 
 def test_a_sent_record_is_free_of_what_went_before() -> None:
-    before = replace(claim().record, error="no answer", error_class="transient", retry_at=NOW)
+    before = claim().record._replace(error="no answer", error_class="transient", retry_at=NOW)
     record = sent(before, revision="run.2", now=NOW, channel_id="77", message_id="1")
     assert (record.state, record.sent_at, record.message_id) == ("sent", NOW, "1")
     assert (record.error, record.error_class, record.retry_at, record.doubt_since) == (

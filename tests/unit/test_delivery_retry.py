@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
@@ -40,7 +39,7 @@ def test_every_status_has_a_style() -> None:
 
 
 def test_what_failed_too_often_reads_as_undeliverable_and_can_be_tried_again() -> None:
-    often = replace(RECORD, attempts=MAX_ATTEMPTS)
+    often = RECORD._replace(attempts=MAX_ATTEMPTS)
     assert status(often, NOW, NOW) == "undeliverable"
     assert refusal(often, NOW, NOW) == ""
     assert standing(retried(often, NOW, "r2"), NOW) == "retry"
@@ -48,13 +47,13 @@ def test_what_failed_too_often_reads_as_undeliverable_and_can_be_tried_again() -
 
 @pytest.mark.parametrize("state", RETRIED)
 def test_nothing_is_tried_again_past_its_expiry(state: State) -> None:
-    record = replace(RECORD, state=state)
+    record = RECORD._replace(state=state)
     assert refusal(record, NOW, NOW) == ""
     assert "its time was over" in refusal(record, NOW + HOUR, NOW)
 
 
 def test_a_lease_goes_by_the_real_clock_and_expiry_by_the_decisions() -> None:
-    held = replace(RECORD, state="claimed", lease_until=NOW + HOUR)
+    held = RECORD._replace(state="claimed", lease_until=NOW + HOUR)
     assert status(held, NOW + 9 * HOUR, NOW) == "claimed"
     assert status(held, NOW, NOW + 9 * HOUR) == "in_doubt"
     assert status(RECORD, NOW, NOW + 9 * HOUR) == "failed"
@@ -66,7 +65,7 @@ def test_doubt_is_only_dropped_where_a_person_decided_and_never_without_its_rout
     state: State, doubt: datetime | None
 ) -> None:
     """Without the route nobody could look where an earlier attempt may have arrived."""
-    after = retried(replace(RECORD, state=state, doubt_since=doubt), NOW, "r2")
+    after = retried(RECORD._replace(state=state, doubt_since=doubt), NOW, "r2")
     assert after.doubt_since == (None if state == "unknown" else doubt)
     assert after.doubt_since is None or (after.route, after.target) == ("thread", "55")
     assert (after.flag_at, after.created_at, after.revision) == (NOW - HOUR, NOW - HOUR, "r2")
@@ -74,8 +73,8 @@ def test_doubt_is_only_dropped_where_a_person_decided_and_never_without_its_rout
 
 def test_a_claim_on_one_given_up_holds_the_route_it_is_about_to_try() -> None:
     """Were the run to die right after its claim, recovery has to know where to look."""
-    fresh = replace(RECORD, state="claimed", route="dm", target="1", text="Hi", attempts=1)
-    given_up = retried(replace(RECORD, state="undeliverable"), NOW, "r2")
+    fresh = RECORD._replace(state="claimed", route="dm", target="1", text="Hi", attempts=1)
+    given_up = retried(RECORD._replace(state="undeliverable"), NOW, "r2")
     claim = claimed(fresh, given_up)
     assert (claim.route, claim.target, claim.text, claim.attempts) == ("dm", "1", "Hi", 1)
     going_on = claimed(fresh, retried(RECORD, NOW, "r2"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -16,7 +15,7 @@ from speakerbot.messages import Route
 
 AT = datetime(2026, 11, 20, 16, tzinfo=UTC)
 SENT = Delivery("k", "trial", "user:1", "sent", "r", "run", AT, AT, AT, AT)
-CLOSED = replace(SENT, state="undeliverable", error_class="recipient", error="dm: closed")
+CLOSED = SENT._replace(state="undeliverable", error_class="recipient", error="dm: closed")
 
 
 class Invalid:
@@ -48,7 +47,7 @@ def test_twenty_equal_failures_in_a_row_stop_the_run(guard: Guard) -> None:
 
 
 @pytest.mark.parametrize(
-    "between", [SENT, replace(CLOSED, error="dm: another reason"), replace(CLOSED, error_class="")]
+    "between", [SENT, CLOSED._replace(error="dm: another reason"), CLOSED._replace(error_class="")]
 )
 def test_anything_else_in_between_begins_anew(guard: Guard, between: Delivery) -> None:
     for after in [CLOSED] * 19 + [between] + [CLOSED] * 19:
@@ -65,7 +64,7 @@ def test_what_fails_alike_for_everybody_is_not_their_fault(
 ) -> None:
     """Discord is away, the bot lost a permission, or Discord takes our messages no more."""
     for _ in range(FAILURES_IN_A_ROW):
-        guard.notice(replace(CLOSED, state="failed", error_class=error_class))
+        guard.notice(CLOSED._replace(state="failed", error_class=error_class))
     assert reason(guard) == expected
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -34,7 +33,7 @@ def test_what_nobody_has_touched_is_free() -> None:
      (None, "in_doubt")],
 )  # fmt: skip
 def test_a_claim_holds_as_long_as_its_lease(lease_until: datetime | None, expected: str) -> None:
-    assert standing(replace(RECORD, lease_until=lease_until), NOW) == expected
+    assert standing(RECORD._replace(lease_until=lease_until), NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -51,24 +50,24 @@ def test_a_claim_holds_as_long_as_its_lease(lease_until: datetime | None, expect
 def test_a_failed_message_waits_and_is_given_up_in_the_end(
     retry_at: datetime | None, attempts: int, doubt: datetime | None, expected: str
 ) -> None:
-    record = replace(
-        RECORD, state="failed", retry_at=retry_at, attempts=attempts, doubt_since=doubt
+    record = RECORD._replace(
+        state="failed", retry_at=retry_at, attempts=attempts, doubt_since=doubt
     )
     assert standing(record, NOW) == expected
 
 
 @given(st.sampled_from(sorted(FINAL)), st.timedeltas(-MINUTE * 999, MINUTE * 999))
 def test_a_final_state_stays_what_it_is(state: State, later: timedelta) -> None:
-    record = replace(RECORD, state=state, doubt_since=NOW, lease_until=NOW, retry_at=NOW)
+    record = RECORD._replace(state=state, doubt_since=NOW, lease_until=NOW, retry_at=NOW)
     assert standing(record, NOW + later) == state
 
 
 def test_a_new_claim_goes_on_where_the_last_one_was() -> None:
-    before = replace(
-        RECORD, route="thread", target="70", text="<@7> hi", attempts=2, doubt_since=NOW - MINUTE
+    before = RECORD._replace(
+        route="thread", target="70", text="<@7> hi", attempts=2, doubt_since=NOW - MINUTE
     )
-    fresh = replace(
-        RECORD, revision="r2", run_id="run2", route="dm", target="7", text="hi", attempts=1,
+    fresh = RECORD._replace(
+        revision="r2", run_id="run2", route="dm", target="7", text="hi", attempts=1,
         created_at=NOW + MINUTE, doubt_since=NOW + MINUTE,
     )  # fmt: skip
     record = claimed(fresh, before)
@@ -80,10 +79,10 @@ def test_a_new_claim_goes_on_where_the_last_one_was() -> None:
 
 
 def test_the_flag_to_give_back_is_the_one_before_our_first_claim() -> None:
-    before = replace(RECORD, flag_at=NOW, flag_was=NOW - MINUTE)
-    ours = replace(RECORD, flag_at=NOW, flag_was=NOW)
+    before = RECORD._replace(flag_at=NOW, flag_was=NOW - MINUTE)
+    ours = RECORD._replace(flag_at=NOW, flag_was=NOW)
     assert claimed(ours, before).flag_was == NOW - MINUTE
-    somebody_elses = replace(RECORD, flag_at=NOW + MINUTE, flag_was=None)
+    somebody_elses = RECORD._replace(flag_at=NOW + MINUTE, flag_was=None)
     assert claimed(somebody_elses, before).flag_was is None
 
 

@@ -45,7 +45,7 @@ def plan(store: Store, message: Message = MESSAGE, moment: Moment = MOMENT) -> P
 
 
 def known(store: Store, **changes: object) -> None:
-    record = replace(RECORD, **changes)  # type: ignore[arg-type]
+    record = RECORD._replace(**changes)  # type: ignore[arg-type]
     store.ledger.swap([Change(None, record)])
 
 

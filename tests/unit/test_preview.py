@@ -179,7 +179,7 @@ def test_a_failed_message_goes_when_it_may_be_tried_again(store: Store) -> None:
     book(store, date(2026, 11, 20))
     [message] = coming(store, HOURLY, days=0)
     retry_at = NOW.replace(hour=17, minute=20)
-    failed = replace(sent_record(message), state="failed", sent_at=None, retry_at=retry_at)
+    failed = sent_record(message)._replace(state="failed", sent_at=None, retry_at=retry_at)
     store.ledger.swap([Change(None, failed)])
     assert times(coming(store, HOURLY, days=0)) == [("20 18:00", "reminder.day_of")]
 
@@ -296,13 +296,13 @@ class TestOverlay:
             key=key, kind="k", recipient="user:1", state="sent", revision=f"{key}.1", run_id="r",
             due_at=NOW, expires_at=NOW, created_at=NOW, updated_at=NOW, sent_at=NOW,
         )  # fmt: skip
-        return replace(usual, **fields)
+        return usual._replace(**fields)
 
     def test_reads_through_and_covers(self, store: Store) -> None:
         old, other = self.record("k/s/user:1/a"), self.record("k/s/user:1/b")
         store.ledger.swap([Change(None, old), Change(None, other)])
         ledger = Overlay(store).ledger
-        new = replace(old, revision="2", state="failed", updated_at=NOW + timedelta(hours=1))
+        new = old._replace(revision="2", state="failed", updated_at=NOW + timedelta(hours=1))
         assert ledger.swap([Change(old, new)]) == {old.key}
         assert ledger.get([old.key, other.key]) == {old.key: new, other.key: other}
         assert [each.key for each in ledger.find("user:1")] == [old.key, other.key]
@@ -315,7 +315,7 @@ class TestOverlay:
     def test_only_a_step_from_what_is_there_wins(self, store: Store) -> None:
         ledger = Overlay(store).ledger
         first = self.record("k/s/user:1/a")
-        assert ledger.swap([Change(first, replace(first, revision="2"))]) == set()
+        assert ledger.swap([Change(first, first._replace(revision="2"))]) == set()
         assert ledger.swap([Change(None, first)]) == {first.key}
         assert ledger.swap([Change(None, first)]) == set()
         assert ledger.swap([Change(first, None)]) == {first.key}

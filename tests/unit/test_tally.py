@@ -186,7 +186,7 @@ def test_of_an_edit_its_own_outcome_is_shown_though_the_post_stays_sent(
     tally: Tally, shown: Shown, error_class: str, state: MessageState, counted: str
 ) -> None:
     plan = replace(PLAN, message=replace(MESSAGE, edit=Edit()))
-    finish(tally, lambda held: replace(accepted(held), error_class=error_class), plan)
+    finish(tally, lambda held: accepted(held)._replace(error_class=error_class), plan)
     assert shown.last.state == state
     assert tally.counts.as_dict()[counted] in (1, {error_class: 1})
 
@@ -217,7 +217,7 @@ def test_what_is_held_back_is_counted_by_reason_and_waited_for_where_it_may_stil
 def test_what_the_ledger_knows_is_shown_as_it_was(
     tally: Tally, shown: Shown, state: MessageState
 ) -> None:
-    record = replace(accepted(claim()), route="thread", text="as it was sent")
+    record = accepted(claim())._replace(route="thread", text="as it was sent")
     tally.held(Plan(MESSAGE, state, "known", record=record))
     assert (shown.last.route, shown.last.text) == ("thread", "as it was sent")
     assert tally.counts.as_dict()[state] == 1
@@ -241,8 +241,8 @@ def test_a_planned_message_is_shown_by_its_first_route_as_it_would_go_there(
 
 
 def test_a_retry_is_shown_by_the_route_it_goes_on_with(tally: Tally, shown: Shown) -> None:
-    record = replace(
-        refused(claim(), "failed", "transient"), route="thread", target="900", text="old"
+    record = refused(claim(), "failed", "transient")._replace(
+        route="thread", target="900", text="old"
     )
     tally.held(Plan(MESSAGE, "planned", "why", record=record))
     assert shown.last.route == "thread"

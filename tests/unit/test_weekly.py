@@ -84,7 +84,7 @@ def _post(store: Store, message: Message, text: str | None = None, *, attempts: 
 
 def _note(store: Store, message: Message, **changes: str) -> None:
     [record] = store.ledger.get([message.key]).values()
-    after = replace(record, revision=f"{record.revision}+", **changes)  # type: ignore[arg-type]
+    after = record._replace(revision=f"{record.revision}+", **changes)  # type: ignore[arg-type]
     assert store.ledger.swap([Change(record, after)])
 
 

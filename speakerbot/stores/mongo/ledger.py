@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from heapq import merge
 from itertools import islice
 from operator import attrgetter
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
 DELIVERIES = "speakerbot_deliveries"
 PRUNED_AT_ONCE = 1000
-NAMES = tuple(field.name for field in fields(Delivery) if field.name != "key")
+NAMES = Delivery._fields[1:]
+"""But for the key, which is the document's ``_id``."""
 
 Step = InsertOne[Document] | ReplaceOne[Document] | UpdateOne
 
@@ -109,9 +109,9 @@ def _step(change: Change, revision: str) -> Step:
 
 
 def _document(record: Delivery) -> Document:
-    values = {name: getattr(record, name) for name in NAMES}
-    present = {name: value for name, value in values.items() if value is not None}
-    return {"_id": record.key, "subject": subject(record), **present}
+    key, *values = record
+    present = {name: value for name, value in zip(NAMES, values, strict=True) if value is not None}
+    return {"_id": key, "subject": subject(record), **present}
 
 
 def _delivery(document: Document) -> Delivery:

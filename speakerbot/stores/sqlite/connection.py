@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.errors import ConfigError, SpeakerbotError, StoreCorrupt, StoreLocked, Unreachable
+from speakerbot.stores.sqlite.rows import marks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,6 +47,17 @@ class Database:
             return self._connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise self._translated(error) from error
+
+    def rows_among(
+        self, sql: str, values: Sequence[str], parameters: Sequence[Any] = ()
+    ) -> list[Row]:
+        """Every row of a query that ends in ``IN``, for any number of values."""
+        # Not one JSON list: SQLite's ends a text at a NUL character.
+        found: list[Row] = []
+        for start in range(0, len(values), PAGE):
+            page = values[start : start + PAGE]
+            found += self.rows(f"{sql} ({marks(len(page))})", (*parameters, *page))
+        return found
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Executes a statement; returns how many rows it changed."""

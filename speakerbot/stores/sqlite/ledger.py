@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import datetime
 from heapq import merge
 from itertools import islice
@@ -12,20 +11,22 @@ from typing import TYPE_CHECKING, Any
 from speakerbot.ledger import FINAL, Change, Delivery
 from speakerbot.stores.keys import subject
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
-from speakerbot.stores.sqlite.rows import from_ms, marks, to_json, to_ms
+from speakerbot.stores.sqlite.rows import from_ms, marks, to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-NAMES = tuple(field.name for field in fields(Delivery))
-INSTANTS = tuple(str(field.type).startswith("datetime") for field in fields(Delivery))
+NAMES = Delivery._fields
+INSTANTS = tuple("datetime" in str(kind) for kind in Delivery.__annotations__.values())
+IN_KEY = 3
+"""The first of them, up to the recipient, stand in the key and never change."""
 COLUMNS = ", ".join(NAMES)
 INSERT = (
     f"INSERT INTO deliveries ({COLUMNS}, subject) VALUES ({marks(len(NAMES) + 1)}) "  # noqa: S608
     "ON CONFLICT (key) DO NOTHING"
 )
 UPDATE = (
-    f"UPDATE deliveries SET {', '.join(f'{name} = ?' for name in NAMES)} "  # noqa: S608
+    f"UPDATE deliveries SET {', '.join(f'{name} = ?' for name in NAMES[IN_KEY:])} "  # noqa: S608
     "WHERE key = ? AND revision = ?"
 )
 DELETE = "DELETE FROM deliveries WHERE key = ? AND revision = ?"
@@ -36,10 +37,7 @@ class SqliteLedger:
         self._db = db
 
     def get(self, keys: Sequence[str]) -> dict[str, Delivery]:
-        rows = self._db.rows(
-            f"SELECT {COLUMNS} FROM deliveries WHERE key IN (SELECT value FROM json_each(?))",  # noqa: S608
-            (to_json(list(keys)),),
-        )
+        rows = self._db.rows_among(f"SELECT {COLUMNS} FROM deliveries WHERE key IN", keys)  # noqa: S608
         return {row[0]: _delivery(row) for row in rows}
 
     def swap(self, changes: Sequence[Change]) -> set[str]:
@@ -52,7 +50,7 @@ class SqliteLedger:
             return before is not None and self._ran(DELETE, before.key, before.revision)
         if before is None:
             return self._ran(INSERT, *_row(after), subject(after))
-        return self._ran(UPDATE, *_row(after), before.key, before.revision)
+        return self._ran(UPDATE, *_row(after)[IN_KEY:], before.key, before.revision)
 
     def _ran(self, sql: str, *parameters: Any) -> bool:
         return self._db.run(sql, parameters) > 0
@@ -103,10 +101,8 @@ class SqliteLedger:
             )
 
 
-def _row(record: Delivery) -> Iterator[Any]:
-    for name in NAMES:
-        value = getattr(record, name)
-        yield to_ms(value) if isinstance(value, datetime) else value
+def _row(record: Delivery) -> list[Any]:
+    return [to_ms(value) if isinstance(value, datetime) else value for value in record]
 
 
 def _delivery(row: Row) -> Delivery:

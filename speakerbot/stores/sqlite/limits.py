@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from speakerbot.ports import Breaker
 from speakerbot.stores.slots import Reservation, instant
-from speakerbot.stores.sqlite.rows import from_ms, to_json, to_ms
+from speakerbot.stores.sqlite.rows import from_ms, to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,10 +53,10 @@ class SqliteLimits:
                 )
 
     def dm_channels(self, bot: str, user_ids: Sequence[str]) -> dict[str, str]:
-        rows = self._db.rows(
-            "SELECT user_id, channel_id FROM dm_channels "
-            "WHERE bot = ? AND user_id IN (SELECT value FROM json_each(?))",
-            (bot, to_json(list(user_ids))),
+        rows = self._db.rows_among(
+            "SELECT user_id, channel_id FROM dm_channels WHERE bot = ? AND user_id IN",
+            user_ids,
+            (bot,),
         )
         return dict(rows)
 

@@ -20,11 +20,8 @@ class SqlitePeople:
         self._db = db
 
     def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
-        rows = self._db.rows(
-            f"SELECT {COLUMNS} FROM people "  # noqa: S608
-            "WHERE discord_user_id IN (SELECT value FROM json_each(?))",
-            (to_json(list(user_ids)),),
-        )
+        sql = f"SELECT {COLUMNS} FROM people WHERE discord_user_id IN"  # noqa: S608
+        rows = self._db.rows_among(sql, user_ids)
         return {row[1]: _person(row) for row in rows}
 
     def get(self, user: str) -> Person | None:

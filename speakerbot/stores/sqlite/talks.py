@@ -67,10 +67,8 @@ class SqliteTalks:
 
     def _flags(self, talk_ids: Sequence[str]) -> dict[str, Sequence[int | None]]:
         """As they are stored, of those talks that are."""
-        rows = self._db.rows(
-            "SELECT id, sent_tminus1_at, sent_day_of_at FROM talks "
-            "WHERE id IN (SELECT value FROM json_each(?))",
-            (to_json(talk_ids),),
+        rows = self._db.rows_among(
+            "SELECT id, sent_tminus1_at, sent_day_of_at FROM talks WHERE id IN", talk_ids
         )
         return {talk_id: flags for talk_id, *flags in rows}
 
