@@ -174,6 +174,7 @@ class Engine:
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), FLUSH_EVERY)
             await self.results.flush()
+        await self.results.flush()  # what came in while the last one was written
 
 
 def _opens_the_way(claim: Claim, after: Delivery | None) -> bool:

@@ -63,6 +63,22 @@ def test_acceptance_is_recorded_before_an_empty_bucket_lets_discord_py_go_on(tri
     assert trial.record(trial.message("7")).state == "sent"
 
 
+def test_what_is_accepted_last_is_recorded_even_if_a_write_is_under_way(trial: Trial) -> None:
+    trial.known("7", "77")
+    trial.discord.settings = replace(NO_LIMITS, latency=0.35)
+    swaps: list[str] = []
+
+    def write_slowly(boundary: str) -> None:
+        if boundary == "before ledger.swap":
+            swaps.append(boundary)
+            if len(swaps) == 2:  # the first holds the claims
+                time.sleep(1)
+
+    messages = [trial.message("7"), trial.message("8")]  # the second opens a channel first
+    assert trial.run_with(write_slowly, *messages).states == ["sent", "sent"]
+    assert {record.state for record in trial.store.ledger.list()} == {"sent"}
+
+
 def test_a_second_run_does_nothing(trial: Trial) -> None:
     trial.known("7", "77")
     message = trial.message("7")
