@@ -65,16 +65,20 @@ class WeeklyWorld:
         return [] if ids == sorted(ids) else ["the second part stands before the first"]
 
 
-class EngagementWorld:
-    """A calendar without talks. ``variant`` makes no difference."""
+class _OnePost:
+    """A calendar without talks, of which a job makes one post. ``variant`` makes no difference."""
+
+    name: str
+    now: datetime
+    key: str
+    """``{}`` stands for the channel."""
+    heading: str
+    channels: int
+    """The first of its channels' ids."""
 
     def __init__(self, number: int, variant: int) -> None:  # noqa: ARG002  # as all worlds
-        self.job: Job = import_module("jobs.engagement").JOB
-        self.now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-        self._channel = str(3 * 10**17 + number)
-
-    def settings(self, base: Settings) -> Settings:
-        return replace(base, announcements_channel_id=self._channel)
+        self.job: Job = import_module(f"jobs.{self.name}").JOB
+        self.channel = str(self.channels + number)
 
     def fill(self, store: Store) -> None:
         pass
@@ -83,36 +87,34 @@ class EngagementWorld:
         pass
 
     def expected(self) -> Mapping[str, Expected]:
-        key = f"engagement/speakers/channel:{self._channel}/first"
-        return {key: Expected("The next free dates", channel_id=self._channel)}
+        return {self.key.format(self.channel): Expected(self.heading, channel_id=self.channel)}
 
     def problems(self, store: Store) -> Sequence[str]:
         count = sum(1 for _ in store.ledger.list())
-        return [] if count == 1 else [f"{count} prompts in the ledger"]
+        return [] if count == 1 else [f"{count} posts in the ledger"]
 
 
-class DigestWorld:
-    """A day with nothing to tell. Its text counts what happened lately, so a later try words it
-    anew. ``variant`` makes no difference."""
+class EngagementWorld(_OnePost):
+    """Asks for speakers."""
 
-    def __init__(self, number: int, variant: int) -> None:  # noqa: ARG002  # as all worlds
-        self.job: Job = import_module("jobs.digest").JOB
-        self.now = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
-        self._channel = str(4 * 10**17 + number)
+    name = "engagement"
+    now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+    key = "engagement/speakers/channel:{}/first"
+    heading = "The next free dates"
+    channels = 3 * 10**17
 
     def settings(self, base: Settings) -> Settings:
-        return replace(base, logs_channel_id=self._channel)
+        return replace(base, announcements_channel_id=self.channel)
 
-    def fill(self, store: Store) -> None:
-        pass
 
-    def furnish(self, discord: LoopbackClient) -> None:
-        pass
+class DigestWorld(_OnePost):
+    """Has nothing to tell. Its text counts what happened lately, so a later try words it anew."""
 
-    def expected(self) -> Mapping[str, Expected]:
-        key = f"digest/community/channel:{self._channel}/2026-11-20"
-        return {key: Expected("Digest of 2026-11-20", channel_id=self._channel)}
+    name = "digest"
+    now = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
+    key = "digest/community/channel:{}/2026-11-20"
+    heading = "Digest of 2026-11-20"
+    channels = 4 * 10**17
 
-    def problems(self, store: Store) -> Sequence[str]:
-        count = sum(1 for _ in store.ledger.list())
-        return [] if count == 1 else [f"{count} digests in the ledger"]
+    def settings(self, base: Settings) -> Settings:
+        return replace(base, logs_channel_id=self.channel)
