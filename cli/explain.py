@@ -17,10 +17,10 @@ from speakerbot.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
+    from speakerbot.domain.person import Person
     from speakerbot.explain import Explainer, Explanation
-    from speakerbot.job import Job
-    from speakerbot.people import Person
-    from speakerbot.ports import Store
+    from speakerbot.ports.store import Store
+    from speakerbot.runs.job import Job
     from speakerbot.schedules import Schedule
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from speakerbot.config import Settings
     from speakerbot.formats.guild_file import GuildEntry
-    from speakerbot.ports import Store
+    from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

@@ -13,7 +13,7 @@ from speakerbot import logs
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
-    from speakerbot.ports import Store
+    from speakerbot.ports.store import Store
 
 
 @contextmanager

@@ -13,11 +13,11 @@ from cli.opening import to_change, to_read
 from cli.options import AsJson, DryRun
 from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, show
-from speakerbot import preferences
+from speakerbot.domain import person as preferences
 from speakerbot.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from speakerbot.people import Person
+    from speakerbot.domain.person import Person
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 people_files.register(app)

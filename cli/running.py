@@ -11,17 +11,16 @@ import typer
 
 from speakerbot import logs
 from speakerbot.clock import Clock
-from speakerbot.runs import named
+from speakerbot.domain.run import named
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
     from speakerbot.delivery.session import Connect
-    from speakerbot.gated import Gating
-    from speakerbot.outcomes import Sink
-    from speakerbot.ports import Store
-    from speakerbot.runner import Order, Runner
-    from speakerbot.runs import Run
-    from speakerbot.tally import Waits
+    from speakerbot.domain.run import Run
+    from speakerbot.ports.store import Store
+    from speakerbot.runs.occurrence_lock import Gating
+    from speakerbot.runs.report import Sink, Waits
+    from speakerbot.runs.runner import Order, Runner
 
 TIMEOUT = timedelta(minutes=10)
 
@@ -57,7 +56,7 @@ def start(run: Options, sink: Sink | None = None) -> str:
     """
     from speakerbot import bootstrap
     from speakerbot.config import load
-    from speakerbot.runs import new_run
+    from speakerbot.domain.run import new_run
 
     settings = load()
     gating, clock = _gating(run, settings), Clock.at(run.now)
@@ -76,7 +75,7 @@ def start(run: Options, sink: Sink | None = None) -> str:
         if gating is None:
             work(record)
             return work.stopped
-        from speakerbot.gated import Turnstile
+        from speakerbot.runs.occurrence_lock import Turnstile
 
         turnstile = Turnstile(gating, store, clock, run.dry_run, logs.get_logger())
         if skipped := turnstile.serve(record, work):
@@ -101,7 +100,7 @@ class _Work:
     stopped: str = ""
 
     def __call__(self, record: Run) -> Waits | None:
-        from speakerbot.runner import Order
+        from speakerbot.runs.runner import Order
 
         run = self.run
         logs.about(**named(record))
@@ -116,7 +115,7 @@ class _Work:
     def _runner(self, record: Run, order: Order) -> Runner:
         from cli.sinks import sink as chosen_sink
         from speakerbot import bootstrap
-        from speakerbot.runner import Runner
+        from speakerbot.runs.runner import Runner
 
         return Runner(
             job=importlib.import_module(f"jobs.{self.run.job}").JOB,
@@ -156,7 +155,7 @@ def _at_occurrence(record: Run, gating: Gating | None) -> Run:
 def _skip(record: Run, reason: str, run: Options, sink: Sink | None) -> None:
     """Says loudly that nothing was done, and why: it must never look like a success."""
     from cli.sinks import sink as chosen_sink
-    from speakerbot.outcomes import Counts, Header, Summary
+    from speakerbot.runs.report import Counts, Header, Summary
 
     level = "info" if reason in ("not_due", "already_done", "already_running") else "warning"
     logs.about(**named(record))
@@ -171,9 +170,9 @@ def _gating(run: Options, settings: Settings) -> Gating | None:
     if run.cron is None and run.schedule is None:
         return None
     from speakerbot.clock import read_zone
-    from speakerbot.gate import Gate
-    from speakerbot.gated import Gating
-    from speakerbot.occurrences import Cron
+    from speakerbot.domain.cron import Cron
+    from speakerbot.domain.occurrence import Gate
+    from speakerbot.runs.occurrence_lock import Gating
 
     if run.cron is None:
         from speakerbot.schedules import read_schedules

@@ -14,7 +14,7 @@ from cli.terminal import narrow, show
 from speakerbot.errors import NotFound
 
 if TYPE_CHECKING:
-    from speakerbot.runs import Run
+    from speakerbot.domain.run import Run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

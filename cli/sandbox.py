@@ -27,7 +27,7 @@ def sandbox(
     from speakerbot import bootstrap, logs
     from speakerbot.clock import Clock
     from speakerbot.config import load
-    from speakerbot.outcomes import NoSink
+    from speakerbot.runs.report import NoSink
     from speakerbot.sandbox import run
 
     if job not in JOBS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from speakerbot.job import Job
+    from speakerbot.runs.job import Job
     from speakerbot.schedules import Schedule
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.output import on_terminal, plain, utc
 from speakerbot import logs
-from speakerbot.outcomes import Header, Outcome, Sink, Summary
+from speakerbot.runs.report import Header, Outcome, Sink, Summary
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from speakerbot.formats.source import Source
     from speakerbot.formats.talk_fields import TalkEntry
     from speakerbot.formats.talk_import import TalkImport
-    from speakerbot.ports import Store
+    from speakerbot.ports.store import Store
 
 File = Annotated[
     Path,
@@ -126,9 +126,9 @@ def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
                 "fields_left_out", talks=left_out, hint="--format jsonl keeps every field"
             )
     else:
-        from speakerbot import feed
+        from speakerbot import booking
         from speakerbot.clock import real_now
         from speakerbot.formats import talk_calendar
 
-        shown = feed.current(store.calendar.all(), store.talks.all(), real_now())
+        shown = booking.current(store.calendar.all(), store.talks.all(), real_now())
         yield talk_calendar.write(shown, settings.timezone)

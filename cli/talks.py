@@ -20,8 +20,8 @@ from speakerbot.errors import DateTaken, NotFound, UsageError
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
-    from speakerbot.ports import Store
-    from speakerbot.talks import Talk
+    from speakerbot.domain.talk import Talk
+    from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 talk_files.register(app)
@@ -52,8 +52,8 @@ def add(
     """Book a talk. Prints its id; one talk a date."""
     from speakerbot import booking
     from speakerbot.clock import real_now
+    from speakerbot.domain.talk import Talk
     from speakerbot.formats.ids import new_talk_id
-    from speakerbot.talks import Talk
 
     with to_change(dry_run=dry_run) as (store, settings):
         now = real_now()

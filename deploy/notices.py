@@ -7,7 +7,7 @@ from datetime import datetime
 
 from deploy.machines import Machine, Wanted
 from deploy.plan import Note, Plan
-from speakerbot.gate import Due
+from speakerbot.domain.occurrence import Due
 from speakerbot.schedules import Schedule
 
 

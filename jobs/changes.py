@@ -10,16 +10,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from speakerbot import feed
+from speakerbot import booking
 from speakerbot.clock import real_now
 from speakerbot.config import Settings
-from speakerbot.delivery.voiding import void
-from speakerbot.job import Context, Job, Prospect
-from speakerbot.ledger import Delivery
-from speakerbot.messages import Decision, Message, Skip
-from speakerbot.ports import Store
-from speakerbot.routes import to_speaker
-from speakerbot.snapshots import WHY_VOID, Entry, Pair, Rules, Step, step
+from speakerbot.delivery.transitions import void
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.message import Decision, Message, Skip
+from speakerbot.domain.talk_changes import WHY_VOID, Entry, Pair, Rules, Step, step
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Context, Job, Prospect
+from speakerbot.runs.routes import to_speaker
 
 OPT_OUT = "changes"
 CHUNK = 200
@@ -59,7 +59,7 @@ def decide(context: Context) -> Iterator[Decision]:
 def settle(context: Context) -> None:
     """Notes what was heard, and what is to be announced next; the first time, what there is.
     What calendars are told of talks follows too."""
-    feed.follow(context.store.calendar, real_now())
+    booking.follow(context.store.calendar, real_now())
     snapshots = context.store.snapshots
     if not snapshots.taken():
         snapshots.take(context.now)

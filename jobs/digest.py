@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 from typing import Any
 
-from speakerbot.announcements import only_route, organisers_channel
 from speakerbot.clock import instant
-from speakerbot.job import Context, Job
-from speakerbot.messages import Decision, Message
-from speakerbot.people import Person
-from speakerbot.ports import Store
+from speakerbot.domain.message import Decision, Message
+from speakerbot.domain.person import Person
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Context, Job
+from speakerbot.runs.routes import only_route, organisers_channel
 from speakerbot.text import shorten
 
 COUNTED = ("sent", "failed", "undeliverable", "unknown")

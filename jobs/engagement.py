@@ -8,13 +8,13 @@ from datetime import date, datetime, time, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from speakerbot.announcements import announcement_channel, only_route
 from speakerbot.clock import instant
-from speakerbot.job import Context, Job
-from speakerbot.messages import Decision, Message, Skip
+from speakerbot.domain.message import Decision, Message, Skip
+from speakerbot.runs.job import Context, Job
+from speakerbot.runs.routes import announcement_channel, only_route
 
 if TYPE_CHECKING:
-    from speakerbot.ledger import Delivery
+    from speakerbot.domain.delivery import Delivery
 
 SUBJECT = "speakers"
 """One for every prompt, whichever channel it goes to: the ledger finds the last one by it."""
@@ -45,7 +45,7 @@ def decide(context: Context) -> Iterator[Decision]:
 
 def _is_settled(record: Delivery) -> bool:
     """No run will send it any more."""
-    from speakerbot.ledger import FINAL, MAX_ATTEMPTS  # most runs see no record
+    from speakerbot.domain.delivery import FINAL, MAX_ATTEMPTS  # most runs see no record
 
     exhausted = record.state == "failed" and record.attempts >= MAX_ATTEMPTS
     return record.state in FINAL or exhausted

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.config import Settings
-from speakerbot.job import Context, Job, Prospect
-from speakerbot.messages import Decision, Message, NodeFlag, Skip
-from speakerbot.offsets import DayOffset, HourOffset, Offset
-from speakerbot.routes import to_speaker
-from speakerbot.talks import Talk
+from speakerbot.domain.message import Decision, Message, NodeFlag, Skip
+from speakerbot.domain.reminder_offsets import DayOffset, HourOffset, Offset
+from speakerbot.domain.talk import Talk
+from speakerbot.runs.job import Context, Job, Prospect
+from speakerbot.runs.routes import to_speaker
 
 FlagName = Literal["sentTminus1At", "sentDayOfAt"]
 _NAMED = {0: "reminder.day_of", 1: "reminder.day_before"}

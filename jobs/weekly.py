@@ -8,15 +8,15 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from speakerbot.announcements import announcement_channel, only_route
 from speakerbot.clock import instant
-from speakerbot.job import Context, Job
-from speakerbot.messages import Decision, Edit, LookBack, Message, Skip
+from speakerbot.domain.message import Decision, Edit, LookBack, Message, Skip
+from speakerbot.runs.job import Context, Job
+from speakerbot.runs.routes import announcement_channel, only_route
 from speakerbot.text import LIMIT, escape, length
 
 if TYPE_CHECKING:
-    from speakerbot.ledger import Delivery
-    from speakerbot.talks import Talk
+    from speakerbot.domain.delivery import Delivery
+    from speakerbot.domain.talk import Talk
 
 DAYS = 7
 """A post shows this many days; as there is one talk a date, it has no more parts than that."""

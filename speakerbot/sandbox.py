@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from speakerbot import bootstrap
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
-from speakerbot.job import Job
-from speakerbot.outcomes import Sink
-from speakerbot.ports import Store
-from speakerbot.runner import Order, Runner
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Job
+from speakerbot.runs.report import Sink
+from speakerbot.runs.runner import Order, Runner
 from speakerbot.stores import open_store
 from speakerbot.stores.copying import copy
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
+from speakerbot.delivery.planning import MessageState, Moment, Plan, weigh
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.message import Message
 from speakerbot.explain import words
 from speakerbot.explain.foresight import Foresight
-from speakerbot.job import Context, Job, Prospect
-from speakerbot.ledger import Delivery
-from speakerbot.messages import Message
-from speakerbot.planning import MessageState, Moment, Plan, weigh
 from speakerbot.preview import Coming
+from speakerbot.runs.job import Context, Job, Prospect
 
 State = MessageState | Literal["not_due", "dropped"]
 _LAST = datetime.max.replace(tzinfo=UTC)

@@ -15,12 +15,12 @@ from zoneinfo import ZoneInfo
 from speakerbot.clock import instant
 from speakerbot.config import Settings
 from speakerbot.errors import ConfigError
-from speakerbot.job import Job
-from speakerbot.outcomes import Outcome
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 from speakerbot.preview.overlay import Overlay
 from speakerbot.preview.run import SimulatedRun
 from speakerbot.preview.timeline import Timeline
+from speakerbot.runs.job import Job
+from speakerbot.runs.report import Outcome
 from speakerbot.schedules import Schedule
 from speakerbot.templates import Templates
 

@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 
 from speakerbot.config import Settings
 from speakerbot.delivery.claims import Revisions, new_claim, sent
-from speakerbot.job import Context, Job
-from speakerbot.ledger import Change, Delivery
-from speakerbot.messages import Skip
-from speakerbot.outcomes import Header, Outcome, Summary
-from speakerbot.planning import Moment, Plan, weigh
-from speakerbot.ports import Store
+from speakerbot.delivery.planning import Moment, Plan, weigh
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.message import Skip
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Context, Job
+from speakerbot.runs.report import Header, Outcome, Summary, Tally
 from speakerbot.schedules import Schedule
-from speakerbot.tally import Tally
 from speakerbot.templates import Templates
 
 

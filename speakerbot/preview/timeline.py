@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from math import ceil
 
-from speakerbot.gate import Due, Record
-from speakerbot.ports import Occurrences
+from speakerbot.domain.occurrence import Due, Record
+from speakerbot.ports.store import Occurrences
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.schedule import TICKS
 

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from speakerbot.clock import read_zone
+from speakerbot.domain.cron import Cron
 from speakerbot.durations import parse_duration
-from speakerbot.occurrences import Cron
 from speakerbot.schedules import checks
 from speakerbot.schedules.model import Common, Entry, GuestFields
 from speakerbot.schedules.problems import Problems, read_fields

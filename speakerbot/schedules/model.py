@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from speakerbot.occurrences import MACROS
+from speakerbot.domain.cron import MACROS
 from speakerbot.schedules.regions import REGIONS
 from speakerbot.schedules.schedule import JOBS, LONGEST_NAME
 

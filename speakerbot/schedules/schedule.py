@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Literal
 
+from speakerbot.domain.cron import MACROS, Cron
+from speakerbot.domain.occurrence import Gate
 from speakerbot.durations import format_duration
-from speakerbot.gate import Gate
-from speakerbot.occurrences import MACROS, Cron
 
 JOBS: Final = (
     "reminders",

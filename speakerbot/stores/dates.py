@@ -11,7 +11,7 @@ from speakerbot.errors import DateTaken
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from speakerbot.talks import Talk
+    from speakerbot.domain.talk import Talk
 
 
 def as_date(text: str) -> date | None:

@@ -17,13 +17,13 @@ from speakerbot import bootstrap
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
 from speakerbot.delivery.session import bot_of
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.message import Decision, Message, NodeFlag, Route
 from speakerbot.errors import SpeakerbotError
-from speakerbot.job import Context, Job
-from speakerbot.ledger import Delivery
-from speakerbot.messages import Decision, Message, NodeFlag, Route
-from speakerbot.outcomes import Header, Outcome, Summary
-from speakerbot.ports import Store
-from speakerbot.runner import Order, Runner
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Context, Job
+from speakerbot.runs.report import Header, Outcome, Summary
+from speakerbot.runs.runner import Order, Runner
 from speakerbot.testing.crash.boundaries import REQUESTS, Reached, SteppingStore, stepping
 from speakerbot.testing.discord import LoopbackDiscord
 

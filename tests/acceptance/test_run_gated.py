@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from speakerbot.people import Person
-from speakerbot.ports import Store
-from speakerbot.preferences import parse_quiet_hours
+from speakerbot.domain.person import Person, parse_quiet_hours
+from speakerbot.ports.store import Store
 from speakerbot.testing.discord import LoopbackDiscord
 
 if TYPE_CHECKING:

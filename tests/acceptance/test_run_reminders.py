@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from speakerbot.people import Person
-from speakerbot.ports import Store
-from speakerbot.preferences import parse_quiet_hours
+from speakerbot.domain.person import Person, parse_quiet_hours
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.testing.discord import Fault, LoopbackDiscord
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from speakerbot.ports import Store
-from speakerbot.talks import Talk
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
 from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackDiscord, Message
 
 if TYPE_CHECKING:

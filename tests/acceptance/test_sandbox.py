@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speakerbot.people import Person
-from speakerbot.ports import Store
+from speakerbot.domain.person import Person
+from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Cli

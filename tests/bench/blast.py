@@ -19,10 +19,10 @@ from speakerbot import bootstrap, logs
 from speakerbot.clock import Clock
 from speakerbot.config import load
 from speakerbot.delivery.session import bot_of
-from speakerbot.job import Context, Job
-from speakerbot.messages import Decision, Message, Route
-from speakerbot.outcomes import NoSink
-from speakerbot.runner import Order, Runner
+from speakerbot.domain.message import Decision, Message, Route
+from speakerbot.runs.job import Context, Job
+from speakerbot.runs.report import NoSink
+from speakerbot.runs.runner import Order, Runner
 
 FIRST_USER = 800_000_000_000_000_000
 FIRST_DM = 900_000_000_000_000_000

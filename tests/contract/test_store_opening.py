@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError, StoreCorrupt, StoreLocked, StoreTooNew
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError, StoreTooNew, Unreachable
 from speakerbot.stores import open_store
 from speakerbot.stores.mongo.connection import PATIENCE
-from speakerbot.talks import Talk
 
 TALK = Talk("a", "1", "ada", "topic", date(2026, 11, 20))
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.job import Context, Job
-from speakerbot.messages import Decision
-from speakerbot.offsets import parse_offsets
-from speakerbot.ports import FlagWrite
-from speakerbot.talks import Talk
+from speakerbot.domain.message import Decision
+from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import FlagWrite
+from speakerbot.runs.job import Context, Job
 from speakerbot.testing.discord import Fault
 from speakerbot.testing.trial import Trial
 

@@ -23,15 +23,15 @@ from deploy.plan import Plan, make_plan
 from deploy.settings import Target, authorization
 from deploy.tempo import Tempo
 from speakerbot.clock import Clock, read_zone
+from speakerbot.domain.cron import Cron
+from speakerbot.domain.occurrence import Gate
+from speakerbot.domain.run import Run, new_run
 from speakerbot.durations import parse_duration
-from speakerbot.gate import Gate
-from speakerbot.gated import Gating, Turnstile
-from speakerbot.occurrences import Cron
-from speakerbot.ports import Store
-from speakerbot.runs import Run, new_run
+from speakerbot.ports.store import Store
+from speakerbot.runs.occurrence_lock import Gating, Turnstile
+from speakerbot.runs.report import Waits
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
-from speakerbot.tally import Waits
 from speakerbot.testing.fly import FakeTime, Fault, FlyMachine, Outcome, World, serve
 
 IMAGE = "registry.fly.io/community:cron@sha256:" + "a" * 64

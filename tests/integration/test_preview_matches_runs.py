@@ -21,20 +21,19 @@ from jobs.weekly import JOB as WEEKLY
 from speakerbot import bootstrap
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
+from speakerbot.domain.person import Person, QuietHours
+from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.run import Run, new_run
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import SpeakerbotError
-from speakerbot.gated import Gating, Turnstile
-from speakerbot.offsets import parse_offsets
-from speakerbot.outcomes import NoSink
-from speakerbot.people import Person, QuietHours
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 from speakerbot.preview import Preview
-from speakerbot.runner import Order, Runner
-from speakerbot.runs import Run, new_run
+from speakerbot.runs.occurrence_lock import Gating, Turnstile
+from speakerbot.runs.report import NoSink, Waits
+from speakerbot.runs.runner import Order, Runner
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
-from speakerbot.tally import Waits
 from speakerbot.templates import Templates
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
 

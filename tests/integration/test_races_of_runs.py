@@ -16,10 +16,10 @@ from speakerbot import bootstrap, logs
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.session import bot_of
-from speakerbot.job import Context, Job
-from speakerbot.messages import Decision, Message, Route
-from speakerbot.outcomes import NoSink
-from speakerbot.runner import Order, Runner
+from speakerbot.domain.message import Decision, Message, Route
+from speakerbot.runs.job import Context, Job
+from speakerbot.runs.report import NoSink
+from speakerbot.runs.runner import Order, Runner
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.forks import Child, call, warm_up
 from speakerbot.testing.crash.scratch import scratch_store

@@ -10,15 +10,15 @@ import pytest
 
 from jobs.changes import JOB
 from speakerbot.config import Settings
-from speakerbot.job import Context
-from speakerbot.ledger import Change, Delivery, State
-from speakerbot.messages import Message, Skip
-from speakerbot.people import Person
-from speakerbot.planning import Moment, Plan, weigh
-from speakerbot.ports import Store
-from speakerbot.snapshots import Version
+from speakerbot.delivery.planning import Moment, Plan, weigh
+from speakerbot.domain.delivery import Change, Delivery, State
+from speakerbot.domain.message import Message, Skip
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk_changes import Version
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Context
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.testing.crash.boundaries import SteppingStore
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)

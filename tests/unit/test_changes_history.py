@@ -19,15 +19,15 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from jobs.changes import JOB
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
-from speakerbot.delivery.refusals import Refused
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import DateTaken
-from speakerbot.job import Context
-from speakerbot.outcomes import NoSink
-from speakerbot.people import Person
-from speakerbot.ports import Posted, Store
-from speakerbot.runner import Order, Runner
+from speakerbot.ports.channel import Posted, Refused
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Context
+from speakerbot.runs.report import NoSink
+from speakerbot.runs.runner import Order, Runner
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.templates import Templates
 from speakerbot.testing.crash.boundaries import REQUESTS, SteppingStore, stepping
 

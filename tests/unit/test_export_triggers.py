@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from deploy.export import EXPORTERS
 from deploy.export.triggers import catch_up, exact, portable
 from deploy.export.yaml import to_yaml
-from speakerbot.occurrences import Cron
+from speakerbot.domain.cron import Cron
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
 

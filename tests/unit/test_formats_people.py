@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from speakerbot.domain.person import Person, QuietHours
 from speakerbot.formats import person_files, person_import
 from speakerbot.formats.person_import import PersonImport
 from speakerbot.formats.problems import Problems
 from speakerbot.formats.source import Kind, Source, read_source
-from speakerbot.people import Person, QuietHours
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "people.csv"
 SAM = Person(

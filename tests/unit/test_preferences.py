@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.people import OptOutKind
-from speakerbot.people import OPT_OUT_KINDS, Person, QuietHours
-from speakerbot.preferences import (
+from speakerbot.domain.person import (
+    OPT_OUT_KINDS,
     SINGLE_KINDS,
+    Person,
+    QuietHours,
     new_person,
     opted_in,
     opted_out,

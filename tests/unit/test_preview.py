@@ -16,20 +16,20 @@ from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.message import Decision, Message, Route
+from speakerbot.domain.occurrence import Record
+from speakerbot.domain.person import Person, QuietHours
+from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
-from speakerbot.gate import Record
-from speakerbot.job import Context, Job
-from speakerbot.ledger import Change, Delivery
-from speakerbot.messages import Decision, Message, Route
-from speakerbot.offsets import parse_offsets
-from speakerbot.people import Person, QuietHours
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 from speakerbot.preview import Coming, Preview, end_of_day
 from speakerbot.preview.overlay import Overlay
+from speakerbot.runs.job import Context, Job
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)

@@ -19,7 +19,7 @@ import speakerbot
 from cli.main import app
 from cli.run import JOBS
 from speakerbot.config import load
-from speakerbot.people import OPT_OUT_KINDS
+from speakerbot.domain.person import OPT_OUT_KINDS
 from speakerbot.schedules import Schedule, read_schedules
 from speakerbot.schedules.schedule import JOBS as SCHEDULABLE
 

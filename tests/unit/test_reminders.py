@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from jobs.reminders import JOB, of_talk, slots
 from speakerbot.config import Settings
-from speakerbot.job import Context
-from speakerbot.ledger import Change, Delivery
-from speakerbot.messages import Decision, Message, Route, Skip
-from speakerbot.offsets import parse_offsets
-from speakerbot.planning import Moment, Plan, weigh
-from speakerbot.ports import Store
+from speakerbot.delivery.planning import Moment, Plan, weigh
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.message import Decision, Message, Route, Skip
+from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Context
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.templates import Templates
 
 TEXTS = Templates()

@@ -13,16 +13,15 @@ from structlog.testing import capture_logs
 
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
+from speakerbot.domain.message import Decision, Message, Route, Skip
+from speakerbot.domain.person import Person
+from speakerbot.domain.run import Run
 from speakerbot.errors import Unreachable
-from speakerbot.job import Context, Job
-from speakerbot.messages import Decision, Message, Route, Skip
-from speakerbot.outcomes import Header, Outcome, Sink, Summary
-from speakerbot.people import Person
-from speakerbot.ports import Runs, Store
-from speakerbot.runner import Order, Runner
-from speakerbot.runs import Run
+from speakerbot.ports.store import Runs, Store
+from speakerbot.runs.job import Context, Job
+from speakerbot.runs.report import Header, Outcome, Sink, Summary, Waits
+from speakerbot.runs.runner import Order, Runner
 from speakerbot.stores import open_store
-from speakerbot.tally import Waits
 from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cli.sinks import COLUMNS, JsonListSink, JsonSink, RowSink, sink
-from speakerbot.messages import Message, Route
-from speakerbot.outcomes import Counts, Header, Outcome, Sink, Summary
+from speakerbot.domain.message import Message, Route
+from speakerbot.runs.report import Counts, Header, Outcome, Sink, Summary
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 HEADER = Header("reminders", "run1", dry_run=True, now=NOW)

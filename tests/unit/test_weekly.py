@@ -11,13 +11,13 @@ import pytest
 
 from jobs.weekly import HEADING, JOB, split
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.message import Edit, Message, Skip
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
-from speakerbot.job import Context
-from speakerbot.ledger import Change, Delivery
-from speakerbot.messages import Edit, Message, Skip
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Context
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.templates import Templates
 from speakerbot.text import LIMIT, length
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError
 
-from speakerbot.calendar_entry import CalendarEntry
+from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
 from speakerbot.stores.mongo.documents import document_id
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks
@@ -18,7 +18,7 @@ from speakerbot.stores.mongo.talks import TALKS, MongoTalks
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from speakerbot.talks import Talk
+    from speakerbot.domain.talk import Talk
 
 CALENDAR = "speakerbot_calendar"
 LIVE: Document = {"cancelled": False}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import InputRefused
 from speakerbot.stores.mongo.extended import from_bson, to_bson
-from speakerbot.talks import Talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

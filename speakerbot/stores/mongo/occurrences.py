@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pymongo.errors import DuplicateKeyError
 
-from speakerbot.gate import Record
+from speakerbot.domain.occurrence import Record
 
 if TYPE_CHECKING:
     from datetime import datetime

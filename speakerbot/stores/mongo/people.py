@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from pymongo.errors import DuplicateKeyError
 
-from speakerbot.people import Person, QuietHours
+from speakerbot.domain.person import Person, QuietHours
 from speakerbot.stores.mongo.connection import PAGE, Database, Document, replacement
 from speakerbot.stores.mongo.extended import from_bson, to_bson
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from speakerbot.snapshots import Entry, Pair, Version
+from speakerbot.domain.talk_changes import Entry, Pair, Version
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
 from speakerbot.stores.mongo.documents import document_id, speaker, to_talk
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks
@@ -23,7 +23,7 @@ from speakerbot.stores.mongo.talks import TALKS, MongoTalks
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from speakerbot.talks import Talk
+    from speakerbot.domain.talk import Talk
 
 Step = InsertOne[Document] | ReplaceOne[Document]
 

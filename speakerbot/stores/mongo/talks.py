@@ -17,9 +17,9 @@ from speakerbot.stores.mongo.documents import document_id, midnight, on_days, to
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from speakerbot.ports import FlagWrite
+    from speakerbot.domain.talk import Talk
+    from speakerbot.ports.store import FlagWrite
     from speakerbot.stores.mongo.connection import Document
-    from speakerbot.talks import Talk
 
 TALKS = "scheduledspeakers"
 TRIES = 3

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from speakerbot.ports import (
+    from speakerbot.ports.store import (
         Calendar,
         Guilds,
         Ledger,

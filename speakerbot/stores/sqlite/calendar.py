@@ -14,8 +14,8 @@ from speakerbot.stores.sqlite.talks import to_talk
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from speakerbot.calendar_entry import CalendarEntry
-    from speakerbot.talks import Talk
+    from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.talk import Talk
 
 COLUMNS = "talk_id, sequence, date, starts_at, topic, username, cancelled, changed_at"
 ENTRY = [f"e.{name}" for name in COLUMNS.split(", ")]
@@ -91,7 +91,7 @@ def _pair(row: Row) -> tuple[Talk | None, CalendarEntry | None]:
 
 
 def _entry(row: Row) -> CalendarEntry:
-    from speakerbot.calendar_entry import CalendarEntry  # most runs need none
+    from speakerbot.domain.calendar_entry import CalendarEntry  # most runs need none
 
     talk_id, sequence, day, starts_at, topic, username, cancelled, changed_at = row
     return CalendarEntry(

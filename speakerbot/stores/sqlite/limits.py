@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from speakerbot.ports import Breaker
+from speakerbot.ports.store import Breaker
 from speakerbot.stores.slots import Reservation, instant
 from speakerbot.stores.sqlite.rows import from_ms, to_ms
 

@@ -10,7 +10,7 @@ from speakerbot.stores.sqlite.rows import from_ms, to_ms
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from speakerbot.gate import Record
+    from speakerbot.domain.occurrence import Record
     from speakerbot.stores.sqlite.connection import Database
 
 
@@ -27,7 +27,7 @@ class SqliteOccurrences:
         if not rows:
             return None
         # Here, since it brings the cron library, which a run without a schedule does without.
-        from speakerbot.gate import Record
+        from speakerbot.domain.occurrence import Record
 
         standing, lease_until, retry_at, resume_at, revision = rows[0]
         return Record(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from speakerbot.snapshots import Entry, Pair, Version
+    from speakerbot.domain.talk_changes import Entry, Pair, Version
 
 COLUMNS = (
     "talk_id, user_id, told_date, told_topic, seen_date, seen_topic, pending, sequence, at, "
@@ -110,7 +110,7 @@ def _values(version: Version | None) -> tuple[str | None, str | None]:
 
 
 def _pair(row: Row) -> Pair:
-    from speakerbot.snapshots import Pair  # other jobs need none
+    from speakerbot.domain.talk_changes import Pair  # other jobs need none
 
     entry, talk = row[: len(ENTRY)], row[len(ENTRY) :]
     return Pair(
@@ -120,7 +120,7 @@ def _pair(row: Row) -> Pair:
 
 
 def _entry(row: Row) -> Entry:
-    from speakerbot.snapshots import Entry
+    from speakerbot.domain.talk_changes import Entry
 
     talk_id, user_id, told_date, told_topic, seen_date, seen_topic, *rest = row
     pending, sequence, at, username, thread_id = rest
@@ -138,6 +138,6 @@ def _entry(row: Row) -> Entry:
 
 
 def _version(day: str | None, topic: str | None) -> Version | None:
-    from speakerbot.snapshots import Version
+    from speakerbot.domain.talk_changes import Version
 
     return None if day is None or topic is None else Version(date.fromisoformat(day), topic)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Any
 
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import DateTaken
 from speakerbot.stores.dates import as_date, date_taken
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import from_json, from_ms, marks, to_json, to_ms
-from speakerbot.talks import Talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from speakerbot.ports import FlagWrite
+    from speakerbot.ports.store import FlagWrite
 
 FLAGS = {"sentTminus1At": "sent_tminus1_at", "sentDayOfAt": "sent_day_of_at"}
 COLUMNS = (

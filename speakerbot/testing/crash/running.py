@@ -15,8 +15,8 @@ from speakerbot import bootstrap, logs
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.errors import SpeakerbotError
-from speakerbot.outcomes import NoSink
-from speakerbot.runner import Order, Runner
+from speakerbot.runs.report import NoSink
+from speakerbot.runs.runner import Order, Runner
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.boundaries import REQUESTS, Reached, SteppingStore, stepping
 from speakerbot.testing.crash.world import TOKEN, World
