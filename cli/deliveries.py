@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.opening import to_change, to_read
+from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time
 from cli.output import amount, emit_json, on_terminal, plain, say, table
 from cli.terminal import Entry, entries, show

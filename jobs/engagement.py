@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from speakerbot.clock import instant
 from speakerbot.domain.message import Decision, Message, Skip
-from speakerbot.runs.job import Context, Job
+from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import announcement_channel, only_route
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ AHEAD = timedelta(weeks=12)
 SHOWN_DATES = 3
 
 
-def decide(context: Context) -> Iterator[Decision]:
+def decide(context: JobContext) -> Iterator[Decision]:
     """A prompt while no talk comes in the next days, at most one per configured period.
 
     The period counts from the decision time of the last prompt, and that prompt is in the next
@@ -51,7 +51,7 @@ def _is_settled(record: Delivery) -> bool:
     return record.state in FINAL or exhausted
 
 
-def _prompt(context: Context, channel: str, today: date, last: Delivery | None) -> Message:
+def _prompt(context: JobContext, channel: str, today: date, last: Delivery | None) -> Message:
     zone, days = context.settings.timezone, context.settings.engagement_empty_days
     talks = context.store.talks.between(today - PAST, today + AHEAD)
     dates = free_dates([talk.date for talk in talks], today)

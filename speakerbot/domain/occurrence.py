@@ -66,7 +66,7 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class OccurrenceRules:
     """One schedule's rules. ``wait``: how long a tick may sleep towards its occurrence.
     ``share``: several machines may work on one occurrence at once."""
 

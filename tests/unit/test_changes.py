@@ -17,7 +17,8 @@ from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.domain.talk_changes import Version
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
+from speakerbot.runs.job import JobContext
+from speakerbot.runs.steps import carry_out
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.boundaries import SteppingStore
 
@@ -47,8 +48,8 @@ class Community:
         return [each for each in self._decide(settled=True) if isinstance(each, Message)]
 
     def settle(self) -> None:
-        assert JOB.settle
-        JOB.settle(self._context(settled=True))
+        assert JOB.steps
+        carry_out(JOB.steps(self._context(settled=True)), self.store, self.now)
 
     def skips(self) -> list[str]:
         return [each.reason for each in self._decide(settled=False) if isinstance(each, Skip)]
@@ -75,8 +76,8 @@ class Community:
     def _decide(self, *, settled: bool) -> Iterator[Message | Skip]:
         return JOB.decide(self._context(settled=settled))
 
-    def _context(self, *, settled: bool) -> Context:
-        return Context(self.store, self.settings, self.now, settled=settled)
+    def _context(self, *, settled: bool) -> JobContext:
+        return JobContext(self.store, self.settings, self.now, settled=settled)
 
 
 @pytest.fixture

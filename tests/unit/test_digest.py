@@ -17,7 +17,7 @@ from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 from speakerbot.text import LIMIT, length
@@ -40,7 +40,7 @@ def _decide(
     settings: Settings = SETTINGS,
     occurrence: datetime | None = None,
 ) -> Message:
-    [message] = JOB.decide(Context(store, settings, now, occurrence))
+    [message] = JOB.decide(JobContext(store, settings, now, occurrence))
     assert isinstance(message, Message)
     return message
 

@@ -16,7 +16,7 @@ from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 
@@ -39,7 +39,7 @@ def _book(store: Store, *days: date, completed: bool = False) -> None:
 
 
 def _decide(store: Store, now: datetime = NOW, settings: Settings = SETTINGS) -> Decision:
-    [decision] = JOB.decide(Context(store, settings, now))
+    [decision] = JOB.decide(JobContext(store, settings, now))
     return decision
 
 

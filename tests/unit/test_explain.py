@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import jobs
 from jobs.changes import JOB as CHANGES
 from jobs.digest import JOB as DIGEST
 from jobs.engagement import JOB as ENGAGEMENT
@@ -60,7 +61,7 @@ def explainer(
     ]
     schedules: list[tuple[Schedule, Job]] = []
     if entries:
-        read = parse_schedules(json.dumps({"schedules": entries}), "test")
+        read = parse_schedules(json.dumps({"schedules": entries}), "test", jobs.JOBS)
         schedules = [(schedule, JOBS[schedule.job]) for schedule in read]
     preview = Preview(schedules, store, chosen, Templates(chosen.templates), now)
     return Explainer(list(JOBS.values()), Foresight(preview))

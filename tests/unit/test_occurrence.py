@@ -10,16 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerbot.domain.cron import Cron
-from speakerbot.domain.occurrence import Due, Gate, Missed, NotDue, Record, Standing
+from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRules, Record, Standing
 
 ZONE = ZoneInfo("America/Los_Angeles")
 MONDAY = datetime(2026, 11, 24, 1, tzinfo=UTC)  # Monday 17:00 in Los Angeles
 HOUR = timedelta(hours=1)
-WEEKLY = Gate(Cron("0 17 * * MON", ZONE), grace=24 * HOUR)
+WEEKLY = OccurrenceRules(Cron("0 17 * * MON", ZONE), grace=24 * HOUR)
 
 
 def tick(
-    now: datetime, record: Record | None = None, gate: Gate = WEEKLY, real: datetime | None = None
+    now: datetime,
+    record: Record | None = None,
+    gate: OccurrenceRules = WEEKLY,
+    real: datetime | None = None,
 ) -> Due | NotDue | Missed:
     return gate.decide(gate.occurrence(now), record, now=now, real=real or now)
 
@@ -57,7 +60,7 @@ def test_an_occurrence_another_run_holds_is_left_to_it_until_its_lease_is_over()
 
 
 def test_a_shared_occurrence_is_worked_on_by_all() -> None:
-    gate = Gate(WEEKLY.cron, grace=24 * HOUR, share=True)
+    gate = OccurrenceRules(WEEKLY.cron, grace=24 * HOUR, share=True)
     held = Record(MONDAY, "running", lease_until=MONDAY + HOUR)
     assert tick(MONDAY, held, gate) == Due(MONDAY, resumed=True)
     assert tick(MONDAY, Record(MONDAY, "finished"), gate).__class__ is NotDue
@@ -81,7 +84,7 @@ def test_retries_and_leases_follow_the_real_clock_and_deferrals_the_decision_clo
 
 
 def test_wait_makes_an_early_tick_sleep_to_the_minute() -> None:
-    gate = Gate(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
+    gate = OccurrenceRules(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
     early = MONDAY - timedelta(minutes=40)
     answer = tick(early, gate=gate)
     assert answer == Due(MONDAY)
@@ -91,14 +94,14 @@ def test_wait_makes_an_early_tick_sleep_to_the_minute() -> None:
 
 
 def test_a_tick_earlier_than_the_wait_is_about_last_week() -> None:
-    gate = Gate(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
+    gate = OccurrenceRules(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
     last = MONDAY - timedelta(days=7)
     answer = tick(MONDAY - 2 * HOUR, Record(last, "finished"), gate)
     assert answer == NotDue("already_done", last, MONDAY - HOUR)
 
 
 def test_a_machine_of_unknown_phase_never_misses_within_its_period() -> None:
-    daily = Gate(Cron("@daily", ZoneInfo("UTC")), grace=6 * HOUR)
+    daily = OccurrenceRules(Cron("@daily", ZoneInfo("UTC")), grace=6 * HOUR)
     assert isinstance(tick(datetime(2026, 11, 23, 23, 59, tzinfo=UTC), gate=daily), Due)
 
 
@@ -107,7 +110,7 @@ def test_whatever_the_ticks_each_occurrence_is_run_at_most_once_and_in_its_grace
     gaps: list[int], wait: int
 ) -> None:
     """Every tick that is due runs to its end; what the hour's last tick leaves is the next's."""
-    gate = Gate(
+    gate = OccurrenceRules(
         Cron("0 */3 * * *", ZONE), grace=timedelta(minutes=50), wait=timedelta(minutes=wait)
     )
     now, records = datetime(2026, 10, 31, 20, tzinfo=UTC), dict[datetime, Record]()

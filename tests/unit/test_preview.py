@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from jobs import JOBS
 from jobs.changes import JOB as CHANGES
 from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
@@ -26,7 +27,7 @@ from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
 from speakerbot.preview import Coming, Preview, end_of_day
 from speakerbot.preview.overlay import Overlay
-from speakerbot.runs.job import Context, Job
+from speakerbot.runs.job import Job, JobContext
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
@@ -48,7 +49,7 @@ def schedule(job: str, cron: str = "@hourly", **fields: Any) -> Schedule:
     import json
 
     entry = {"name": job, "job": job, "cron": cron, **fields}
-    [made] = parse_schedules(json.dumps({"schedules": [entry]}), "test")
+    [made] = parse_schedules(json.dumps({"schedules": [entry]}), "test", JOBS)
     return made
 
 
@@ -273,7 +274,7 @@ def test_local_times_are_kept_across_daylight_saving(
 def test_no_occurrence_is_missed_or_doubled_where_clocks_change(store: Store) -> None:
     """A job that sends one message per occurrence, hourly over the night with 25 hours."""
 
-    def decide(context: Context) -> Iterator[Decision]:
+    def decide(context: JobContext) -> Iterator[Decision]:
         assert context.occurrence is not None
         yield Message(
             kind="tick", subject="s", recipient="user:1", occasion=context.occurrence.isoformat(),

@@ -16,7 +16,7 @@ from speakerbot.domain.message import Edit, Message, Skip
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 from speakerbot.text import LIMIT, length
@@ -53,12 +53,12 @@ def _decide(
     occurrence: datetime | None = None,
     edit_only: bool = False,
 ) -> list[Message]:
-    context = Context(store, settings, now, occurrence, edit_only)
+    context = JobContext(store, settings, now, occurrence, edit_only)
     return [each for each in JOB.decide(context) if isinstance(each, Message)]
 
 
 def _skipped(store: Store, now: datetime = MONDAY, *, settings: Settings = SETTINGS) -> list[str]:
-    decided = list(JOB.decide(Context(store, settings, now, edit_only=True)))
+    decided = list(JOB.decide(JobContext(store, settings, now, edit_only=True)))
     return [each.reason for each in decided if isinstance(each, Skip)]
 
 
