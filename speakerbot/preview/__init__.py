@@ -17,7 +17,7 @@ from speakerbot.config import Settings
 from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.preview.overlay import Overlay
+from speakerbot.preview.overlay import overlay
 from speakerbot.preview.run import SimulatedRun
 from speakerbot.preview.timeline import Timeline
 from speakerbot.runs.job import Job, load_job
@@ -56,7 +56,7 @@ class Preview:
         template."""
         self.templates.check()
         able = [(schedule, job) for schedule, job in self.schedules if self._able(schedule, job)]
-        overlay = Overlay(self.store)
+        store = overlay(self.store)
         timeline = Timeline(
             [schedule for schedule, _ in able],
             self.store.occurrences,
@@ -67,7 +67,7 @@ class Preview:
         for tick in timeline:
             schedule, job = able[tick.place]
             run = SimulatedRun(
-                schedule, job, overlay, self.settings, self.templates,
+                schedule, job, store, self.settings, self.templates,
                 at=tick.at, occurrence=tick.occurrence, ahead=self.ahead,
             )  # fmt: skip
             try:

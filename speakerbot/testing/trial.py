@@ -25,7 +25,7 @@ from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary
 from speakerbot.runs.service import RunService
-from speakerbot.testing.crash.boundaries import REQUESTS, Reached, SteppingStore, stepping
+from speakerbot.testing.crash.boundaries import REQUESTS, Reached, stepping, stepping_store
 from speakerbot.testing.discord import LoopbackDiscord
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Trial:
         """One run that calls ``reached`` at every boundary; their names are those of
         speakerbot.testing.crash."""
         ended = Ended()
-        store = SteppingStore(self.store, reached)
+        store = stepping_store(self.store, reached)
         connect = _stepping(bootstrap.discord(self.settings), reached)
         runner = self._runner(ended, _job(decisions, job), options, store, connect)
         try:

@@ -20,7 +20,7 @@ from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
 from speakerbot.runs.steps import carry_out
 from speakerbot.stores import open_store
-from speakerbot.testing.crash.boundaries import SteppingStore
+from speakerbot.testing.crash.boundaries import stepping_store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 SETTINGS = Settings("sqlite:///:memory:")
@@ -214,7 +214,7 @@ def test_a_run_that_would_close_a_notice_leaves_it_to_the_one_that_has_claimed_i
         if boundary == "before ledger.swap":
             community.report(message, "claimed", doubt=True)
 
-    Community(SteppingStore(community.store, claiming)).settle()
+    Community(stepping_store(community.store, claiming)).settle()
     assert community.state(message) == "claimed"
     [pair] = community.store.snapshots.pending()
     assert pair.entry is not None

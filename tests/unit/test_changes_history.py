@@ -30,7 +30,7 @@ from speakerbot.runs.runner import Runner
 from speakerbot.runs.steps import carry_out
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
-from speakerbot.testing.crash.boundaries import REQUESTS, SteppingStore, stepping
+from speakerbot.testing.crash.boundaries import REQUESTS, stepping, stepping_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -235,7 +235,7 @@ class History(RuleBasedStateMachine):
         self.true_now = {}
         self._note_truth()
         steps = _Steps(kill_at, reached)
-        store = SteppingStore(self.store, steps)
+        store = stepping_store(self.store, steps)
         store.snapshots = stepping(self.store.snapshots, SNAPSHOTS, "snapshots", steps)
         with suppress(Killed):
             Runner(

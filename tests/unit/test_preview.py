@@ -26,7 +26,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
 from speakerbot.preview import Coming, Preview, end_of_day
-from speakerbot.preview.overlay import Overlay
+from speakerbot.preview.overlay import overlay
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
@@ -302,7 +302,7 @@ class TestOverlay:
     def test_reads_through_and_covers(self, store: Store) -> None:
         old, other = self.record("k/s/user:1/a"), self.record("k/s/user:1/b")
         store.ledger.swap([Change(None, old), Change(None, other)])
-        ledger = Overlay(store).ledger
+        ledger = overlay(store).ledger
         new = old._replace(revision="2", state="failed", updated_at=NOW + timedelta(hours=1))
         assert ledger.swap([Change(old, new)]) == {old.key}
         assert ledger.get([old.key, other.key]) == {old.key: new, other.key: other}
@@ -314,7 +314,7 @@ class TestOverlay:
         assert store.ledger.get([old.key]) == {old.key: old}
 
     def test_only_a_step_from_what_is_there_wins(self, store: Store) -> None:
-        ledger = Overlay(store).ledger
+        ledger = overlay(store).ledger
         first = self.record("k/s/user:1/a")
         assert ledger.swap([Change(first, first._replace(revision="2"))]) == set()
         assert ledger.swap([Change(None, first)]) == {first.key}

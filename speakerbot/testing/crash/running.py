@@ -18,7 +18,7 @@ from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.errors import SpeakerbotError
 from speakerbot.runs.service import RunService
 from speakerbot.stores import open_store
-from speakerbot.testing.crash.boundaries import REQUESTS, Reached, SteppingStore, stepping
+from speakerbot.testing.crash.boundaries import REQUESTS, Reached, stepping, stepping_store
 from speakerbot.testing.crash.world import TOKEN, World
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def run_once(world: World, place: Place, clock: Clock, reached: Reached) -> int:
         store.prepare()
         service = RunService(settings, JobRegistry())
         connect = _stepping_connect(bootstrap.discord(settings), reached)
-        stepping_store = SteppingStore(store, reached)
-        service.runner(world.job, RunOptions(), stepping_store, connect, (), clock).run()
+        stepped = stepping_store(store, reached)
+        service.runner(world.job, RunOptions(), stepped, connect, (), clock).run()
     except SpeakerbotError as error:
         logs.report(error)
         return error.exit_code
