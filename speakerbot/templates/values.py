@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from speakerbot.text import escape, length, shorten
+from speakerbot.text import escape, length, name_custom_emoji, shorten
 
 Place = tuple[Any, ...]
 """Keys and indexes that lead to one text among nested values."""
@@ -28,7 +28,7 @@ def cut_longest(values: Mapping[str, Any], over: int) -> dict[str, Any] | None:
     longest = max(_texts(values, ()), key=lambda found: length(escape(found[1])), default=None)
     if longest is None or not longest[1]:
         return None
-    place, text = longest
+    place, text = longest[0], name_custom_emoji(longest[1])
     now, shown = length(text), length(escape(text))
     # In proportion: a character that is escaped takes two places in the message.
     most = min(now * max(shown - over, shown // 2) // max(shown, 1), now - 1)

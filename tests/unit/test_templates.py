@@ -132,6 +132,15 @@ def test_the_longest_value_is_shortened_to_what_a_message_holds() -> None:
     assert text.endswith('x…". See you soon!')
 
 
+def test_a_long_value_is_not_shortened_in_the_middle_of_an_emoji() -> None:
+    topic = "<:party:123456789012345678>" * 400
+    text = Templates().render(NAME, {**VALUES, "topic": topic})
+    assert length(text) <= LIMIT
+    assert ":party::party:" in text
+    assert "<" not in text
+    assert "\\" not in text
+
+
 def test_several_long_values_share_the_room(folder: Path) -> None:
     templates = override(folder, "{% for t in talks %}{{ t.topic }}\n{% endfor %}")
     text = templates.render(NAME, {"talks": [{"topic": "ab " * 400} for _ in range(5)]})
