@@ -98,5 +98,7 @@ def shorten(text: str, most: int) -> str:
     characters. Where that is not enough room for custom emoji, they are written as their names."""
     if length(text) <= most or length(text := name_custom_emoji(text)) <= most:
         return text
-    kept = text.encode("utf-16-le", "surrogatepass")[: 2 * max(0, most - 1)]
-    return kept.decode("utf-16-le", "ignore").rstrip(" \t\n\u200d\ufe0f") + "…"
+    room, end = most - 1, 0
+    while (room := room - length(text[end])) >= 0:
+        end += 1
+    return text[:end].rstrip(" \t\n\u200d\ufe0f") + "…"

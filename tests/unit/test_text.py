@@ -160,6 +160,8 @@ def test_addresses_are_left_alone(path: str) -> None:
 
 
 @given(ANY, st.integers(1, 60))
+@example("\ud800 ab", 4)
+@example("\ud800\udc00ab", 2)
 def test_shortened_text_fits_and_begins_as_the_whole_does(text: str, most: int) -> None:
     short = shorten(text, most)
     assert length(short) <= most
