@@ -96,7 +96,7 @@ def read_machine(raw: object) -> Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedMachine:
     """The machine there should be. ``config`` is what Fly is sent, whole."""
 
     name: str
@@ -104,23 +104,25 @@ class Wanted:
     region: str
     config: Mapping[str, Any]
 
-    def with_image(self, image: str) -> Wanted:
+    def with_image(self, image: str) -> WantedMachine:
         return replace(self, config={"image": image, **self.config})
 
-    def keeping(self, machine: Machine) -> Wanted:
+    def keeping(self, machine: Machine) -> WantedMachine:
         """With the volumes somebody attached by hand: an update that left them out would lose
         them."""
         mounts = machine.config.get("mounts")
         return replace(self, config={**self.config, "mounts": mounts}) if mounts else self
 
 
-def wanted_machines(schedules: Iterable[Schedule], env: Mapping[str, str]) -> Iterator[Wanted]:
+def wanted_machines(
+    schedules: Iterable[Schedule], env: Mapping[str, str]
+) -> Iterator[WantedMachine]:
     """Every machine that should be, in the order of the file. ``env``: fly.toml's, which scheduled
     machines do not get by themselves; a schedule's own variables win."""
     for schedule in schedules:
         config = _config(schedule, env)
         for name, region in zip(schedule.machine_names, schedule.regions, strict=True):
-            yield Wanted(name, schedule, region, config)
+            yield WantedMachine(name, schedule, region, config)
 
 
 def _config(schedule: Schedule, env: Mapping[str, str]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Final
 
 import aiohttp
 
-from deploy.answers import ImageMissing
-from deploy.settings import Target
+from deploy.api_errors import ImageMissing
+from deploy.settings import FlyTarget
 from speakerbot.errors import TokenRefused, Unreachable, UsageError
 
 FLY: Final = "registry.fly.io"
@@ -18,7 +18,7 @@ _KINDS: Final = ", ".join(
 )  # fmt: skip
 
 
-async def by_digest(image: str, target: Target, seconds: float) -> str:
+async def by_digest(image: str, target: FlyTarget, seconds: float) -> str:
     """``image`` with its digest behind it. Raises UsageError for another registry than Fly's,
     which must not see the token, ImageMissing, TokenRefused and Unreachable."""
     if "@" in image:

@@ -20,7 +20,7 @@ _NOT_FOR_JOBS = frozenset({"PORT", "HOST", "PRIMARY_REGION"})
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FlyTarget:
     """The app whose machines are meant. ``env``: what fly.toml gives its machines."""
 
     app: str
@@ -31,7 +31,7 @@ class Target:
 
 def find_target(
     app: str | None, token: str | None, env: Mapping[str, str] = os.environ, folder: Path = Path()
-) -> Target:
+) -> FlyTarget:
     """Raises ConfigError without an app and TokenRefused without a token, saying how to get one."""
     written = _fly_toml(folder / "fly.toml")
     app = app or env.get("FLY_APP") or written.get("app")
@@ -45,7 +45,7 @@ def find_target(
     own = written.get("env")
     variables = own if isinstance(own, dict) else {}
     kept = {name: str(value) for name, value in variables.items() if name not in _NOT_FOR_JOBS}
-    return Target(app, base, kept, authorization(_token(token, env, app)))
+    return FlyTarget(app, base, kept, authorization(_token(token, env, app)))
 
 
 def authorization(token: str) -> str:

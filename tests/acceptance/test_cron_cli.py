@@ -19,7 +19,7 @@ import pytest
 import deploy.deploy_cron
 from deploy.machines import wanted_machines
 from speakerbot.schedules import read_schedules
-from speakerbot.testing.fly import Fault, FlyMachine, Outcome, World, serve
+from speakerbot.testing.fly import CommandOutcome, FlyFault, FlyMachine, FlyWorld, serve
 from speakerbot.testing.fly.machine import digest_of
 
 SCRIPT = deploy.deploy_cron.__file__
@@ -29,7 +29,7 @@ IMAGE = "registry.fly.io/community:cron"
 class Desk:
     """A person's shell: a folder with schedules.json, and an environment that leads to Fly."""
 
-    def __init__(self, folder: Path, world: World, base: str) -> None:
+    def __init__(self, folder: Path, world: FlyWorld, base: str) -> None:
         self.folder, self.world = folder, world
         self.env = {
             "PATH": os.environ["PATH"], "HOME": str(folder), "FLY_FLAPS_BASE_URL": base,
@@ -56,7 +56,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """Serves a world from a thread while the test runs commands."""
-    world, ready, loop = World(limited=False), threading.Event(), asyncio.new_event_loop()
+    world, ready, loop = FlyWorld(limited=False), threading.Event(), asyncio.new_event_loop()
     found: list[str] = []
 
     async def stay() -> None:
@@ -137,7 +137,7 @@ def test_a_pipe_gets_no_colour_and_whole_lines(desk: Desk) -> None:
     assert "a" * 32 in desk.run("status").stdout.splitlines()[1]
 
 
-def always(outcome: Outcome) -> Callable[[FlyMachine, float], Outcome]:
+def always(outcome: CommandOutcome) -> Callable[[FlyMachine, float], CommandOutcome]:
     return lambda _machine, _now: outcome
 
 
@@ -151,9 +151,9 @@ def test_status_asks_for_a_person_when_one_is_needed(desk: Desk) -> None:
     desk.world.time.seconds = time.time()  # no tick came in two and a half hours
     assert "overdue: no start since" in desk.run("status").stdout
     for outcome, code, said in (
-        (Outcome(exit_code=137, oom_killed=True), 2, "ran out of memory"),
-        (Outcome(exit_code=78), 2, "ended with exit code 78"),
-        (Outcome(), 0, "Nothing needs a person."),
+        (CommandOutcome(exit_code=137, oom_killed=True), 2, "ran out of memory"),
+        (CommandOutcome(exit_code=78), 2, "ended with exit code 78"),
+        (CommandOutcome(), 0, "Nothing needs a person."),
     ):
         desk.world.run = always(outcome)
         desk.world.start(desk.world.named("cron-reminders"))
@@ -215,7 +215,7 @@ def test_every_kind_of_failure_has_its_exit_code_and_its_advice(desk: Desk) -> N
 
 
 def test_failures_of_single_machines_make_the_exit_code(desk: Desk) -> None:
-    desk.world.faults = [Fault("revert", "update")]
+    desk.world.faults = [FlyFault("revert", "update")]
     desk.run("apply", "--image", IMAGE)
     desk.world.pass_time(60)
     done = desk.run("apply", "--image", f"{IMAGE}2")
@@ -224,7 +224,7 @@ def test_failures_of_single_machines_make_the_exit_code(desk: Desk) -> None:
 
 
 def test_a_skipped_machine_is_said_and_counts_as_a_change_left(desk: Desk) -> None:
-    desk.world.run = lambda _machine, _now: Outcome(seconds=10_000)
+    desk.world.run = lambda _machine, _now: CommandOutcome(seconds=10_000)
     desk.run("apply", "--image", IMAGE)
     words = ("apply", "--image", f"{IMAGE}2", "--wait-for-runs", "0s")
     assert desk.run(*words).returncode == 0

@@ -14,7 +14,7 @@ ATTEMPTS = 7
 
 
 @dataclass(slots=True)
-class Tempo:
+class RateLimit:
     """Keeps each kind of request within its rate. One for each run of a command."""
 
     now: Callable[[], float] = time.monotonic

@@ -37,12 +37,12 @@ class ImageMissing(ConfigError):
     """Fly cannot find the image. Right after a push that may pass."""
 
 
-class Refused(ConfigError):
+class FlyRefused(ConfigError):
     """Fly does not accept what it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FlyAnswer:
     """One answer of Fly. ``about`` is the request, for messages."""
 
     about: str
@@ -106,7 +106,7 @@ class Answer:
                               "name another region")  # fmt: skip
         if self.retryable or self.status >= 500:
             return Unreachable(said)
-        return Refused(said)
+        return FlyRefused(said)
 
     def _request(self) -> str:
         return f" (request {self.request_id})" if self.request_id else ""
