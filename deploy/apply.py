@@ -35,9 +35,10 @@ async def apply(
     wait_for_runs: float,
     done: Callable[[ActionResult], None],
 ) -> list[ActionResult]:
-    """Does the actions: machines at rest first, deletes last. ``done`` hears of each at once.
+    """Does the actions: machines at rest first, deletes last. ``done`` is called with each result
+    as it comes.
 
-    ``wait_for_runs``: seconds to wait, in all, for jobs that run; then their machines are skipped.
+    ``wait_for_runs``: seconds to wait, in all, for running jobs; then their machines are skipped.
     Raises TokenRefused, ConfigError and Unreachable where going on makes no sense.
     """
     worker = _Worker(fly, wait_for_runs)
@@ -75,7 +76,7 @@ class _Worker:
         try:
             return await self._do(action)
         except _Running:
-            return "skipped", "its job still runs: run apply again later"
+            return "skipped", "its job is still running: run apply again later"
 
     async def _do(self, action: MachineAction) -> ActionOutcome:
         machine, wanted = action.machine, action.wanted
@@ -91,7 +92,7 @@ class _Worker:
 
     async def _create(self, wanted: WantedMachine) -> ActionOutcome:
         """Never asked twice without looking in between: the answer alone may have been lost."""
-        pauses = self.rate_limit.pauses()
+        pauses = self.rate_limit.backoff()
         while True:
             try:
                 machine = await self.fly.create(wanted)
@@ -112,7 +113,7 @@ class _Worker:
         return next((m for m in await self.fly.machines() if m.name == name), None)
 
     async def _adopt(self, wanted: WantedMachine, machine: Machine) -> ActionOutcome:
-        """Ours, made by a request whose answer was lost or by somebody beside us."""
+        """Ours, made by a request whose answer was lost or by another apply."""
         if not machine.owned:
             return "failed", "a machine of that name is not ours"
         if changed_fields(wanted.config, machine):
@@ -122,13 +123,13 @@ class _Worker:
     async def _update(
         self, wanted: WantedMachine, machine: Machine, *, forced: bool = False
     ) -> ActionOutcome:
-        for pause in self.rate_limit.pauses():
+        for pause in self.rate_limit.backoff():
             machine = await self._at_rest(machine)
             try:
                 async with self.fly.lease(machine) as nonce:
                     machine = await self.fly.get(machine.id)
                     if not forced and not changed_fields(wanted.config, machine):
-                        return "done", "it is as wanted by now"
+                        return "done", "it is as wanted already"
                     if not machine.at_rest:
                         continue  # its schedule fired while we took the lease
                     updated = await self.fly.update(machine, wanted.config, nonce)
@@ -147,7 +148,7 @@ class _Worker:
         return "done", "updated"
 
     async def _delete(self, machine: Machine) -> ActionOutcome:
-        for pause in self.rate_limit.pauses():
+        for pause in self.rate_limit.backoff():
             try:
                 machine = await self._at_rest(machine)
                 async with self.fly.lease(machine) as nonce:
@@ -161,7 +162,7 @@ class _Worker:
         return "skipped", "somebody else is changing it: run apply again later"
 
     async def _at_rest(self, machine: Machine) -> Machine:
-        """The machine, read afresh if it ran; raises _Running when the time for waiting is over."""
+        """The machine, read again if it ran; raises _Running when the time for waiting is over."""
         while not machine.at_rest:
             now = self.rate_limit.now()
             self.deadline = now + self.wait_for_runs if self.deadline is None else self.deadline

@@ -36,7 +36,7 @@ CHANGES = 2
 
 @dataclass(frozen=True, slots=True)
 class CronOptions:
-    """What all commands about machines are told."""
+    """The options of every command about machines. ``timeout`` in seconds, of one request."""
 
     schedules: Path
     app: str | None
@@ -47,7 +47,7 @@ class CronOptions:
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What plan and apply are told. ``detailed``: exit 2 if changes are left to make."""
+    """The options of plan and apply. ``detailed``: exit 2 if changes are left to make."""
 
     image: str | None
     by_digest: bool
@@ -66,12 +66,12 @@ def seconds(option: str, text: str) -> float:
 
 def plan(options: CronOptions, planning: PlanOptions) -> int:
     work = _CronCommand(options)
-    drawn = work.ask(lambda fly: work.plan(fly, planning))
+    noted = work.ask(lambda fly: work.plan(fly, planning))
     if options.as_json:
-        _print_json(render.plan_document(drawn.plan, drawn.notes, work.target.app))
+        _print_json(render.plan_document(noted.plan, noted.notes, work.target.app))
     else:
-        render.show(render.plan_lines(drawn.plan, drawn.notes), render.console())
-    return CHANGES if planning.detailed and drawn.plan.actions else 0
+        render.show(render.plan_lines(noted.plan, noted.notes), render.console())
+    return CHANGES if planning.detailed and noted.plan.actions else 0
 
 
 def apply(
@@ -81,20 +81,20 @@ def apply(
     screen = render.console(stderr=options.as_json)
 
     async def work_on(fly: Fly) -> tuple[NotedPlan, list[ActionResult]]:
-        drawn = await work.plan(fly, planning)
-        render.show(render.plan_lines(drawn.plan, drawn.notes), screen)
+        noted = await work.plan(fly, planning)
+        render.show(render.plan_lines(noted.plan, noted.notes), screen)
         if not allow_mass_change:
-            drawn.plan.refuse_mass_destruction()
-        actions, done = drawn.plan.actions, Progress(len(drawn.plan.actions))
-        return drawn, await carry_out(
+            noted.plan.refuse_mass_destruction()
+        actions, done = noted.plan.actions, Progress(len(noted.plan.actions))
+        return noted, await carry_out(
             actions, fly, wait_for_runs=limit, done=lambda result: done.show(result, screen)
         )
 
-    drawn, results = work.ask(work_on)
+    noted, results = work.ask(work_on)
     if results:
         render.show([(render.result_counts(results), "bold")], screen)
     if options.as_json:
-        document = render.plan_document(drawn.plan, drawn.notes, work.target.app)
+        document = render.plan_document(noted.plan, noted.notes, work.target.app)
         _print_json({**document, "results": render.result_documents(results)})
     return _outcome(results, planning.detailed)
 
@@ -117,16 +117,16 @@ def run(options: CronOptions, name: str, *, dry_run: bool) -> None:
     schedule = work.schedules.get(name)
     occurrence = open_occurrence(schedule, datetime.now(UTC))
     if not schedule.enabled:
-        say = f"{name} is disabled: the run will skip. `speakerbot run {schedule.job}` forces one"
+        text = f"{name} is disabled: the run will skip. `speakerbot run {schedule.job}` forces one"
     elif occurrence:
-        say = f"{name}: {occurrence} is open: the run serves it, unless that has been done"
+        text = f"{name}: {occurrence} is open: the run serves it, unless another run has"
     else:
-        say = (
+        text = (
             f"{name}: no occurrence is open: the run will skip. `speakerbot run {schedule.job}`, "
             "without a schedule, forces one"
         )
     screen = render.console()
-    render.show([(say, "")], screen)
+    render.show([(text, "")], screen)
     if dry_run:
         return
     machine = work.ask(lambda fly: _start(fly, schedule.machine_names))
@@ -143,7 +143,7 @@ def logs(options: CronOptions, name: str) -> None:
 
 def export(schedules: Path, kind: str, image: str, app: str, output: Path | None) -> None:
     if kind not in EXPORTERS:
-        raise UsageError(f"there is no export {kind!r}: there are {', '.join(EXPORTERS)}")
+        raise UsageError(f"there is no export {kind!r}; there are {', '.join(EXPORTERS)}")
     read = read_schedules(schedules)
     _warn(read)
     files = EXPORTERS[kind](read.schedules, image, app)
@@ -159,7 +159,7 @@ def export(schedules: Path, kind: str, image: str, app: str, output: Path | None
 
 @dataclass(frozen=True, slots=True)
 class NotedPlan:
-    """A plan and everything a person should know with it."""
+    """A plan, and everything a person should know about it."""
 
     plan: MachinePlan
     notes: tuple[PlanNote, ...]
@@ -226,7 +226,7 @@ class _CronCommand:
 async def _ours(fly: Fly, names: tuple[str, ...]) -> list[Machine]:
     found = [m for m in await fly.machines() if m.owned and m.name in names]
     if not found:
-        raise ConfigError(f"there is no machine {names[0]} yet: `cron apply` makes it")
+        raise ConfigError(f"there is no machine {names[0]} yet: `cron apply` creates it")
     return found
 
 
@@ -234,7 +234,9 @@ async def _start(fly: Fly, names: tuple[str, ...]) -> Machine:
     machines = await _ours(fly, names)
     machine = next((m for m in machines if m.at_rest), None)
     if machine is None:
-        raise ConfigError(f"{machines[0].name} runs already: `cron logs` says how to watch it")
+        raise ConfigError(
+            f"{machines[0].name} is running already: `cron logs` says how to watch it"
+        )
     await fly.start(machine.id)
     return machine
 

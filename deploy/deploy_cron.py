@@ -55,12 +55,12 @@ Token = Annotated[
 Timeout = Annotated[str, typer.Option(help="How long Fly may take for one answer.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Also destroy machines of ours that no schedule wants.")
+    bool, typer.Option("--prune", help="Also destroy our machines that no schedule wants.")
 ]
 Refresh = Annotated[
     bool,
     typer.Option(
-        "--refresh", help="Update machines that do not differ too: after `fly secrets set`."
+        "--refresh", help="Also update machines that do not differ: after `fly secrets set`."
     ),
 ]
 Detailed = Annotated[
@@ -200,7 +200,7 @@ def _options(
 
 
 def main() -> None:
-    """The command by itself; every error of ours ends as one line and its exit code."""
+    """The command by itself; each of our errors ends as one line and its exit code."""
     try:
         app()
     except Exception as error:

@@ -38,7 +38,7 @@ class Fly:
             except Gone as error:
                 raise ConfigError(
                     f"there is no app {self.transport.app!r} on Fly, or the token cannot see it: "
-                    "check --app or `app` in fly.toml; `fly apps create` makes one"
+                    "check --app or `app` in fly.toml; `fly apps create` creates one"
                 ) from error
             machines += _machines(answer)
             if not answer.cursor or answer.cursor == query.get("cursor"):
@@ -62,7 +62,7 @@ class Fly:
         return _machine(await self.ask(FlyRequest("update", "POST", path, body=body, nonce=nonce)))
 
     async def delete(self, machine: Machine, nonce: str) -> None:
-        """Destroys a machine at rest; Conflict if it runs by now. Gone already is as good."""
+        """Destroys a machine at rest; Conflict if it has started. If it is gone, that is fine."""
         # Fly destroys only stopped machines without force; suspended and failed ones run nothing.
         query = {} if machine.state == "stopped" else {"force": "true"}
         try:
@@ -93,7 +93,7 @@ class Fly:
         answer = await self.ask(FlyRequest("events", "GET", path, {"limit": "50"}))
         events = answer.json()
         if not isinstance(events, list):
-            raise answer.odd("events that are no list")
+            raise answer.unexpected("events that are not a list")
         return [event for event in events if isinstance(event, dict)]
 
     @asynccontextmanager
@@ -131,17 +131,17 @@ def _machine(answer: FlyAnswer) -> Machine:
     try:
         return read_machine(answer.json())
     except ValueError as error:
-        raise answer.odd(str(error)) from error
+        raise answer.unexpected(str(error)) from error
 
 
 def _machines(answer: FlyAnswer) -> list[Machine]:
     document = answer.json()
     if not isinstance(document, list):
-        raise answer.odd("machines that are no list")
+        raise answer.unexpected("machines that are not a list")
     try:
         return [read_machine(raw) for raw in document]
     except ValueError as error:
-        raise answer.odd(str(error)) from error
+        raise answer.unexpected(str(error)) from error
 
 
 def _nonce(answer: FlyAnswer) -> str:
@@ -149,5 +149,5 @@ def _nonce(answer: FlyAnswer) -> str:
     document = answer.json()
     lease = document.get("data", document) if isinstance(document, dict) else None
     if not isinstance(lease, dict) or not isinstance(lease.get("nonce"), str):
-        raise answer.odd("a lease without a nonce")
+        raise answer.unexpected("a lease without a nonce")
     return str(lease["nonce"])

@@ -69,18 +69,18 @@ class Machine:
 def read_machine(raw: object) -> Machine:
     """One machine of an answer. Raises ValueError naming what it lacks."""
     if not isinstance(raw, dict):
-        raise ValueError("a machine that is no object")
+        raise ValueError("a machine that is not an object")
     for key in ("id", "name", "state", "region"):
         if not isinstance(raw.get(key), str) or not raw[key]:
             raise ValueError(f"a machine without {key}")
     if not raw["id"].isalnum():  # it becomes part of an address
-        raise ValueError(f"a machine with the odd id {raw['id']!r}")
+        raise ValueError(f"a machine with the invalid id {raw['id']!r}")
     config = raw.get("config") or raw.get("incomplete_config") or {}
     image_ref = raw.get("image_ref") or {}
     events = raw.get("events") or []
     if not all(isinstance(part, kind) for part, kind in
                ((config, dict), (image_ref, dict), (events, list))):  # fmt: skip
-        raise ValueError(f"machine {raw['id']} with an odd config, image_ref or events")
+        raise ValueError(f"machine {raw['id']} with an invalid config, image_ref or events")
     return Machine(
         id=raw["id"],
         name=raw["name"],
@@ -126,7 +126,7 @@ def wanted_machines(
 
 
 def _config(schedule: Schedule, env: Mapping[str, str]) -> dict[str, Any]:
-    """All but the image. ``skip_launch`` is no part of it, ever: the schedule would never fire."""
+    """All but the image. Never ``skip_launch``: the schedule would never fire."""
     guest = schedule.guest
     config: dict[str, Any] = {
         "init": {"cmd": schedule.command()},

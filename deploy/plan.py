@@ -30,7 +30,7 @@ class MachineAction:
 
 @dataclass(frozen=True, slots=True)
 class PlanNote:
-    """Something a person should know. ``left``: a difference that this plan does not mend."""
+    """Something a person should know. ``left``: a difference that this plan does not remove."""
 
     name: str
     text: str
@@ -148,7 +148,7 @@ class _Planner:
     ) -> None:
         region = FieldChange("region", machine.region, want.region)
         if self.prune:
-            reason = "a machine cannot move: destroyed and created anew"
+            reason = "a machine cannot move: destroyed and created again"
             action = MachineAction("replace", want.name, reason, want, machine, (region, *changes))
             self.actions.append(action)
             return

@@ -51,8 +51,8 @@ def _digest(response: aiohttp.ClientResponse, image: str, app: str) -> str:
         raise ImageMissing(f"{image} does not exist: build and push it with `make cron-deploy`")
     if response.status in (401, 403):
         raise TokenRefused(
-            f"the registry does not let this token see {image}: `fly tokens create deploy -a {app}`"
-            " makes one that may"
+            f"the registry does not let this token see {image}: create one that may "
+            f"with `fly tokens create deploy -a {app}`"
         )
     if response.status != 200 or not digest.startswith("sha256:"):
         raise Unreachable(f"the registry answered {response.status} for {image}, without a digest")

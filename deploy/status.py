@@ -1,4 +1,4 @@
-"""What machines did lately, and whether somebody must look after them. Pure."""
+"""What machines did lately, and which of them need a person. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 1.5
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """The newest run. ``ended_at`` None: it still runs. ``interrupted``: it was told to stop."""
+    """The newest run. ``ended_at`` None: it is running. ``interrupted``: it was asked to stop."""
 
     started_at: datetime | None
     ended_at: datetime | None = None
@@ -85,7 +85,7 @@ def _judge(want: WantedMachine, machine: Machine | None, now: datetime) -> Machi
     schedule = want.schedule
     upcoming = schedule.cron.next(now) if schedule.enabled else None
     if machine is None:
-        problem = ("there is no such machine: `cron apply` makes it",)
+        problem = ("there is no such machine: `cron apply` creates it",)
         return MachineStatus(
             schedule.name,
             want.name,

@@ -43,7 +43,7 @@ class Transport:
 
     async def ask(self, request: FlyRequest) -> FlyAnswer:
         """A success; everything else is raised as what it means (``FlyAnswer.error``)."""
-        pauses = self.rate_limit.pauses() if request.repeat else iter(())
+        pauses = self.rate_limit.backoff() if request.repeat else iter(())
         while True:
             await self.rate_limit.take(request.action)
             try:

@@ -144,7 +144,7 @@ def always(outcome: CommandOutcome) -> Callable[[FlyMachine, float], CommandOutc
 def test_status_asks_for_a_person_when_one_is_needed(desk: Desk) -> None:
     missing = desk.run("status")
     assert missing.returncode == 2
-    assert "there is no such machine: `cron apply` makes it" in missing.stdout
+    assert "there is no such machine: `cron apply` creates it" in missing.stdout
     desk.world.time.seconds = time.time() - 2.5 * 3600
     desk.run("apply", "--image", IMAGE)
     desk.world.living()
@@ -164,7 +164,7 @@ def test_status_asks_for_a_person_when_one_is_needed(desk: Desk) -> None:
 
 def test_run_says_what_will_happen_and_starts_the_machine(desk: Desk) -> None:
     desk.write({"name": "weekly", "job": "weekly", "cron": "0 0 29 2 *"})
-    assert "`cron apply` makes it" in desk.fails(78, "run", "weekly")
+    assert "`cron apply` creates it" in desk.fails(78, "run", "weekly")
     desk.run("apply", "--image", IMAGE)
     desk.world.pass_time(60)
     done = desk.run("run", "weekly")
@@ -172,7 +172,7 @@ def test_run_says_what_will_happen_and_starts_the_machine(desk: Desk) -> None:
     assert "no occurrence is open" in done.stdout
     assert "fly logs --app community --machine" in done.stdout
     assert desk.world.named("cron-weekly").runs == 2
-    assert "runs already" in desk.fails(78, "run", "weekly")
+    assert "is running already" in desk.fails(78, "run", "weekly")
     assert "there is no schedule 'x'" in desk.fails(78, "run", "x")
 
 
@@ -230,7 +230,7 @@ def test_a_skipped_machine_is_said_and_counts_as_a_change_left(desk: Desk) -> No
     assert desk.run(*words).returncode == 0
     done = desk.run(*words, "--detailed-exitcode")
     assert done.returncode == 2
-    assert "SKIPPED: its job still runs" in done.stdout
+    assert "SKIPPED: its job is still running" in done.stdout
 
 
 @pytest.mark.slow

@@ -327,7 +327,11 @@ def test_an_app_that_does_not_exist_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("nonsense", "no JSON but 'Sign in to continue'"), ("html", "502: 502"), ("text", "Bad Gate")],
+    [
+        ("nonsense", "'Sign in to continue' instead of JSON"),
+        ("html", "502: 502"),
+        ("text", "Bad Gate"),
+    ],
 )
 def test_an_answer_that_is_no_answer_gives_a_clear_error(kind: Any, said: str) -> None:
     world = FlyWorld()

@@ -123,11 +123,11 @@ def test_a_new_machine_gets_the_image_of_the_others_or_of_the_app() -> None:
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [
-        ("x", "no object"),
+        ("x", "not an object"),
         ({}, "without id"),
         ({"id": "a", "name": "n", "state": "stopped"}, "without region"),
-        ({"id": "../x", "name": "n", "state": "s", "region": "r"}, "odd id"),
-        ({"id": "a", "name": "n", "state": "s", "region": "r", "config": [1]}, "odd config"),
+        ({"id": "../x", "name": "n", "state": "s", "region": "r"}, "invalid id"),
+        ({"id": "a", "name": "n", "state": "s", "region": "r", "config": [1]}, "invalid config"),
     ],
 )
 def test_a_machine_that_lacks_something_is_refused(raw: object, problem: str) -> None:
@@ -163,10 +163,10 @@ def test_answers_become_errors_with_their_exit_code(
 
 def test_whatever_shape_an_answer_has_its_words_are_short_and_on_one_line() -> None:
     html = "<html><style>x{}</style><body><h1>Bad\n gateway</h1></body></html>"
-    assert FlyAnswer("", "", 502, html).said() == "Bad gateway"
-    assert len(FlyAnswer("", "", 502, "x" * 9999).said()) == 300
-    assert FlyAnswer("", "", 500, '{"error": {"a": 1}}').said() == "{'a': 1}"
-    assert FlyAnswer("", "", 500, "[1]").said() == "[1]"
+    assert FlyAnswer("", "", 502, html).message() == "Bad gateway"
+    assert len(FlyAnswer("", "", 502, "x" * 9999).message()) == 300
+    assert FlyAnswer("", "", 500, '{"error": {"a": 1}}').message() == "{'a': 1}"
+    assert FlyAnswer("", "", 500, "[1]").message() == "[1]"
 
 
 def test_requests_keep_to_the_rate_and_may_burst() -> None:

@@ -150,9 +150,9 @@ async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = await request.json()
     except ValueError as error:
-        raise FlyRefusal(400, "invalid_argument: the body is no JSON") from error
+        raise FlyRefusal(400, "invalid_argument: the body is not JSON") from error
     if not isinstance(body, dict) or not isinstance(body.get("config", {}), dict):
-        raise FlyRefusal(400, "invalid_argument: the body is no object")
+        raise FlyRefusal(400, "invalid_argument: the body is not an object")
     return body
 
 

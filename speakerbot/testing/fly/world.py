@@ -16,7 +16,7 @@ Runner = Callable[[FlyMachine, float], CommandOutcome]
 
 
 class FlyRefusal(Exception):
-    """An answer that is no success."""
+    """An answer that is not a success."""
 
     def __init__(self, status: int, error: str, code: str = "unknown") -> None:
         super().__init__(error)
@@ -168,4 +168,5 @@ class FlyWorld:
             raise FlyRefusal(400, f"failed to get manifest {image}: MANIFEST_UNKNOWN")
         memory = config.get("guest", {}).get("memory_mb", 256)
         if memory % 256:
-            raise FlyRefusal(422, f"invalid config.guest.memory_mb, {memory} is no multiple of 256")
+            text = f"invalid config.guest.memory_mb, {memory} is not a multiple of 256"
+            raise FlyRefusal(422, text)
