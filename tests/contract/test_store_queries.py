@@ -158,8 +158,9 @@ def _served(query: dict[str, Any], order: list[str], indexes: list[list[str]]) -
     else with a field that the query limits."""
     if "_id" in query:
         return True
-    if "$or" in query:
+    if query.keys() == {"$or"}:
         return all(_served(part, [], indexes) for part in query["$or"])
+    query = {name: value for name, value in query.items() if name != "$or"}
     equal = {name for name, value in query.items() if not isinstance(value, dict)}
     for index in indexes:
         begin, rest = index[: len(equal)], index[len(equal) :]
