@@ -80,13 +80,13 @@ class Libraries(logging.Handler):
         get_logger().warning("library_warned", **about)
 
 
-def _show_warning(
+def _show_warning(  # as warnings.showwarning is called
     message: Warning | str,
     category: type[Warning],
     filename: str,
-    _line_number: int,
-    _file: TextIO | None = None,
-    _line: str | None = None,
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
 ) -> None:
     get_logger().warning(
         "library_warned",

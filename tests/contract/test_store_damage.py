@@ -12,7 +12,7 @@ from typing import Any
 
 import bson
 import pytest
-from bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
+from bson import Binary, Decimal128, Int64, ObjectId
 from bson.raw_bson import RawBSONDocument
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -125,9 +125,8 @@ garbage = st.recursive(
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats()
     | st.datetimes(timezones=st.just(UTC)).map(lambda at: at.replace(microsecond=0))
-    | st.sampled_from(
-        [ObjectId(), Binary(b"\x00\xff"), Decimal128("1.5"), Regex("a*"), Timestamp(1, 1)]
-    ),
+    # No regular expressions: the stand-in for MongoDB cannot compare them.
+    | st.sampled_from([ObjectId(), Binary(b"\x00\xff"), Decimal128("1.5")]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from(["sentDayOfAt", "startsAt", "date", "x"]), inner)
@@ -177,7 +176,7 @@ FIELDS = {
     "guildsettings": ("guildId", "proactiveAnnouncementsChannelId", "updatedAt", "updatedBy"),
 }  # fmt: skip
 many = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 spoilt_field = st.sampled_from([(name, field) for name in FIELDS for field in FIELDS[name]])
 FORGOTTEN = object()

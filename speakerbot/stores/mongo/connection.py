@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -174,9 +175,11 @@ def _reason(error: PyMongoError) -> tuple[str, int | None]:
     """What the server or the driver says, and the server's code for it."""
     if isinstance(error, BulkWriteError) and error.details is not None:
         found = [*error.details["writeErrors"], *error.details["writeConcernErrors"]]
+        # A key that was there already is seldom what went wrong: callers expect that.
+        found.sort(key=lambda each: each["code"] == DUPLICATE_KEY)
         if found:
             return f"{found[0]['errmsg']}, code {found[0]['code']}", found[0]["code"]
-    reason = str(error).partition(", Timeout:")[0].partition(", full error:")[0]
+    reason = re.split(", Timeout:|, full error:| \\(configured timeouts:", str(error))[0]
     if isinstance(error, OperationFailure) and error.code is not None:
         return f"{reason}, code {error.code}", error.code
     return reason, None
