@@ -12,7 +12,8 @@ from pymongo.errors import BulkWriteError
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
 from speakerbot.stores.mongo.talk_documents import document_ids
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks
-from speakerbot.stores.reading import Reader, calendar_entry_of
+from speakerbot.stores.nouns import calendar_entry_of
+from speakerbot.stores.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,7 +14,8 @@ from pymongo.errors import BulkWriteError
 from speakerbot.ledger import FINAL, Change, Delivery
 from speakerbot.stores.keys import subject
 from speakerbot.stores.mongo.connection import BATCH, PAGE, Database, Document, only_duplicates
-from speakerbot.stores.reading import LEFT_OUT, STATES, TEXT, Reader, delivery_of
+from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
+from speakerbot.stores.reading import TEXT, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -10,7 +10,8 @@ from pymongo.errors import DuplicateKeyError
 from speakerbot.errors import Unreachable
 from speakerbot.ports import Breaker
 from speakerbot.stores.mongo.connection import Database, Document, replacement
-from speakerbot.stores.reading import IDENTIFIER, Reader, breaker_of
+from speakerbot.stores.nouns import breaker_of
+from speakerbot.stores.reading import IDENTIFIER, Reader
 from speakerbot.stores.send_slots import Reservation, instant
 
 if TYPE_CHECKING:

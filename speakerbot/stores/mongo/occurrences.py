@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pymongo.errors import DuplicateKeyError
 
-from speakerbot.stores.reading import Reader, occurrence_of
+from speakerbot.stores.nouns import occurrence_of
+from speakerbot.stores.reading import Reader
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -16,7 +16,8 @@ from speakerbot.stores.mongo.connection import (
     replacement,
 )
 from speakerbot.stores.mongo.extended_json import from_bson, to_bson
-from speakerbot.stores.reading import Reader, person_of
+from speakerbot.stores.nouns import person_of
+from speakerbot.stores.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

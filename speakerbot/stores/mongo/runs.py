@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from speakerbot.runs import Run
 from speakerbot.stores.mongo.connection import Database, Document, replacement
-from speakerbot.stores.reading import Reader, Unreadable, run_of
+from speakerbot.stores.nouns import run_of
+from speakerbot.stores.reading import Reader, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,8 @@ from speakerbot.snapshots import Entry, Pair, Version
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
 from speakerbot.stores.mongo.talk_documents import document_ids, speaker, to_talk
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks
-from speakerbot.stores.reading import TEXT, Reader, entry_of
+from speakerbot.stores.nouns import entry_of
+from speakerbot.stores.reading import TEXT, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

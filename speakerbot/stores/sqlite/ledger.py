@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot.ledger import FINAL, Change, Delivery
 from speakerbot.stores.keys import subject
-from speakerbot.stores.reading import LEFT_OUT, STATES, TEXT, Reader, delivery_of
+from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
+from speakerbot.stores.reading import TEXT, Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import instant, placeholders, to_ms
 

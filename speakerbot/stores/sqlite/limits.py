@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot.ports import Breaker
 from speakerbot.stores import send_slots
-from speakerbot.stores.reading import Reader, breaker_of
+from speakerbot.stores.nouns import breaker_of
+from speakerbot.stores.reading import Reader
 from speakerbot.stores.send_slots import Reservation
 from speakerbot.stores.sqlite.rows import instant, to_ms
 

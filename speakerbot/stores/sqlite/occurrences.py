@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from speakerbot.stores.reading import Reader, occurrence_of
+from speakerbot.stores.nouns import occurrence_of
+from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.rows import instant, to_ms
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.people import Person
-from speakerbot.stores.reading import Reader, person_of
+from speakerbot.stores.nouns import person_of
+from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import from_json, placeholders, to_json
 

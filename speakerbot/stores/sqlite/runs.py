@@ -6,7 +6,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.runs import Run
-from speakerbot.stores.reading import Reader, Unreadable, run_of
+from speakerbot.stores.nouns import run_of
+from speakerbot.stores.reading import Reader, Unreadable
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_json, to_ms
 

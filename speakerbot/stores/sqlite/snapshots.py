@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.stores.reading import Reader, entry_of
+from speakerbot.stores.nouns import entry_of
+from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import instant, placeholders, to_ms
 from speakerbot.stores.sqlite.talks import COLUMNS as TALK_COLUMNS
