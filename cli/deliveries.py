@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.opening import to_change, to_read
+from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time
 from cli.output import amount, emit_json, on_terminal, plain, say, table
 from cli.terminal import Entry, entries, show
 from speakerbot.clock import real_now
-from speakerbot.delivery import retry as retrying
-from speakerbot.delivery.retry import Status
+from speakerbot.delivery import status as statuses
+from speakerbot.delivery.status import Status
 from speakerbot.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from speakerbot.ledger import Delivery
-    from speakerbot.ports import Ledger, Store
+    from speakerbot.domain.delivery import Delivery
+    from speakerbot.ports.store import Ledger, Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -70,7 +70,7 @@ def _with_status(ledger: Ledger, status: Status | None, now: datetime) -> Iterat
         reverse=True,
     )
     real = real_now()
-    return (record for record in found if retrying.status(record, now, real) == status)
+    return (record for record in found if statuses.status(record, now, real) == status)
 
 
 @app.command(
@@ -120,7 +120,7 @@ def retry(
 
 def _retry_one(store: Store, key: str, now: datetime, *, dry_run: bool) -> None:
     record = _find(store, key)
-    if why_not := retrying.refusal(record, now, real_now()):
+    if why_not := statuses.refusal(record, now, real_now()):
         raise UsageError(f"{key} cannot be tried again: {why_not}")
     if not dry_run and not _swap(store.ledger, [record]):
         raise UsageError(f"{key} was not touched: a run has just taken it up")
@@ -146,7 +146,7 @@ def _retry_all(store: Store, status: Status, now: datetime, *, dry_run: bool) ->
     tried, refused, lost = 0, 0, 0
     found = store.ledger.list(state=status, limit=EVERYTHING)
     while batch := list(islice(found, BATCH)):
-        possible = [record for record in batch if not retrying.refusal(record, now, real)]
+        possible = [record for record in batch if not statuses.refusal(record, now, real)]
         won = len(possible) if dry_run else _swap(store.ledger, possible)
         refused += len(batch) - len(possible)
         lost += len(possible) - won
@@ -163,11 +163,11 @@ def _swap(ledger: Ledger, records: list[Delivery]) -> int:
     """How many of the records were still as they had been read, and are set to be tried again."""
     import secrets
 
-    from speakerbot.ledger import Change
+    from speakerbot.domain.delivery import Change
 
     real, origin = real_now(), f"retry-{secrets.token_hex(8)}"
     changes = [
-        Change(record, retrying.retried(record, real, f"{origin}.{number}"))
+        Change(record, statuses.retried(record, real, f"{origin}.{number}"))
         for number, record in enumerate(records)
     ]
     return len(ledger.swap(changes)) if changes else 0
@@ -191,7 +191,7 @@ def show_deliveries(records: Iterable[Delivery], now: datetime, *, empty: str) -
 
 def _row(record: Delivery, now: datetime, real: datetime) -> tuple[object, ...]:
     return (
-        retrying.status(record, now, real),
+        statuses.status(record, now, real),
         record.updated_at,
         record.key,
         record.route,
@@ -203,7 +203,7 @@ def _row(record: Delivery, now: datetime, real: datetime) -> tuple[object, ...]:
 
 
 def _entry(record: Delivery, now: datetime, real: datetime) -> Entry:
-    status = retrying.status(record, now, real)
+    status = statuses.status(record, now, real)
     parts = [plain(record.updated_at), record.route]
     if record.attempts > 1:
         parts.append(f"{record.attempts} tries")
@@ -220,7 +220,7 @@ def delivery_document(record: Delivery, now: datetime) -> dict[str, Any]:
         "key": record.key,
         "kind": record.kind,
         "recipient": record.recipient,
-        "status": retrying.status(record, now, real_now()),
+        "status": statuses.status(record, now, real_now()),
         "state": record.state,
         "route": record.route or None,
         "target": record.target or None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.opening import all_or_nothing, to_change, to_read
+from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import AsJson, DryRun
 from cli.output import amount, emit_json, say
 from cli.terminal import show
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from speakerbot.config import Settings
     from speakerbot.formats.guild_file import GuildEntry
-    from speakerbot.ports import Store
+    from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

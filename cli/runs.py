@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.opening import to_read
+from cli.open_store import to_read
 from cli.options import AsJson
 from cli.output import emit_json, on_terminal, say, table
 from cli.terminal import narrow, show
 from speakerbot.errors import NotFound
 
 if TYPE_CHECKING:
-    from speakerbot.runs import Run
+    from speakerbot.domain.run import Run
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

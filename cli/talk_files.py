@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.opening import all_or_nothing, to_change, to_read
+from cli.export_file import Output, write_export
+from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import DryRun
 from cli.output import amount, say
 from cli.terminal import progress
-from cli.writing import Output, write_export
 from speakerbot import logs
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from speakerbot.formats.source import Source
     from speakerbot.formats.talk_fields import TalkEntry
     from speakerbot.formats.talk_import import TalkImport
-    from speakerbot.ports import Store
+    from speakerbot.ports.store import Store
 
 File = Annotated[
     Path,
@@ -126,9 +126,9 @@ def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
                 "fields_left_out", talks=left_out, hint="--format jsonl keeps every field"
             )
     else:
-        from speakerbot import feed
+        from speakerbot import booking
         from speakerbot.clock import real_now
         from speakerbot.formats import talk_calendar
 
-        shown = feed.current(store.calendar.all(), store.talks.all(), real_now())
+        shown = booking.current(store.calendar.all(), store.talks.all(), real_now())
         yield talk_calendar.write(shown, settings.timezone)

@@ -12,7 +12,7 @@ import typer
 
 from cli import talk_files
 from cli.deliveries import delivery_document, show_deliveries
-from cli.opening import to_change, to_read
+from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
 from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, show
@@ -20,8 +20,8 @@ from speakerbot.errors import DateTaken, NotFound, UsageError
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
-    from speakerbot.ports import Store
-    from speakerbot.talks import Talk
+    from speakerbot.domain.talk import Talk
+    from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 talk_files.register(app)
@@ -52,8 +52,8 @@ def add(
     """Book a talk. Prints its id; one talk a date."""
     from speakerbot import booking
     from speakerbot.clock import real_now
+    from speakerbot.domain.talk import Talk
     from speakerbot.formats.ids import new_talk_id
-    from speakerbot.talks import Talk
 
     with to_change(dry_run=dry_run) as (store, settings):
         now = real_now()

@@ -24,6 +24,7 @@ from deploy.plan import Note, Plan, make_plan
 from deploy.registry import by_digest
 from deploy.settings import Target, find_target
 from deploy.status import Status, has_start, judge
+from jobs import JOBS
 from speakerbot import logs as our_logs
 from speakerbot.durations import parse_duration
 from speakerbot.errors import ConfigError, Unreachable, UsageError
@@ -142,7 +143,7 @@ def logs(request: Request, name: str) -> None:
 def export(schedules: Path, kind: str, image: str, app: str, output: Path | None) -> None:
     if kind not in EXPORTERS:
         raise UsageError(f"there is no export {kind!r}: there are {', '.join(EXPORTERS)}")
-    read = read_schedules(schedules)
+    read = read_schedules(schedules, JOBS)
     _warn(read)
     files = EXPORTERS[kind](read.schedules, image, app)
     for name, text in files.items():
@@ -180,7 +181,7 @@ class _Work:
     def __init__(self, request: Request) -> None:
         if not structlog.is_configured():
             our_logs.configure()
-        self.schedules = read_schedules(request.schedules)
+        self.schedules = read_schedules(request.schedules, JOBS)
         _warn(self.schedules)
         self.target: Target = find_target(request.app, request.token)
         self.wanted: list[Wanted] = list(wanted_machines(self.schedules, self.target.env))

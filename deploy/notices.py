@@ -7,7 +7,7 @@ from datetime import datetime
 
 from deploy.machines import Machine, Wanted
 from deploy.plan import Note, Plan
-from speakerbot.gate import Due
+from speakerbot.domain.occurrence import Due
 from speakerbot.schedules import Schedule
 
 
@@ -24,8 +24,8 @@ def served_at_once(plan: Plan, now: datetime) -> Iterator[Note]:
 def open_occurrence(schedule: Schedule, now: datetime) -> str | None:
     """The occurrence a run started at ``now`` may serve, as its people read it. Whether it has
     been served already only the store knows."""
-    gate = schedule.gate
-    due = gate.decide(gate.occurrence(now), None, now=now, real=now)
+    rules = schedule.rules
+    due = rules.decide(rules.occurrence(now), None, now=now, real=now)
     if not schedule.enabled or not isinstance(due, Due):
         return None
     return f"the occurrence of {due.occurrence.astimezone(schedule.cron.zone):%a %d %b %H:%M %Z}"

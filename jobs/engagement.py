@@ -8,13 +8,13 @@ from datetime import date, datetime, time, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from speakerbot.announcements import announcement_channel, only_route
 from speakerbot.clock import instant
-from speakerbot.job import Context, Job
-from speakerbot.messages import Decision, Message, Skip
+from speakerbot.domain.message import Decision, Message, Skip
+from speakerbot.runs.job import Job, JobContext
+from speakerbot.runs.routes import announcement_channel, only_route
 
 if TYPE_CHECKING:
-    from speakerbot.ledger import Delivery
+    from speakerbot.domain.delivery import Delivery
 
 SUBJECT = "speakers"
 """One for every prompt, whichever channel it goes to: the ledger finds the last one by it."""
@@ -23,7 +23,7 @@ AHEAD = timedelta(weeks=12)
 SHOWN_DATES = 3
 
 
-def decide(context: Context) -> Iterator[Decision]:
+def decide(context: JobContext) -> Iterator[Decision]:
     """A prompt while no talk comes in the next days, at most one per configured period.
 
     The period counts from the decision time of the last prompt, and that prompt is in the next
@@ -45,13 +45,13 @@ def decide(context: Context) -> Iterator[Decision]:
 
 def _is_settled(record: Delivery) -> bool:
     """No run will send it any more."""
-    from speakerbot.ledger import FINAL, MAX_ATTEMPTS  # most runs see no record
+    from speakerbot.domain.delivery import FINAL, MAX_ATTEMPTS  # most runs see no record
 
     exhausted = record.state == "failed" and record.attempts >= MAX_ATTEMPTS
     return record.state in FINAL or exhausted
 
 
-def _prompt(context: Context, channel: str, today: date, last: Delivery | None) -> Message:
+def _prompt(context: JobContext, channel: str, today: date, last: Delivery | None) -> Message:
     zone, days = context.settings.timezone, context.settings.engagement_empty_days
     talks = context.store.talks.between(today - PAST, today + AHEAD)
     dates = free_dates([talk.date for talk in talks], today)

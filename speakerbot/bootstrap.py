@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from speakerbot.config import Settings
 from speakerbot.errors import ConfigError
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,7 @@ def discord(settings: Settings) -> Connect:
     def connect(
         on_limited: Callable[[float], None],
     ) -> AbstractAsyncContextManager[CountingChannel]:
-        from speakerbot.channels.discord import DiscordChannel
+        from speakerbot.channels.discord.channel import DiscordChannel
         from speakerbot.delivery.nonces import longest_send
 
         return DiscordChannel(

@@ -15,9 +15,9 @@ from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import read_zone
+from speakerbot.domain.reminder_offsets import Offset, parse_offsets
 from speakerbot.durations import parse_duration
 from speakerbot.errors import ConfigError
-from speakerbot.offsets import Offset, parse_offsets
 
 T = TypeVar("T")
 

@@ -40,7 +40,7 @@ def _cron_job(schedule: Schedule, name: str, cron: str, image: str) -> dict[str,
             "suspend": not schedule.enabled,
             "concurrencyPolicy": "Forbid",
             "startingDeadlineSeconds": max(
-                int(schedule.gate.whole_grace.total_seconds()), _LEAST_DEADLINE
+                int(schedule.rules.whole_grace.total_seconds()), _LEAST_DEADLINE
             ),
             "successfulJobsHistoryLimit": 1,
             "failedJobsHistoryLimit": 3,

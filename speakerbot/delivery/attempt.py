@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.claims import Claim, Revisions, found
-from speakerbot.delivery.destinations import Destinations
-from speakerbot.delivery.endings import Endings
-from speakerbot.delivery.guard import Guard
+from speakerbot.delivery.circuit_breakers import Guard, RunStopped
+from speakerbot.delivery.claims import Claim, ClaimLost, Revisions, found
+from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.nonces import longest_send, nonce_of
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery
-from speakerbot.delivery.refusals import ClaimLost, Refused, RunStopped
-from speakerbot.ledger import Delivery
-from speakerbot.messages import LookBack, Route
-from speakerbot.ports import Channel
+from speakerbot.delivery.transitions import Endings
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.message import LookBack, Route
+from speakerbot.ports.channel import Channel, Refused
 
 
 @dataclass(slots=True)

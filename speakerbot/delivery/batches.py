@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored
 from speakerbot.delivery.nonces import longest_send
-from speakerbot.ledger import Change
-from speakerbot.planning import OUT_OF_TURN, Plan
-from speakerbot.ports import FlagWrite, Store
+from speakerbot.delivery.planning import OUT_OF_TURN, Plan
+from speakerbot.domain.delivery import Change
+from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.templates import Templates
 
 

@@ -7,10 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from speakerbot.ledger import Delivery, State, claimed
-from speakerbot.messages import Message, Route
-from speakerbot.planning import Plan
-from speakerbot.ports import Posted
+from speakerbot.delivery.planning import Plan
+from speakerbot.domain.delivery import Delivery, State, claimed
+from speakerbot.domain.message import Message, Route
+from speakerbot.ports.channel import Posted
+
+
+class ClaimLost(Exception):
+    """Another run took the claim over while this one waited."""
 
 
 @dataclass(slots=True)

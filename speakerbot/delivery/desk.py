@@ -6,12 +6,11 @@ import asyncio
 from dataclasses import dataclass
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.breakers import Breakers, left_by
+from speakerbot.delivery.circuit_breakers import Breakers, RunStopped, left_by
 from speakerbot.delivery.pacing import Pacer
-from speakerbot.delivery.refusals import RunStopped
-from speakerbot.delivery.storethread import StoreThread
-from speakerbot.ledger import Change, Delivery
-from speakerbot.ports import Breaker, Store
+from speakerbot.delivery.store_thread import StoreThread
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.ports.store import Breaker, Store
 
 RECORDED = 200
 """More messages to a recipient than one page of their channel's history shows."""

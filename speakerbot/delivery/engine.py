@@ -15,14 +15,13 @@ from typing import Any
 
 from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.batches import Batches
-from speakerbot.delivery.claims import Claim
-from speakerbot.delivery.guard import Guard
+from speakerbot.delivery.circuit_breakers import Guard, Misconfigured, RunStopped
+from speakerbot.delivery.claims import Claim, ClaimLost
+from speakerbot.delivery.planning import CHUNK, Plan, chained
 from speakerbot.delivery.posts import posted_again
-from speakerbot.delivery.refusals import ClaimLost, Misconfigured, RunStopped
 from speakerbot.delivery.results import FLUSH_EVERY, Results
-from speakerbot.delivery.storethread import StoreThread
-from speakerbot.ledger import Delivery
-from speakerbot.planning import CHUNK, Plan, chained
+from speakerbot.delivery.store_thread import StoreThread
+from speakerbot.domain.delivery import Delivery
 
 Queue = asyncio.Queue[Claim | None]
 """None: there will be no more."""

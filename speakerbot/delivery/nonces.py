@@ -6,7 +6,7 @@ import base64
 import hashlib
 from datetime import timedelta
 
-from speakerbot.messages import Route
+from speakerbot.domain.message import Route
 
 NONCE_WINDOW = timedelta(minutes=2)
 """Discord keeps nonces for "a few minutes": within this, sending again cannot make a second one."""

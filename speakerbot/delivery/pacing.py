@@ -14,7 +14,7 @@ from datetime import datetime
 from time import monotonic
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.refusals import RunStopped
+from speakerbot.delivery.circuit_breakers import RunStopped
 
 Reserve = Callable[[float, int], Awaitable[datetime]]
 """Reserves so many slots at such an interval (seconds); returns the first one's instant."""

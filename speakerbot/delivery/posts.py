@@ -7,14 +7,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from speakerbot.clock import Clock
+from speakerbot.delivery.circuit_breakers import Guard, Misconfigured, RunStopped
 from speakerbot.delivery.claims import Claim, Revisions
-from speakerbot.delivery.guard import Guard
 from speakerbot.delivery.pacing import Pacer
-from speakerbot.delivery.refusals import Misconfigured, Refused, RunStopped
-from speakerbot.ledger import Delivery
-from speakerbot.messages import LookBack
-from speakerbot.planning import Plan
-from speakerbot.ports import Channel, Posted
+from speakerbot.delivery.planning import Plan
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.message import LookBack
+from speakerbot.ports.channel import Channel, Posted, Refused
 
 
 @dataclass(slots=True)

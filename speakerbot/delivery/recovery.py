@@ -1,22 +1,30 @@
-"""Finds out whether an earlier attempt, of which nobody knows, arrived."""
+"""Finds out whether an earlier attempt whose outcome is unknown arrived.
+
+:class:`Recovery` settles the claims of messages that a job still names. :func:`with_leftovers` adds
+the claims of runs that died over messages whose time is over, which no job names any more: the next
+run that sends anything looks for them and closes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import cast
 
 from speakerbot.clock import Clock
+from speakerbot.delivery.circuit_breakers import RunStopped
 from speakerbot.delivery.claims import Claim
-from speakerbot.delivery.destinations import Destinations
-from speakerbot.delivery.endings import Endings
+from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.nonces import NONCE_WINDOW, nonce_of
 from speakerbot.delivery.pacing import Pacer
-from speakerbot.delivery.refusals import Refused, RunStopped
-from speakerbot.ledger import Delivery
-from speakerbot.messages import Route, RouteName
-from speakerbot.ports import Channel
+from speakerbot.delivery.planning import Plan
+from speakerbot.delivery.transitions import Endings
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.message import Message, Route, RouteName
+from speakerbot.ports.channel import Channel, Refused
+from speakerbot.ports.store import Store
 
 
 @dataclass(slots=True)
@@ -89,3 +97,46 @@ def _route_of(claim: Claim) -> Route:
         if (route.name, route.target) == (record.route, record.target):
             return route
     return Route(cast("RouteName", record.route), record.target)
+
+
+AT_ONCE = 200
+REASON = "a run died over it; its time is over by now"
+
+
+def with_leftovers(
+    plans: Iterable[Plan], store: Store, now: datetime, real: datetime
+) -> Iterator[Plan]:
+    """The plans, then those for what nobody named among them, which come to looking only. ``now``
+    is decision time, ``real`` the lease's."""
+    named: set[str] = set()
+    for plan in plans:
+        if plan.record and plan.record.expires_at <= now:
+            named.add(plan.message.key)
+        yield plan
+    yield from (plan for plan in _left_over(store, now, real) if plan.message.key not in named)
+
+
+def _left_over(store: Store, now: datetime, real: datetime) -> Iterator[Plan]:
+    claimed = store.ledger.list(state="claimed", limit=AT_ONCE)
+    failed = store.ledger.list(state="failed", limit=AT_ONCE)
+    for record in chain(claimed, failed):
+        if record.expires_at <= now and record.in_doubt(real):
+            yield Plan(_message(record), "planned", REASON, record=record)
+
+
+def _message(record: Delivery) -> Message:
+    subject, _, occasion = record.key.removeprefix(f"{record.kind}/").partition(
+        f"/{record.recipient}/"
+    )
+    return Message(
+        kind=record.kind,
+        subject=subject,
+        recipient=record.recipient,
+        occasion=occasion,
+        routes=(Route(cast("RouteName", record.route), record.target),),
+        template="",  # there is nothing to render: it is never sent
+        values={},
+        due_at=record.due_at,
+        expires_at=record.expires_at,
+        reason=REASON,
+    )

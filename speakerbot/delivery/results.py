@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from speakerbot.delivery.claims import Claim, Revisions, restored
-from speakerbot.delivery.destinations import Destinations
-from speakerbot.delivery.storethread import StoreThread
-from speakerbot.ledger import Change, Delivery
-from speakerbot.ports import FlagWrite, Store
+from speakerbot.delivery.dm_channels import Destinations
+from speakerbot.delivery.store_thread import StoreThread
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.ports.store import FlagWrite, Store
 
 BATCH = 200
 FLUSH_EVERY = 0.5

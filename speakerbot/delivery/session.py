@@ -15,22 +15,20 @@ from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.batches import Batches
-from speakerbot.delivery.breakers import Breakers
+from speakerbot.delivery.circuit_breakers import Breakers, Guard, RunStopped
 from speakerbot.delivery.claims import Revisions
 from speakerbot.delivery.desk import Desk
-from speakerbot.delivery.destinations import Destinations
-from speakerbot.delivery.endings import Endings
+from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.engine import Engine
-from speakerbot.delivery.guard import Guard
-from speakerbot.delivery.leftovers import with_leftovers
 from speakerbot.delivery.pacing import Pacer
+from speakerbot.delivery.planning import Plan
 from speakerbot.delivery.posts import Posts
-from speakerbot.delivery.recovery import Recovery
-from speakerbot.delivery.refusals import RunStopped
+from speakerbot.delivery.recovery import Recovery, with_leftovers
 from speakerbot.delivery.results import Result, Results
-from speakerbot.delivery.storethread import StoreThread
-from speakerbot.planning import Plan
-from speakerbot.ports import Channel, Store
+from speakerbot.delivery.store_thread import StoreThread
+from speakerbot.delivery.transitions import Endings
+from speakerbot.ports.channel import Channel
+from speakerbot.ports.store import Store
 from speakerbot.templates import Templates
 
 DISCORDS_LIMIT = 50

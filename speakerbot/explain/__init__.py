@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
+from speakerbot.delivery.planning import MessageState, Moment, Plan, weigh
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.message import Message
 from speakerbot.explain import words
 from speakerbot.explain.foresight import Foresight
-from speakerbot.job import Context, Job, Prospect
-from speakerbot.ledger import Delivery
-from speakerbot.messages import Message
-from speakerbot.planning import MessageState, Moment, Plan, weigh
 from speakerbot.preview import Coming
+from speakerbot.runs.job import Job, JobContext, Prospect
 
 State = MessageState | Literal["not_due", "dropped"]
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -94,7 +94,9 @@ class Explainer:
 
     def _prospects(self, talk_id: str) -> Iterator[tuple[Job, Prospect]]:
         preview = self.foresight.preview
-        context = Context(preview.store, preview.settings, preview.now, templates=preview.templates)
+        context = JobContext(
+            preview.store, preview.settings, preview.now, templates=preview.templates
+        )
         for job in self.jobs:
             if job.prospects:
                 for prospect in job.prospects(context, talk_id):

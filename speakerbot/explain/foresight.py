@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
+from speakerbot.delivery.planning import Plan
 from speakerbot.errors import ConfigError
 from speakerbot.explain import words
-from speakerbot.job import Job
-from speakerbot.planning import Plan
 from speakerbot.preview import Coming, Preview
+from speakerbot.runs.job import Job
 
 HORIZON = timedelta(days=15)
 """How far the coming runs are simulated. Of what is due later, only that is told."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from speakerbot.ledger import Delivery
-    from speakerbot.planning import Plan
-    from speakerbot.talks import Talk
+    from speakerbot.delivery.planning import Plan
+    from speakerbot.domain.delivery import Delivery
+    from speakerbot.domain.talk import Talk
 
 NOTHING = "nothing"
 

@@ -11,10 +11,9 @@ from typing import Any
 
 from speakerbot.clock import read_zone
 from speakerbot.config import parse_routes
+from speakerbot.domain.person import Person, parse_opt_outs, parse_quiet_hours
 from speakerbot.formats.extended import relaxed
 from speakerbot.formats.ids import snowflake
-from speakerbot.people import Person
-from speakerbot.preferences import parse_opt_outs, parse_quiet_hours
 
 CHECKIN_FIELDS = (
     "telegram_user_id",
@@ -33,7 +32,7 @@ class PersonEntry:
 
     place: str
     values: Mapping[str, Any]
-    """By the names of :class:`speakerbot.people.Person`."""
+    """By the names of :class:`speakerbot.domain.person.Person`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

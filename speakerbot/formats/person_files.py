@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from speakerbot.domain.person import Person
 from speakerbot.formats.json_lines import documents, write_lines
 from speakerbot.formats.person_fields import PersonEntry, columns_of, document_of, entry
 from speakerbot.formats.problems import Problems
 from speakerbot.formats.source import Source
 from speakerbot.formats.spreadsheet import rows, write_rows
-from speakerbot.people import Person
 
 
 def read(source: Source, refused: Problems) -> Iterator[PersonEntry]:

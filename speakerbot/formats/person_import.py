@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from speakerbot.domain.person import Person
 from speakerbot.formats.person_fields import PersonEntry
 from speakerbot.formats.problems import Problems
-from speakerbot.people import Person
 
 _TELEGRAM = "telegram_user_id"
 

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 from icalendar import Calendar, Event
 
 from speakerbot import __version__
-from speakerbot.calendar_entry import CalendarEntry
 from speakerbot.clock import instant
+from speakerbot.domain.calendar_entry import CalendarEntry
 
 _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
 """Characters that RFC 5545 has no place for in a text."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from speakerbot.domain.talk import Talk
 from speakerbot.formats.source import Source
 from speakerbot.formats.spreadsheet import Cells, rows, write_rows
 from speakerbot.formats.talk_fields import FIELDS, REQUIRED, Field, TalkEntry
-from speakerbot.talks import Talk
 
 _STARTS_AT = "speakerbot.startsAt"
 

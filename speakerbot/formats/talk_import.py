@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
+from speakerbot.domain.talk import Talk
 from speakerbot.formats.ids import new_talk_id
 from speakerbot.formats.problems import Problems
 from speakerbot.formats.talk_fields import SUBDOCUMENTS, TalkEntry
-from speakerbot.ports import FlagWrite
-from speakerbot.talks import Talk
+from speakerbot.ports.store import FlagWrite
 
 _FLAGS = {"sent_tminus1_at": "sentTminus1At", "sent_day_of_at": "sentDayOfAt"}
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, time
 from functools import partial
 from typing import Any
 
+from speakerbot.domain.talk import Talk
 from speakerbot.formats.extended import date_value, id_value, relaxed
 from speakerbot.formats.json_lines import Document, documents, write_lines
 from speakerbot.formats.source import Source
 from speakerbot.formats.talk_fields import BY_NAME, REQUIRED, SUBDOCUMENTS, TalkEntry
-from speakerbot.talks import Talk
 
 
 def read(source: Source) -> Iterator[TalkEntry]:

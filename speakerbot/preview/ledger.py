@@ -9,8 +9,8 @@ from heapq import merge
 from itertools import islice
 from operator import attrgetter
 
-from speakerbot.ledger import Change, Delivery
-from speakerbot.ports import Ledger
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.ports.store import Ledger
 from speakerbot.stores.keys import subject
 
 Records = dict[str, Delivery | None]

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
-from speakerbot.calendar_entry import CalendarEntry
-from speakerbot.people import Person
-from speakerbot.ports import Calendar, Ledger, People, Snapshots, Store
+from speakerbot.domain.calendar_entry import CalendarEntry
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Calendar, Ledger, People, Snapshots, Store
 from speakerbot.preview.ledger import OverlaidLedger
 from speakerbot.preview.snapshots import OverlaidSnapshots
-from speakerbot.talks import Talk
 
 
 class Overlay:

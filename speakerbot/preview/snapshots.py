@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 
-from speakerbot.ports import Snapshots
-from speakerbot.snapshots import Entry, Pair
+from speakerbot.domain.talk_changes import Entry, Pair
+from speakerbot.ports.store import Snapshots
 
 
 class OverlaidSnapshots:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from speakerbot.clock import read_zone
+from speakerbot.domain.cron import Cron
+from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.durations import parse_duration
-from speakerbot.occurrences import Cron
 from speakerbot.schedules import checks
 from speakerbot.schedules.model import Common, Entry, GuestFields
 from speakerbot.schedules.problems import Problems, read_fields
@@ -44,23 +46,40 @@ def read_defaults(fields: dict[str, Any], problems: Problems) -> Defaults:
     return Defaults(timezone, **_overridden(built_in, common, "defaults", problems))
 
 
-def read_entry(raw: object, defaults: Defaults, place: str, problems: Problems) -> Schedule | None:
+def read_entry(
+    raw: object, defaults: Defaults, jobs: JobRegistry, place: str, problems: Problems
+) -> Schedule | None:
     """The schedule; None where something of it is wrong, which has then been reported."""
     before = len(problems.found)
     entry = read_fields(Entry, raw, place, problems, nested=("guest",))
     merged = _overridden(defaults, entry, place, problems)
-    for name, check in (("name", checks.check_name), ("job", checks.check_job)):
-        if name in entry:
-            problems.attempt(f"{place}: {name}", partial(check, entry[name]))
+    if "name" in entry:
+        problems.attempt(f"{place}: name", partial(checks.check_name, entry["name"]))
     args = problems.attempt(f"{place}: args", partial(checks.check_args, entry.get("args", ())))
+    options = _options(entry, jobs, args or (), place, problems)
     cron = _cron(entry, defaults, place, problems)
     regions = _spread(merged.pop("regions"), merged.pop("machines"), place, problems)
     if len(problems.found) > before or cron is None:
         return None
     return Schedule(
-        name=entry["name"], job=entry["job"], cron=cron, args=args or (), regions=regions,
+        name=entry["name"], job=entry["job"], cron=cron, args=args or (),
+        options=options or RunOptions(), regions=regions,
         enabled=entry.get("enabled", True), **merged,
     )  # fmt: skip
+
+
+def _options(
+    entry: dict[str, Any],
+    jobs: JobRegistry,
+    args: Sequence[str],
+    place: str,
+    problems: Problems,
+) -> RunOptions | None:
+    """What the job makes of its arguments."""
+    if "job" not in entry:
+        return None
+    job = problems.attempt(f"{place}: job", partial(checks.check_job, entry["job"], jobs))
+    return problems.attempt(f"{place}: args", partial(job.read_args, args)) if job else None
 
 
 def _overridden(

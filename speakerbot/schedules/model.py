@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from speakerbot.occurrences import MACROS
+from speakerbot.domain.cron import MACROS
+from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.schedules.regions import REGIONS
-from speakerbot.schedules.schedule import JOBS, LONGEST_NAME
+from speakerbot.schedules.schedule import LONGEST_NAME
 
 # Patterns and lists of values go to the schema only: ``checks`` says in plain words what msgspec
 # would say in regular expressions.
@@ -92,7 +93,7 @@ class Entry(Common, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
             extra_json_schema={"pattern": NAME, "maxLength": LONGEST_NAME},
         ),
     ]
-    job: Annotated[str, Meta(description="What to run.", extra_json_schema={"enum": list(JOBS)})]
+    job: Annotated[str, Meta(description="What to run.")]
     cron: Annotated[
         str,
         Meta(
@@ -124,9 +125,10 @@ class File(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True)
     schedules: Annotated[list[Entry], Meta(min_length=1)]
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema(jobs: JobRegistry) -> dict[str, Any]:
     """The JSON Schema of the file (draft 2020-12), as ``deploy/schedules.schema.json`` ships it."""
     schema = msgspec.json.schema(File)
+    schema["$defs"]["Entry"]["properties"]["job"]["enum"] = list(jobs.names)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "speakerbot schedules",

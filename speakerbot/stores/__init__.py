@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from speakerbot.errors import ConfigError
 
 if TYPE_CHECKING:
-    from speakerbot.ports import Store
+    from speakerbot.ports.store import Store
 
 KINDS = "sqlite:///path (four slashes: absolute), mongodb://host/database, mongodb+srv://…"
 

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import TypeVar
 
 from speakerbot.clock import real_now
-from speakerbot.ledger import Change
-from speakerbot.ports import Store
+from speakerbot.domain.delivery import Change
+from speakerbot.ports.store import Store
 
 T = TypeVar("T")
 _CHUNK = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from speakerbot.ledger import Delivery
+    from speakerbot.domain.delivery import Delivery
 
 
 def subject(record: Delivery) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from speakerbot.ledger import FINAL, Delivery
-from speakerbot.people import OPT_OUT_KINDS, Person
-from speakerbot.ports import Breaker
-from speakerbot.runs import Run
+from speakerbot.domain.delivery import FINAL, Delivery
+from speakerbot.domain.person import OPT_OUT_KINDS, Person
+from speakerbot.domain.run import Run
+from speakerbot.ports.store import Breaker
 from speakerbot.stores.reading import (
     CLOCK_TIME,
     FIELDS,
@@ -34,9 +34,9 @@ from speakerbot.stores.reading import (
 )
 
 if TYPE_CHECKING:
-    from speakerbot.calendar_entry import CalendarEntry
-    from speakerbot.gate import Record
-    from speakerbot.snapshots import Entry, Version
+    from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.occurrence import Record
+    from speakerbot.domain.talk_changes import Entry, Version
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
 def entry_of(values: Mapping[str, Any], reader: Reader) -> Entry | None:
     """What a speaker knows of a talk; ``told`` and ``seen`` as ``{"date": …, "topic": …}``. None,
     so that nobody is told anything of that talk, where part of it cannot be read."""
-    from speakerbot.snapshots import Entry  # other jobs need none
+    from speakerbot.domain.talk_changes import Entry  # other jobs need none
 
     version = Kind("a date and a topic", _version)
     so = "the talk's changes are not announced"
@@ -155,7 +155,7 @@ def _optional(reader: Reader, field: str, value: Any, kind: Kind[T], so: str) ->
 
 
 def _version(value: Any) -> Version:
-    from speakerbot.snapshots import Version
+    from speakerbot.domain.talk_changes import Version
 
     stored = FIELDS.parse(value)
     return Version(
@@ -166,7 +166,7 @@ def _version(value: Any) -> Version:
 def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntry | None:
     """A talk as calendar programs were told of it, the talk's id being ``reader.id``. None, so that
     they are told nothing new, where part of it cannot be read."""
-    from speakerbot.calendar_entry import CalendarEntry  # most runs need none
+    from speakerbot.domain.calendar_entry import CalendarEntry  # most runs need none
 
     so = "calendars are told nothing new of the talk"
     day = Kind("a date", lambda value: date.fromisoformat(TEXT.parse(value)))
@@ -188,7 +188,7 @@ def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntr
 def occurrence_of(values: Mapping[str, Any], reader: Reader, occurrence: datetime) -> Record:
     """How far an occurrence came. Where that cannot be read it is open, with no lease: a run works
     on it again, and the ledger keeps what was sent from being sent again."""
-    from speakerbot.gate import Record  # brings the cron library
+    from speakerbot.domain.occurrence import Record  # brings the cron library
 
     read = reader.read
     return Record(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Any, Generic, TypeVar
 
-from speakerbot.people import QuietHours
+from speakerbot.domain.person import QuietHours
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -12,7 +12,7 @@ from speakerbot.stores.reading import Kind
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from speakerbot.talks import Talk
+    from speakerbot.domain.talk import Talk
 
 
 FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speakerbot.domain.message import Message
 from speakerbot.errors import ConfigError, NotFound
-from speakerbot.messages import Message
 from speakerbot.templates.values import cut_longest, escaped
 from speakerbot.text import LIMIT, length, without_mass_mentions
 

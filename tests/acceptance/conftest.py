@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
 

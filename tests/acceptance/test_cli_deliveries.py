@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from speakerbot.clock import real_now
-from speakerbot.ledger import Change, Delivery, State, standing
-from speakerbot.ports import Store
-from speakerbot.runs import Run
-from speakerbot.talks import Talk
+from speakerbot.domain.delivery import Change, Delivery, State, standing
+from speakerbot.domain.run import Run
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.ports import Store
-from speakerbot.runs import Run
+from speakerbot.domain.run import Run
+from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Cli

@@ -16,7 +16,7 @@ import pytest
 from icalendar import Calendar
 
 from speakerbot.clock import real_now
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Cli
@@ -361,7 +361,7 @@ def test_nothing_but_results_is_on_standard_output(filled: Cli) -> None:
 
 
 def test_talks_written_by_others_are_shown(cli: Cli, store: Store) -> None:
-    from speakerbot.talks import Talk
+    from speakerbot.domain.talk import Talk
 
     store.talks.put(
         [Talk("abc", "802", "kaz", "Agents", SOON, None, starts_at=time(19, 30), extra={"a": [1]})]

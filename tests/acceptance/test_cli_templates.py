@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.ports import Store
-from speakerbot.talks import Talk
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
 from speakerbot.testing.discord import LoopbackDiscord
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ import pytest
 
 import deploy.deploy_cron
 from deploy.machines import wanted_machines
+from jobs import JOBS
 from speakerbot.schedules import read_schedules
 from speakerbot.testing.fly import Fault, FlyMachine, Outcome, World, serve
 from speakerbot.testing.fly.machine import digest_of
@@ -128,12 +129,14 @@ def test_json_is_the_only_thing_on_stdout(desk: Desk) -> None:
 
 
 def test_a_pipe_gets_no_colour_and_whole_lines(desk: Desk) -> None:
-    desk.write({"name": "a" * 32, "job": "weekly", "cron": "0 17 * * MON", "args": ["x" * 300]})
+    desk.write(
+        {"name": "a" * 32, "job": "weekly", "cron": "0 17 * * MON", "args": ["--only", "1" * 300]}
+    )
     desk.run("apply", "--image", IMAGE)
     desk.write({"name": "a" * 32, "job": "weekly", "cron": "0 17 * * MON"})
     output = desk.run("plan").stdout
     assert "\x1b" not in output
-    assert any("x" * 300 in line for line in output.splitlines())
+    assert any("1" * 300 in line for line in output.splitlines())
     assert "a" * 32 in desk.run("status").stdout.splitlines()[1]
 
 
@@ -249,7 +252,7 @@ def test_help_costs_little_more_than_typer_itself() -> None:
 @pytest.mark.slow
 def test_fifty_schedules_are_one_request(desk: Desk) -> None:
     desk.write(*({"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(50)))
-    for want in wanted_machines(read_schedules(desk.folder / "s.json"), {}):
+    for want in wanted_machines(read_schedules(desk.folder / "s.json", JOBS), {}):
         desk.world.create(want.name, want.region, dict(want.with_image(IMAGE).config))
     began = time.perf_counter()
     assert "50 machines are as" in desk.run("plan").stdout

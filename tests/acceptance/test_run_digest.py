@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from speakerbot.clock import real_now
-from speakerbot.people import Person
-from speakerbot.ports import Store
-from speakerbot.talks import Talk
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
 
 if TYPE_CHECKING:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from speakerbot.people import Person
-from speakerbot.ports import Store
-from speakerbot.preferences import parse_quiet_hours
+from speakerbot.domain.person import Person, parse_quiet_hours
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.testing.discord import Fault, LoopbackDiscord
 
 if TYPE_CHECKING:
@@ -144,7 +143,7 @@ def test_only_somebody_nobody_knows_is_a_mistake_and_not_everybody(
     cli: Cli, samples: Path, discord: LoopbackDiscord, user: str
 ) -> None:
     said = cli.misused("run", "reminders", "--now", NOW, "--only", user)
-    assert f"'{user}' is nobody we know" in said
+    assert f"'{user}' is not a person we know" in said
     assert discord.messages == []
 
 

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
+from speakerbot.domain.talk import Talk
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.testing.discord import NO_LIMITS, LoopbackProcess, Settings, loopback_process
 from tests.bench.figures import Figure
 from tests.bench.jobs import idle, much

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
-from speakerbot.people import Person
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.testing.discord import NO_LIMITS, loopback_process
 from tests.bench.figures import Figure
 from tests.bench.measure import alternately, python, run

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from speakerbot.ports import Store
+    from speakerbot.ports.store import Store
 
 ON_SERVER = pytest.param("mongodb", marks=pytest.mark.mongodb_server)
 

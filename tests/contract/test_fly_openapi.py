@@ -20,6 +20,7 @@ from deploy.machines import wanted_machines
 from deploy.plan import make_plan
 from deploy.tempo import Tempo
 from deploy.transport import Transport
+from jobs import JOBS
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.testing.fly import Outcome, World
 from speakerbot.testing.fly.server import application
@@ -74,7 +75,7 @@ def a_day_of_work() -> list[Exchange]:
         async with aiohttp.ClientSession(headers=headers) as session:
             fly = Fly(Transport(session, base, world.app, Tempo(world.time.now, world.time.sleep)))
             for entries in (first, then):
-                schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json")
+                schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json", JOBS)
                 wanted = list(wanted_machines(schedules, {}))
                 plan = make_plan(wanted, await fly.machines(), image=IMAGE, prune=True)
                 await apply(plan.actions, fly, wait_for_runs=600, done=lambda _result: None)

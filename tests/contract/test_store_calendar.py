@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from speakerbot import feed
-from speakerbot.calendar_entry import CalendarEntry
-from speakerbot.ports import Store
-from speakerbot.talks import Talk
+from speakerbot import booking
+from speakerbot.domain.calendar_entry import CalendarEntry
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, 0, 123000, tzinfo=UTC)
 DAY = date(2026, 11, 27)
@@ -109,13 +109,13 @@ def test_nothing_is_written_without_a_word(noted: Store) -> None:
 def test_more_than_a_page_is_followed_each_once(store: Store) -> None:
     talks = [Talk(f"{n:024x}", "1", "ada", "t", DAY + timedelta(days=n)) for n in range(1203)]
     store.talks.put(talks)
-    feed.follow(store.calendar, NOW)
+    booking.follow(store.calendar, NOW)
     assert sorted(store.calendar.all(), key=lambda e: e.talk_id) == [entry_of(t) for t in talks]
     assert differing(store) == []
     for talk in talks[:601]:
         store.talks.delete(talk.id)
     store.talks.put([replace(talk, topic="z") for talk in talks[601:]])
-    feed.follow(store.calendar, NOW)
+    booking.follow(store.calendar, NOW)
     assert {each.sequence for each in store.calendar.all()} == {1}
     assert [each.cancelled for each in store.calendar.all()].count(True) == 601
     assert differing(store) == []
@@ -123,7 +123,7 @@ def test_more_than_a_page_is_followed_each_once(store: Store) -> None:
 
 def test_a_talk_whose_date_cannot_be_read_is_not_cancelled(mongo: Store, documents: Any) -> None:
     mongo.talks.put([ADA])
-    feed.follow(mongo.calendar, NOW)
+    booking.follow(mongo.calendar, NOW)
     own = {"_id": ObjectId(ADA.id)}
     documents.scheduledspeakers.update_one(own, {"$set": {"scheduledDate": "soon"}})
     assert differing(mongo) == []
@@ -133,5 +133,5 @@ def test_a_start_by_hand_to_the_second_is_noted_once(mongo: Store, documents: An
     mongo.talks.put([ADA])
     own = {"_id": ObjectId(ADA.id)}
     documents.scheduledspeakers.update_one(own, {"$set": {"speakerbot.startsAt": "19:30:15"}})
-    feed.follow(mongo.calendar, NOW)
+    booking.follow(mongo.calendar, NOW)
     assert differing(mongo) == []

@@ -20,14 +20,14 @@ from pymongo import MongoClient
 from pymongo.errors import WriteError
 from structlog.testing import capture_logs
 
-from speakerbot.calendar_entry import CalendarEntry
-from speakerbot.gate import Record
-from speakerbot.ledger import Change, Delivery, standing
-from speakerbot.people import Person, QuietHours
-from speakerbot.ports import Breaker, FlagWrite, Store
-from speakerbot.runs import Run
+from speakerbot.domain.calendar_entry import CalendarEntry
+from speakerbot.domain.delivery import Change, Delivery, standing
+from speakerbot.domain.occurrence import Record
+from speakerbot.domain.person import Person, QuietHours
+from speakerbot.domain.run import Run
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Breaker, FlagWrite, Store
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)

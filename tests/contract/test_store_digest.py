@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.ledger import Change, Delivery, State
-from speakerbot.ports import Store
+from speakerbot.domain.delivery import Change, Delivery, State
+from speakerbot.ports.store import Store
 
 SINCE = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 

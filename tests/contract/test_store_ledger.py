@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.ledger import FINAL, Change, Delivery, State
-from speakerbot.ports import Store
+from speakerbot.domain.delivery import FINAL, Change, Delivery, State
+from speakerbot.ports.store import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 

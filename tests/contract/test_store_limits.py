@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from speakerbot.ports import Breaker, Store
+from speakerbot.ports.store import Breaker, Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 EVERY = 1 / 45

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import StoreTooNew
-from speakerbot.ledger import Change, Delivery
-from speakerbot.people import Person
 from speakerbot.stores.mongo import MongoStore
 from speakerbot.stores.mongo import schema as mongo_schema
 from speakerbot.stores.mongo.connection import Database as MongoDatabase
 from speakerbot.stores.sqlite import SqliteStore
 from speakerbot.stores.sqlite import schema as sqlite_schema
 from speakerbot.stores.sqlite.connection import Database
-from speakerbot.talks import Talk
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 TALK = Talk("5f0000000000000000000001", "1", "ada", "Engines", date(2026, 11, 20), NOW, "77")

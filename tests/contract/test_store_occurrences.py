@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.gate import Record
-from speakerbot.ports import Store
+from speakerbot.domain.occurrence import Record
+from speakerbot.ports.store import Store
 
 AT = datetime(2026, 11, 23, 17, tzinfo=UTC)
 

@@ -17,10 +17,10 @@ from pymongo import MongoClient, UpdateOne
 from pymongo.errors import BulkWriteError
 from structlog.testing import capture_logs
 
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError, StoreCorrupt, StoreTooNew, Unreachable
 from speakerbot.stores import open_store
 from speakerbot.stores.mongo.connection import PATIENCE, Database
-from speakerbot.talks import Talk
 
 LOOKED_UP: list[object] = []
 """What this process asked the network for."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from speakerbot import preferences
+from speakerbot.domain import person as preferences
+from speakerbot.domain.person import Person, QuietHours
 from speakerbot.errors import NotFound
-from speakerbot.people import Person, QuietHours
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 
 ADA = Person(
     id="p1",

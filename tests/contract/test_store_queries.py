@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pymongo import MongoClient, monitoring
 
-from speakerbot.calendar_entry import CalendarEntry
-from speakerbot.gate import Record
-from speakerbot.ledger import Change, Delivery
-from speakerbot.people import Person
-from speakerbot.ports import Breaker, FlagWrite, Store
-from speakerbot.runs import Run
+from speakerbot.domain.calendar_entry import CalendarEntry
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.occurrence import Record
+from speakerbot.domain.person import Person
+from speakerbot.domain.run import Run
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Breaker, FlagWrite, Store
 from speakerbot.stores.mongo import MongoStore
 from speakerbot.stores.mongo.connection import Database as MongoDatabase
 from speakerbot.stores.sqlite import SqliteStore
 from speakerbot.stores.sqlite.connection import Database
-from speakerbot.talks import Talk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

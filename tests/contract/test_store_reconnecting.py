@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.occurrence import Record
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import Unreachable
-from speakerbot.gate import Record
-from speakerbot.ledger import Change, Delivery
-from speakerbot.people import Person
-from speakerbot.ports import FlagWrite, Store
+from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

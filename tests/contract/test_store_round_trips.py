@@ -9,12 +9,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speakerbot.gate import Record
-from speakerbot.ledger import Change, Delivery
-from speakerbot.people import Person, QuietHours
-from speakerbot.ports import Store
-from speakerbot.runs import Run
-from speakerbot.talks import Talk
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.occurrence import Record
+from speakerbot.domain.person import Person, QuietHours
+from speakerbot.domain.run import Run
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
 
 # One store for all examples of a test: each example brings an id of its own.
 on_one_store = settings(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.ports import Store
-from speakerbot.runs import Run
+from speakerbot.domain.run import Run
+from speakerbot.ports.store import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 RUN = Run(id="r1", job="reminders", now=NOW, started_at=NOW)

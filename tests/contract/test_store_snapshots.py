@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from speakerbot.ports import Store
-from speakerbot.snapshots import Entry, Pair, Version
-from speakerbot.talks import Talk
+from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk_changes import Entry, Pair, Version
+from speakerbot.ports.store import Store
 
 AT = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 DAY = date(2026, 11, 27)

@@ -11,10 +11,10 @@ import pytest
 from bson import ObjectId
 from pymongo import MongoClient
 
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError, DateTaken, InputRefused
-from speakerbot.ports import FlagWrite, Store
+from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 
 OID = ObjectId("f861ce589fa43569bb7c3f1a")
 DAY = date(2026, 11, 20)

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from structlog.testing import capture_logs
 
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import DateTaken
-from speakerbot.ports import FlagWrite, Store
-from speakerbot.talks import Talk
+from speakerbot.ports.store import FlagWrite, Store
 
 DAY = date(2026, 11, 20)
 NOON = datetime(2026, 11, 19, 12, tzinfo=UTC)

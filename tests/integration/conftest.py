@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from speakerbot.channels.discord import DiscordChannel
-from speakerbot.delivery.refusals import Refused
+from speakerbot.channels.discord.channel import DiscordChannel
 from speakerbot.delivery.session import bot_of
-from speakerbot.ledger import Delivery
-from speakerbot.ports import Store
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.channel import Refused
+from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, LoopbackDiscord, Settings
 from speakerbot.testing.trial import NOW, TOKEN, Trial
 

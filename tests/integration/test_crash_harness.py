@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from speakerbot.ledger import Delivery
+from speakerbot.domain.delivery import Delivery
 from speakerbot.testing.crash import RemindersWorld, of_seed
 from speakerbot.testing.crash.boundaries import stepping
 from speakerbot.testing.crash.forks import CRASHED, Child, call

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from speakerbot.channels.discord import DiscordChannel
-from speakerbot.delivery.refusals import Refused
+from speakerbot.channels.discord.channel import DiscordChannel
+from speakerbot.ports.channel import Refused
 from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault
 from speakerbot.testing.discord.routing import Operation
 

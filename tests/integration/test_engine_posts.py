@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from speakerbot.announcements import only_route
+from speakerbot.delivery.planning import CHUNK
+from speakerbot.domain.message import Edit, LookBack, Message
 from speakerbot.errors import ConfigError
-from speakerbot.messages import Edit, LookBack, Message
-from speakerbot.planning import CHUNK
+from speakerbot.runs.routes import only_route
 from speakerbot.testing.discord import Fault
 from speakerbot.testing.trial import Trial
 

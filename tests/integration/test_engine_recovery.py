@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from speakerbot.messages import Route
+from speakerbot.domain.message import Route
 from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackClock, LoopbackDiscord
 from speakerbot.testing.trial import Trial
 

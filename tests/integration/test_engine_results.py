@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
-from speakerbot.ledger import Change
+from speakerbot.domain.delivery import Change
 from speakerbot.testing.discord import NO_LIMITS, Bucket
 from speakerbot.testing.trial import Trial
 

@@ -14,6 +14,7 @@ from deploy.machines import wanted_machines
 from deploy.plan import Plan, make_plan
 from deploy.settings import Target, authorization
 from deploy.tempo import Tempo
+from jobs import JOBS
 from speakerbot.errors import ConfigError, TokenRefused, Unreachable
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.testing.fly import Fault, Outcome, World, serve
@@ -53,7 +54,7 @@ class Person:
                 return plan, results
 
     async def _planned(self, fly: Fly, options: dict[str, Any]) -> Plan:
-        schedules = parse_schedules(json.dumps({"schedules": self.entries}), "s.json")
+        schedules = parse_schedules(json.dumps({"schedules": self.entries}), "s.json", JOBS)
         wanted = list(wanted_machines(schedules, {"LLM_MODEL": "small"}))
         return make_plan(wanted, await fly.machines(), **{"image": IMAGE, **options})
 
@@ -325,7 +326,11 @@ def test_an_app_that_does_not_exist_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("nonsense", "no JSON but 'Sign in to continue'"), ("html", "502: 502"), ("text", "Bad Gate")],
+    [
+        ("nonsense", "no JSON but 'Sign in to continue'"),
+        ("html", "502: 502"),
+        ("text", "Bad OccurrenceRules"),
+    ],
 )
 def test_an_answer_that_is_no_answer_gives_a_clear_error(kind: Any, said: str) -> None:
     world = World()

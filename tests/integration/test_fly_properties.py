@@ -22,16 +22,17 @@ from deploy.machines import Wanted, wanted_machines
 from deploy.plan import Plan, make_plan
 from deploy.settings import Target, authorization
 from deploy.tempo import Tempo
+from jobs import JOBS
 from speakerbot.clock import Clock, read_zone
+from speakerbot.domain.cron import Cron
+from speakerbot.domain.occurrence import OccurrenceRules
+from speakerbot.domain.run import Run, new_run
 from speakerbot.durations import parse_duration
-from speakerbot.gate import Gate
-from speakerbot.gated import Gating, Turnstile
-from speakerbot.occurrences import Cron
-from speakerbot.ports import Store
-from speakerbot.runs import Run, new_run
+from speakerbot.ports.store import Store
+from speakerbot.runs.occurrence_lock import LockedSchedule, OccurrenceLock
+from speakerbot.runs.report import Waits
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
-from speakerbot.tally import Waits
 from speakerbot.testing.fly import FakeTime, Fault, FlyMachine, Outcome, World, serve
 
 IMAGE = "registry.fly.io/community:cron@sha256:" + "a" * 64
@@ -45,7 +46,7 @@ def wanted() -> list[Wanted]:
         {"name": name, "job": "weekly", "cron": "@hourly", "machines": 1 + (name == "delta")}
         for name in NAMES
     ]
-    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json")
+    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json", JOBS)
     return [want.with_image(IMAGE) for want in wanted_machines(schedules, {})]
 
 
@@ -130,7 +131,7 @@ def test_from_anything_killed_anywhere_apply_ends_with_the_wanted_set(
 
 @dataclass
 class Runs:
-    """Stands in for the process: the real turnstile over a real store, at the machine's own time,
+    """Stands in for the process: the real lock over a real store, at the machine's own time,
     with the machine's own arguments; what it would send is left out."""
 
     store: Store
@@ -141,12 +142,12 @@ class Runs:
         clock = Clock(skew=now - Clock().real())
         command = machine.config["init"]["cmd"]
         options = dict(zip(command[2::2], command[3::2], strict=False))
-        gate = Gate(
+        gate = OccurrenceRules(
             Cron(options["--cron"], read_zone(options["--timezone"])),
             grace=parse_duration(options["--grace"]),
             wait=parse_duration(options["--wait"]),
         )
-        gating = Gating(options["--schedule"], gate, parse_duration(options["--timeout"]))
+        schedule = LockedSchedule(options["--schedule"], gate, parse_duration(options["--timeout"]))
         slept = 0.0
 
         def sleep(seconds: float) -> None:
@@ -156,12 +157,12 @@ class Runs:
 
         def work(run: Run) -> Waits:
             assert run.occurrence is not None
-            self.served.append((gating.schedule, run.occurrence, clock.decision()))
+            self.served.append((schedule.name, run.occurrence, clock.decision()))
             return Waits()
 
         log = structlog.get_logger()
-        turnstile = Turnstile(gating, self.store, clock, dry_run=False, log=log, sleep=sleep)
-        turnstile.serve(new_run(machine.config["init"]["cmd"][1], clock), work)
+        lock = OccurrenceLock(schedule, self.store, clock, dry_run=False, log=log, sleep=sleep)
+        lock.serve(new_run(machine.config["init"]["cmd"][1], clock), work)
         return Outcome(seconds=2 + slept)
 
 
@@ -181,7 +182,7 @@ def test_a_month_with_daylight_saving_runs_every_occurrence_once(month: int, see
         {**zone, "name": "fold", "cron": "30 1 * * *", "grace": "6h"},
         {**zone, "name": "thrice", "cron": "0 */8 * * *", "grace": "6h"},
     ]
-    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json")
+    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json", JOBS)
     for want in wanted_machines(schedules, {}):
         world.create(want.name, want.region, {"image": IMAGE, **want.config})
     for _ in range(30):

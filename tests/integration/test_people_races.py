@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import pytest
 
-from speakerbot import preferences
-from speakerbot.people import OPT_OUT_KINDS
+from speakerbot.domain import person as preferences
+from speakerbot.domain.person import OPT_OUT_KINDS
 from speakerbot.stores import open_store
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from jobs.reminders import JOB
-from speakerbot.offsets import parse_offsets
-from speakerbot.people import Person
-from speakerbot.ports import FlagWrite
+from speakerbot.domain.person import Person
+from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import FlagWrite
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackDiscord
 from speakerbot.testing.discord.faults import FaultKind
 from speakerbot.testing.discord.state import BOT_ID

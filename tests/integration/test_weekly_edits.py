@@ -13,10 +13,10 @@ import pytest
 from jobs import weekly
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
-from speakerbot.job import Job
-from speakerbot.ledger import Change, Delivery
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.talk import Talk
+from speakerbot.runs.job import Job
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.testing.crash.boundaries import Reached
 from speakerbot.testing.crash.forks import Child, call
 from speakerbot.testing.crash.posts import WeeklyWorld

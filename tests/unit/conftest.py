@@ -13,18 +13,18 @@ from structlog.testing import CapturingLogger
 
 from speakerbot.clock import Clock, real_now
 from speakerbot.delivery.attempt import Attempt
+from speakerbot.delivery.circuit_breakers import Guard
 from speakerbot.delivery.claims import Claim, Revisions, new_claim
-from speakerbot.delivery.destinations import Destinations
-from speakerbot.delivery.endings import Endings
-from speakerbot.delivery.guard import Guard
+from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.pacing import Pacer
+from speakerbot.delivery.planning import Plan
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery
-from speakerbot.delivery.refusals import RefusalClass, Refused
-from speakerbot.ledger import Delivery
-from speakerbot.messages import Message, Route
-from speakerbot.planning import Plan
-from speakerbot.ports import Breaker, Posted
+from speakerbot.delivery.transitions import Endings
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.message import Message, Route
+from speakerbot.ports.channel import Posted, RefusalClass, Refused
+from speakerbot.ports.store import Breaker
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 HOUR = timedelta(hours=1)

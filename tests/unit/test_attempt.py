@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.delivery.refusals import ClaimLost, Misconfigured, RefusalClass, RunStopped
-from speakerbot.ledger import MAX_ATTEMPTS
-from speakerbot.messages import Route
+from speakerbot.delivery.circuit_breakers import Misconfigured, RunStopped
+from speakerbot.delivery.claims import ClaimLost
+from speakerbot.domain.delivery import MAX_ATTEMPTS
+from speakerbot.domain.message import Route
+from speakerbot.ports.channel import RefusalClass
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Desk

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.delivery.refusals import RefusalClass, Refused
+from speakerbot.ports.channel import RefusalClass, Refused
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Desk

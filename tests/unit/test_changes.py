@@ -10,15 +10,16 @@ import pytest
 
 from jobs.changes import JOB
 from speakerbot.config import Settings
-from speakerbot.job import Context
-from speakerbot.ledger import Change, Delivery, State
-from speakerbot.messages import Message, Skip
-from speakerbot.people import Person
-from speakerbot.planning import Moment, Plan, weigh
-from speakerbot.ports import Store
-from speakerbot.snapshots import Version
+from speakerbot.delivery.planning import Moment, Plan, weigh
+from speakerbot.domain.delivery import Change, Delivery, State
+from speakerbot.domain.message import Message, Skip
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk_changes import Version
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import JobContext
+from speakerbot.runs.steps import carry_out
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.testing.crash.boundaries import SteppingStore
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -47,8 +48,8 @@ class Community:
         return [each for each in self._decide(settled=True) if isinstance(each, Message)]
 
     def settle(self) -> None:
-        assert JOB.settle
-        JOB.settle(self._context(settled=True))
+        assert JOB.steps
+        carry_out(JOB.steps(self._context(settled=True)), self.store, self.now)
 
     def skips(self) -> list[str]:
         return [each.reason for each in self._decide(settled=False) if isinstance(each, Skip)]
@@ -75,8 +76,8 @@ class Community:
     def _decide(self, *, settled: bool) -> Iterator[Message | Skip]:
         return JOB.decide(self._context(settled=settled))
 
-    def _context(self, *, settled: bool) -> Context:
-        return Context(self.store, self.settings, self.now, settled=settled)
+    def _context(self, *, settled: bool) -> JobContext:
+        return JobContext(self.store, self.settings, self.now, settled=settled)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from jobs.changes import notice
 from speakerbot.config import Settings
-from speakerbot.snapshots import Entry, Version
+from speakerbot.domain.talk_changes import Entry, Version
 from speakerbot.templates import Templates
 from speakerbot.text import LIMIT, length
 

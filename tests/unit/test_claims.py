@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored, sent, unsent
-from speakerbot.delivery.endings import FIRST_RETRY, LAST_RETRY, backoff
 from speakerbot.delivery.nonces import longest_send, nonce_of
-from speakerbot.ledger import Delivery
-from speakerbot.messages import Message, NodeFlag, Route
-from speakerbot.planning import Plan
+from speakerbot.delivery.planning import Plan
+from speakerbot.delivery.transitions import FIRST_RETRY, LAST_RETRY, backoff
+from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.message import Message, NodeFlag, Route
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

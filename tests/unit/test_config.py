@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from speakerbot.config import Settings, environment, load
+from speakerbot.domain.reminder_offsets import DayOffset
 from speakerbot.errors import ConfigError
-from speakerbot.offsets import DayOffset
 
 STORE = {"DATABASE_URL": "sqlite:///x.db"}
 

@@ -15,6 +15,7 @@ from deploy.machines import Machine, Wanted, read_machine, wanted_machines
 from deploy.notices import lost_databases, open_occurrence, served_at_once
 from deploy.plan import make_plan
 from deploy.tempo import Tempo
+from jobs import JOBS
 from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
 from speakerbot.schedules.reading import parse_schedules
 
@@ -24,7 +25,7 @@ OTHER = "sha256:" + "b" * 64
 
 def wanted(**more: Any) -> Wanted:
     entry = {"name": "weekly", "job": "weekly", "cron": "0 17 * * MON", **more}
-    schedules = parse_schedules(json.dumps({"schedules": [entry]}), "s.json")
+    schedules = parse_schedules(json.dumps({"schedules": [entry]}), "s.json", JOBS)
     return next(iter(wanted_machines(schedules, {})))
 
 

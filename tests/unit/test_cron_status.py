@@ -10,6 +10,7 @@ import pytest
 
 from deploy.machines import Machine, Wanted, read_machine, wanted_machines
 from deploy.status import LastRun, Status, judge, last_run
+from jobs import JOBS
 from speakerbot.schedules.reading import parse_schedules
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -74,7 +75,7 @@ def test_an_exit_without_data_is_still_an_end() -> None:
 
 def wanted(**more: Any) -> Wanted:
     entry = {"name": "weekly", "job": "weekly", "cron": "@hourly", **more}
-    schedules = parse_schedules(json.dumps({"schedules": [entry]}), "s.json")
+    schedules = parse_schedules(json.dumps({"schedules": [entry]}), "s.json", JOBS)
     (want,) = wanted_machines(schedules, {})
     return want.with_image("i:1")
 

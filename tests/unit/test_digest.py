@@ -11,14 +11,14 @@ import pytest
 
 from jobs.digest import JOB, LONGEST_TOPIC, MOST_NAMES
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import Change, Delivery, State
+from speakerbot.domain.message import Message
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
-from speakerbot.job import Context
-from speakerbot.ledger import Change, Delivery, State
-from speakerbot.messages import Message
-from speakerbot.people import Person
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.templates import Templates
 from speakerbot.text import LIMIT, length
 
@@ -40,7 +40,7 @@ def _decide(
     settings: Settings = SETTINGS,
     occurrence: datetime | None = None,
 ) -> Message:
-    [message] = JOB.decide(Context(store, settings, now, occurrence))
+    [message] = JOB.decide(JobContext(store, settings, now, occurrence))
     assert isinstance(message, Message)
     return message
 

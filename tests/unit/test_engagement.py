@@ -11,13 +11,13 @@ import pytest
 
 from jobs.engagement import JOB, free_dates
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Change, Delivery, State
+from speakerbot.domain.message import Decision, Message, Skip
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
-from speakerbot.job import Context
-from speakerbot.ledger import MAX_ATTEMPTS, Change, Delivery, State
-from speakerbot.messages import Decision, Message, Skip
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -39,7 +39,7 @@ def _book(store: Store, *days: date, completed: bool = False) -> None:
 
 
 def _decide(store: Store, now: datetime = NOW, settings: Settings = SETTINGS) -> Decision:
-    [decision] = JOB.decide(Context(store, settings, now))
+    [decision] = JOB.decide(JobContext(store, settings, now))
     return decision
 
 

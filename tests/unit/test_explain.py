@@ -11,24 +11,25 @@ from typing import Any
 
 import pytest
 
+import jobs
 from jobs.changes import JOB as CHANGES
 from jobs.digest import JOB as DIGEST
 from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.person import Person, QuietHours
+from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.talk import Talk
 from speakerbot.explain import Explainer, Explanation
 from speakerbot.explain.foresight import Foresight
-from speakerbot.job import Job
-from speakerbot.ledger import Change, Delivery
-from speakerbot.offsets import parse_offsets
-from speakerbot.people import Person, QuietHours
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 from speakerbot.preview import Preview
+from speakerbot.runs.job import Job
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 17, 5, tzinfo=UTC)
@@ -60,7 +61,7 @@ def explainer(
     ]
     schedules: list[tuple[Schedule, Job]] = []
     if entries:
-        read = parse_schedules(json.dumps({"schedules": entries}), "test")
+        read = parse_schedules(json.dumps({"schedules": entries}), "test", jobs.JOBS)
         schedules = [(schedule, JOBS[schedule.job]) for schedule in read]
     preview = Preview(schedules, store, chosen, Templates(chosen.templates), now)
     return Explainer(list(JOBS.values()), Foresight(preview))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from icalendar import Calendar
 from icalendar.cal import Component
 
-from speakerbot.calendar_entry import CalendarEntry
+from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.formats import talk_calendar
 
 NOW = datetime(2026, 11, 20, 16, 5, 0, 123000, tzinfo=UTC)

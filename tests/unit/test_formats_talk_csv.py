@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speakerbot.domain.talk import Talk
 from speakerbot.formats import talk_csv, talk_import
 from speakerbot.formats.problems import Problems
 from speakerbot.formats.source import Source
 from speakerbot.formats.spreadsheet import guarded, unguarded
-from speakerbot.talks import Talk
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 HEADER = "discordUserId,discordUsername,topic,scheduledDate"

@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import Any
 
+from speakerbot.domain.talk import Talk
 from speakerbot.formats import talk_import
 from speakerbot.formats.problems import Problems
 from speakerbot.formats.talk_fields import TalkEntry
 from speakerbot.formats.talk_import import TalkImport
-from speakerbot.ports import FlagWrite
-from speakerbot.talks import Talk
+from speakerbot.ports.store import FlagWrite
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 DAY, NEXT_DAY = date(2026, 11, 27), date(2026, 11, 28)

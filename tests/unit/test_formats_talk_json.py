@@ -12,11 +12,11 @@ from bson import ObjectId, json_util
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import InputRefused
 from speakerbot.formats import talk_import, talk_json
 from speakerbot.formats.problems import Problems
 from speakerbot.formats.source import LONGEST_LINE, Source, read_source
-from speakerbot.talks import Talk
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "talks.jsonl"
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)

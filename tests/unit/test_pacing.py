@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerbot.clock import Clock
+from speakerbot.delivery.circuit_breakers import RunStopped
 from speakerbot.delivery.pacing import LONGEST_PAUSE, Pacer
-from speakerbot.delivery.refusals import RunStopped
 from speakerbot.stores.send_slots import Reservation, instant
 
 CLOCK = Clock()

@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from speakerbot.ledger import Change, Delivery
-from speakerbot.messages import Decision, Message, NodeFlag, Route, Skip
-from speakerbot.people import Person, QuietHours
-from speakerbot.planning import CHUNK, Moment, Plan, weigh
-from speakerbot.ports import Store
+from speakerbot.delivery.planning import CHUNK, Moment, Plan, weigh
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.message import Decision, Message, NodeFlag, Route, Skip
+from speakerbot.domain.person import Person, QuietHours
+from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)

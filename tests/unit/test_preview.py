@@ -11,25 +11,26 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from jobs import JOBS
 from jobs.changes import JOB as CHANGES
 from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.message import Decision, Message, Route
+from speakerbot.domain.occurrence import Record
+from speakerbot.domain.person import Person, QuietHours
+from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
-from speakerbot.gate import Record
-from speakerbot.job import Context, Job
-from speakerbot.ledger import Change, Delivery
-from speakerbot.messages import Decision, Message, Route
-from speakerbot.offsets import parse_offsets
-from speakerbot.people import Person, QuietHours
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 from speakerbot.preview import Coming, Preview, end_of_day
 from speakerbot.preview.overlay import Overlay
+from speakerbot.runs.job import Job, JobContext
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
@@ -48,7 +49,7 @@ def schedule(job: str, cron: str = "@hourly", **fields: Any) -> Schedule:
     import json
 
     entry = {"name": job, "job": job, "cron": cron, **fields}
-    [made] = parse_schedules(json.dumps({"schedules": [entry]}), "test")
+    [made] = parse_schedules(json.dumps({"schedules": [entry]}), "test", JOBS)
     return made
 
 
@@ -273,7 +274,7 @@ def test_local_times_are_kept_across_daylight_saving(
 def test_no_occurrence_is_missed_or_doubled_where_clocks_change(store: Store) -> None:
     """A job that sends one message per occurrence, hourly over the night with 25 hours."""
 
-    def decide(context: Context) -> Iterator[Decision]:
+    def decide(context: JobContext) -> Iterator[Decision]:
         assert context.occurrence is not None
         yield Message(
             kind="tick", subject="s", recipient="user:1", occasion=context.occurrence.isoformat(),

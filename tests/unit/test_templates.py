@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speakerbot.domain.message import Message, Route
 from speakerbot.errors import ConfigError, NotFound
-from speakerbot.messages import Message, Route
 from speakerbot.templates import BUILT_IN, SUFFIX, Templates
 from speakerbot.templates.checking import problems, warnings
 from speakerbot.templates.ejecting import eject

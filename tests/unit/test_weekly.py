@@ -11,13 +11,13 @@ import pytest
 
 from jobs.weekly import HEADING, JOB, split
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.message import Edit, Message, Skip
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
-from speakerbot.job import Context
-from speakerbot.ledger import Change, Delivery
-from speakerbot.messages import Edit, Message, Skip
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
 from speakerbot.templates import Templates
 from speakerbot.text import LIMIT, length
 
@@ -53,12 +53,12 @@ def _decide(
     occurrence: datetime | None = None,
     edit_only: bool = False,
 ) -> list[Message]:
-    context = Context(store, settings, now, occurrence, edit_only)
+    context = JobContext(store, settings, now, occurrence, edit_only)
     return [each for each in JOB.decide(context) if isinstance(each, Message)]
 
 
 def _skipped(store: Store, now: datetime = MONDAY, *, settings: Settings = SETTINGS) -> list[str]:
-    decided = list(JOB.decide(Context(store, settings, now, edit_only=True)))
+    decided = list(JOB.decide(JobContext(store, settings, now, edit_only=True)))
     return [each.reason for each in decided if isinstance(each, Skip)]
 
 

@@ -31,7 +31,7 @@ from speakerbot.stores.mongo.talks import MongoTalks
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from speakerbot.ports import (
+    from speakerbot.ports.store import (
         Calendar,
         Guilds,
         Ledger,

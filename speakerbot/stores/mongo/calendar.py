@@ -18,8 +18,8 @@ from speakerbot.stores.reading import Reader
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from speakerbot.calendar_entry import CalendarEntry
-    from speakerbot.talks import Talk
+    from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.talk import Talk
 
 CALENDAR = "speakerbot_calendar"
 LIVE: Document = {"cancelled": False}

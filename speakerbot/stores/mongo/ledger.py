@@ -11,7 +11,7 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from speakerbot.ledger import FINAL, Change, Delivery
+from speakerbot.domain.delivery import FINAL, Change, Delivery
 from speakerbot.stores.keys import subject
 from speakerbot.stores.mongo.connection import BATCH, PAGE, Database, Document, only_duplicates
 from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of

@@ -8,7 +8,7 @@ from pymongo import DeleteOne
 from pymongo.errors import DuplicateKeyError
 
 from speakerbot.errors import Unreachable
-from speakerbot.ports import Breaker
+from speakerbot.ports.store import Breaker
 from speakerbot.stores.mongo.connection import Database, Document, replacement
 from speakerbot.stores.nouns import breaker_of
 from speakerbot.stores.reading import IDENTIFIER, Reader

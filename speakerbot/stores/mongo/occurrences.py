@@ -12,7 +12,7 @@ from speakerbot.stores.reading import Reader
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from speakerbot.gate import Record
+    from speakerbot.domain.occurrence import Record
     from speakerbot.stores.mongo.connection import Database, Document
 
 OCCURRENCES = "speakerbot_occurrences"

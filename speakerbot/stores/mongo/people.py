@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from pymongo.errors import DuplicateKeyError
 
-from speakerbot.people import Person
+from speakerbot.domain.person import Person
 from speakerbot.stores.mongo.connection import (
     PAGE,
     Database,

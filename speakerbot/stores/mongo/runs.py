@@ -6,7 +6,7 @@ from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from speakerbot.runs import Run
+from speakerbot.domain.run import Run
 from speakerbot.stores.mongo.connection import Database, Document, replacement
 from speakerbot.stores.nouns import run_of
 from speakerbot.stores.reading import Reader, Unreadable

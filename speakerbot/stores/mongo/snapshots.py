@@ -15,7 +15,7 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from speakerbot.snapshots import Entry, Pair, Version
+from speakerbot.domain.talk_changes import Entry, Pair, Version
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
 from speakerbot.stores.mongo.talk_documents import document_ids, speaker, to_talk
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks
@@ -25,7 +25,7 @@ from speakerbot.stores.reading import TEXT, Reader
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from speakerbot.talks import Talk
+    from speakerbot.domain.talk import Talk
 
 Step = InsertOne[Document] | ReplaceOne[Document]
 

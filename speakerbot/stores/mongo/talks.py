@@ -28,9 +28,9 @@ from speakerbot.stores.talk_dates import FIRST_DAY, LAST_DAY, as_date, date_take
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from speakerbot.ports import FlagWrite
+    from speakerbot.domain.talk import Talk
+    from speakerbot.ports.store import FlagWrite
     from speakerbot.stores.mongo.connection import Document
-    from speakerbot.talks import Talk
 
 TALKS = "scheduledspeakers"
 TRIES = 3

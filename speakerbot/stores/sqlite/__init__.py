@@ -24,7 +24,7 @@ from speakerbot.stores.sqlite.talks import SqliteTalks
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from speakerbot.ports import (
+    from speakerbot.ports.store import (
         Calendar,
         Guilds,
         Ledger,

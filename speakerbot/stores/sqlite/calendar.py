@@ -15,8 +15,8 @@ from speakerbot.stores.sqlite.talks import to_talk
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from speakerbot.calendar_entry import CalendarEntry
-    from speakerbot.talks import Talk
+    from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.talk import Talk
 
 COLUMNS = "talk_id, sequence, date, starts_at, topic, username, cancelled, changed_at"
 NAMES = COLUMNS.split(", ")

@@ -8,7 +8,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.ledger import FINAL, Change, Delivery
+from speakerbot.domain.delivery import FINAL, Change, Delivery
 from speakerbot.stores.keys import subject
 from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
 from speakerbot.stores.reading import TEXT, Reader

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.ports import Breaker
+from speakerbot.ports.store import Breaker
 from speakerbot.stores import send_slots
 from speakerbot.stores.nouns import breaker_of
 from speakerbot.stores.reading import Reader

@@ -12,7 +12,7 @@ from speakerbot.stores.sqlite.rows import instant, to_ms
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from speakerbot.gate import Record
+    from speakerbot.domain.occurrence import Record
     from speakerbot.stores.sqlite.connection import Database
 
 

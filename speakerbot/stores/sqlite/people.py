@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.people import Person
+from speakerbot.domain.person import Person
 from speakerbot.stores.nouns import person_of
 from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.runs import Run
+from speakerbot.domain.run import Run
 from speakerbot.stores.nouns import run_of
 from speakerbot.stores.reading import Reader, Unreadable
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from speakerbot.snapshots import Entry, Pair, Version
+    from speakerbot.domain.talk_changes import Entry, Pair, Version
 
 COLUMNS = (
     "talk_id, user_id, told_date, told_topic, seen_date, seen_topic, pending, sequence, at, "
@@ -77,7 +77,7 @@ class SqliteSnapshots:
         return (entry for row in rows if (entry := self._entry(row)))
 
     def _pairs(self, sql: str) -> Iterator[Pair]:
-        from speakerbot.snapshots import Pair  # other jobs need none
+        from speakerbot.domain.talk_changes import Pair  # other jobs need none
 
         for row in self._rows(sql):
             entry_row, talk_row = row[: len(ENTRY)], row[len(ENTRY) :]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from speakerbot.domain.talk import Talk
 from speakerbot.errors import DateTaken
 from speakerbot.stores.reading import (
     CLOCK_TIME,
@@ -24,12 +25,11 @@ from speakerbot.stores.reading import (
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_json, to_ms
 from speakerbot.stores.talk_dates import DATE_TEXT, FIRST_DAY, HIDDEN, LAST_DAY, as_date, date_taken
-from speakerbot.talks import Talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from speakerbot.ports import FlagWrite
+    from speakerbot.ports.store import FlagWrite
 
 FLAGS = {"sentTminus1At": "sent_tminus1_at", "sentDayOfAt": "sent_day_of_at"}
 COLUMNS = (

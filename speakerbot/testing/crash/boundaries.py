@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
 
 T = TypeVar("T")
 Reached = Callable[[str], None]

@@ -10,11 +10,11 @@ from importlib import import_module
 
 from speakerbot.config import Settings
 from speakerbot.delivery.session import bot_of
-from speakerbot.job import Job
-from speakerbot.ledger import Change, Delivery
-from speakerbot.ports import Store
-from speakerbot.snapshots import Entry, Version
-from speakerbot.talks import Talk
+from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk_changes import Entry, Version
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Job
 from speakerbot.testing.crash.world import TOKEN, Expected
 from speakerbot.testing.discord import LoopbackClient
 from speakerbot.testing.discord import World as DiscordWorld

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime
 from importlib import import_module
 
 from speakerbot.config import Settings
-from speakerbot.job import Job
-from speakerbot.ports import Store
-from speakerbot.talks import Talk
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Job
 from speakerbot.testing.crash.world import Expected
 from speakerbot.testing.discord import LoopbackClient
 from speakerbot.testing.discord import World as DiscordWorld

@@ -11,10 +11,10 @@ from typing import Literal
 
 from speakerbot.config import Settings
 from speakerbot.delivery.session import bot_of
-from speakerbot.job import Job
-from speakerbot.offsets import parse_offsets
-from speakerbot.ports import Store
-from speakerbot.talks import Talk
+from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Job
 from speakerbot.testing.crash.world import TOKEN, Expected
 from speakerbot.testing.discord import LoopbackClient
 from speakerbot.testing.discord import World as DiscordWorld

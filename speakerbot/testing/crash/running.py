@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from speakerbot import bootstrap, logs
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
+from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.errors import SpeakerbotError
-from speakerbot.outcomes import NoSink
-from speakerbot.runner import Order, Runner
+from speakerbot.runs.service import RunService
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.boundaries import REQUESTS, Reached, SteppingStore, stepping
 from speakerbot.testing.crash.world import TOKEN, World
@@ -54,17 +54,10 @@ def run_once(world: World, place: Place, clock: Clock, reached: Reached) -> int:
     store = open_store(settings.database_url)
     try:
         store.prepare()
-        Runner(
-            job=world.job,
-            order=Order(),
-            store=SteppingStore(store, reached),
-            settings=settings,
-            templates=bootstrap.templates(settings),
-            connect=_stepping_connect(bootstrap.discord(settings), reached),
-            sink=NoSink(),
-            log=logs.get_logger(),
-            clock=clock,
-        ).run()
+        service = RunService(settings, JobRegistry())
+        connect = _stepping_connect(bootstrap.discord(settings), reached)
+        stepping_store = SteppingStore(store, reached)
+        service.runner(world.job, RunOptions(), stepping_store, connect, (), clock).run()
     except SpeakerbotError as error:
         logs.report(error)
         return error.exit_code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from speakerbot.ledger import Delivery
+from speakerbot.domain.delivery import Delivery
 from speakerbot.testing.crash.world import Expected, World
 from speakerbot.testing.discord import DmOpened, Message
 

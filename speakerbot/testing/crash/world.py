@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from speakerbot.config import Settings
-from speakerbot.job import Job
-from speakerbot.ports import Store
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Job
 from speakerbot.testing.discord import LoopbackClient
 
 TOKEN = "crash"  # noqa: S105  # the loopback takes any

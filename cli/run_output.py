@@ -1,0 +1,218 @@
+"""How a run is shown while it happens: a table, plain rows, or one streamed JSON document."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from cli.output import on_terminal, plain, utc
+from speakerbot import logs
+from speakerbot.runs.report import MessageOutcome, RunHeader, RunObserver, RunSummary
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+COLUMNS = ("state", "due", "recipient", "route", "text", "why")
+MOST_ROWS = 200
+"""Rows a terminal's table shows; more would only scroll away, and memory must not grow."""
+
+
+def run_observers(*, as_json: bool) -> tuple[RunObserver, ...]:
+    """Those that show a run on stdout."""
+    if as_json:
+        return (JsonOutput(),)
+    return (TerminalOutput() if on_terminal() else RowOutput(),)
+
+
+@contextmanager
+def document_of_runs() -> Iterator[RunObserver]:
+    """One JSON document around the documents of several runs, which one observer writes."""
+    write('{"runs": [\n')
+    yield JsonListOutput()
+    write("]}\n", flush=True)
+
+
+def message_document(outcome: MessageOutcome) -> dict[str, Any]:
+    """A message as ``run --json`` and ``preview --json`` show it."""
+    message = outcome.message
+    return {
+        "key": message.key,
+        "kind": message.kind,
+        "recipient": message.recipient,
+        "route": outcome.route or None,
+        "text": outcome.text,
+        "due_at": utc(message.due_at),
+        "expires_at": utc(message.expires_at),
+        "reason": outcome.reason,
+        "state": outcome.state,
+    }
+
+
+def write(text: str, *, flush: bool = False) -> None:
+    """Writes to stdout. Where nobody can read on (| head, a full disk) the run goes on all the
+    same: messages are sent whether or not somebody watches."""
+    try:
+        sys.stdout.write(text)
+        if flush:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        logs.get_logger().warning("output_lost", error=str(error))
+
+
+class JsonOutput:
+    """Writes the document piece by piece: memory does not grow with the number of messages."""
+
+    def begin(self, header: RunHeader) -> None:
+        self._separator = "\n    "
+        head = {
+            "job": header.job,
+            "run_id": header.run_id,
+            "occurrence": utc(header.occurrence),
+            "dry_run": header.dry_run,
+            "now": utc(header.now),
+        }
+        write(json.dumps(head, indent=2)[:-2] + ',\n  "messages": [')
+
+    def add(self, outcome: MessageOutcome) -> None:
+        write(self._separator + json.dumps(message_document(outcome), ensure_ascii=False))
+        self._separator = ",\n    "
+
+    def end(self, summary: RunSummary) -> None:
+        tail = {"counts": summary.counts.as_dict(), "duration_ms": summary.duration_ms}
+        for name in ("skipped_because", "stopped", "error"):
+            if told := getattr(summary, name):
+                tail[name] = told
+        close = "\n  ]" if self._separator.startswith(",") else "]"
+        write(close + ",\n  " + json.dumps(tail, indent=2)[4:] + "\n", flush=True)
+
+
+class JsonListOutput(JsonOutput):
+    """The documents of several runs, one after another, as items of a list."""
+
+    def __init__(self) -> None:
+        self._between = ""
+
+    def begin(self, header: RunHeader) -> None:
+        write(self._between)
+        self._between = ",\n"
+        super().begin(header)
+
+
+class RowOutput:
+    """Tab-separated rows for pipes: one line a message, the whole text."""
+
+    def begin(self, header: RunHeader) -> None:
+        self._job = header.job
+        write("\t".join(COLUMNS) + "\n")
+
+    def add(self, outcome: MessageOutcome) -> None:
+        write("\t".join(plain(cell) for cell in _cells(outcome)) + "\n")
+
+    def end(self, summary: RunSummary) -> None:
+        write(_sentence(self._job, summary) + "\n", flush=True)
+
+
+class TerminalOutput:
+    """A table at the end, and what is happening until then."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        self._console = Console()
+        self._table = Table(header_style="bold", title_justify="left", show_lines=True)
+        self._table.add_column("state", no_wrap=True)
+        self._table.add_column("due", no_wrap=True)
+        self._table.add_column("to", overflow="fold")
+        self._table.add_column("message, and why", overflow="fold", ratio=1)
+        self._status = self._console.status("looking for what is due …")
+        self._seen = 0
+
+    def begin(self, header: RunHeader) -> None:
+        self._job = header.job
+        mode = " (dry run: nothing is sent or written)" if header.dry_run else ""
+        self._table.title = f"{header.job} at {header.now:%Y-%m-%d %H:%M} UTC{mode}"
+        self._status.start()
+
+    def add(self, outcome: MessageOutcome) -> None:
+        self._seen += 1
+        if self._seen <= MOST_ROWS:
+            self._table.add_row(*_drawn(outcome))
+        self._status.update(f"{self._seen:,} messages …")
+
+    def end(self, summary: RunSummary) -> None:
+        self._status.stop()
+        if self._seen:
+            self._console.print(self._table)
+        if self._seen > MOST_ROWS:
+            more = self._seen - MOST_ROWS
+            self._console.print(f"… and {more:,} more; --json or a pipe shows all of them.")
+        self._console.print(_sentence(self._job, summary), highlight=False)
+
+
+def _drawn(outcome: MessageOutcome) -> tuple[Text, ...]:
+    """The cells of a row as a terminal shows them."""
+    from rich.text import Text
+
+    message = outcome.message
+    kind, _, identifier = message.recipient.partition(":")
+    by = f"\nby {outcome.route}" if outcome.route else ""
+    return (
+        Text(outcome.state.replace("_", " "), style=_STYLES.get(outcome.state, "")),
+        Text(f"{message.due_at:%b %d %H:%M} UTC"),
+        Text(f"{kind} {identifier}{by}"),
+        Text.assemble(outcome.text, ("\n" + outcome.reason, "dim") if outcome.reason else ""),
+    )
+
+
+_STYLES = {
+    "planned": "cyan",
+    "sent": "green",
+    "already_sent": "dim",
+    "held_back": "yellow",
+    "failed": "red",
+    "undeliverable": "red",
+    "unknown": "bold red",
+}
+
+
+def _cells(outcome: MessageOutcome) -> tuple[object, ...]:
+    message = outcome.message
+    return (
+        outcome.state,
+        message.due_at,
+        message.recipient,
+        outcome.route,
+        outcome.text,
+        outcome.reason,
+    )
+
+
+def _sentence(job: str, summary: RunSummary) -> str:
+    if summary.skipped_because:
+        return f"{job}: nothing was done ({summary.skipped_because})."
+    counts = summary.counts
+    parts = [
+        f"{number:,} {name}"
+        for name, number in (
+            ("planned", counts.planned),
+            ("sent", counts.sent),
+            ("already sent", counts.already_sent),
+            ("undeliverable", counts.undeliverable),
+            ("unknown", counts.unknown),
+            *((f"failed ({why})", number) for why, number in counts.failed.items()),
+            *((f"skipped ({why})", number) for why, number in counts.skipped.items()),
+        )
+        if number
+    ]
+    if summary.error:
+        parts.append("failed")  # stderr says with what
+    elif summary.stopped:
+        parts.append(f"stopped ({summary.stopped})")
+    took = f"{summary.duration_ms / 1000:.1f} s"
+    return f"{job}: {', '.join(parts) or 'nothing is due'} ({took})."

@@ -1,0 +1,1 @@
+"""Discord behind ``ports.channel``: the only room that imports discord."""

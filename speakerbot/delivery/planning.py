@@ -1,0 +1,191 @@
+"""From what a job decided to what will be done about each message now.
+
+The one place where preferences and the ledger are weighed: ``run``, ``--dry-run``, ``preview``,
+``explain`` and the sandbox all stand on it, so none can disagree with another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
+
+from speakerbot.domain.message import Decision, Message, Route, Skip
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from speakerbot.domain.delivery import Delivery
+    from speakerbot.domain.person import Person
+    from speakerbot.ports.store import Store
+
+MessageState = Literal[
+    "planned", "sent", "already_sent", "held_back", "failed", "undeliverable", "expired", "unknown"
+]
+CHUNK = 200
+"""Decisions weighed at once: one query for people, one for the ledger."""
+TICK = timedelta(hours=1)
+"""How far apart a scheduler's ticks are."""
+OUT_OF_TURN = "the message before it comes first"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done about one message, and why."""
+
+    message: Message
+    state: MessageState
+    reason: str
+    skip: str = ""
+    """The short reason counted under ``skipped``; empty when it is not held back."""
+    record: Delivery | None = None
+    """The ledger's record as it was read; sending starts from exactly this one."""
+    until: datetime | None = None
+    """When a message that waits is worth another look."""
+    then: tuple[Plan, ...] = ()
+    """Planned messages that follow this one: see ``chained``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The two times a plan is made at: decision time, and the real time leases go by."""
+
+    now: datetime
+    real: datetime
+    zone: ZoneInfo
+
+
+def weigh(decisions: Iterable[Decision], store: Store, moment: Moment) -> Iterator[Plan | Skip]:
+    """Weighs a stream of decisions in chunks, keeping their order."""
+    iterator = iter(decisions)
+    before: Plan | None = None
+    while chunk := list(islice(iterator, CHUNK)):
+        messages = [decision for decision in chunk if isinstance(decision, Message)]
+        records = store.ledger.get([message.key for message in messages]) if messages else {}
+        users = {message.user_id for message in messages if message.opt_out and message.user_id}
+        people = store.people.by_users(sorted(users)) if users else {}
+        for decision in chunk:
+            if isinstance(decision, Skip):
+                yield decision
+                continue
+            plan = _weigh(decision, people, records.get(decision.key), moment)
+            before = _in_turn(plan, before)
+            yield before
+
+
+def chained(plans: Iterable[Plan]) -> Iterator[Plan]:
+    """Hangs each planned message that follows another one onto that one's plan."""
+    head: Plan | None = None
+    for plan in plans:
+        if head and plan.message.follows and head.state == plan.state == "planned":
+            head = replace(head, then=(*head.then, plan))
+            continue
+        if head:
+            yield head
+        head = plan
+    if head:
+        yield head
+
+
+def _in_turn(plan: Plan, before: Plan | None) -> Plan:
+    """Holds back what follows a message that is neither sent nor about to be."""
+    ready = before is not None and before.state in ("planned", "already_sent")
+    if plan.state != "planned" or not plan.message.follows or ready:
+        return plan
+    return replace(plan, state="held_back", reason=OUT_OF_TURN, skip="in_order")
+
+
+def _weigh(
+    message: Message, people: Mapping[str, Person], record: Delivery | None, moment: Moment
+) -> Plan:
+    if settled := _settled(message, record, moment):
+        return settled
+    person = people.get(message.user_id or "")
+    if person is not None and message.opt_out is not None:
+        message = _preferred(message, person)
+        if held := _held_back(message, person, record, moment):
+            return held
+    return Plan(message, "planned", _why(message, record), record=record)
+
+
+def _why(message: Message, record: Delivery | None) -> str:
+    if message.look_back is None or record is not None:
+        return message.reason
+    return f"{message.reason}, unless the bot has posted it itself (a dry run does not look)"
+
+
+def _settled(message: Message, record: Delivery | None, moment: Moment) -> Plan | None:
+    """The plan where the ledger, the Node bot or the clock leave nothing to do now."""
+    flag = message.flag
+    if flag and flag.counts and (record is None or record.flag_at != flag.seen):
+        return Plan(message, "already_sent", f"the Node bot sent it at {flag.seen:%F %H:%M} UTC")
+    if message.edit:
+        return _edited(message, record)
+    if record is not None and (known := _known(message, record, moment)):
+        return known
+    # What may have arrived is looked for even then; the engine sends nothing past its time.
+    in_doubt = record is not None and record.in_doubt(moment.real)
+    if moment.now >= message.expires_at and not in_doubt:
+        return Plan(message, "expired", "its time is over", "expired", record)
+    return None
+
+
+def _edited(message: Message, record: Delivery | None) -> Plan | None:
+    """Only what stands in its channel can be edited."""
+    if record is not None and record.state == "sent":
+        return None
+    return Plan(message, "held_back", "there is no post to edit", "nothing_posted", record)
+
+
+def _known(message: Message, record: Delivery, moment: Moment) -> Plan | None:
+    from speakerbot.domain.delivery import standing  # most runs have no record to look at
+
+    match standing(record, moment.real):
+        case "sent":
+            return Plan(message, "already_sent", f"sent {_utc(record.sent_at)}", record=record)
+        case "undeliverable" | "unknown" | "expired" as state:
+            return Plan(message, state, record.error, record=record)
+        case "claimed_elsewhere":
+            reason = f"run {record.run_id} is sending it"
+            return Plan(message, "held_back", reason, "in_progress", record, record.lease_until)
+        case "waiting":
+            reason = f"try {record.attempts} failed: {record.error}; next {_utc(record.retry_at)}"
+            return Plan(message, "failed", reason, "retry_later", record, record.retry_at)
+    return None
+
+
+def _utc(at: datetime | None) -> str:
+    return f"{at:%F %H:%M:%S} UTC" if at else "at a time nobody noted"
+
+
+def _preferred(message: Message, person: Person) -> Message:
+    """The message with its routes in the person's order; routes they did not name are left out,
+    unless that leaves none."""
+    if not person.routes:
+        return message
+    by_name: dict[str, Route] = {route.name: route for route in message.routes}
+    routes = tuple(by_name[name] for name in person.routes if name in by_name)
+    return replace(message, routes=routes) if routes else message
+
+
+def _held_back(
+    message: Message, person: Person, record: Delivery | None, moment: Moment
+) -> Plan | None:
+    if person.refuses(message.opt_out or ""):
+        return Plan(message, "held_back", f"opted out of {message.opt_out}", "opted_out", record)
+    if person.quiet_hours is None:
+        return None
+    zone = person.zone or moment.zone
+    until = person.quiet_hours.until(moment.now, zone)
+    if until is None:
+        return None
+    reason = f"quiet hours until {until:%H:%M} ({zone.key})"
+    # The tick after quiet hours must not come too late for what cannot be dropped.
+    margin = TICK if message.waits_past_expiry else timedelta()
+    if until + margin < message.expires_at:
+        return Plan(message, "held_back", reason, "quiet_hours", record, until)
+    if message.waits_past_expiry:
+        return None
+    return Plan(message, "held_back", f"{reason}, then it is too late", "quiet_hours", record)

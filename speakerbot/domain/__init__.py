@@ -1,0 +1,1 @@
+"""The domain: frozen records and pure decisions. No store, no network, no clock."""

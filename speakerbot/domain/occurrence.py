@@ -1,0 +1,123 @@
+"""Whether a tick of a schedule has anything to do. Pure: the store is asked by the runner.
+
+A scheduler ticks at times nobody knows exactly; the gate turns ticks into one run of each
+occurrence: late but within its grace, resumed while messages of it wait, never twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from speakerbot.domain.cron import Cron
+
+Standing = Literal["running", "open", "finished", "missed", "superseded"]
+Reason = Literal["not_due", "already_done", "already_running", "missed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is stored of one occurrence of one schedule. Instants are aware, in UTC."""
+
+    occurrence: datetime
+    standing: Standing
+    """open: a run has ended but some of its messages still wait."""
+    lease_until: datetime | None = None
+    """Real time. Of a running one: past it the run is taken for dead."""
+    retry_at: datetime | None = None
+    """Real time. Of an open one: when the first failed or claimed message may be tried again."""
+    resume_at: datetime | None = None
+    """Decision time. Of an open one: when the first deferred message (quiet hours) may go."""
+    revision: str = ""
+    """Changes with every write and is never used twice: what compare-and-swap compares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Claim the occurrence and run; sleep before that if it is still to come."""
+
+    occurrence: datetime
+    resumed: bool = False
+
+    def sleep(self, now: datetime) -> timedelta:
+        """How long until the occurrence; zero if it has come. Never longer than the wait."""
+        return max(self.occurrence - now, timedelta())
+
+
+@dataclass(frozen=True, slots=True)
+class NotDue:
+    """Log ``run_skipped`` with the reason and exit 0."""
+
+    reason: Reason
+    occurrence: datetime | None
+    again_at: datetime | None = None
+    """Before this instant asking again brings the same answer, as far as is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Past its grace and not finished: record it, report it, do not run it."""
+
+    occurrence: datetime
+    late: timedelta
+    begun: bool
+    """A run of it had started; some of its messages may have gone out."""
+
+
+@dataclass(frozen=True, slots=True)
+class OccurrenceRules:
+    """One schedule's rules. ``wait``: how long a tick may sleep towards its occurrence.
+    ``share``: several machines may work on one occurrence at once."""
+
+    cron: Cron
+    grace: timedelta
+    wait: timedelta = timedelta()
+    share: bool = False
+
+    @property
+    def whole_grace(self) -> timedelta:
+        """At least the period where the machine ticks at a phase nobody knows."""
+        return max(self.grace, self.cron.least_grace)
+
+    def occurrence(self, now: datetime) -> datetime | None:
+        """The occurrence that a tick at ``now`` (decision time) is about: the one to look up."""
+        return self.cron.latest(now + self.wait)
+
+    def decide(
+        self, occurrence: datetime | None, record: Record | None, *, now: datetime, real: datetime
+    ) -> Due | NotDue | Missed:
+        """What a tick does. ``record``: what is stored of ``occurrence``; ``now``: decision time;
+        ``real``: the real time, which leases and retries follow."""
+        if occurrence is None:
+            return NotDue("not_due", None, self.cron.next(now))
+        if record is not None and (settled := self._settled(record, now, real)):
+            return settled
+        if (late := now - occurrence) > self.whole_grace:
+            return Missed(occurrence, late, begun=record is not None)
+        if record is not None and record.standing == "open" and (at := _rests(record, now, real)):
+            return NotDue("not_due", occurrence, at)
+        return Due(occurrence, resumed=record is not None)
+
+    def _settled(self, record: Record, now: datetime, real: datetime) -> NotDue | None:
+        """The answer where the record alone gives it."""
+        following = self.cron.next(max(now + self.wait, record.occurrence)) - self.wait
+        if record.standing in ("finished", "superseded"):
+            return NotDue("already_done", record.occurrence, following)
+        if record.standing == "missed":
+            return NotDue("missed", record.occurrence, following)
+        held = record.lease_until is not None and record.lease_until > real
+        if record.standing == "running" and held and not self.share:
+            return NotDue("already_running", record.occurrence, record.lease_until)
+        return None
+
+
+def _rests(record: Record, now: datetime, real: datetime) -> datetime | None:
+    """The instant going on with an open occurrence makes sense; None: at once."""
+    waits = [
+        at
+        for at, clock in ((record.retry_at, real), (record.resume_at, now))
+        if at is not None and at > clock
+    ]
+    known = [at for at in (record.retry_at, record.resume_at) if at is not None]
+    return min(waits) if waits and len(waits) == len(known) else None

@@ -1,0 +1,249 @@
+"""What each speaker knows of their talk, and what is to be announced: decided purely.
+
+A snapshot holds one :class:`Entry` per talk *and speaker*: a talk that gets another speaker is gone
+for the one and new for the other. ``told`` is what the speaker knows from us, ``seen`` is the talk
+when we last looked, and ``pending`` says that their difference is being announced. It is set before
+anything is sent, and while it is set the entry stands still: whatever the talk does meanwhile, the
+notice that may be under way keeps its key, and the ledger can be asked what became of it.
+
+:data:`VERDICTS` is the whole rule: from what the ledger knows of the pending notice, and from how
+things are now, to what is done.
+
+- ``send``: the notice is due; the engine recovers it if an earlier attempt is in doubt.
+- ``look``: it must not go any more, but may have arrived: the engine looks, and sends nothing.
+- ``rest``: nothing to do, but a person's ``deliveries retry`` may yet have it sent.
+- ``heard``, ``unheard``: the entry advances, and ``told`` to ``seen`` or not. What a speaker never
+  heard of, they need not hear the undoing of. Before an entry advances past a notice that could
+  still be sent, the ledger is made to refuse it for ever (:attr:`Step.void`): of two runs, one
+  that closes it and one that sends it, only one wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from speakerbot.clock import instant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from zoneinfo import ZoneInfo
+
+    from speakerbot.domain.delivery import Delivery
+    from speakerbot.domain.talk import Talk
+
+DAY = timedelta(days=1)
+Kind = Literal["booked", "moved", "cancelled", "topic"]
+Fate = Literal["unsent", "in_doubt", "sent", "unknown", "undeliverable", "expired"]
+Situation = Literal["stands", "opted_out", "over", "overtaken"]
+Verdict = Literal["send", "look", "rest", "heard", "unheard"]
+
+VERDICTS: Mapping[Fate, Mapping[Situation, Verdict]] = {
+    "unsent": {
+        "stands": "send", "opted_out": "unheard", "over": "unheard", "overtaken": "unheard",
+    },
+    "in_doubt": {
+        "stands": "send", "opted_out": "look", "over": "look", "overtaken": "look",
+    },
+    "undeliverable": {
+        "stands": "rest", "opted_out": "rest", "over": "unheard", "overtaken": "unheard",
+    },
+    "unknown": {
+        "stands": "rest", "opted_out": "rest", "over": "heard", "overtaken": "heard",
+    },
+    "sent": {
+        "stands": "heard", "opted_out": "heard", "over": "heard", "overtaken": "heard",
+    },
+    "expired": {
+        "stands": "unheard", "opted_out": "unheard", "over": "unheard", "overtaken": "unheard",
+    },
+}  # fmt: skip
+WHY_VOID: Mapping[Situation, str] = {
+    "opted_out": "the speaker opted out of changes",
+    "over": "its time was over before it could go",
+    "overtaken": "the talk changed again before this was announced",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What there is to know about a talk."""
+
+    date: date
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One speaker's view of one talk. None as a version: there is no talk for them."""
+
+    talk_id: str
+    user_id: str
+    told: Version | None
+    seen: Version | None
+    pending: bool
+    sequence: int
+    """Grows with every write and is never used twice: what compare-and-swap compares, and part of
+    the pending notice's key."""
+    at: datetime
+    """When it was written (decision time, aware, in UTC)."""
+    username: str
+    thread_id: str | None
+
+    @property
+    def live(self) -> bool:
+        """Not only the memory of a talk that is gone, and that its speaker knows to be gone."""
+        return self.pending or self.seen is not None
+
+    @property
+    def kind(self) -> Kind:
+        """Of the notice that tells ``seen`` to somebody who knows ``told``."""
+        if self.told is None:
+            return "booked"
+        if self.seen is None:
+            return "cancelled"
+        return "topic" if self.told.date == self.seen.date else "moved"
+
+    @property
+    def change(self) -> tuple[Version, Version]:
+        """From what to what; where there is one of them only, that one twice."""
+        old, new = self.told or self.seen, self.seen or self.told
+        if old is None or new is None:
+            raise ValueError(f"talk {self.talk_id}: there never was one for {self.user_id}")
+        return old, new
+
+    @property
+    def occasion(self) -> str:
+        days = dict.fromkeys(version.date.isoformat() for version in self.change)
+        return f"{'..'.join(days)}#{self.sequence}"
+
+    def expires_at(self, zone: ZoneInfo) -> datetime:
+        """When the later of its dates ends in ``zone``."""
+        last = max(version.date for version in self.change)
+        return instant(min(last, date.max - DAY) + DAY, time(), zone)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An entry and the talk as it is now: None where one of them is missing, never both."""
+
+    entry: Entry | None
+    talk: Talk | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Talk and speaker."""
+        if self.entry is not None:
+            return self.entry.talk_id, self.entry.user_id
+        if self.talk is None:
+            raise ValueError("a pair has an entry, a talk, or both")
+        return self.talk.id, self.talk.user_id
+
+    def at_rest(self) -> bool:
+        """Nothing is pending, and the entry says what the talk says."""
+        entry, talk = self.entry, self.talk
+        if entry is None or entry.pending or entry.seen != version_of(talk):
+            return False
+        details = (entry.username, entry.thread_id)
+        return talk is None or (talk.username, talk.thread_id) == details
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What counts as a change, and when it is over."""
+
+    now: datetime
+    zone: ZoneInfo
+    topics: bool
+    """Changed topics are announced."""
+
+    def differ(self, one: Version | None, other: Version | None) -> bool:
+        if one is None or other is None:
+            return one is not other
+        return one.date != other.date or (self.topics and one.topic != other.topic)
+
+    def over(self, entry: Entry, talk: Talk | None) -> bool:
+        return self.now >= entry.expires_at(self.zone) or (talk is not None and talk.completed)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows for one pair."""
+
+    entry: Entry
+    """As it should be; the very same one if nothing is to be written."""
+    verdict: Verdict
+    """About the notice that is pending then: ``send``, ``look``, or ``rest``."""
+    void: Situation | None = None
+    """Why the notice that was pending must never be sent: to be noted in the ledger, and won,
+    before the entry is written. None: nothing to note."""
+
+
+def step(pair: Pair, record: Delivery | None, *, opted_out: bool, rules: Rules) -> Step:
+    """``record`` is the ledger's of the pending notice; it and ``opted_out`` only count if the
+    pair's entry is pending."""
+    entry, talk = pair.entry, pair.talk
+    if entry is not None and pair.at_rest():
+        return Step(entry, "rest")
+    if entry is None or not entry.pending:
+        return _noticed(entry or _first(pair, rules), talk, rules)
+    fate, situation = fate_of(record), _situation(entry, talk, opted_out, rules)
+    verdict = VERDICTS[fate][situation]
+    if verdict not in ("heard", "unheard"):
+        return Step(entry, verdict)
+    told = entry.seen if verdict == "heard" else entry.told
+    after = _noticed(replace(entry, told=told, pending=False), talk, rules)
+    # Past its time nobody sends it: then a notice that was refused may keep its record.
+    outdated = situation == "overtaken" and fate in ("undeliverable", "unknown")
+    return replace(after, void=situation) if fate == "unsent" or outdated else after
+
+
+def fate_of(record: Delivery | None) -> Fate:
+    """What the ledger knows of a notice."""
+    if record is None:
+        return "unsent"
+    match record.state:
+        case "claimed":
+            return "in_doubt"
+        case "failed":
+            return "in_doubt" if record.doubt_since else "unsent"
+        case final:
+            return final
+
+
+def version_of(talk: Talk | None) -> Version | None:
+    return Version(talk.date, talk.topic) if talk else None
+
+
+def _situation(entry: Entry, talk: Talk | None, opted_out: bool, rules: Rules) -> Situation:
+    if rules.differ(entry.seen, version_of(talk)):
+        return "overtaken"
+    if rules.over(entry, talk):
+        return "over"
+    return "opted_out" if opted_out else "stands"
+
+
+def _first(pair: Pair, rules: Rules) -> Entry:
+    """Before there is an entry: the speaker knows of no talk."""
+    return Entry(*pair.key, None, None, False, 0, rules.now, "", None)
+
+
+def _noticed(entry: Entry, talk: Talk | None, rules: Rules) -> Step:
+    """From an entry with nothing pending to what the talk is now."""
+    told, seen = entry.told, version_of(talk)
+    if told and seen and not rules.topics:
+        told = replace(told, topic=seen.topic)  # nobody is to be told: taken as known
+    after = replace(
+        entry,
+        told=told,
+        seen=seen,
+        sequence=entry.sequence + 1,
+        at=rules.now,
+        username=talk.username if talk else entry.username,
+        thread_id=talk.thread_id if talk else entry.thread_id,
+    )
+    news = rules.differ(entry.seen, seen) and rules.differ(told, seen)
+    if news and not rules.over(after, talk):
+        return Step(replace(after, pending=True), "send")
+    return Step(after, "rest")

@@ -1,0 +1,264 @@
+"""What the core asks of a store, in the domain's words. Adapters live in ``stores/``.
+
+Every instant that crosses these ports is aware and in UTC, cut to milliseconds. Adapters raise
+only errors of :mod:`speakerbot.errors`: ``Unreachable``, ``StoreLocked``, ``StoreCorrupt``,
+``StoreTooNew``, ``DateTaken``, and ``ConfigError`` where a setting, a login or a permission is
+wrong. A store is for one thread at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import date, datetime
+
+    from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.delivery import Change, Delivery
+    from speakerbot.domain.occurrence import Record
+    from speakerbot.domain.person import Person
+    from speakerbot.domain.run import Run
+    from speakerbot.domain.talk import Talk
+    from speakerbot.domain.talk_changes import Entry, Pair
+
+
+class Talks(Protocol):
+    """The Node bot's ``scheduledspeakers``; one talk a date."""
+
+    def between(self, first: date, last: date) -> Iterator[Talk]:
+        """Talks dated ``first`` to ``last``, both included, ascending; read in pages."""
+
+    def all(self) -> Iterator[Talk]:
+        """Every talk, by date; read in pages."""
+
+    def get(self, talk: str) -> Talk | None:
+        """By id, or by date (YYYY-MM-DD)."""
+
+    def put(self, talks: Sequence[Talk]) -> None:
+        """Inserts or replaces by id, all or nothing where the store can (SQLite); elsewhere a
+        repeat completes what was interrupted. Talks of one call may take over each other's dates.
+
+        The two sent-flags count for new talks only. Those of a known one stay, so that nobody can
+        undo what was set after they read it; :meth:`write_flags` changes them.
+
+        Fields in ``extra`` stay as given: JSON values, MongoDB's own types as Extended JSON. On
+        MongoDB fields nobody gave are kept, and a new talk without ``booked_at`` gets the present
+        time, as the Node bot would. Raises DateTaken, and InputRefused for an ``extra`` that
+        MongoDB cannot hold."""
+
+    def reschedule(self, talk_id: str, to: date) -> bool:
+        """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken."""
+
+    def delete(self, talk_id: str) -> bool:
+        """Cancels as the Node bot does. False: it was gone."""
+
+    def write_flags(self, writes: Sequence[FlagWrite]) -> set[str]:
+        """Sets each flag if it still has the value seen, or the new one (the write repeated);
+        returns the talk ids that were written. One write a talk and flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlagWrite:
+    """``reminders.<name>`` of a talk: from ``seen`` to ``to``; None is missing or null.
+
+    ``to`` None removes the flag."""
+
+    talk_id: str
+    name: str
+    seen: datetime | None
+    to: datetime | None
+
+
+class People(Protocol):
+    def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
+        """Known people by Discord user id; unknown ids are left out. One query. Two people with
+        the same Discord id are not refused: derive new ids from it so that there never are."""
+
+    def get(self, user: str) -> Person | None:
+        """By Discord user id, or by the person's own id."""
+
+    def all(self) -> Iterator[Person]: ...
+
+    def put(self, people: Sequence[Person]) -> None:
+        """Inserts or replaces by id."""
+
+    def change(
+        self, user: str, update: Callable[[Person], Person], newcomer: Callable[[], Person]
+    ) -> tuple[Person, Person]:
+        """Makes of a person, named as for ``get`` (``newcomer()`` where nobody is), what ``update``
+        makes of them, in one atomic step: if others change them at the same moment, it is asked
+        again about what they made. It keeps the id. Returns the person before and after; writes
+        nothing where these are equal, or where one of the two callables raises."""
+
+
+class Ledger(Protocol):
+    """Deliveries by key. See speakerbot.domain.delivery."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, Delivery]:
+        """Those that exist, by key. One query."""
+
+    def swap(self, changes: Sequence[Change]) -> set[str]:
+        """Takes each step that still starts from the stored revision, atomically one by one;
+        returns the keys of those that won. One round trip for changes of one sort (creations, or
+        steps); keys are distinct. Truthful also where an answer was lost and the write repeated;
+        where that cannot be known, Unreachable."""
+
+    def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
+        """Newest first by ``updated_at``."""
+
+    def find(self, recipient_or_subject: str, *, limit: int = 100) -> Iterator[Delivery]:
+        """Deliveries whose key names it (``user:1``, ``talk:66…``), newest first."""
+
+    def counts(self, *, since: datetime) -> dict[str, int]:
+        """How many records of each state changed at ``since`` or later; of those that say sent,
+        how many were sent then: an edit does not send anew. One query."""
+
+    def prune(self, before: datetime) -> int:
+        """Forgets final records not updated since ``before``; returns how many."""
+
+
+class Runs(Protocol):
+    """What ran, when, with which outcome."""
+
+    def put(self, run: Run) -> None:
+        """Inserts or replaces by id."""
+
+    def get(self, run_id: str) -> Run | None: ...
+
+    def list(self, *, job: str | None = None, limit: int = 50) -> Iterator[Run]:
+        """Newest first."""
+
+
+class Occurrences(Protocol):
+    """How far each occurrence of each schedule came. See speakerbot.domain.occurrence."""
+
+    def get(self, schedule: str, occurrence: datetime) -> Record | None:
+        """One query, the only one of a tick that has nothing to do."""
+
+    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+        """From exactly ``before`` (None: there is none) to ``after``; atomic. False: somebody else
+        was first."""
+
+    def supersede(self, schedule: str, before: datetime) -> None:
+        """Marks earlier occurrences that are running or open as superseded."""
+
+
+class Snapshots(Protocol):
+    """What each speaker knows of their talk. See ``domain.talk_changes``. There is nothing in it,
+    and nothing to compare, until the first one is taken."""
+
+    def taken(self) -> bool:
+        """Whether there is a first snapshot. One query."""
+
+    def take(self, at: datetime) -> None:
+        """The first snapshot: every talk as it is, known to its speaker. All or nothing, whatever
+        crashes; changes nothing where there is one."""
+
+    def differing(self) -> Iterator[Pair]:
+        """Every pair that is not at rest (``Pair.at_rest``); compared in the store or in one pass,
+        read in pages."""
+
+    def pending(self) -> Iterator[Pair]:
+        """Every pair whose entry is pending; read in pages."""
+
+    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+        """Writes each entry, from exactly the one before (None: there is none), compared by
+        ``sequence``; atomic one by one. One that another run has changed meanwhile stays."""
+
+    def all(self) -> Iterator[Entry]:
+        """Every entry, those of cancelled talks too; read in pages."""
+
+
+class Calendar(Protocol):
+    """What calendar programs are told of each talk. See speakerbot.booking."""
+
+    def get(self, talk_id: str) -> CalendarEntry | None: ...
+    def all(self) -> Iterator[CalendarEntry]:
+        """Every entry, those of cancelled talks too; read in pages."""
+
+    def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
+        """All of which ``calendar_entry.reconcile`` makes something to write; compared as for
+        Snapshots."""
+
+    def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:
+        """As for Snapshots."""
+
+
+class Limits(Protocol):
+    """What processes of one bot share: send slots, breakers, known DM channels.
+
+    ``bot`` tells bots apart without holding their token."""
+
+    def reserve(
+        self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
+    ) -> datetime:
+        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic write;
+        returns the first one's instant, at least ``now - ahead * interval`` (GCRA: that many may
+        go at once after a pause), to the microsecond. Slots taken further ahead than a minute
+        after ``now + count * interval`` are a broken clock's and are dropped."""
+
+    def breakers(self, bot: str) -> dict[str, Breaker]:
+        """By name; one query."""
+
+    def set_breaker(self, bot: str, name: str, breaker: Breaker | None) -> None:
+        """None closes it."""
+
+    def dm_channels(self, bot: str, user_ids: Sequence[str]) -> dict[str, str]:
+        """Known DM channel ids by user id. One query."""
+
+    def remember_dms(self, bot: str, channels: Mapping[str, str | None]) -> None:
+        """Saves, or with None forgets, DM channel ids by user id. One round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Something that must not be tried before ``until``; ``count`` for budgets."""
+
+    until: datetime
+    reason: str
+    count: int = 0
+
+
+class Guilds(Protocol):
+    """The Node bot's ``guildsettings``."""
+
+    def channel(self, guild_id: str) -> str | None:
+        """``proactiveAnnouncementsChannelId``, None if not set."""
+
+    def set_channel(self, guild_id: str, channel_id: str, by: str, at: datetime) -> None: ...
+
+    def all(self) -> Iterator[Mapping[str, Any]]:
+        """Those with a channel, as ``guildId, proactiveAnnouncementsChannelId, updatedAt,
+        updatedBy``."""
+
+
+class Store(Protocol):
+    """Everything that is kept. Opened by ``speakerbot.stores.open_store``."""
+
+    talks: Talks
+    people: People
+    ledger: Ledger
+    runs: Runs
+    occurrences: Occurrences
+    snapshots: Snapshots
+    calendar: Calendar
+    limits: Limits
+    guilds: Guilds
+
+    def prepare(self) -> None:
+        """Makes tables and indexes if they are missing, idempotently; raises StoreTooNew if a
+        newer program made them. One query where nothing is to do."""
+
+    def check(self) -> None:
+        """Raises StoreTooNew if a newer program made it; writes nothing."""
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """All writes inside become one, or none, where the store has transactions (SQLite)."""
+
+    def describe(self) -> str:
+        """Where it is, for people: no password."""
+
+    def close(self) -> None: ...

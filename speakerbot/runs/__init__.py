@@ -1,0 +1,1 @@
+"""A run: what a job decides, wrapped, locked to its occurrence, reported. Start at ``service``."""

@@ -1,0 +1,170 @@
+"""The lock that lets one run serve each occurrence of a schedule, and records how far it came.
+
+The decision is :mod:`speakerbot.domain.occurrence`'s; here the store is asked and told.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from speakerbot.clock import Clock
+from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRules, Record
+from speakerbot.domain.run import Run
+from speakerbot.ports.store import Store
+
+if TYPE_CHECKING:
+    from speakerbot.runs.report import Waits
+
+MARGIN = timedelta(minutes=1)
+"""How much longer than its timeout a run holds its occurrence: it takes a while to end."""
+TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LockedSchedule:
+    """The schedule a run belongs to."""
+
+    name: str
+    rules: OccurrenceRules
+    timeout: timedelta
+    enabled: bool = True
+    """False: the run says so and does nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOccurrence:
+    """An occurrence that this run may serve. ``now`` is the decision time to serve it at."""
+
+    occurrence: datetime
+    now: datetime
+    held: Record | None
+    """What was written when it was claimed; None in a dry run."""
+
+
+@dataclass(frozen=True, slots=True)
+class OccurrenceLock:
+    """One gated run's way in and out."""
+
+    schedule: LockedSchedule
+    store: Store
+    clock: Clock
+    dry_run: bool
+    log: Any
+    sleep: Callable[[float], None] = time.sleep
+
+    def serve(self, run: Run, work: Callable[[Run], Waits | None]) -> NotDue | None:
+        """Does the work if it is this run's turn. ``work`` is given the run, with its occurrence
+        and the decision time to serve it at; it returns what still waits, None if it was cut
+        short. Where it is not its turn, returns why (``run_skipped``)."""
+        turn = self.acquire(run)
+        if isinstance(turn, NotDue):
+            return turn
+        name = self.schedule.name
+        waits = None
+        try:
+            waits = work(replace(run, now=turn.now, schedule=name, occurrence=turn.occurrence))
+        finally:
+            self.release(turn, waits)
+        return None
+
+    def acquire(self, run: Run) -> HeldOccurrence | NotDue:
+        """The occurrence to serve, claimed; or why there is none. Sleeps, at most the schedule's
+        ``wait``, for one that is about to come."""
+        occurrence = None
+        now = run.now
+        for _ in range(TRIES):
+            real = self.clock.real()
+            occurrence = self.schedule.rules.occurrence(now)
+            record = self._stored(occurrence)
+            match self.schedule.rules.decide(occurrence, record, now=now, real=real):
+                case Due() as due:
+                    if self._slept(due.sleep(now)):
+                        now = self.clock.decision()
+                        continue  # somebody else may have been here meanwhile
+                    if turn := self._claim(due.occurrence, record, run, max(now, due.occurrence)):
+                        return turn
+                case Missed() as missed:
+                    self._note_missed(missed, record, run)
+                    return NotDue("missed", occurrence)
+                case not_due:
+                    return not_due
+        return NotDue("already_running", occurrence)
+
+    def _stored(self, occurrence: datetime | None) -> Record | None:
+        if occurrence is None:
+            return None
+        return self.store.occurrences.get(self.schedule.name, occurrence)
+
+    def _slept(self, nap: timedelta) -> bool:
+        """With ``--now`` nothing sleeps; a dry run shows what the occurrence will bring."""
+        if not nap or self.clock.offset or self.dry_run:
+            return False
+        self.log.info("run_waits", seconds=round(nap.total_seconds()))
+        self.sleep(nap.total_seconds())
+        return True
+
+    def _claim(
+        self, occurrence: datetime, record: Record | None, run: Run, now: datetime
+    ) -> HeldOccurrence | None:
+        if self.dry_run:
+            return HeldOccurrence(occurrence, now, None)
+        lease = self.clock.real() + self.schedule.timeout + MARGIN
+        held = Record(occurrence, "running", lease_until=lease, revision=run.id)
+        if not self.store.occurrences.swap(self.schedule.name, record, held):
+            return None
+        self.store.occurrences.supersede(self.schedule.name, before=occurrence)
+        return HeldOccurrence(occurrence, now, held)
+
+    def _note_missed(self, missed: Missed, record: Record | None, run: Run) -> None:
+        if self.dry_run:
+            return
+        noted = Record(missed.occurrence, "missed", revision=run.id)
+        if self.store.occurrences.swap(self.schedule.name, record, noted):
+            late = timedelta(seconds=missed.late // timedelta(seconds=1))
+            self.store.runs.put(
+                replace(
+                    run,
+                    schedule=self.schedule.name,
+                    occurrence=missed.occurrence,
+                    finished_at=self.clock.real(),
+                    outcome="missed",
+                    error=f"{late} late, and {self.schedule.rules.whole_grace} are allowed",
+                )
+            )
+
+    def release(self, turn: HeldOccurrence, waits: Waits | None) -> None:
+        """Closes the occurrence, or leaves it open for a later tick while messages still wait."""
+        if turn.held is None:
+            return
+        last = turn.occurrence + self.schedule.rules.whole_grace
+        after = _ended(turn.held, waits, last)
+        if self.store.occurrences.swap(self.schedule.name, turn.held, after):
+            return
+        # Another run has the occurrence: one that took over when our lease had ended, whose word is
+        # the later one; or one that shares it. Of those nobody can tell alone whether all is done,
+        # so it stays open and the next tick looks.
+        current = self._stored(turn.occurrence)
+        if current and self.schedule.rules.share and not _both_over(current, after):
+            reopened = replace(after, standing="open", retry_at=None, resume_at=None)
+            self.store.occurrences.swap(self.schedule.name, current, reopened)
+
+
+def _both_over(current: Record, after: Record) -> bool:
+    if current.standing in ("superseded", "missed"):
+        return True
+    return current.standing == after.standing == "finished"
+
+
+def _ended(held: Record, waits: Waits | None, last: datetime) -> Record:
+    """What is noted when a run ends. ``last``: deferred beyond it, a message is not waited for."""
+    after = replace(held, standing="open", lease_until=None, revision=f"{held.revision}.end")
+    if waits is None or waits.more:
+        return after
+    resume_at = waits.resume_at if waits.resume_at and waits.resume_at <= last else None
+    if waits.retry_at is None and resume_at is None:
+        return replace(after, standing="finished")
+    return replace(after, retry_at=waits.retry_at, resume_at=resume_at)

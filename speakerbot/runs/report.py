@@ -1,0 +1,278 @@
+"""What a run reports: the outcome of each message, the counts of all, and whether it failed.
+
+:class:`Report` turns plans and results into outcomes and passes each on to the run's observers:
+counting, logging, output and whatever else watches a run. :func:`failure` decides the error of a
+run that handled its messages and still found something a person must fix.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from speakerbot.delivery.planning import MessageState, Plan
+from speakerbot.domain.message import Message
+from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
+
+if TYPE_CHECKING:
+    from speakerbot.delivery.results import Result
+    from speakerbot.delivery.session import Traffic
+    from speakerbot.domain.delivery import Delivery
+    from speakerbot.templates import Templates
+
+
+@dataclass(frozen=True, slots=True)
+class MessageOutcome:
+    """What became of one message of a run."""
+
+    message: Message
+    state: MessageState
+    reason: str
+    route: str
+    """The one it went, or would go, by; empty for none."""
+    text: str
+    skip: str = ""
+    """The short reason under which it counts as skipped; empty where it does not."""
+    record: Delivery | None = None
+    """What the store holds of it now, where this run tried it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """Which run this is. ``occurrence`` is None for a run outside a schedule."""
+
+    job: str
+    run_id: str
+    dry_run: bool
+    now: datetime
+    occurrence: datetime | None = None
+
+
+@dataclass(slots=True)
+class RunCounts:
+    """The numbers of a run's summary."""
+
+    planned: int = 0
+    sent: int = 0
+    already_sent: int = 0
+    undeliverable: int = 0
+    unknown: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: MessageOutcome) -> None:
+        """Counts one message."""
+        if outcome.skip:
+            self.skipped[outcome.skip] += 1
+            return
+        error_class = outcome.record.error_class if outcome.record else ""
+        match outcome.state:
+            case "failed":
+                self.failed[error_class] += 1
+            case "expired":
+                self.skipped["expired"] += 1
+            case "held_back":
+                self.skipped[error_class] += 1
+            case "sent" | "already_sent" | "undeliverable" | "unknown" as state:
+                setattr(self, state, getattr(self, state) + 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "planned": self.planned,
+            "sent": self.sent,
+            "already_sent": self.already_sent,
+            "skipped": dict(sorted(self.skipped.items())),
+            "failed": dict(sorted(self.failed.items())),
+            "undeliverable": self.undeliverable,
+            "unknown": self.unknown,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run ended."""
+
+    counts: RunCounts
+    duration_ms: int
+    skipped_because: str = ""
+    """Why the run did nothing at all: disabled, not_due, …; empty if it ran."""
+    stopped: str = ""
+    """Why it ended early: sigterm, timeout, …"""
+    error: str = ""
+    """What it failed with."""
+
+
+class RunObserver(Protocol):
+    """Watches a run: the terminal, a JSON document, a log, counters."""
+
+    def begin(self, header: RunHeader) -> None: ...
+
+    def add(self, outcome: MessageOutcome) -> None: ...
+
+    def end(self, summary: RunSummary) -> None:
+        """Called whatever happened in between, so that a document is always closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeLog:
+    """The observer that logs what became of each message that was tried: no text of any."""
+
+    log: Any
+
+    def begin(self, header: RunHeader) -> None: ...
+
+    def add(self, outcome: MessageOutcome) -> None:
+        record = outcome.record
+        if record is None:
+            return
+        if outcome.state in ("sent", "already_sent"):
+            event = "message_found" if outcome.state == "already_sent" else "message_sent"
+            event = "message_edited" if outcome.message.edit else event
+            self.log.info(event, key=record.key, route=record.route, message_id=record.message_id)
+            return
+        self.log.warning(
+            f"message_{outcome.state}",
+            key=record.key,
+            route=record.route,
+            error=record.error,
+            attempts=record.attempts,
+            retry_at=record.retry_at,
+        )
+
+    def end(self, summary: RunSummary) -> None: ...
+
+
+@dataclass(slots=True)
+class Waits:
+    """What of an occurrence is still to be done, and when that makes sense."""
+
+    retry_at: datetime | None = None
+    """Real time: the first failed message's next try, or the end of another run's lease."""
+    resume_at: datetime | None = None
+    """Decision time: when the first person's quiet hours end."""
+    more: bool = False
+    """Something can go on at once."""
+
+    def held(self, plan: Plan) -> None:
+        """Notes a message that is not sent now."""
+        match plan.skip:
+            case "in_progress" | "retry_later":
+                self.retry(plan.until)
+            case "quiet_hours":
+                self.resume_at = min(filter(None, (self.resume_at, plan.until)), default=None)
+            case "new_dm_pace" | "changed_meanwhile":
+                self.more = True
+
+    def retry(self, at: datetime | None) -> None:
+        self.retry_at = min(filter(None, (self.retry_at, at)), default=None)
+
+
+@dataclass(slots=True)
+class Report:
+    """One per run: what became of each message, passed on to the observers."""
+
+    observers: Sequence[RunObserver]
+    templates: Templates
+    counts: RunCounts = field(default_factory=RunCounts)
+    waits: Waits = field(default_factory=Waits)
+
+    def begin(self, header: RunHeader) -> None:
+        for observer in self.observers:
+            observer.begin(header)
+
+    def end(self, summary: RunSummary) -> None:
+        for observer in self.observers:
+            observer.end(summary)
+
+    def held(self, plan: Plan) -> None:
+        """A message that is not sent now: in a dry run, or because of its plan."""
+        self.waits.held(plan)
+        self._add(outcome_of_plan(plan, self.templates))
+
+    def finished(self, result: Result) -> None:
+        """A message that was claimed, once its outcome is in the store."""
+        message, after = result.claim.message, result.after
+        if result.given_back or after is None:
+            self.waits.more = True
+            reason = "the run was stopped, or its channel refused us; a later run sends it"
+            text = result.claim.text
+            self._add(MessageOutcome(message, "held_back", reason, "", text, "given_back"))
+            return
+        outcome = outcome_of_record(message, after)
+        if outcome.state == "failed":
+            self.waits.retry(after.retry_at)
+        self._add(outcome)
+
+    def _add(self, outcome: MessageOutcome) -> None:
+        self.counts.add(outcome)
+        for observer in self.observers:
+            observer.add(outcome)
+
+
+def outcome_of_plan(plan: Plan, templates: Templates) -> MessageOutcome:
+    """What a run that does not send it says of a message."""
+    record = plan.record
+    if record is not None and plan.state != "planned":
+        route, text = record.route, record.text
+    elif plan.state == "already_sent":
+        route, text = "", ""  # by the Node bot: its text is not ours to tell
+    else:
+        route, text = _next_try(plan, templates)
+    return MessageOutcome(plan.message, plan.state, plan.reason, route, text, plan.skip)
+
+
+def _next_try(plan: Plan, templates: Templates) -> tuple[str, str]:
+    """The route it would go by, and its text there; a retry goes on where it was."""
+    message, record = plan.message, plan.record
+    routes = message.routes_from(record.route, record.target) if record else message.routes
+    text = templates.of(message)
+    return (routes[0].name, routes[0].full_text(text)) if routes else ("", text)
+
+
+def outcome_of_record(message: Message, after: Delivery) -> MessageOutcome:
+    """What became of a message that was tried."""
+    state = _shown(message, after)
+    reason = message.reason if state == "sent" else after.error
+    if state == "already_sent":
+        reason = f"the bot had posted it itself at {after.sent_at:%F %H:%M} UTC"
+    return MessageOutcome(message, state, reason, after.route, after.text, record=after)
+
+
+def _shown(message: Message, after: Delivery) -> MessageState:
+    """What a claim came to, for people. The record of a post stays ``sent`` whatever an edit of it
+    comes to."""
+    if after.state == "claimed":
+        return "failed"
+    if message.edit and after.error_class:
+        return "held_back" if after.error_class == "deleted" else "failed"
+    if after.found and not message.edit:
+        return "already_sent"
+    return after.state
+
+
+def failure(traffic: Traffic | None) -> SpeakerbotError | None:
+    """The error to end with; None where all is well, or only recipients failed."""
+    if traffic is None:
+        return None
+    if stopped := traffic.stopped:
+        match stopped.reason:
+            case "token":
+                return TokenRefused(
+                    f"DISCORD_TOKEN was refused ({stopped.detail}). Nothing was sent. Copy it "
+                    "again from Discord's developer portal: your application, Bot, Reset Token"
+                )
+            case "unreachable" | "invalid_requests":
+                return Unreachable(f"the run was stopped: {stopped.detail}")
+            case "bot" | "config":
+                return ConfigError(f"the run was stopped: {stopped.detail}")
+    if traffic.refused_channels:
+        return ConfigError(
+            *(
+                f"channel {channel} of the settings: {detail}; check its id and our permissions"
+                for channel, detail in traffic.refused_channels.items()
+            )
+        )
+    return None

@@ -1,0 +1,48 @@
+"""Where messages go: a speaker's routes in the community's order, and the channels of posts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from speakerbot.domain.message import Route
+from speakerbot.errors import ConfigError
+
+if TYPE_CHECKING:
+    from speakerbot.config import Settings
+    from speakerbot.ports.store import Guilds
+
+
+def to_speaker(user_id: str, thread_id: str | None, settings: Settings) -> tuple[Route, ...]:
+    """By DM, in the sign-up thread if there is one, in the fallback channel if there is one: those
+    of ``SPEAKERBOT_REMINDER_ROUTES``. Where others read along, the speaker is mentioned."""
+    known: dict[str, Route] = {"dm": Route("dm", user_id)}
+    if thread_id:
+        known["thread"] = Route("thread", thread_id, mention=user_id)
+    if channel := settings.fallback_channel_id:
+        known["channel"] = Route("channel", channel, mention=user_id, configured=True)
+    return tuple(known[name] for name in settings.reminder_routes if name in known)
+
+
+def announcement_channel(guilds: Guilds, settings: Settings) -> str:
+    """The Discord id of the community's announcement channel: what its guild has set, else what
+    the environment names. One query. Raises ConfigError naming both ways to set it."""
+    of_guild = guilds.channel(settings.guild_id) if settings.guild_id else None
+    if channel := of_guild or settings.announcements_channel_id:
+        return channel
+    raise ConfigError(
+        "there is no announcement channel: set PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID to its id, or "
+        "DISCORD_GUILD_ID to the server's and run `speakerbot guild set-channel ID`"
+    )
+
+
+def organisers_channel(settings: Settings) -> str:
+    """The Discord id of the channel organisers read. Raises ConfigError if it is not set."""
+    if channel := settings.logs_channel_id:
+        return channel
+    raise ConfigError("DISCORD_LOGS_CHANNEL_ID is not set: it names the channel organisers read")
+
+
+def only_route(channel_id: str) -> tuple[Route, ...]:
+    """The way of a post: if its channel refuses us, the settings are wrong, and a run after they
+    are mended sends it."""
+    return (Route("channel", channel_id, configured=True),)

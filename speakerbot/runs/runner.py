@@ -1,0 +1,210 @@
+"""Runs a job once: which messages, dry or for real, one structured summary line, one record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from speakerbot.clock import Clock
+from speakerbot.config import Settings
+from speakerbot.delivery.planning import Moment, Plan, weigh
+from speakerbot.domain.job_registry import RunOptions
+from speakerbot.domain.message import Decision, Message, Skip
+from speakerbot.domain.run import Run, named, new_run
+from speakerbot.errors import SpeakerbotError, UsageError
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Job, JobContext
+from speakerbot.runs.report import (
+    OutcomeLog,
+    Report,
+    RunHeader,
+    RunObserver,
+    RunSummary,
+    Waits,
+    failure,
+)
+from speakerbot.runs.steps import carry_out
+from speakerbot.templates import Templates
+
+if TYPE_CHECKING:
+    from speakerbot.delivery.session import Connect, Traffic
+
+
+@dataclass(slots=True)
+class Runner:
+    """Made by :mod:`.service` only."""
+
+    job: Job
+    options: RunOptions
+    timeout: timedelta | None
+    """After it the run ends as on SIGTERM."""
+    store: Store
+    settings: Settings
+    templates: Templates
+    connect: Connect | None
+    """None only for a dry run."""
+    observers: Sequence[RunObserver]
+    log: Any
+    clock: Clock
+    record: Run | None = None
+    """The run's record, where the occurrence lock has begun one; None begins one now."""
+    stopped: str = ""
+    """Afterwards: why the run ended early, if it did."""
+
+    def run(self) -> Waits | None:
+        """What is still to be done, later; None if the run was cut short, or was told to leave
+        something out. Raises a SpeakerbotError for what makes the whole run fail; recipients'
+        failures only count. Observers see its end, and the run is recorded, in either case."""
+        started = time.monotonic()
+        run = self.record or new_run(self.job.name, self.clock)
+        log = self.log.bind(**named(run))
+        report = Report((OutcomeLog(log), *self.observers), self.templates)
+        report.begin(RunHeader(run.job, run.id, self.options.dry_run, run.now, run.occurrence))
+        error: Exception | None = None
+        traffic = None
+        try:
+            traffic = self._do(run, report, log)
+            error = failure(traffic)
+        except Exception as problem:
+            error = problem
+        self._finish(run, started, report, traffic, error, log)
+        if error:
+            raise error
+        return None if self.stopped or self.options.narrowed else report.waits
+
+    def _do(self, run: Run, report: Report, log: Any) -> Traffic | None:
+        context = JobContext(
+            store=self.store,
+            settings=self.settings,
+            now=run.now,
+            occurrence=run.occurrence,
+            edit_only=self.options.edit_only,
+            settled=not self.options.dry_run,
+            templates=self.templates,
+        )
+        self._write_down(context)
+        plans = self._plans(context, report)
+        if self.options.dry_run:
+            for plan in plans:
+                report.held(plan)
+            return None
+        for plan in plans:
+            if plan.state == "planned":
+                self.store.runs.put(run)
+                traffic = self._deliver(chain([plan], plans), run, report, log)
+                self._write_down(context)
+                return traffic
+            report.held(plan)
+        return None  # nothing to send: nothing of the network was imported
+
+    def _write_down(self, context: JobContext) -> None:
+        if self.job.steps and not self.options.dry_run:
+            carry_out(self.job.steps(context), self.store, self.clock.real())
+
+    def _plans(self, context: JobContext, report: Report) -> Iterator[Plan]:
+        """What is weighed, narrowed by the options; skips are counted on the way."""
+        decisions = narrowed(self.job.decide(context), self._only())
+        counts = report.counts
+        moment = Moment(context.now, self.clock.real(), self.settings.timezone)
+        for plan in weigh(decisions, self.store, moment):
+            if isinstance(plan, Skip):
+                counts.skipped[plan.reason] += 1
+                continue
+            if plan.state == "planned":
+                if counts.planned == self.options.limit:
+                    return
+                if not counts.planned:
+                    self.templates.check()  # before the first claim; not where nothing is due
+                counts.planned += 1
+            yield plan
+
+    def _only(self) -> str | None:
+        only = self.options.only
+        return None if only is None else discord_id(self.store, only)
+
+    def _deliver(self, plans: Iterator[Plan], run: Run, report: Report, log: Any) -> Traffic:
+        import asyncio
+
+        from speakerbot.delivery.session import Session
+
+        if self.connect is None:
+            raise SpeakerbotError("a run that sends needs a channel")
+        session = Session(
+            store=self.store,
+            settings=self.settings,
+            templates=self.templates,
+            connect=self.connect,
+            clock=self.clock,
+            run_id=run.id,
+            now=run.now,
+            log=log,
+            timeout=self.timeout,
+        )
+        return asyncio.run(session.deliver(plans, report.held, report.finished))
+
+    def _finish(
+        self,
+        run: Run,
+        started: float,
+        report: Report,
+        traffic: Traffic | None,
+        error: Exception | None,
+        log: Any,
+    ) -> None:
+        duration_ms = round((time.monotonic() - started) * 1000)
+        self.stopped = stopped = traffic.stopped.reason if traffic and traffic.stopped else ""
+        told = str(error) or type(error).__name__ if error else ""
+        report.end(RunSummary(report.counts, duration_ms, stopped=stopped, error=told))
+        outcome = "failed" if error else "stopped" if stopped else "done"
+        counts = report.counts.as_dict()
+        if not self.options.dry_run:
+            self._record(
+                replace(
+                    run,
+                    finished_at=self.clock.real(),
+                    outcome=outcome,
+                    counts=counts,
+                    error=told or stopped,
+                ),
+                log,
+            )
+        log.info(
+            "run_finished",
+            outcome=outcome,
+            dry_run=self.options.dry_run,
+            **counts,
+            requests=traffic.requests if traffic else 0,
+            rate_limited=traffic.rate_limited if traffic else 0,
+            stopped=stopped,
+            duration_ms=duration_ms,
+        )
+
+    def _record(self, run: Run, log: Any) -> None:
+        """The run's record is for people: failing to keep it must not hide what went wrong."""
+        try:
+            self.store.runs.put(run)
+        except SpeakerbotError as error:
+            log.warning("run_not_recorded", error=str(error))
+
+
+def narrowed(decisions: Iterable[Decision], only: str | None) -> Iterator[Decision]:
+    """What is left where a run is for one person; ``only`` is their Discord id, None: all."""
+    if only is None:
+        return iter(decisions)
+    return (each for each in decisions if isinstance(each, Message) and each.user_id == only)
+
+
+def discord_id(store: Store, only: str) -> str:
+    """The Discord id of ``--only``'s person; a Discord id is one even if we do not know them.
+    Raises UsageError."""
+    person = store.people.get(only)
+    if person is None and not only.isdigit():
+        raise UsageError(
+            f"--only: {only!r} is not a person we know; give a Discord user id, or an id of "
+            "`speakerbot people list`"
+        )
+    return (person.discord_user_id if person else None) or only

@@ -1,0 +1,130 @@
+"""Ticks become runs: each occurrence once, within its grace, resumed while messages wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speakerbot.domain.cron import Cron
+from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRules, Record, Standing
+
+ZONE = ZoneInfo("America/Los_Angeles")
+MONDAY = datetime(2026, 11, 24, 1, tzinfo=UTC)  # Monday 17:00 in Los Angeles
+HOUR = timedelta(hours=1)
+WEEKLY = OccurrenceRules(Cron("0 17 * * MON", ZONE), grace=24 * HOUR)
+
+
+def tick(
+    now: datetime,
+    record: Record | None = None,
+    gate: OccurrenceRules = WEEKLY,
+    real: datetime | None = None,
+) -> Due | NotDue | Missed:
+    return gate.decide(gate.occurrence(now), record, now=now, real=real or now)
+
+
+def test_an_occurrence_is_due_from_its_instant_to_the_end_of_its_grace() -> None:
+    assert tick(MONDAY) == Due(MONDAY)
+    assert tick(MONDAY + 24 * HOUR) == Due(MONDAY)
+
+
+def test_past_its_grace_it_is_missed_and_says_how_late() -> None:
+    late = 24 * HOUR + timedelta(seconds=1)
+    assert tick(MONDAY + late) == Missed(MONDAY, late, begun=False)
+
+
+def test_one_that_was_begun_but_never_finished_is_missed_as_begun() -> None:
+    dead = Record(MONDAY, "running", lease_until=MONDAY + HOUR)
+    assert tick(MONDAY + 25 * HOUR, dead) == Missed(MONDAY, 25 * HOUR, begun=True)
+
+
+def test_a_recorded_miss_is_not_reported_again() -> None:
+    answer = tick(MONDAY + 30 * HOUR, Record(MONDAY, "missed"))
+    assert answer == NotDue("missed", MONDAY, MONDAY + timedelta(days=7))
+
+
+@pytest.mark.parametrize("standing", ["finished", "superseded"])
+def test_a_settled_occurrence_is_done(standing: Standing) -> None:
+    answer = tick(MONDAY + HOUR, Record(MONDAY, standing))
+    assert answer == NotDue("already_done", MONDAY, MONDAY + timedelta(days=7))
+
+
+def test_an_occurrence_another_run_holds_is_left_to_it_until_its_lease_is_over() -> None:
+    held = Record(MONDAY, "running", lease_until=MONDAY + HOUR)
+    assert tick(MONDAY, held) == NotDue("already_running", MONDAY, MONDAY + HOUR)
+    assert tick(MONDAY + HOUR, held) == Due(MONDAY, resumed=True)
+
+
+def test_a_shared_occurrence_is_worked_on_by_all() -> None:
+    gate = OccurrenceRules(WEEKLY.cron, grace=24 * HOUR, share=True)
+    held = Record(MONDAY, "running", lease_until=MONDAY + HOUR)
+    assert tick(MONDAY, held, gate) == Due(MONDAY, resumed=True)
+    assert tick(MONDAY, Record(MONDAY, "finished"), gate).__class__ is NotDue
+
+
+def test_an_open_occurrence_rests_until_going_on_makes_sense() -> None:
+    waiting = Record(MONDAY, "open", retry_at=MONDAY + 2 * HOUR, resume_at=MONDAY + 3 * HOUR)
+    assert tick(MONDAY + HOUR, waiting) == NotDue("not_due", MONDAY, MONDAY + 2 * HOUR)
+    assert tick(MONDAY + 2 * HOUR, waiting) == Due(MONDAY, resumed=True)
+    assert tick(MONDAY + 2 * HOUR, Record(MONDAY, "open")) == Due(MONDAY, resumed=True)
+
+
+def test_retries_and_leases_follow_the_real_clock_and_deferrals_the_decision_clock() -> None:
+    real = MONDAY + timedelta(days=90)
+    retry = Record(MONDAY, "open", retry_at=real + HOUR)
+    assert tick(MONDAY + 9 * HOUR, retry, real=real) == NotDue("not_due", MONDAY, real + HOUR)
+    deferred = Record(MONDAY, "open", resume_at=MONDAY + 8 * HOUR)
+    assert tick(MONDAY + 9 * HOUR, deferred, real=real) == Due(MONDAY, resumed=True)
+    dead = Record(MONDAY, "running", lease_until=real - HOUR)
+    assert tick(MONDAY, dead, real=real) == Due(MONDAY, resumed=True)
+
+
+def test_wait_makes_an_early_tick_sleep_to_the_minute() -> None:
+    gate = OccurrenceRules(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
+    early = MONDAY - timedelta(minutes=40)
+    answer = tick(early, gate=gate)
+    assert answer == Due(MONDAY)
+    assert isinstance(answer, Due)
+    assert answer.sleep(early) == timedelta(minutes=40)
+    assert answer.sleep(MONDAY + HOUR) == timedelta()
+
+
+def test_a_tick_earlier_than_the_wait_is_about_last_week() -> None:
+    gate = OccurrenceRules(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
+    last = MONDAY - timedelta(days=7)
+    answer = tick(MONDAY - 2 * HOUR, Record(last, "finished"), gate)
+    assert answer == NotDue("already_done", last, MONDAY - HOUR)
+
+
+def test_a_machine_of_unknown_phase_never_misses_within_its_period() -> None:
+    daily = OccurrenceRules(Cron("@daily", ZoneInfo("UTC")), grace=6 * HOUR)
+    assert isinstance(tick(datetime(2026, 11, 23, 23, 59, tzinfo=UTC), gate=daily), Due)
+
+
+@given(st.lists(st.integers(1, 240), min_size=1, max_size=60), st.integers(0, 90))
+def test_whatever_the_ticks_each_occurrence_is_run_at_most_once_and_in_its_grace(
+    gaps: list[int], wait: int
+) -> None:
+    """Every tick that is due runs to its end; what the hour's last tick leaves is the next's."""
+    gate = OccurrenceRules(
+        Cron("0 */3 * * *", ZONE), grace=timedelta(minutes=50), wait=timedelta(minutes=wait)
+    )
+    now, records = datetime(2026, 10, 31, 20, tzinfo=UTC), dict[datetime, Record]()
+    for gap in gaps:
+        now += timedelta(minutes=gap)
+        occurrence = gate.occurrence(now)
+        assert occurrence is not None
+        answer = gate.decide(occurrence, records.get(occurrence), now=now, real=now)
+        if isinstance(answer, Due):
+            assert occurrence not in records
+            assert now + answer.sleep(now) - occurrence <= gate.grace
+            records[occurrence] = Record(occurrence, "finished")
+        elif isinstance(answer, Missed):
+            assert now - occurrence > gate.grace
+            records[occurrence] = Record(occurrence, "missed")
+        else:
+            assert occurrence in records

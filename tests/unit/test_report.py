@@ -1,0 +1,264 @@
+"""What is counted, shown and logged of each message, and what of a run still waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from speakerbot.delivery.claims import Claim, Revisions, found, new_claim, restored, sent, unsent
+from speakerbot.delivery.planning import MessageState, Plan
+from speakerbot.delivery.results import Result
+from speakerbot.domain.delivery import Delivery, State
+from speakerbot.domain.message import Edit, Message, NodeFlag, Route
+from speakerbot.ports.channel import Posted
+from speakerbot.runs.report import (
+    MessageOutcome,
+    OutcomeLog,
+    Report,
+    RunCounts,
+    RunHeader,
+    RunSummary,
+    Waits,
+)
+from speakerbot.templates import Templates
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+TOPIC = "Engines of the past"
+MESSAGE = Message(
+    kind="reminder.day_before",
+    subject="talk:t1",
+    recipient="user:42",
+    occasion="2026-11-21",
+    routes=(Route("dm", "42"), Route("thread", "900", mention="42")),
+    template="reminder.day_before",
+    values={"username": "ada", "topic": TOPIC, "date": "2026-11-21", "days": 1},
+    due_at=NOW - 5 * MINUTE,
+    expires_at=NOW + timedelta(hours=7),
+    reason="talk on 2026-11-21",
+)
+PLAN = Plan(MESSAGE, "planned", MESSAGE.reason)
+REVISIONS = Revisions("run")
+
+
+@dataclass
+class Shown:
+    """An observer that keeps what it is shown."""
+
+    outcomes: list[MessageOutcome] = field(default_factory=list)
+
+    def begin(self, header: RunHeader) -> None:
+        """Of no use here."""
+
+    def add(self, outcome: MessageOutcome) -> None:
+        self.outcomes.append(outcome)
+
+    def end(self, summary: RunSummary) -> None:
+        """Of no use here."""
+
+    @property
+    def last(self) -> MessageOutcome:
+        return self.outcomes[-1]
+
+
+@pytest.fixture
+def shown() -> Shown:
+    return Shown()
+
+
+@pytest.fixture
+def report(shown: Shown) -> Report:
+    return Report((OutcomeLog(structlog.get_logger()), shown), Templates())
+
+
+def claim(plan: Plan = PLAN) -> Claim:
+    return new_claim(
+        plan,
+        Templates().of(plan.message),
+        run_id="run",
+        revision=REVISIONS.next(),
+        now=NOW,
+        flag_at=None,
+        lease=5 * MINUTE,
+        dm_channels={},
+    )
+
+
+def accepted(of: Claim) -> Delivery:
+    return sent(of.record, revision=REVISIONS.next(), now=NOW, channel_id="9", message_id="77")
+
+
+def refused(
+    of: Claim, state: State, error_class: str, retry_at: datetime | None = None
+) -> Delivery:
+    return unsent(
+        of.record,
+        state,
+        revision=REVISIONS.next(),
+        now=NOW,
+        error_class=error_class,
+        error="Discord said no",
+        retry_at=retry_at,
+        attempts=1,
+    )
+
+
+def finish(report: Report, after: Callable[[Claim], Delivery], plan: Plan = PLAN) -> dict[str, Any]:
+    """Its log line."""
+    held = claim(plan)
+    with capture_logs() as lines:
+        report.finished(Result(held, after(held)))
+    [line] = lines
+    return dict(line)
+
+
+def test_a_sent_message_is_counted_shown_and_logged_without_its_text(
+    report: Report, shown: Shown
+) -> None:
+    line = finish(report, accepted)
+    assert report.counts.sent == 1
+    assert (shown.last.state, shown.last.route, shown.last.reason) == ("sent", "dm", MESSAGE.reason)
+    assert TOPIC in shown.last.text
+    assert line == {
+        "event": "message_sent",
+        "log_level": "info",
+        "key": MESSAGE.key,
+        "route": "dm",
+        "message_id": "77",
+    }
+    assert report.waits == Waits()
+
+
+@pytest.mark.parametrize(
+    ("state", "error_class", "counted"),
+    [
+        ("failed", "transient", {"failed": {"transient": 1}}),
+        ("undeliverable", "recipient", {"undeliverable": 1}),
+        ("unknown", "transient", {"unknown": 1}),
+        ("expired", "expired", {"skipped": {"expired": 1}}),
+    ],
+)
+def test_one_that_did_not_go_is_counted_by_class_and_logged_with_the_reason(
+    report: Report, shown: Shown, state: State, error_class: str, counted: dict[str, Any]
+) -> None:
+    line = finish(report, lambda held: refused(held, state, error_class))
+    empty = RunCounts().as_dict()
+    assert report.counts.as_dict() == empty | counted
+    assert (shown.last.state, shown.last.reason) == (state, "Discord said no")
+    assert (line["event"], line["log_level"]) == (f"message_{state}", "warning")
+    assert line["error"] == "Discord said no"
+    assert TOPIC not in str(line)
+
+
+def test_the_first_retry_of_all_is_when_the_occurrence_goes_on(report: Report) -> None:
+    for minutes in (9, 4, 7):
+        retry_at = NOW + minutes * MINUTE
+        finish(report, partial(refused, state="failed", error_class="transient", retry_at=retry_at))
+    assert report.waits.retry_at == NOW + 4 * MINUTE
+    assert report.counts.failed == {"transient": 3}
+
+
+def test_a_claim_that_was_given_back_waits_for_a_later_run(report: Report, shown: Shown) -> None:
+    held = claim()
+    report.finished(Result(held, restored(held.before, REVISIONS), given_back=True))
+    assert report.counts.skipped == {"given_back": 1}
+    assert report.waits.more
+    assert shown.last.state == "held_back"
+    assert "a later run sends it" in shown.last.reason
+
+
+def test_what_the_bot_had_posted_itself_counts_as_already_sent(
+    report: Report, shown: Shown
+) -> None:
+    post = Posted("5", "theirs", NOW - MINUTE)
+    line = finish(
+        report,
+        lambda held: found(held.record, post, revision=REVISIONS.next(), now=NOW, channel_id="9"),
+    )
+    assert (shown.last.state, shown.last.text) == ("already_sent", "theirs")
+    assert report.counts.already_sent == 1
+    assert line["event"] == "message_found"
+
+
+@pytest.mark.parametrize(
+    ("error_class", "state", "counted"),
+    [("", "sent", "sent"), ("deleted", "held_back", "skipped"), ("transient", "failed", "failed")],
+)
+def test_of_an_edit_its_own_outcome_is_shown_though_the_post_stays_sent(
+    report: Report, shown: Shown, error_class: str, state: MessageState, counted: str
+) -> None:
+    plan = replace(PLAN, message=replace(MESSAGE, edit=Edit()))
+    finish(report, lambda held: accepted(held)._replace(error_class=error_class), plan)
+    assert shown.last.state == state
+    assert report.counts.as_dict()[counted] in (1, {error_class: 1})
+
+
+@pytest.mark.parametrize(
+    ("skip", "retry", "resume", "more"),
+    [
+        ("in_progress", True, False, False),
+        ("retry_later", True, False, False),
+        ("quiet_hours", False, True, False),
+        ("new_dm_pace", False, False, True),
+        ("changed_meanwhile", False, False, True),
+        ("opted_out", False, False, False),
+        ("expired", False, False, False),
+    ],
+)
+def test_what_is_held_back_is_counted_by_reason_and_waited_for_where_it_may_still_go(
+    report: Report, shown: Shown, skip: str, retry: bool, resume: bool, more: bool
+) -> None:
+    until = NOW + MINUTE
+    report.held(Plan(MESSAGE, "held_back", "why", skip, until=until))
+    assert report.counts.skipped == {skip: 1}
+    assert (shown.last.state, shown.last.reason) == ("held_back", "why")
+    assert report.waits == Waits(until if retry else None, until if resume else None, more)
+
+
+@pytest.mark.parametrize("state", ["already_sent", "undeliverable", "unknown"])
+def test_what_the_ledger_knows_is_shown_as_it_was(
+    report: Report, shown: Shown, state: MessageState
+) -> None:
+    record = accepted(claim())._replace(route="thread", text="as it was sent")
+    report.held(Plan(MESSAGE, state, "known", record=record))
+    assert (shown.last.route, shown.last.text) == ("thread", "as it was sent")
+    assert report.counts.as_dict()[state] == 1
+
+
+def test_the_node_bots_text_is_not_ours_to_tell(report: Report, shown: Shown) -> None:
+    message = replace(MESSAGE, flag=NodeFlag("t1", "sentTminus1At", NOW, counts=True))
+    report.held(Plan(message, "already_sent", "the Node bot sent it"))
+    assert (shown.last.route, shown.last.text) == ("", "")
+
+
+def test_a_planned_message_is_shown_by_its_first_route_as_it_would_go_there(
+    report: Report, shown: Shown
+) -> None:
+    report.held(PLAN)
+    assert (shown.last.state, shown.last.route) == ("planned", "dm")
+    assert shown.last.text.startswith("Hi ada!")
+    thread_only = replace(MESSAGE, routes=MESSAGE.routes[1:])
+    report.held(Plan(thread_only, "planned", "why"))
+    assert shown.last.text.startswith("<@42> Hi ada!")
+
+
+def test_a_retry_is_shown_by_the_route_it_goes_on_with(report: Report, shown: Shown) -> None:
+    record = refused(claim(), "failed", "transient")._replace(
+        route="thread", target="900", text="old"
+    )
+    report.held(Plan(MESSAGE, "planned", "why", record=record))
+    assert shown.last.route == "thread"
+    assert shown.last.text.startswith("<@42> Hi ada!")
+
+
+def test_a_message_without_any_route_is_shown_without_one(report: Report, shown: Shown) -> None:
+    report.held(Plan(replace(MESSAGE, routes=()), "planned", "why"))
+    assert shown.last.route == ""
+    assert shown.last.text.startswith("Hi ada!")
