@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.domain.delivery import Change, Delivery, State
+from speakerbot.domain.delivery import FINAL, Change, Delivery, State
 from speakerbot.ports.store import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -139,6 +139,30 @@ def test_a_subject_may_hold_slashes(store: Store) -> None:
     odd = _claim("x")._replace(key="reminder.day_of/timer:a/b/user:1/2026-11-20")
     _created(store, odd)
     assert list(store.ledger.find("timer:a/b")) == [odd]
+
+
+def test_pruning_leaves_claimed_and_failed_records_until_they_are_past_expiry(
+    store: Store,
+) -> None:
+    before = NOW - timedelta(days=400)
+    old = before - timedelta(days=1)
+    gone, due = before - timedelta(hours=1), before + timedelta(hours=1)
+    kept = [
+        _claim("claimed")._replace(updated_at=old, expires_at=due),
+        _claim("failed")._replace(updated_at=old, expires_at=due, state="failed"),
+        _claim("young")._replace(updated_at=before, expires_at=gone, state="failed"),
+        _claim("sent lately")._replace(updated_at=before, expires_at=gone, state="sent"),
+    ]
+    over = [
+        _claim("failed long ago")._replace(updated_at=old, expires_at=gone, state="failed"),
+        _claim("claimed long ago")._replace(updated_at=old, expires_at=gone),
+        *(_claim(state)._replace(updated_at=old, expires_at=due, state=state) for state in FINAL),
+    ]
+    _created(store, *kept, *over)
+    assert store.ledger.prune(before) == len(over)
+    assert set(store.ledger.get([record.key for record in (*kept, *over)])) == {
+        record.key for record in kept
+    }
 
 
 def test_pruning_forgets_old_final_records_only(store: Store) -> None:

@@ -49,7 +49,7 @@ def talks(draw: st.DrawFn) -> Talk:
         topic=draw(texts),
         date=date(1970, 1, 1) + timedelta(days=number),
         booked_at=draw(instants),
-        thread_id=draw(optional_texts),
+        thread_id=draw(st.none() | st.from_regex(r"[0-9]{1,20}", fullmatch=True)),
         completed=draw(st.booleans()),
         scheduler_user_id=draw(optional_texts),
         scheduler_username=draw(optional_texts),
