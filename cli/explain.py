@@ -12,7 +12,7 @@ import typer
 from cli.open_store import to_read
 from cli.options import AsJson, Now
 from cli.output import emit_json, on_terminal, plain, say, table
-from cli.terminal import Entry, entries
+from cli.terminal import ListEntry, entries
 from jobs import JOBS
 from speakerbot.errors import ConfigError, NotFound
 
@@ -160,7 +160,7 @@ def _show(explained: Sequence[Explanation], *, empty: str) -> None:
         return
     entries(
         (
-            Entry(
+            ListEntry(
                 each.state.replace("_", " "),
                 STYLES.get(each.state, "dim"),
                 f"{each.kind}: {plain(each.what)}",

@@ -13,8 +13,8 @@ from itertools import islice
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery
 from speakerbot.domain.message import Decision, Message, Skip
-from speakerbot.domain.talk_changes import WHY_VOID, Entry, Pair, Rules, step
-from speakerbot.domain.talk_changes import Step as ChangeStep
+from speakerbot.domain.talk_changes import WHY_VOID, ChangeRules, TalkPair, TalkSnapshot, step
+from speakerbot.domain.talk_changes import ChangeStep as ChangeStep
 from speakerbot.runs.job import Job, JobContext, Prospect
 from speakerbot.runs.routes import to_speaker
 from speakerbot.runs.steps import AdvanceSnapshot, FollowTalks, Step, TakeSnapshot, Void
@@ -28,7 +28,7 @@ CHUNK = 200
 class Considered:
     """A pair, and what follows for it."""
 
-    pair: Pair
+    pair: TalkPair
     notice: Message | None
     """The one that is pending; None if none is."""
     record: Delivery | None
@@ -85,9 +85,9 @@ def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
             yield Prospect(notice(each.step.entry, context.settings), dropped)
 
 
-def _consider(pairs: Iterable[Pair], context: JobContext) -> Iterator[Considered]:
+def _consider(pairs: Iterable[TalkPair], context: JobContext) -> Iterator[Considered]:
     settings, iterator = context.settings, iter(pairs)
-    rules = Rules(context.now, settings.timezone, settings.changes_topic)
+    rules = ChangeRules(context.now, settings.timezone, settings.changes_topic)
     while chunk := list(islice(iterator, CHUNK)):
         notices = {
             pair.key: notice(pair.entry, settings)
@@ -105,7 +105,7 @@ def _consider(pairs: Iterable[Pair], context: JobContext) -> Iterator[Considered
             yield Considered(pair, pending, record, taken)
 
 
-def notice(entry: Entry, settings: Settings) -> Message:
+def notice(entry: TalkSnapshot, settings: Settings) -> Message:
     """What tells the speaker of a pending entry; the same whenever it is asked for."""
     kind = f"change.{entry.kind}"
     return Message(
@@ -124,7 +124,7 @@ def notice(entry: Entry, settings: Settings) -> Message:
     )
 
 
-def _values(entry: Entry) -> dict[str, str]:
+def _values(entry: TalkSnapshot) -> dict[str, str]:
     old, new = entry.change
     values = {"username": entry.username, "topic": new.topic, "date": new.date.isoformat()}
     match entry.kind:
@@ -135,7 +135,7 @@ def _values(entry: Entry) -> dict[str, str]:
     return values
 
 
-def _reason(entry: Entry) -> str:
+def _reason(entry: TalkSnapshot) -> str:
     old, new = entry.change
     match entry.kind:
         case "booked":

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from speakerbot.clock import instant
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import announcement_channel, only_route
@@ -37,7 +38,11 @@ def decide(context: JobContext) -> Iterator[Decision]:
         yield Skip("talk_coming", SUBJECT)
         return
     last = next((each for each in context.store.ledger.find(SUBJECT) if _is_settled(each)), None)
-    if last and last.state != "expired" and context.now < last.due_at + settings.engagement_every:
+    if (
+        last
+        and last.state != DeliveryState.EXPIRED
+        and context.now < last.due_at + settings.engagement_every
+    ):
         yield Skip("asked_recently", SUBJECT)
         return
     yield _prompt(context, channel, today, last)
@@ -47,7 +52,7 @@ def _is_settled(record: Delivery) -> bool:
     """No run will send it any more."""
     from speakerbot.domain.delivery import FINAL, MAX_ATTEMPTS  # most runs see no record
 
-    exhausted = record.state == "failed" and record.attempts >= MAX_ATTEMPTS
+    exhausted = record.state == DeliveryState.FAILED and record.attempts >= MAX_ATTEMPTS
     return record.state in FINAL or exhausted
 
 

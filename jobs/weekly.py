@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Decision, Edit, LookBack, Message, Skip
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import announcement_channel, only_route
@@ -78,7 +79,7 @@ def _posts(context: JobContext, channel: str) -> Iterator[Decision]:
     week = _week_of(context.occurrence or context.now, context)
     first_key = _message(week, channel, 1, []).key
     first = context.store.ledger.get([first_key]).get(first_key)
-    if first is not None and first.state == "sent":
+    if first is not None and first.state == DeliveryState.SENT:
         week = week.shown_from(first)
     parts = split(_lines(context, week))
     if first is not None and first.found:
@@ -178,7 +179,7 @@ def _latest(context: JobContext, channel: str) -> tuple[Week | None, Records]:
     records = context.store.ledger.get(keys)
     for week in (this, last):
         first = records.get(_message(week, channel, 1, []).key)
-        if first is not None and first.state == "sent":
+        if first is not None and first.state == DeliveryState.SENT:
             shown = week.shown_from(first)
             return (shown if shown.covers(this.day) else None), records
     return None, records
@@ -186,7 +187,7 @@ def _latest(context: JobContext, channel: str) -> tuple[Week | None, Records]:
 
 def _posted(message: Message, records: Records) -> bool:
     record = records.get(message.key)
-    return record is not None and record.state == "sent"
+    return record is not None and record.state == DeliveryState.SENT
 
 
 def _made_true(message: Message, records: Records, context: JobContext) -> Iterator[Decision]:
@@ -196,7 +197,7 @@ def _made_true(message: Message, records: Records, context: JobContext) -> Itera
     if again or (standing and standing.error_class == "deleted"):
         message = replace(message, occasion=message.occasion + AGAIN)
         standing, again_occasion = again, None
-    if standing is None or standing.state != "sent":
+    if standing is None or standing.state != DeliveryState.SENT:
         yield message
     elif standing.error_class == "deleted":
         yield Skip("deleted_twice", message.subject)

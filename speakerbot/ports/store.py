@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from speakerbot.domain.calendar_entry import CalendarEntry
-    from speakerbot.domain.delivery import Change, Delivery
-    from speakerbot.domain.occurrence import Record
+    from speakerbot.domain.delivery import Delivery, DeliveryChange
+    from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.domain.person import Person
     from speakerbot.domain.run import Run
     from speakerbot.domain.talk import Talk
-    from speakerbot.domain.talk_changes import Entry, Pair
+    from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot
 
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -117,7 +117,7 @@ class Ledger(Protocol):
         """Those that exist, by key. One query."""
 
     @writes
-    def swap(self, changes: Sequence[Change]) -> set[str]:
+    def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         """Takes each step that still starts from the stored revision, atomically one by one;
         returns the keys of those that won. One round trip for changes of one sort (creations, or
         steps); keys are distinct. Truthful also where an answer was lost and the write repeated;
@@ -154,11 +154,11 @@ class Runs(Protocol):
 class Occurrences(Protocol):
     """How far each occurrence of each schedule came. See speakerbot.domain.occurrence."""
 
-    def get(self, schedule: str, occurrence: datetime) -> Record | None:
+    def get(self, schedule: str, occurrence: datetime) -> OccurrenceRecord | None:
         """One query, the only one of a tick that has nothing to do."""
 
     @writes
-    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+    def swap(self, schedule: str, before: OccurrenceRecord | None, after: OccurrenceRecord) -> bool:
         """From exactly ``before`` (None: there is none) to ``after``; atomic. False: somebody else
         was first."""
 
@@ -179,19 +179,19 @@ class Snapshots(Protocol):
         """The first snapshot: every talk as it is, known to its speaker. All or nothing, whatever
         crashes; changes nothing where there is one."""
 
-    def differing(self) -> Iterator[Pair]:
-        """Every pair that is not at rest (``Pair.at_rest``); compared in the store or in one pass,
-        read in pages."""
+    def differing(self) -> Iterator[TalkPair]:
+        """Every pair that is not at rest (``TalkPair.at_rest``); compared in the store or in one
+        pass, read in pages."""
 
-    def pending(self) -> Iterator[Pair]:
+    def pending(self) -> Iterator[TalkPair]:
         """Every pair whose entry is pending; read in pages."""
 
     @writes
-    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+    def advance(self, steps: Sequence[tuple[TalkSnapshot | None, TalkSnapshot]]) -> None:
         """Writes each entry, from exactly the one before (None: there is none), compared by
         ``sequence``; atomic one by one. One that another run has changed meanwhile stays."""
 
-    def all(self) -> Iterator[Entry]:
+    def all(self) -> Iterator[TalkSnapshot]:
         """Every entry, those of cancelled talks too; read in pages."""
 
 

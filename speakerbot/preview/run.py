@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from speakerbot.config import Settings
 from speakerbot.delivery.claims import Revisions, new_claim, sent
-from speakerbot.delivery.planning import Moment, Plan, weigh
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Skip
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext
@@ -66,15 +66,15 @@ class SimulatedRun:
             if isinstance(plan, Skip):
                 continue
             waits.held(plan)
-            if plan.state != "planned":
+            if plan.state != DeliveryState.PLANNED:
                 continue
             if planned == self.schedule.options.limit:
                 break
             planned += 1
             outcome = outcome_of_plan(plan, self.templates)
             after = self._after(plan, outcome.text, revisions)
-            self.store.ledger.swap([Change(plan.record, after)])
-            if after.state == "sent":
+            self.store.ledger.swap([DeliveryChange(plan.record, after)])
+            if after.state == DeliveryState.SENT:
                 yield outcome
         retry_at = waits.retry_at + self.ahead if waits.retry_at else None
         self.resumes_at = min(filter(None, (retry_at, waits.resume_at)), default=None)
@@ -89,7 +89,7 @@ class SimulatedRun:
     def _real(self) -> datetime:
         return self.at - self.ahead
 
-    def _after(self, plan: Plan, text: str, revisions: Revisions) -> Delivery:
+    def _after(self, plan: MessagePlan, text: str, revisions: Revisions) -> Delivery:
         """The record the run leaves: sent with this text, edited, or expired."""
         message, now = plan.message, self._real
         if message.edit and plan.record:
@@ -106,6 +106,6 @@ class SimulatedRun:
         ).record
         if message.expires_at <= self.at:
             # The engine looks whether it had arrived, and sends nothing.
-            return claimed._replace(state="expired", revision=revisions.next())
+            return claimed._replace(state=DeliveryState.EXPIRED, revision=revisions.next())
         record = claimed._replace(text=text)
         return sent(record, revision=revisions.next(), now=now, channel_id="", message_id="")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from math import ceil
 
-from speakerbot.domain.occurrence import Due, Record
+from speakerbot.domain.occurrence import Due, OccurrenceRecord
 from speakerbot.ports.store import Occurrences
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.schedule import TICKS
@@ -96,6 +96,6 @@ class Timeline:
         elif record is not None and record.standing in ("running", "open"):
             self.again(tick, self._rests_until(record))
 
-    def _rests_until(self, record: Record) -> datetime | None:
+    def _rests_until(self, record: OccurrenceRecord) -> datetime | None:
         real = (at + self._ahead for at in (record.lease_until, record.retry_at) if at)
         return min([*real, *([record.resume_at] if record.resume_at else [])], default=None)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import Clock
-from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRules, Record
+from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRecord, OccurrenceRules
 from speakerbot.domain.run import Run
 from speakerbot.ports.store import Store
 
@@ -41,7 +41,7 @@ class HeldOccurrence:
 
     occurrence: datetime
     now: datetime
-    held: Record | None
+    held: OccurrenceRecord | None
     """What was written when it was claimed; None in a dry run."""
 
 
@@ -94,7 +94,7 @@ class OccurrenceLock:
                     return not_due
         return NotDue("already_running", occurrence)
 
-    def _stored(self, occurrence: datetime | None) -> Record | None:
+    def _stored(self, occurrence: datetime | None) -> OccurrenceRecord | None:
         if occurrence is None:
             return None
         return self.store.occurrences.get(self.schedule.name, occurrence)
@@ -108,21 +108,21 @@ class OccurrenceLock:
         return True
 
     def _claim(
-        self, occurrence: datetime, record: Record | None, run: Run, now: datetime
+        self, occurrence: datetime, record: OccurrenceRecord | None, run: Run, now: datetime
     ) -> HeldOccurrence | None:
         if self.dry_run:
             return HeldOccurrence(occurrence, now, None)
         lease = self.clock.real() + self.schedule.timeout + MARGIN
-        held = Record(occurrence, "running", lease_until=lease, revision=run.id)
+        held = OccurrenceRecord(occurrence, "running", lease_until=lease, revision=run.id)
         if not self.store.occurrences.swap(self.schedule.name, record, held):
             return None
         self.store.occurrences.supersede(self.schedule.name, before=occurrence)
         return HeldOccurrence(occurrence, now, held)
 
-    def _note_missed(self, missed: Missed, record: Record | None, run: Run) -> None:
+    def _note_missed(self, missed: Missed, record: OccurrenceRecord | None, run: Run) -> None:
         if self.dry_run:
             return
-        noted = Record(missed.occurrence, "missed", revision=run.id)
+        noted = OccurrenceRecord(missed.occurrence, "missed", revision=run.id)
         if self.store.occurrences.swap(self.schedule.name, record, noted):
             late = timedelta(seconds=missed.late // timedelta(seconds=1))
             self.store.runs.put(
@@ -153,13 +153,13 @@ class OccurrenceLock:
             self.store.occurrences.swap(self.schedule.name, current, reopened)
 
 
-def _both_over(current: Record, after: Record) -> bool:
+def _both_over(current: OccurrenceRecord, after: OccurrenceRecord) -> bool:
     if current.standing in ("superseded", "missed"):
         return True
     return current.standing == after.standing == "finished"
 
 
-def _ended(held: Record, waits: Waits | None, last: datetime) -> Record:
+def _ended(held: OccurrenceRecord, waits: Waits | None, last: datetime) -> OccurrenceRecord:
     """What is noted when a run ends. ``last``: deferred beyond it, a message is not waited for."""
     after = replace(held, standing="open", lease_until=None, revision=f"{held.revision}.end")
     if waits is None or waits.more:

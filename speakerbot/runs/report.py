@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from speakerbot.delivery.planning import MessageState, Plan
+from speakerbot.delivery.planning import MessagePlan
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Message
 from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
 
@@ -29,7 +30,7 @@ class MessageOutcome:
     """What became of one message of a run."""
 
     message: Message
-    state: MessageState
+    state: DeliveryState
     reason: str
     route: str
     """The one it went, or would go, by; empty for none."""
@@ -70,13 +71,18 @@ class RunCounts:
             return
         error_class = outcome.record.error_class if outcome.record else ""
         match outcome.state:
-            case "failed":
+            case DeliveryState.FAILED:
                 self.failed[error_class] += 1
-            case "expired":
+            case DeliveryState.EXPIRED:
                 self.skipped["expired"] += 1
-            case "held_back":
+            case DeliveryState.HELD_BACK:
                 self.skipped[error_class] += 1
-            case "sent" | "already_sent" | "undeliverable" | "unknown" as state:
+            case (
+                DeliveryState.SENT
+                | DeliveryState.ALREADY_SENT
+                | DeliveryState.UNDELIVERABLE
+                | DeliveryState.UNKNOWN
+            ) as state:
                 setattr(self, state, getattr(self, state) + 1)
 
     def as_dict(self) -> dict[str, Any]:
@@ -128,8 +134,10 @@ class OutcomeLog:
         record = outcome.record
         if record is None:
             return
-        if outcome.state in ("sent", "already_sent"):
-            event = "message_found" if outcome.state == "already_sent" else "message_sent"
+        if outcome.state in (DeliveryState.SENT, DeliveryState.ALREADY_SENT):
+            event = (
+                "message_found" if outcome.state == DeliveryState.ALREADY_SENT else "message_sent"
+            )
             event = "message_edited" if outcome.message.edit else event
             self.log.info(event, key=record.key, route=record.route, message_id=record.message_id)
             return
@@ -156,7 +164,7 @@ class Waits:
     more: bool = False
     """Something can go on at once."""
 
-    def held(self, plan: Plan) -> None:
+    def held(self, plan: MessagePlan) -> None:
         """Notes a message that is not sent now."""
         match plan.skip:
             case "in_progress" | "retry_later":
@@ -187,7 +195,7 @@ class Report:
         for observer in self.observers:
             observer.end(summary)
 
-    def held(self, plan: Plan) -> None:
+    def held(self, plan: MessagePlan) -> None:
         """A message that is not sent now: in a dry run, or because of its plan."""
         self.waits.held(plan)
         self._add(outcome_of_plan(plan, self.templates))
@@ -199,10 +207,12 @@ class Report:
             self.waits.more = True
             reason = "the run was stopped, or its channel refused us; a later run sends it"
             text = result.claim.text
-            self._add(MessageOutcome(message, "held_back", reason, "", text, "given_back"))
+            self._add(
+                MessageOutcome(message, DeliveryState.HELD_BACK, reason, "", text, "given_back")
+            )
             return
         outcome = outcome_of_record(message, after)
-        if outcome.state == "failed":
+        if outcome.state == DeliveryState.FAILED:
             self.waits.retry(after.retry_at)
         self._add(outcome)
 
@@ -212,19 +222,19 @@ class Report:
             observer.add(outcome)
 
 
-def outcome_of_plan(plan: Plan, templates: Templates) -> MessageOutcome:
+def outcome_of_plan(plan: MessagePlan, templates: Templates) -> MessageOutcome:
     """What a run that does not send it says of a message."""
     record = plan.record
-    if record is not None and plan.state != "planned":
+    if record is not None and plan.state != DeliveryState.PLANNED:
         route, text = record.route, record.text
-    elif plan.state == "already_sent":
+    elif plan.state == DeliveryState.ALREADY_SENT:
         route, text = "", ""  # by the Node bot: its text is not ours to tell
     else:
         route, text = _next_try(plan, templates)
     return MessageOutcome(plan.message, plan.state, plan.reason, route, text, plan.skip)
 
 
-def _next_try(plan: Plan, templates: Templates) -> tuple[str, str]:
+def _next_try(plan: MessagePlan, templates: Templates) -> tuple[str, str]:
     """The route it would go by, and its text there; a retry goes on where it was."""
     message, record = plan.message, plan.record
     routes = message.routes_from(record.route, record.target) if record else message.routes
@@ -235,21 +245,22 @@ def _next_try(plan: Plan, templates: Templates) -> tuple[str, str]:
 def outcome_of_record(message: Message, after: Delivery) -> MessageOutcome:
     """What became of a message that was tried."""
     state = _shown(message, after)
-    reason = message.reason if state == "sent" else after.error
-    if state == "already_sent":
+    reason = message.reason if state == DeliveryState.SENT else after.error
+    if state == DeliveryState.ALREADY_SENT:
         reason = f"the bot had posted it itself at {after.sent_at:%F %H:%M} UTC"
     return MessageOutcome(message, state, reason, after.route, after.text, record=after)
 
 
-def _shown(message: Message, after: Delivery) -> MessageState:
+def _shown(message: Message, after: Delivery) -> DeliveryState:
     """What a claim came to, for people. The record of a post stays ``sent`` whatever an edit of it
     comes to."""
-    if after.state == "claimed":
-        return "failed"
+    if after.state == DeliveryState.CLAIMED:
+        return DeliveryState.FAILED
     if message.edit and after.error_class:
-        return "held_back" if after.error_class == "deleted" else "failed"
+        gone = after.error_class == "deleted"
+        return DeliveryState.HELD_BACK if gone else DeliveryState.FAILED
     if after.found and not message.edit:
-        return "already_sent"
+        return DeliveryState.ALREADY_SENT
     return after.state
 
 

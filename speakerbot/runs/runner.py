@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
-from speakerbot.delivery.planning import Moment, Plan, weigh
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.run import Run, named, new_run
@@ -93,7 +94,7 @@ class Runner:
                 report.held(plan)
             return None
         for plan in plans:
-            if plan.state == "planned":
+            if plan.state == DeliveryState.PLANNED:
                 self.store.runs.put(run)
                 traffic = self._deliver(chain([plan], plans), run, report, log)
                 self._write_down(context)
@@ -105,7 +106,7 @@ class Runner:
         if self.job.steps and not self.options.dry_run:
             carry_out(self.job.steps(context), self.store, self.clock.real())
 
-    def _plans(self, context: JobContext, report: Report) -> Iterator[Plan]:
+    def _plans(self, context: JobContext, report: Report) -> Iterator[MessagePlan]:
         """What is weighed, narrowed by the options; skips are counted on the way."""
         decisions = narrowed(self.job.decide(context), self._only())
         counts = report.counts
@@ -114,7 +115,7 @@ class Runner:
             if isinstance(plan, Skip):
                 counts.skipped[plan.reason] += 1
                 continue
-            if plan.state == "planned":
+            if plan.state == DeliveryState.PLANNED:
                 if counts.planned == self.options.limit:
                     return
                 if not counts.planned:
@@ -126,7 +127,7 @@ class Runner:
         only = self.options.only
         return None if only is None else discord_id(self.store, only)
 
-    def _deliver(self, plans: Iterator[Plan], run: Run, report: Report, log: Any) -> Traffic:
+    def _deliver(self, plans: Iterator[MessagePlan], run: Run, report: Report, log: Any) -> Traffic:
         import asyncio
 
         from speakerbot.delivery.session import Session

@@ -12,7 +12,7 @@ from speakerbot import booking
 if TYPE_CHECKING:
     from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.message import Message
-    from speakerbot.domain.talk_changes import Entry
+    from speakerbot.domain.talk_changes import TalkSnapshot
     from speakerbot.ports.store import Store
 
 BATCH = 200
@@ -45,8 +45,8 @@ class AdvanceSnapshot:
     """From exactly one entry (None: there is none) to the next; only once ``void``, where there is
     one, has won in the ledger: an entry advances past a notice that no run will send any more."""
 
-    before: Entry | None
-    after: Entry
+    before: TalkSnapshot | None
+    after: TalkSnapshot
     void: Void | None = None
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, did_you_mean
 from speakerbot.durations import format_duration
-from speakerbot.schedules.problems import Problems
+from speakerbot.schedules.problems import FileProblems
 from speakerbot.schedules.regions import REGIONS
 from speakerbot.schedules.schedule import LONGEST_NAME, TICKS, Guest, Schedule
 
@@ -75,7 +75,7 @@ def check_args(args: Sequence[str]) -> tuple[str, ...]:
     return tuple(args)
 
 
-def check_env(env: Mapping[str, str], place: str, problems: Problems) -> dict[str, str]:
+def check_env(env: Mapping[str, str], place: str, problems: FileProblems) -> dict[str, str]:
     for name in env:
         if not _VARIABLE.fullmatch(name):
             problems.add(place, f"{name!r} is no name of a variable")
@@ -84,7 +84,7 @@ def check_env(env: Mapping[str, str], place: str, problems: Problems) -> dict[st
     return dict(env)
 
 
-def check_together(schedules: Sequence[tuple[str, Schedule]], problems: Problems) -> None:
+def check_together(schedules: Sequence[tuple[str, Schedule]], problems: FileProblems) -> None:
     """Names that clash, and schedules that cannot do what they seem to say."""
     names: dict[str, str] = {}
     for place, schedule in schedules:
@@ -98,7 +98,7 @@ def check_together(schedules: Sequence[tuple[str, Schedule]], problems: Problems
         _warn(place, schedule, problems)
 
 
-def _warn(place: str, schedule: Schedule, problems: Problems) -> None:
+def _warn(place: str, schedule: Schedule, problems: FileProblems) -> None:
     tick = TICKS[schedule.interval]
     if schedule.cron.fires_within(tick) and schedule.interval == "hourly":
         problems.warn(

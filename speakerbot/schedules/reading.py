@@ -12,8 +12,8 @@ from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.errors import ConfigError
 from speakerbot.schedules import checks
 from speakerbot.schedules.entries import Defaults, read_defaults, read_entry
-from speakerbot.schedules.model import File
-from speakerbot.schedules.problems import Problems, read_fields
+from speakerbot.schedules.model import ScheduleFile
+from speakerbot.schedules.problems import FileProblems, read_fields
 from speakerbot.schedules.schedule import Schedule
 
 
@@ -53,9 +53,9 @@ def read_schedules(path: Path, jobs: JobRegistry) -> Schedules:
 
 def parse_schedules(text: str, source: str, jobs: JobRegistry) -> Schedules:
     """As :func:`read_schedules`, of a text; ``source`` names it in messages."""
-    problems = Problems(source)
+    problems = FileProblems(source)
     raw = _read_json(text, problems)
-    fields = read_fields(File, raw, "", problems, nested=("schedules", "defaults"))
+    fields = read_fields(ScheduleFile, raw, "", problems, nested=("schedules", "defaults"))
     defaults = read_defaults(fields, problems)
     placed = list(_entries(fields.get("schedules"), defaults, jobs, problems))
     checks.check_together(placed, problems)
@@ -65,7 +65,7 @@ def parse_schedules(text: str, source: str, jobs: JobRegistry) -> Schedules:
 
 
 def _entries(
-    raw: object, defaults: Defaults, jobs: JobRegistry, problems: Problems
+    raw: object, defaults: Defaults, jobs: JobRegistry, problems: FileProblems
 ) -> Iterator[tuple[str, Schedule]]:
     if not isinstance(raw, list):
         if raw is not None:
@@ -83,7 +83,7 @@ def _entries(
             yield place, schedule
 
 
-def _read_json(text: str, problems: Problems) -> Any:
+def _read_json(text: str, problems: FileProblems) -> Any:
     """The document; refuses an empty or cut-off one with line and column."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

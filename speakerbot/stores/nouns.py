@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from speakerbot.domain.delivery import FINAL, Delivery
+from speakerbot.domain.delivery import FINAL, Delivery, DeliveryState
 from speakerbot.domain.person import OPT_OUT_KINDS, Person
 from speakerbot.domain.run import Run
 from speakerbot.ports.store import Breaker
@@ -35,26 +35,21 @@ from speakerbot.stores.reading import (
 
 if TYPE_CHECKING:
     from speakerbot.domain.calendar_entry import CalendarEntry
-    from speakerbot.domain.occurrence import Record
-    from speakerbot.domain.talk_changes import Entry, Version
+    from speakerbot.domain.occurrence import OccurrenceRecord
+    from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 
 T = TypeVar("T")
 
-STATES = FINAL | {"claimed", "failed"}
+STATES = {state.value: state for state in (*FINAL, DeliveryState.CLAIMED, DeliveryState.FAILED)}
 LEFT_OUT = "the delivery is left out of lists, and never sent again"
 
 
-def _one_of(*words: str) -> Kind[Any]:
-    def parse(value: Any) -> Any:
-        if value not in words:
-            raise ValueError
-        return value
-
-    return Kind(f"one of {', '.join(sorted(words))}", parse)
+def _one_of(words: Mapping[str, Any]) -> Kind[Any]:
+    return Kind(f"one of {', '.join(sorted(words))}", words.__getitem__)
 
 
-STATE = _one_of(*STATES)
-STANDING = _one_of("running", "open", "finished", "missed", "superseded")
+STATE = _one_of(STATES)
+STANDING = _one_of({word: word for word in ("running", "open", "finished", "missed", "superseded")})
 
 
 def person_of(values: Mapping[str, Any], reader: Reader) -> Person:
@@ -96,7 +91,7 @@ DELIVERY = tuple(
     for name, kind in ((name, str(kind)) for name, kind in Delivery.__annotations__.items())
 )  # fmt: skip
 """Its fields: their names, what they hold, and whether each record has them."""
-NOT_READ = {INSTANT: FIRST_INSTANT, WHOLE: 0, TEXT: "", STATE: "unknown"}
+NOT_READ = {INSTANT: FIRST_INSTANT, WHOLE: 0, TEXT: "", STATE: DeliveryState.UNKNOWN}
 
 
 def delivery_of(values: Mapping[str, Any], reader: Reader) -> Delivery:
@@ -114,7 +109,7 @@ def delivery_of(values: Mapping[str, Any], reader: Reader) -> Delivery:
             if required:
                 read[name] = NOT_READ[kind]
     record = Delivery(**read)
-    return record._replace(state="unknown") if reader.damaged else record
+    return record._replace(state=DeliveryState.UNKNOWN) if reader.damaged else record
 
 
 def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
@@ -127,15 +122,15 @@ def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
     return Breaker(until, reason, reader.read("count", values.get("count"), WHOLE, 0))
 
 
-def entry_of(values: Mapping[str, Any], reader: Reader) -> Entry | None:
+def entry_of(values: Mapping[str, Any], reader: Reader) -> TalkSnapshot | None:
     """What a speaker knows of a talk; ``told`` and ``seen`` as ``{"date": …, "topic": …}``. None,
     so that nobody is told anything of that talk, where part of it cannot be read."""
-    from speakerbot.domain.talk_changes import Entry  # other jobs need none
+    from speakerbot.domain.talk_changes import TalkSnapshot  # other jobs need none
 
     version = Kind("a date and a topic", _version)
     so = "the talk's changes are not announced"
     try:
-        return Entry(
+        return TalkSnapshot(
             talk_id=reader.need("talk_id", values.get("talk_id"), TEXT, so),
             user_id=reader.need("user_id", values.get("user_id"), TEXT, so),
             told=_optional(reader, "told", values.get("told"), version, so),
@@ -154,11 +149,11 @@ def _optional(reader: Reader, field: str, value: Any, kind: Kind[T], so: str) ->
     return None if value is None else reader.need(field, value, kind, so)
 
 
-def _version(value: Any) -> Version:
-    from speakerbot.domain.talk_changes import Version
+def _version(value: Any) -> TalkVersion:
+    from speakerbot.domain.talk_changes import TalkVersion
 
     stored = FIELDS.parse(value)
-    return Version(
+    return TalkVersion(
         date.fromisoformat(TEXT.parse(stored.get("date"))), TEXT.parse(stored.get("topic"))
     )
 
@@ -185,13 +180,15 @@ def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntr
         return None
 
 
-def occurrence_of(values: Mapping[str, Any], reader: Reader, occurrence: datetime) -> Record:
+def occurrence_of(
+    values: Mapping[str, Any], reader: Reader, occurrence: datetime
+) -> OccurrenceRecord:
     """How far an occurrence came. Where that cannot be read it is open, with no lease: a run works
     on it again, and the ledger keeps what was sent from being sent again."""
-    from speakerbot.domain.occurrence import Record  # brings the cron library
+    from speakerbot.domain.occurrence import OccurrenceRecord  # brings the cron library
 
     read = reader.read
-    return Record(
+    return OccurrenceRecord(
         occurrence=occurrence,
         standing=read("standing", values.get("standing"), STANDING, "open", "taken as open"),
         lease_until=read("lease_until", values.get("lease_until"), INSTANT, None),

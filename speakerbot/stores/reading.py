@@ -21,7 +21,7 @@ FIRST_INSTANT = datetime(1969, 1, 1, tzinfo=UTC)
 LAST_INSTANT = datetime(3001, 1, 1, tzinfo=UTC)
 """Instants are read from the first up to the last: a year around the days that talks may have, so
 that no arithmetic with them can leave the calendar."""
-PROBLEMS = (ValueError, TypeError, OverflowError, RecursionError)
+PROBLEMS = (LookupError, ValueError, TypeError, OverflowError, RecursionError)
 
 
 class Unreadable(Exception):

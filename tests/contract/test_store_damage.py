@@ -21,8 +21,8 @@ from pymongo.errors import WriteError
 from structlog.testing import capture_logs
 
 from speakerbot.domain.calendar_entry import CalendarEntry
-from speakerbot.domain.delivery import Change, Delivery, standing
-from speakerbot.domain.occurrence import Record
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, standing
+from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
 from speakerbot.domain.talk import Talk
@@ -46,8 +46,8 @@ BOB = Person("p2", "2", "Bob", opted_out=frozenset({"changes"}))
 def delivery(name: str, **values: Any) -> Delivery:
     key = f"reminder/talk:{name}/user:1/2026"
     made = Delivery(
-        key, "reminder", "user:1", "claimed", f"{name}1", "run", NOW, LATER, NOW, NOW,
-        lease_until=LATER, doubt_since=NOW, text="Hi",
+        key, "reminder", "user:1", DeliveryState.CLAIMED, f"{name}1", "run", NOW, LATER, NOW, NOW,
+        lease_until=LATER, unconfirmed_since=NOW, text="Hi",
     )  # fmt: skip
     return made._replace(**values)
 
@@ -61,11 +61,15 @@ def fill(store: Store) -> None:
     """One noun of each kind that will be spoilt, and one that stays sound."""
     store.talks.put([SPOILT, SOUND])
     store.people.put([ADA, BOB])
-    store.ledger.swap([Change(None, delivery("spoilt")), Change(None, delivery("sound"))])
+    store.ledger.swap(
+        [DeliveryChange(None, delivery("spoilt")), DeliveryChange(None, delivery("sound"))]
+    )
     store.runs.put(Run("r1", "weekly", NOW, NOW))
     store.runs.put(Run("r2", "weekly", NOW, LATER))
     for at in (NOW, LATER):
-        store.occurrences.swap("hourly", None, Record(at, "running", LATER, revision=f"{at}"))
+        store.occurrences.swap(
+            "hourly", None, OccurrenceRecord(at, "running", LATER, revision=f"{at}")
+        )
     store.snapshots.take(NOW)
     store.calendar.advance([(None, entry_of(SPOILT)), (None, entry_of(SOUND))])
     store.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
@@ -457,7 +461,7 @@ def test_a_person_keeps_an_opt_out_when_all_else_is_spoilt(mongo: Store, documen
         {"state": "gone"},
         {"state": None},
         {"revision": 5},
-        {"doubt_since": "yesterday"},
+        {"unconfirmed_since": "yesterday"},
         {"lease_until": {}},
         {"attempts": "many"},
         {"expires_at": datetime(9999, 12, 31, tzinfo=UTC)},
@@ -470,7 +474,7 @@ def test_a_damaged_delivery_is_left_out_of_lists_and_never_claimed(
 ) -> None:
     mongo.prepare()
     spoilt, sound = delivery("spoilt"), delivery("sound")
-    mongo.ledger.swap([Change(None, spoilt), Change(None, sound)])
+    mongo.ledger.swap([DeliveryChange(None, spoilt), DeliveryChange(None, sound)])
     documents.speakerbot_deliveries.update_one({"_id": spoilt.key}, {"$set": fields})
     with capture_logs() as warnings:
         assert list(mongo.ledger.list()) == list(mongo.ledger.find("user:1")) == [sound]
@@ -479,13 +483,13 @@ def test_a_damaged_delivery_is_left_out_of_lists_and_never_claimed(
     assert found[sound.key] == sound
     assert standing(found[spoilt.key], LATER + timedelta(days=1)) == "unknown"
     again = spoilt._replace(revision="again")
-    assert mongo.ledger.swap([Change(None, again)]) == set()
+    assert mongo.ledger.swap([DeliveryChange(None, again)]) == set()
 
 
 def test_a_list_goes_on_past_a_page_of_damaged_records(mongo: Store, documents: Any) -> None:
     mongo.prepare()
     records = [delivery(f"{n}", updated_at=NOW + timedelta(seconds=n)) for n in range(1200)]
-    mongo.ledger.swap([Change(None, record) for record in records])
+    mongo.ledger.swap([DeliveryChange(None, record) for record in records])
     newest = {"updated_at": {"$gte": NOW + timedelta(seconds=500)}}
     documents.speakerbot_deliveries.update_many(newest, {"$set": {"attempts": "x"}})
     with capture_logs():
@@ -508,13 +512,15 @@ def test_an_occurrence_that_cannot_be_read_can_be_worked_on_again(
     mongo: Store, documents: Any, fields: Any
 ) -> None:
     mongo.prepare()
-    mongo.occurrences.swap("hourly", None, Record(NOW, "running", LATER, revision="1"))
+    mongo.occurrences.swap("hourly", None, OccurrenceRecord(NOW, "running", LATER, revision="1"))
     documents.speakerbot_occurrences.update_one({}, {"$set": fields})
     with capture_logs():
         found = mongo.occurrences.get("hourly", NOW)
     assert found is not None
-    assert mongo.occurrences.swap("hourly", found, Record(NOW, "finished", revision="2"))
-    assert not mongo.occurrences.swap("hourly", found, Record(NOW, "running", revision="3"))
+    assert mongo.occurrences.swap("hourly", found, OccurrenceRecord(NOW, "finished", revision="2"))
+    assert not mongo.occurrences.swap(
+        "hourly", found, OccurrenceRecord(NOW, "running", revision="3")
+    )
 
 
 def test_a_first_snapshot_that_cannot_be_found_is_taken_again(mongo: Store, documents: Any) -> None:

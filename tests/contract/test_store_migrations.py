@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import StoreTooNew
@@ -26,7 +26,9 @@ from speakerbot.stores.sqlite.connection import Database
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 TALK = Talk("5f0000000000000000000001", "1", "ada", "Engines", date(2026, 11, 20), NOW, "77")
 ADA = Person("p1", "1", "Ada", opted_out=frozenset({"changes"}))
-SENT = Delivery("k/talk:1/user:1/x", "k", "user:1", "sent", "r", "run", NOW, NOW, NOW, NOW)
+SENT = Delivery(
+    "k/talk:1/user:1/x", "k", "user:1", DeliveryState.SENT, "r", "run", NOW, NOW, NOW, NOW
+)
 
 
 class Crash(Exception):
@@ -36,7 +38,7 @@ class Crash(Exception):
 def fill(store: Any) -> None:
     store.talks.put([TALK])
     store.people.put([ADA])
-    store.ledger.swap([Change(None, SENT)])
+    store.ledger.swap([DeliveryChange(None, SENT)])
 
 
 def assert_filled(store: Any) -> None:

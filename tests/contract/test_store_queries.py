@@ -12,8 +12,8 @@ import pytest
 from pymongo import MongoClient, monitoring
 
 from speakerbot.domain.calendar_entry import CalendarEntry
-from speakerbot.domain.delivery import Change, Delivery
-from speakerbot.domain.occurrence import Record
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person
 from speakerbot.domain.run import Run
 from speakerbot.domain.talk import Talk
@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 DAY = NOW.date()
 TALK = Talk("a", "1", "ada", "topic", DAY)
-SENT = Delivery("kind/talk:a/user:1/2026", "kind", "user:1", "sent", "1", "run", NOW, NOW, NOW, NOW)
+SENT = Delivery(
+    "kind/talk:a/user:1/2026", "kind", "user:1", DeliveryState.SENT, "1", "run", NOW, NOW, NOW, NOW
+)
 
 
 def _use(store: Store) -> None:
     """Asks everything that a run or a command asks for some of what is there."""
     _use_talks_and_people(store)
     _use_snapshots(store)
-    store.ledger.swap([Change(None, SENT)])
-    store.ledger.swap([Change(SENT, SENT)])
+    store.ledger.swap([DeliveryChange(None, SENT)])
+    store.ledger.swap([DeliveryChange(SENT, SENT)])
     store.ledger.get([SENT.key])
     for found in (
         store.ledger.list(),
@@ -48,11 +50,14 @@ def _use(store: Store) -> None:
     ):
         assert list(found)
     store.ledger.prune(NOW + timedelta(days=1))
-    store.ledger.swap([Change(SENT, None)])
+    store.ledger.swap([DeliveryChange(SENT, None)])
     store.runs.put(Run("r", "weekly", NOW, NOW))
     store.runs.get("r")
     assert list(store.runs.list()) == list(store.runs.list(job="weekly"))
-    first, second = Record(NOW, "open", revision="1"), Record(NOW, "finished", revision="2")
+    first, second = (
+        OccurrenceRecord(NOW, "open", revision="1"),
+        OccurrenceRecord(NOW, "finished", revision="2"),
+    )
     store.occurrences.swap("hourly", None, first)
     store.occurrences.swap("hourly", first, second)
     store.occurrences.get("hourly", NOW)
@@ -191,7 +196,7 @@ def test_a_page_is_one_round_trip(server_url: str) -> None:
         records = [
             SENT._replace(key=f"kind/talk:{n}/user:1/2026", revision=f"{n}") for n in range(500)
         ]
-        store.ledger.swap([Change(None, record) for record in records])
+        store.ledger.swap([DeliveryChange(None, record) for record in records])
         watching.names.clear()
         assert len(list(store.people.by_users([f"{n}" for n in range(500)]))) == 500
         assert len(store.ledger.get([record.key for record in records])) == 500

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from speakerbot.domain.delivery import Change, Delivery
-from speakerbot.domain.occurrence import Record
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import Unreachable
@@ -120,40 +120,47 @@ def store(server_url: str, proxy: Proxy) -> Iterator[Store]:
 
 def _claim(name: str) -> Delivery:
     key, recipient = f"kind/talk:{name}/user:1/2026", "user:1"
-    return Delivery(key, "kind", recipient, "claimed", f"{name}1", "run", NOW, NOW, NOW, NOW)
+    return Delivery(
+        key, "kind", recipient, DeliveryState.CLAIMED, f"{name}1", "run", NOW, NOW, NOW, NOW
+    )
 
 
 def test_creations_whose_answer_is_lost_have_won(store: Store, proxy: Proxy) -> None:
     theirs = [_claim(f"{n}") for n in range(0, 20, 4)]
-    store.ledger.swap([Change(None, each) for each in theirs])
+    store.ledger.swap([DeliveryChange(None, each) for each in theirs])
     ours = [_claim(f"{n}")._replace(revision=f"our{n}") for n in range(20)]
     proxy.cut = b"speakerbot_deliveries"
-    won = store.ledger.swap([Change(None, each) for each in ours])
+    won = store.ledger.swap([DeliveryChange(None, each) for each in ours])
     assert won == {each.key for each in ours} - {each.key for each in theirs}
 
 
 def test_steps_whose_answer_is_lost_have_won(store: Store, proxy: Proxy) -> None:
     before = [_claim(f"{n}") for n in range(20)]
-    store.ledger.swap([Change(None, each) for each in before])
-    changes = [Change(each, each._replace(state="sent", revision="our")) for each in before[:10]]
+    store.ledger.swap([DeliveryChange(None, each) for each in before])
+    changes = [
+        DeliveryChange(each, each._replace(state=DeliveryState.SENT, revision="our"))
+        for each in before[:10]
+    ]
     stale = before[10]._replace(revision="stale")
     proxy.cut = b"speakerbot_deliveries"
-    won = store.ledger.swap([*changes, Change(stale, stale._replace(revision="our"))])
+    won = store.ledger.swap([*changes, DeliveryChange(stale, stale._replace(revision="our"))])
     assert won == {each.key for each in before[:10]}
 
 
 @pytest.mark.parametrize("lost", [b"update", b"delete"])
 def test_deletions_whose_answer_is_lost_have_won(store: Store, proxy: Proxy, lost: bytes) -> None:
     first, second = _claim("a"), _claim("b")
-    store.ledger.swap([Change(None, first), Change(None, second)])
+    store.ledger.swap([DeliveryChange(None, first), DeliveryChange(None, second)])
     proxy.cut = lost + b"\0\x16\0\0\0speakerbot_deliveries"
     stale = second._replace(revision="stale")
-    assert store.ledger.swap([Change(first, None), Change(stale, None)]) == {first.key}
+    assert store.ledger.swap([DeliveryChange(first, None), DeliveryChange(stale, None)]) == {
+        first.key
+    }
     assert store.ledger.get([first.key, second.key]) == {second.key: second}
 
 
 def test_an_occurrence_whose_answer_is_lost_is_claimed(store: Store, proxy: Proxy) -> None:
-    record = Record(NOW, "running", revision="our")
+    record = OccurrenceRecord(NOW, "running", revision="our")
     proxy.cut = b"speakerbot_occurrences"
     assert store.occurrences.swap("hourly", None, record)
     assert not store.occurrences.swap("hourly", None, replace(record, revision="their"))

@@ -18,7 +18,7 @@ from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
@@ -91,7 +91,7 @@ def record(store: Store, talk: Talk, state: str, **fields: Any) -> None:
         "expires_at": at + timedelta(hours=8), "created_at": at, "updated_at": at, "attempts": 1,
         "route": "dm",
     }  # fmt: skip
-    store.ledger.swap([Change(None, Delivery(**usual | fields))])
+    store.ledger.swap([DeliveryChange(None, Delivery(**usual | fields))])
 
 
 def told(explained: Explanation) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ import pytest
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.formats import person_files, person_import
 from speakerbot.formats.person_import import PersonImport
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Kind, Source, read_source
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "people.csv"
@@ -29,7 +29,7 @@ SAM = Person(
 
 
 def source(text: str, kind: Kind) -> Source:
-    return Source(text, kind, Problems(f"people.{kind}"))
+    return Source(text, kind, ImportProblems(f"people.{kind}"))
 
 
 def planned(text: str, kind: Kind = "csv", stored: tuple[Person, ...] = ()) -> PersonImport:

@@ -14,7 +14,12 @@ from structlog.testing import capture_logs
 
 from speakerbot.clock import Clock, read_zone
 from speakerbot.domain.cron import Cron
-from speakerbot.domain.occurrence import NotDue, OccurrenceRules, Record, Standing
+from speakerbot.domain.occurrence import (
+    NotDue,
+    OccurrenceRecord,
+    OccurrenceRules,
+    OccurrenceStanding,
+)
 from speakerbot.domain.run import Run, new_run
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.runs.occurrence_lock import MARGIN, HeldOccurrence, LockedSchedule, OccurrenceLock
@@ -81,10 +86,10 @@ class Machine:
         assert isinstance(turn, HeldOccurrence)
         return turn
 
-    def stored(self, occurrence: datetime = MONDAY) -> Record | None:
+    def stored(self, occurrence: datetime = MONDAY) -> OccurrenceRecord | None:
         return self.store.occurrences.get(NAME, occurrence)
 
-    def standing(self, occurrence: datetime = MONDAY) -> Standing | None:
+    def standing(self, occurrence: datetime = MONDAY) -> OccurrenceStanding | None:
         stored = self.stored(occurrence)
         return stored.standing if stored else None
 
@@ -235,13 +240,13 @@ class Contested:
         self.behind = behind
         self.meanwhile = [meanwhile]
 
-    def get(self, schedule: str, occurrence: datetime) -> Record | None:
+    def get(self, schedule: str, occurrence: datetime) -> OccurrenceRecord | None:
         found = self.behind.get(schedule, occurrence)
         if self.meanwhile:
             self.meanwhile.pop()()
         return found
 
-    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+    def swap(self, schedule: str, before: OccurrenceRecord | None, after: OccurrenceRecord) -> bool:
         return self.behind.swap(schedule, before, after)
 
     def supersede(self, schedule: str, before: datetime) -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from jobs.reminders import JOB, of_talk, slots
 from speakerbot.config import Settings
-from speakerbot.delivery.planning import Moment, Plan, weigh
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Decision, Message, Route, Skip
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
@@ -370,10 +370,12 @@ def test_the_job_reads_every_talk_an_offset_can_reach(store: Store) -> None:
     ]
 
 
-def weighed(store: Store, now: str) -> list[Plan]:
+def weighed(store: Store, now: str) -> list[MessagePlan]:
     context = JobContext(store, DEFAULTS, at(now))
     moment = Moment(context.now, context.now, DEFAULTS.timezone)
-    return [each for each in weigh(JOB.decide(context), store, moment) if isinstance(each, Plan)]
+    return [
+        each for each in weigh(JOB.decide(context), store, moment) if isinstance(each, MessagePlan)
+    ]
 
 
 def test_what_the_ledger_says_was_sent_is_not_sent_again(store: Store) -> None:
@@ -386,7 +388,7 @@ def test_what_the_ledger_says_was_sent_is_not_sent_again(store: Store) -> None:
         key=message.key,
         kind=message.kind,
         recipient=message.recipient,
-        state="sent",
+        state=DeliveryState.SENT,
         revision="r1",
         run_id="run",
         due_at=message.due_at,
@@ -396,7 +398,7 @@ def test_what_the_ledger_says_was_sent_is_not_sent_again(store: Store) -> None:
         attempts=1,
         sent_at=when,
     )
-    store.ledger.swap([Change(None, sent)])
+    store.ledger.swap([DeliveryChange(None, sent)])
     assert [plan.state for plan in weighed(store, "2026-11-20 17:05")] == ["already_sent"]
 
 

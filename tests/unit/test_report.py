@@ -13,9 +13,9 @@ import structlog
 from structlog.testing import capture_logs
 
 from speakerbot.delivery.claims import Claim, Revisions, found, new_claim, restored, sent, unsent
-from speakerbot.delivery.planning import MessageState, Plan
+from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.results import Result
-from speakerbot.domain.delivery import Delivery, State
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Edit, Message, NodeFlag, Route
 from speakerbot.ports.channel import Posted
 from speakerbot.runs.report import (
@@ -44,7 +44,7 @@ MESSAGE = Message(
     expires_at=NOW + timedelta(hours=7),
     reason="talk on 2026-11-21",
 )
-PLAN = Plan(MESSAGE, "planned", MESSAGE.reason)
+PLAN = MessagePlan(MESSAGE, DeliveryState.PLANNED, MESSAGE.reason)
 REVISIONS = Revisions("run")
 
 
@@ -78,7 +78,7 @@ def report(shown: Shown) -> Report:
     return Report((OutcomeLog(structlog.get_logger()), shown), Templates())
 
 
-def claim(plan: Plan = PLAN) -> Claim:
+def claim(plan: MessagePlan = PLAN) -> Claim:
     return new_claim(
         plan,
         Templates().of(plan.message),
@@ -96,7 +96,7 @@ def accepted(of: Claim) -> Delivery:
 
 
 def refused(
-    of: Claim, state: State, error_class: str, retry_at: datetime | None = None
+    of: Claim, state: DeliveryState, error_class: str, retry_at: datetime | None = None
 ) -> Delivery:
     return unsent(
         of.record,
@@ -110,7 +110,9 @@ def refused(
     )
 
 
-def finish(report: Report, after: Callable[[Claim], Delivery], plan: Plan = PLAN) -> dict[str, Any]:
+def finish(
+    report: Report, after: Callable[[Claim], Delivery], plan: MessagePlan = PLAN
+) -> dict[str, Any]:
     """Its log line."""
     held = claim(plan)
     with capture_logs() as lines:
@@ -146,7 +148,7 @@ def test_a_sent_message_is_counted_shown_and_logged_without_its_text(
     ],
 )
 def test_one_that_did_not_go_is_counted_by_class_and_logged_with_the_reason(
-    report: Report, shown: Shown, state: State, error_class: str, counted: dict[str, Any]
+    report: Report, shown: Shown, state: DeliveryState, error_class: str, counted: dict[str, Any]
 ) -> None:
     line = finish(report, lambda held: refused(held, state, error_class))
     empty = RunCounts().as_dict()
@@ -160,7 +162,12 @@ def test_one_that_did_not_go_is_counted_by_class_and_logged_with_the_reason(
 def test_the_first_retry_of_all_is_when_the_occurrence_goes_on(report: Report) -> None:
     for minutes in (9, 4, 7):
         retry_at = NOW + minutes * MINUTE
-        finish(report, partial(refused, state="failed", error_class="transient", retry_at=retry_at))
+        finish(
+            report,
+            partial(
+                refused, state=DeliveryState.FAILED, error_class="transient", retry_at=retry_at
+            ),
+        )
     assert report.waits.retry_at == NOW + 4 * MINUTE
     assert report.counts.failed == {"transient": 3}
 
@@ -192,7 +199,7 @@ def test_what_the_bot_had_posted_itself_counts_as_already_sent(
     [("", "sent", "sent"), ("deleted", "held_back", "skipped"), ("transient", "failed", "failed")],
 )
 def test_of_an_edit_its_own_outcome_is_shown_though_the_post_stays_sent(
-    report: Report, shown: Shown, error_class: str, state: MessageState, counted: str
+    report: Report, shown: Shown, error_class: str, state: DeliveryState, counted: str
 ) -> None:
     plan = replace(PLAN, message=replace(MESSAGE, edit=Edit()))
     finish(report, lambda held: accepted(held)._replace(error_class=error_class), plan)
@@ -216,7 +223,7 @@ def test_what_is_held_back_is_counted_by_reason_and_waited_for_where_it_may_stil
     report: Report, shown: Shown, skip: str, retry: bool, resume: bool, more: bool
 ) -> None:
     until = NOW + MINUTE
-    report.held(Plan(MESSAGE, "held_back", "why", skip, until=until))
+    report.held(MessagePlan(MESSAGE, DeliveryState.HELD_BACK, "why", skip, until=until))
     assert report.counts.skipped == {skip: 1}
     assert (shown.last.state, shown.last.reason) == ("held_back", "why")
     assert report.waits == Waits(until if retry else None, until if resume else None, more)
@@ -224,17 +231,17 @@ def test_what_is_held_back_is_counted_by_reason_and_waited_for_where_it_may_stil
 
 @pytest.mark.parametrize("state", ["already_sent", "undeliverable", "unknown"])
 def test_what_the_ledger_knows_is_shown_as_it_was(
-    report: Report, shown: Shown, state: MessageState
+    report: Report, shown: Shown, state: DeliveryState
 ) -> None:
     record = accepted(claim())._replace(route="thread", text="as it was sent")
-    report.held(Plan(MESSAGE, state, "known", record=record))
+    report.held(MessagePlan(MESSAGE, state, "known", record=record))
     assert (shown.last.route, shown.last.text) == ("thread", "as it was sent")
     assert report.counts.as_dict()[state] == 1
 
 
 def test_the_node_bots_text_is_not_ours_to_tell(report: Report, shown: Shown) -> None:
     message = replace(MESSAGE, flag=NodeFlag("t1", "sentTminus1At", NOW, counts=True))
-    report.held(Plan(message, "already_sent", "the Node bot sent it"))
+    report.held(MessagePlan(message, DeliveryState.ALREADY_SENT, "the Node bot sent it"))
     assert (shown.last.route, shown.last.text) == ("", "")
 
 
@@ -245,20 +252,20 @@ def test_a_planned_message_is_shown_by_its_first_route_as_it_would_go_there(
     assert (shown.last.state, shown.last.route) == ("planned", "dm")
     assert shown.last.text.startswith("Hi ada!")
     thread_only = replace(MESSAGE, routes=MESSAGE.routes[1:])
-    report.held(Plan(thread_only, "planned", "why"))
+    report.held(MessagePlan(thread_only, DeliveryState.PLANNED, "why"))
     assert shown.last.text.startswith("<@42> Hi ada!")
 
 
 def test_a_retry_is_shown_by_the_route_it_goes_on_with(report: Report, shown: Shown) -> None:
-    record = refused(claim(), "failed", "transient")._replace(
+    record = refused(claim(), DeliveryState.FAILED, "transient")._replace(
         route="thread", target="900", text="old"
     )
-    report.held(Plan(MESSAGE, "planned", "why", record=record))
+    report.held(MessagePlan(MESSAGE, DeliveryState.PLANNED, "why", record=record))
     assert shown.last.route == "thread"
     assert shown.last.text.startswith("<@42> Hi ada!")
 
 
 def test_a_message_without_any_route_is_shown_without_one(report: Report, shown: Shown) -> None:
-    report.held(Plan(replace(MESSAGE, routes=()), "planned", "why"))
+    report.held(MessagePlan(replace(MESSAGE, routes=()), DeliveryState.PLANNED, "why"))
     assert shown.last.route == ""
     assert shown.last.text.startswith("Hi ada!")

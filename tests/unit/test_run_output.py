@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cli.run_output import COLUMNS, JsonListOutput, JsonOutput, RowOutput, run_observers
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Message, Route
 from speakerbot.runs.report import MessageOutcome, RunCounts, RunHeader, RunObserver, RunSummary
 
@@ -28,7 +29,7 @@ MESSAGE = Message(
     reason="why",
 )
 ODD = 'Line one\n\ttwo "quoted" 日本語 🎌 \u2028 \x1b[2J \u200b'
-OUTCOME = MessageOutcome(MESSAGE, "planned", "why", "dm", ODD)
+OUTCOME = MessageOutcome(MESSAGE, DeliveryState.PLANNED, "why", "dm", ODD)
 
 
 def show(shown: RunObserver, outcomes: int, summary: RunSummary | None = None) -> None:

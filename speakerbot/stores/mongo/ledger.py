@@ -11,7 +11,7 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from speakerbot.domain.delivery import FINAL, Change, Delivery
+from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange
 from speakerbot.stores.keys import subject
 from speakerbot.stores.mongo.connection import BATCH, PAGE, Database, Document, only_duplicates
 from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
@@ -45,7 +45,7 @@ class MongoLedger:
         record = delivery_of(document, reader)
         return record, not reader.damaged
 
-    def swap(self, changes: Sequence[Change]) -> set[str]:
+    def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         """A deletion is a change of the revision first: of two processes that delete, each would
         otherwise find the record gone, and a lost answer would leave no trace of who won. A crash
         in between leaves the record in its old state, so that it is recovered like any other."""
@@ -59,7 +59,7 @@ class MongoLedger:
             self._db.ask(lambda: self._db[DELIVERIES].delete_many(gone))
         return won
 
-    def _write(self, changes: Sequence[Change], wanted: Mapping[str, str]) -> set[str]:
+    def _write(self, changes: Sequence[DeliveryChange], wanted: Mapping[str, str]) -> set[str]:
         """May be repeated: who won is told by the revisions, and each is used only once."""
         steps = [_step(change, wanted[change.key]) for change in changes]
         try:
@@ -118,7 +118,7 @@ class MongoLedger:
         return pruned
 
 
-def _step(change: Change, revision: str) -> Step:
+def _step(change: DeliveryChange, revision: str) -> Step:
     before, after = change.before, change.after
     stands = {"_id": change.key, "revision": before.revision if before else None}
     if after is None:

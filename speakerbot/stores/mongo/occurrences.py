@@ -12,7 +12,7 @@ from speakerbot.stores.reading import Reader
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from speakerbot.domain.occurrence import Record
+    from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.stores.mongo.connection import Database, Document
 
 OCCURRENCES = "speakerbot_occurrences"
@@ -23,13 +23,13 @@ class MongoOccurrences:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def get(self, schedule: str, occurrence: datetime) -> Record | None:
+    def get(self, schedule: str, occurrence: datetime) -> OccurrenceRecord | None:
         own = _id(schedule, occurrence)
         found = self._db.find(OCCURRENCES, {"_id": own})
         reader = Reader(self._db.damage, "occurrence", own)
         return occurrence_of(found[0], reader, occurrence) if found else None
 
-    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+    def swap(self, schedule: str, before: OccurrenceRecord | None, after: OccurrenceRecord) -> bool:
         own = _id(schedule, after.occurrence)
         values: Document = {"schedule": schedule, **{name: getattr(after, name) for name in NAMES}}
         if before is None:
@@ -45,7 +45,7 @@ class MongoOccurrences:
         result = self._db.ask(lambda: self._db[OCCURRENCES].update_one(seen, update))
         return result.matched_count == 1 or self._is(own, after)
 
-    def _is(self, own: str, after: Record) -> bool:
+    def _is(self, own: str, after: OccurrenceRecord) -> bool:
         """Whether a write that seems to have lost was ours, repeated because its answer was."""
         return bool(self._db.find(OCCURRENCES, {"_id": own, "revision": after.revision}))
 

@@ -15,7 +15,7 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from speakerbot.domain.talk_changes import Entry, Pair, Version
+from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
 from speakerbot.stores.mongo.talk_documents import document_ids, speaker, to_talk
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks
@@ -51,9 +51,9 @@ class MongoSnapshots:
             return
         name, talks = uuid4().hex, MongoTalks(self._db).all()
         while page := list(islice(talks, PAGE)):
-            known = ((talk, Version(talk.date, talk.topic)) for talk in page)
+            known = ((talk, TalkVersion(talk.date, talk.topic)) for talk in page)
             entries = (
-                Entry(t.id, t.user_id, v, v, False, 1, at, t.username, t.thread_id)
+                TalkSnapshot(t.id, t.user_id, v, v, False, 1, at, t.username, t.thread_id)
                 for t, v in known
             )
             self._write([InsertOne(_document(name, entry)) for entry in entries])
@@ -70,7 +70,7 @@ class MongoSnapshots:
         doomed: Document = {"_id": {"$ne": TAKEN}, "$or": outside}
         self._db.ask(lambda: self._db[SNAPSHOT].delete_many(doomed))
 
-    def differing(self) -> Iterator[Pair]:
+    def differing(self) -> Iterator[TalkPair]:
         if not self.taken():
             return
         live = 0
@@ -83,43 +83,43 @@ class MongoSnapshots:
         if self._count_live() != live:
             yield from self._gone()
 
-    def _with_entries(self, talks: Sequence[Talk]) -> Iterator[Pair]:
+    def _with_entries(self, talks: Sequence[Talk]) -> Iterator[TalkPair]:
         ids = [_key(self._first, talk.id, talk.user_id) for talk in talks]
         stored = self._db.find(SNAPSHOT, {"_id": {"$in": ids}})
         found = {each["_id"]: self._entry(each) for each in stored}
         for own, talk in zip(ids, talks, strict=True):
             if own not in found or found[own] is not None:
-                yield Pair(found.get(own), talk)
+                yield TalkPair(found.get(own), talk)
 
-    def _entry(self, document: Document) -> Entry | None:
+    def _entry(self, document: Document) -> TalkSnapshot | None:
         return entry_of(document, Reader(self._db.damage, "snapshot", document["_id"]))
 
     def _count_live(self) -> int:
         live = self._own(f"{self._first}/") | {"$or": [{"pending": True}, {"seen": {"$ne": None}}]}
         return self._db.ask(lambda: self._db[SNAPSHOT].count_documents(live))
 
-    def _gone(self) -> Iterator[Pair]:
+    def _gone(self) -> Iterator[TalkPair]:
         for entry, document in self._with_documents({}):
             if document is None and entry.live:
-                yield Pair(entry, None)
+                yield TalkPair(entry, None)
 
-    def pending(self) -> Iterator[Pair]:
+    def pending(self) -> Iterator[TalkPair]:
         for entry, document in self._with_documents({"pending": True}):
             if document is None:
-                yield Pair(entry, None)
+                yield TalkPair(entry, None)
             # A talk whose date cannot be read is there, and nobody knows when: not cancelled.
             elif talk := to_talk(document, self._db.damage):
-                yield Pair(entry, talk)
+                yield TalkPair(entry, talk)
 
-    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+    def advance(self, steps: Sequence[tuple[TalkSnapshot | None, TalkSnapshot]]) -> None:
         if self.taken():
             self._write([self._step(before, after) for before, after in steps])
 
-    def all(self) -> Iterator[Entry]:
+    def all(self) -> Iterator[TalkSnapshot]:
         entries = (self._entry(each) for page in self._pages({}) for each in page)
         return (entry for entry in entries if entry is not None)
 
-    def _with_documents(self, query: Document) -> Iterator[tuple[Entry, Document | None]]:
+    def _with_documents(self, query: Document) -> Iterator[tuple[TalkSnapshot, Document | None]]:
         """Entries, each with the document of its talk if that is still this speaker's."""
         for page in self._pages(query):
             entries = [entry for each in page if (entry := self._entry(each))]
@@ -142,7 +142,7 @@ class MongoSnapshots:
         """All that starts with the first snapshot's name: "0" is the character after "/"."""
         return {"_id": {"$gt": after, "$lt": f"{self._first}0"}}
 
-    def _step(self, before: Entry | None, after: Entry) -> Step:
+    def _step(self, before: TalkSnapshot | None, after: TalkSnapshot) -> Step:
         document = _document(self._first, after)
         if before is None:
             return InsertOne(document)
@@ -159,7 +159,7 @@ def _key(first: str, talk_id: str, user_id: str) -> str:
     return f"{first}/{talk_id}/{user_id}"
 
 
-def _document(first: str, entry: Entry) -> Document:
+def _document(first: str, entry: TalkSnapshot) -> Document:
     values: Document = {name: getattr(entry, name) for name in NAMES}
     return {
         "_id": _key(first, entry.talk_id, entry.user_id),
@@ -169,5 +169,5 @@ def _document(first: str, entry: Entry) -> Document:
     }
 
 
-def _stored(version: Version | None) -> Document | None:
+def _stored(version: TalkVersion | None) -> Document | None:
     return {"date": version.date.isoformat(), "topic": version.topic} if version else None

@@ -8,7 +8,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.domain.delivery import FINAL, Change, Delivery
+from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange
 from speakerbot.stores.keys import subject
 from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
 from speakerbot.stores.reading import TEXT, Reader
@@ -60,11 +60,11 @@ class SqliteLedger:
         record = delivery_of(values, reader)
         return record, not reader.damaged
 
-    def swap(self, changes: Sequence[Change]) -> set[str]:
+    def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         with self._db.write():
             return {change.key for change in changes if self._take(change)}
 
-    def _take(self, change: Change) -> bool:
+    def _take(self, change: DeliveryChange) -> bool:
         before, after = change.before, change.after
         if after is None:
             return before is not None and self._ran(DELETE, before.key, before.revision)

@@ -12,7 +12,7 @@ from speakerbot.stores.sqlite.rows import instant, to_ms
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from speakerbot.domain.occurrence import Record
+    from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.stores.sqlite.connection import Database
 
 
@@ -20,7 +20,7 @@ class SqliteOccurrences:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def get(self, schedule: str, occurrence: datetime) -> Record | None:
+    def get(self, schedule: str, occurrence: datetime) -> OccurrenceRecord | None:
         rows = self._db.rows(
             "SELECT standing, lease_until, retry_at, resume_at, revision FROM occurrences "
             "WHERE schedule = ? AND occurrence = ?",
@@ -40,7 +40,7 @@ class SqliteOccurrences:
         reader = Reader(self._db.damage, "occurrence", f"{schedule}/{occurrence:%Y-%m-%dT%H:%M}Z")
         return occurrence_of(values, reader, occurrence)
 
-    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+    def swap(self, schedule: str, before: OccurrenceRecord | None, after: OccurrenceRecord) -> bool:
         own = (schedule, to_ms(after.occurrence))
         values = (
             after.standing,

@@ -39,7 +39,7 @@ VERSION_1 = (
         run_id TEXT NOT NULL, due_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
         created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, route TEXT NOT NULL,
         target TEXT NOT NULL, text TEXT NOT NULL, attempts INTEGER NOT NULL,
-        lease_until INTEGER, doubt_since INTEGER, retry_at INTEGER,
+        lease_until INTEGER, unconfirmed_since INTEGER, retry_at INTEGER,
         error_class TEXT NOT NULL, error TEXT NOT NULL, message_id TEXT NOT NULL,
         channel_id TEXT NOT NULL, sent_at INTEGER, flag_at INTEGER, flag_was INTEGER)""",
     "CREATE INDEX deliveries_updated ON deliveries (updated_at)",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from speakerbot.domain.talk_changes import Entry, Pair, Version
+    from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion
 
 COLUMNS = (
     "talk_id, user_id, told_date, told_topic, seen_date, seen_topic, pending, sequence, at, "
@@ -65,19 +65,19 @@ class SqliteSnapshots:
                 self._db.run(FIRST, (to_ms(at),))
                 self._db.run("INSERT INTO snapshot_taken VALUES (1, ?)", (to_ms(at),))
 
-    def differing(self) -> Iterator[Pair]:
+    def differing(self) -> Iterator[TalkPair]:
         found = chain(self._pairs(CHANGED_TALKS), self._pairs(GONE))
         return (pair for pair in found if not pair.at_rest())
 
-    def pending(self) -> Iterator[Pair]:
+    def pending(self) -> Iterator[TalkPair]:
         return self._pairs(PENDING)
 
-    def all(self) -> Iterator[Entry]:
+    def all(self) -> Iterator[TalkSnapshot]:
         rows = (row[: len(ENTRY)] for row in self._rows(ALL))
         return (entry for row in rows if (entry := self._entry(row)))
 
-    def _pairs(self, sql: str) -> Iterator[Pair]:
-        from speakerbot.domain.talk_changes import Pair  # other jobs need none
+    def _pairs(self, sql: str) -> Iterator[TalkPair]:
+        from speakerbot.domain.talk_changes import TalkPair  # other jobs need none
 
         for row in self._rows(sql):
             entry_row, talk_row = row[: len(ENTRY)], row[len(ENTRY) :]
@@ -85,7 +85,7 @@ class SqliteSnapshots:
             talk = None if talk_row[0] is None else to_talk(talk_row, self._db.damage)
             # What is there and cannot be read is neither new nor gone.
             if (entry, talk).count(None) == (entry_row[0], talk_row[0]).count(None):
-                yield Pair(entry, talk)
+                yield TalkPair(entry, talk)
 
     def _rows(self, sql: str) -> Iterator[Row]:
         """In pages, each row with the columns of ENTRY, then those of a talk."""
@@ -98,7 +98,7 @@ class SqliteSnapshots:
             last = page[-1]
             after = (last[0] or last[len(ENTRY)], last[1] or last[len(ENTRY) + 1])
 
-    def _entry(self, row: Row) -> Entry | None:
+    def _entry(self, row: Row) -> TalkSnapshot | None:
         values = dict(zip(NAMES, row, strict=True))
         values["at"] = instant(values["at"])
         for name in ("told", "seen"):
@@ -107,7 +107,7 @@ class SqliteSnapshots:
         talk, user = values["talk_id"], values["user_id"]
         return entry_of(values, Reader(self._db.damage, "snapshot", f"{talk}/{user}"))
 
-    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+    def advance(self, steps: Sequence[tuple[TalkSnapshot | None, TalkSnapshot]]) -> None:
         with self._db.write():
             for before, after in steps:
                 if before is None:
@@ -117,7 +117,7 @@ class SqliteSnapshots:
                     self._db.run(UPDATE, (*_row(after), *own))
 
 
-def _row(entry: Entry) -> Sequence[Any]:
+def _row(entry: TalkSnapshot) -> Sequence[Any]:
     return (
         entry.talk_id,
         entry.user_id,
@@ -131,5 +131,5 @@ def _row(entry: Entry) -> Sequence[Any]:
     )
 
 
-def _values(version: Version | None) -> tuple[str | None, str | None]:
+def _values(version: TalkVersion | None) -> tuple[str | None, str | None]:
     return (version.date.isoformat(), version.topic) if version else (None, None)

@@ -19,7 +19,7 @@ from speakerbot.errors import SpeakerbotError
 from speakerbot.runs.service import RunService
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.boundaries import REQUESTS, Reached, stepping, stepping_store
-from speakerbot.testing.crash.world import TOKEN, World
+from speakerbot.testing.crash.world import TOKEN, CrashWorld
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ class Place:
     discord_base: str
     lease: timedelta
 
-    def settings(self, world: World) -> Settings:
+    def settings(self, world: CrashWorld) -> Settings:
         base = Settings(
             database_url=self.store_url,
             discord_token=TOKEN,
@@ -47,7 +47,7 @@ class Place:
         return world.settings(base)
 
 
-def run_once(world: World, place: Place, clock: Clock, reached: Reached) -> int:
+def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) -> int:
     """The exit code that the command line would end with."""
     logs.configure("json")
     settings = place.settings(world)
