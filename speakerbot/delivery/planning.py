@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from speakerbot.domain.delivery import Delivery, DeliveryState, standing
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState, standing
 from speakerbot.domain.message import Decision, Message, Route, Skip
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Messa
             message, DeliveryState.ALREADY_SENT, f"the Node bot sent it at {flag.seen:%F %H:%M} UTC"
         )
     if message.edit:
-        return _edited(message, record)
+        return _edited(message, record, moment)
     if record is not None and (known := _known(message, record, moment)):
         return known
     # What may have arrived is looked for even then; the engine sends nothing past its time.
@@ -136,9 +136,18 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Messa
     return None
 
 
-def _edited(message: Message, record: Delivery | None) -> MessagePlan | None:
+def _edited(message: Message, record: Delivery | None, moment: Moment) -> MessagePlan | None:
     """Only what stands in its channel can be edited."""
     if record is not None and record.state == DeliveryState.SENT:
+        if record.edit_failures >= MAX_ATTEMPTS:
+            return MessagePlan(
+                message, DeliveryState.HELD_BACK, record.error, "edit_given_up", record
+            )
+        if record.retry_at is not None and record.retry_at > moment.real:
+            reason = f"edit failed: {record.error}; next {_utc(record.retry_at)}"
+            return MessagePlan(
+                message, DeliveryState.FAILED, reason, "retry_later", record, record.retry_at
+            )
         return None
     return MessagePlan(
         message, DeliveryState.HELD_BACK, "there is no post to edit", "nothing_posted", record

@@ -29,6 +29,7 @@ def claim(record: Delivery | None = None, message: Message = MESSAGE) -> Claim:
         MessagePlan(message, DeliveryState.PLANNED, "why", record=record),
         "hello",
         run_id="run",
+        bot="1234",
         revision="run.1",
         now=NOW,
         flag_at=None,
@@ -42,7 +43,7 @@ def test_a_first_claim_covers_its_lease_and_names_its_first_route() -> None:
     assert (record.state, record.attempts, record.lease_until) == ("claimed", 1, NOW + 5 * MINUTE)
     assert (record.route, record.target, record.text) == ("dm", "7", "hello")
     assert record.unconfirmed_since == NOW, "from now on it may have arrived"
-    assert claim().doubt is None, "but not by an earlier attempt"
+    assert claim().unconfirmed_since is None, "but not by an earlier attempt"
 
 
 def test_a_mention_is_part_of_the_text_on_record() -> None:
