@@ -90,6 +90,37 @@ def test_white_space_around_a_message_is_stripped(bot: Bot) -> None:
     assert bot.send(" hello\n")[1]["content"] == "hello"
 
 
+CUSTOM = "<:party:123456789012345678> then <a:dance:223456789012345678>"
+
+
+def test_emoji_that_the_bot_cannot_use_become_their_names(bot: Bot) -> None:
+    assert bot.send(f" {CUSTOM}\n")[1]["content"] == ":party: then :dance:"
+    (message,) = bot.service.state.messages
+    assert message.content == ":party: then :dance:"
+    assert bot.history() == [":party: then :dance:"]
+
+
+def test_emoji_that_the_bot_may_use_stay(bot: Bot) -> None:
+    bot.world.allow_emoji("123456789012345678")
+    assert bot.send(CUSTOM)[1]["content"] == "<:party:123456789012345678> then :dance:"
+
+
+@pytest.mark.parametrize("text", ["<@42>", "<:party:>", "<b:party:123456789012345678>", "<t:1:R>"])
+def test_what_is_not_an_emoji_stays(bot: Bot, text: str) -> None:
+    assert bot.send(text)[1]["content"] == text
+
+
+def test_edits_are_rewritten_too(bot: Bot) -> None:
+    _, sent = bot.send("first")
+    _, edited = bot.ask("PATCH", f"/channels/5/messages/{sent['id']}", {"content": f" {CUSTOM} "})
+    assert edited["content"] == ":party: then :dance:"
+    assert bot.history() == [":party: then :dance:"]
+
+
+def test_length_is_counted_before_emoji_are_rewritten(bot: Bot) -> None:
+    assert bot.send("x" * 1980 + CUSTOM)[0] == 400
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [(b"{", 50109), (b"\xff", 50109), (b'{"content": 5}', 50035), (b"[]", 50035)],
@@ -185,6 +216,26 @@ def test_a_deleted_message_is_gone_but_remembered(bot: Bot) -> None:
     assert code_of(bot.ask("GET", path)) == (404, 10008)
     assert bot.history() == []
     assert [m.deleted for m in bot.service.state.messages] == [True]
+
+
+@pytest.mark.parametrize("by_moderator", [False, True])
+def test_a_channels_last_message_id_may_be_of_a_message_that_was_deleted(
+    bot: Bot, by_moderator: bool
+) -> None:
+    bot.send("first")
+    _, last = bot.send("last")
+    if by_moderator:
+        bot.world.delete_message(last["id"])
+    else:
+        bot.ask("DELETE", f"/channels/5/messages/{last['id']}")
+    _, channel = bot.ask("GET", "/channels/5")
+    assert channel["last_message_id"] == last["id"]
+    assert code_of(bot.ask("GET", f"/channels/5/messages/{last['id']}")) == (404, 10008)
+    assert bot.history() == ["first"]
+
+
+def test_a_channel_that_never_had_a_message_has_no_last_one(bot: Bot) -> None:
+    assert bot.ask("GET", "/channels/5")[1]["last_message_id"] is None
 
 
 def test_the_transcript_is_what_people_see_channel_by_channel(bot: Bot) -> None:

@@ -58,6 +58,7 @@ def test_opening_a_dm_again_gives_the_same_channel_and_takes_numbers_too(bot: Bo
 
 REFUSED_DMS: list[tuple[Callable[[World], object], tuple[int, int]]] = [
     (lambda world: world.close_dms("42"), (403, 50007)),
+    (lambda world: world.close_dms("42", code=50278), (403, 50278)),
     (lambda world: world.leave_guild("42"), (403, 50278)),
     (lambda world: world.delete_user("42"), (403, 50007)),
 ]
@@ -87,6 +88,23 @@ def test_dms_that_cannot_be_opened(bot: Bot) -> None:
     assert code(bot.open_dm("43")) == (404, 10013)
     assert code(bot.open_dm(bot.service.state.bot.id)) == (400, 50007)
     assert code(bot.ask("GET", "/users/43")) == (404, 10013)
+
+
+def test_both_codes_for_closed_dms_occur_side_by_side_and_on_opening_too(bot: Bot) -> None:
+    bot.world.close_dms("42")
+    bot.world.close_dms("43", code=50278)
+    assert [code(bot.send_dm(user)) for user in ("42", "43")] == [(403, 50007), (403, 50278)]
+    bot.world.close_dms("42", code=50278, refuse_opening=True)
+    bot.world.close_dms("43", refuse_opening=True)
+    assert [code(bot.open_dm(user)) for user in ("42", "43")] == [(403, 50278), (400, 50007)]
+
+
+def test_who_leaves_the_guild_is_not_a_member_until_added_again(bot: Bot) -> None:
+    bot.world.leave_guild("42")
+    assert code(bot.ask("GET", "/guilds/7/members/42")) == (404, 10007)
+    bot.world.add_user("42")
+    assert bot.ask("GET", "/guilds/7/members/42")[0] == 200
+    assert bot.send_dm("42")[0] == 200
 
 
 @pytest.mark.parametrize(("state", "refusal"), [("too_fast", 40003), ("quarantined", 20026)])
@@ -135,6 +153,38 @@ def test_without_read_message_history_reading_is_empty_and_no_error(bot: Bot) ->
     assert bot.ask("GET", "/channels/5/messages") == (200, [])
     assert code(bot.ask("GET", f"/channels/5/messages/{sent['id']}")) == (403, 50001)
     assert bot.send("5")[0] == 200
+
+
+def test_without_view_channel_no_message_can_be_looked_at(bot: Bot) -> None:
+    _, sent = bot.send("5")
+    bot.world.forbid("5", read=True)
+    for message in (sent["id"], "404"):
+        assert code(bot.ask("GET", f"/channels/5/messages/{message}")) == (403, 50001)
+
+
+def test_without_read_message_history_what_does_not_exist_is_not_told_from_what_does(
+    bot: Bot,
+) -> None:
+    bot.world.forbid("5", history=True)
+    assert code(bot.ask("GET", "/channels/5/messages/404")) == (403, 50001)
+    bot.world.forbid("5")
+    assert code(bot.ask("GET", "/channels/5/messages/404")) == (404, 10008)
+
+
+def test_with_too_many_threads_none_is_taken_out_of_the_archive(bot: Bot) -> None:
+    bot.world.archive("6")
+    bot.world.archive("7", sends_unarchive=False)
+    bot.world.add_thread("8", "5")
+    bot.world.exhaust_threads()
+    unarchive = {"archived": False}
+    assert code(bot.send("6")) == (400, 160006)
+    assert code(bot.ask("PATCH", "/channels/6", unarchive)) == (400, 160006)
+    assert code(bot.send("7")) == (400, 50083), "sending would not have taken it out"
+    assert bot.send("8")[0] == 200, "it is active already"
+    assert bot.ask("PATCH", "/channels/8", unarchive)[0] == 200
+    assert bot.ask("PATCH", "/channels/6", {"name": "new"})[0] == 200
+    bot.world.exhaust_threads(exhausted=False)
+    assert bot.send("6")[0] == 200
 
 
 def test_sending_takes_a_thread_out_of_the_archive(bot: Bot) -> None:

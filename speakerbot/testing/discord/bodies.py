@@ -61,8 +61,7 @@ def _person(user_id: str, state: State) -> Json:
 
 
 def channel_body(channel: Channel, state: State) -> Json:
-    last = channel.messages[-1].id if channel.messages else None
-    body: Json = {"id": channel.id, "last_message_id": last, "flags": 0}
+    body: Json = {"id": channel.id, "last_message_id": channel.last_message_id, "flags": 0}
     if channel.kind == "dm":
         return {**body, "type": 1, "recipients": [_person(channel.user_id or "", state)]}
     body |= {"guild_id": state.guild_id, "name": channel.name, "parent_id": channel.parent_id}

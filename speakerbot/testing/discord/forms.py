@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Container
 from typing import Any
 
 import msgspec
@@ -29,7 +31,7 @@ class MessageForm(msgspec.Struct):
     tts: bool | None = None
 
     def text(self, before: str = "") -> str:
-        """Without white space around it: Discord strips that. ``before`` is kept if unset."""
+        """Without white space around it: Discord trims that. ``before`` is kept if unset."""
         if self.content is msgspec.UNSET:
             return before
         return self.content.strip() if self.content else ""
@@ -56,6 +58,7 @@ class ChannelForm(msgspec.Struct):
     locked: bool | None = None
 
 
+_CUSTOM_EMOJI = re.compile(r"<a?:(?P<name>[A-Za-z0-9_]+):(?P<id>[0-9]{13,20})>")
 _MESSAGE = msgspec.json.Decoder(MessageForm)
 _DM = msgspec.json.Decoder(DmForm)
 _CHANNEL = msgspec.json.Decoder(ChannelForm)
@@ -75,6 +78,11 @@ def check_content(text: str, extras: dict[str, Any] | None) -> None:
         raise empty_message()
     if len(text) > MESSAGE_LENGTH:
         raise _too_long("content", MESSAGE_LENGTH)
+
+
+def without_unusable_emoji(text: str, usable: Container[str]) -> str:
+    """Custom emoji whose id is not usable shown by name: ``<:party:123…>`` becomes ``:party:``."""
+    return _CUSTOM_EMOJI.sub(lambda m: m[0] if m["id"] in usable else f":{m['name']}:", text)
 
 
 def dm_form(body: bytes) -> DmForm:

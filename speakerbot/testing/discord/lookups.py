@@ -13,7 +13,7 @@ from speakerbot.testing.discord.guild_bodies import (
     own_user_body,
 )
 from speakerbot.testing.discord.places import User
-from speakerbot.testing.discord.sending import check_new_dm
+from speakerbot.testing.discord.sending import check_new_dm, check_thread_limit
 from speakerbot.testing.discord.snowflakes import is_snowflake
 
 
@@ -22,7 +22,7 @@ def create_dm(call: Call, context: Context) -> Reply:
     state = context.state
     user = _user(str(dm_form(call.body).recipient_id or ""), context)
     if user.bot or user.dms == "cannot_be_opened":
-        raise refusals.dms_closed(400)
+        raise refusals.dms_closed(user.closed_code, opening=True)
     channel = state.dm_of(user.id)
     if channel is None:
         check_new_dm(state)
@@ -39,6 +39,8 @@ def update_channel(call: Call, context: Context) -> Reply:
     channel, form = context.channel(call.ids[0]), channel_form(call.body)
     if channel.kind != "thread" or channel.locked or form.locked or not channel.writable:
         raise refusals.missing_permissions()
+    if channel.archived and form.archived is False:
+        check_thread_limit(context.state)
     if form.archived is not None:
         channel.archived = form.archived
     if form.name is not None:

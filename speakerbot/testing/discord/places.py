@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from speakerbot.testing.discord.records import Message
+from speakerbot.testing.discord.refusals import ClosedDmCode
 
 ChannelKind = Literal["dm", "channel", "thread"]
-DmState = Literal["open", "closed", "cannot_be_opened", "no_mutual_guild"]
+DmState = Literal["open", "closed", "cannot_be_opened"]
 
 
 @dataclass(slots=True)
@@ -18,6 +19,8 @@ class User:
     name: str
     bot: bool = False
     dms: DmState = "open"
+    closed_code: ClosedDmCode = 50007
+    """The answer while they are not open."""
     member: bool = True
     """Of the guild."""
 
@@ -41,6 +44,8 @@ class Channel:
     locked: bool = False
     messages: list[Message] = field(default_factory=list)
     """Oldest first, without deleted ones."""
+    last_message_id: str | None = None
+    """Of the last message that was sent here, deleted or not."""
 
     def find(self, message_id: str) -> Message | None:
         begin = bisect_left(self.messages, int(message_id), key=lambda message: int(message.id))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+ClosedDmCode = Literal[50007, 50278]
+"""What tells that somebody takes no direct messages: both occur at Discord."""
 
 
 class Refusal(Exception):
@@ -73,8 +76,12 @@ def empty_message() -> Refusal:
     return Refusal(400, 50006, "Cannot send an empty message")
 
 
-def dms_closed(status: int = 403) -> Refusal:
-    return Refusal(status, 50007, "Cannot send messages to this user")
+def dms_closed(code: ClosedDmCode, *, opening: bool = False) -> Refusal:
+    """50007 is a 400 on ``opening`` the channel, and a 403 on sending."""
+    if code == 50278:
+        text = "Cannot send messages to this user due to having no mutual guilds"
+        return Refusal(403, code, text)
+    return Refusal(400 if opening else 403, code, "Cannot send messages to this user")
 
 
 def missing_permissions() -> Refusal:
@@ -89,10 +96,9 @@ def invalid_json() -> Refusal:
     return Refusal(400, 50109, "The request body contains invalid JSON.")
 
 
-def no_mutual_guild() -> Refusal:
-    text = "Cannot send messages to this user due to having no mutual guilds"
-    return Refusal(403, 50278, text)
-
-
 def thread_locked() -> Refusal:
     return Refusal(403, 160005, "Thread is locked")
+
+
+def too_many_threads() -> Refusal:
+    return Refusal(400, 160006, "Maximum number of active threads reached")

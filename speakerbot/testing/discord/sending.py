@@ -5,7 +5,12 @@ from __future__ import annotations
 from speakerbot.testing.discord import refusals
 from speakerbot.testing.discord.bodies import message_body
 from speakerbot.testing.discord.call import Call, Context, Reply
-from speakerbot.testing.discord.forms import MessageForm, check_content, message_form
+from speakerbot.testing.discord.forms import (
+    MessageForm,
+    check_content,
+    message_form,
+    without_unusable_emoji,
+)
 from speakerbot.testing.discord.mentions import notified
 from speakerbot.testing.discord.places import Channel
 from speakerbot.testing.discord.records import Message
@@ -36,7 +41,8 @@ def update_message(call: Call, context: Context) -> Reply:
     form = message_form(call.body)
     text, extras = form.text(message.content), form.extras(message.extras)
     check_content(text, extras)
-    context.state.edit(message, text, extras)
+    stored = without_unusable_emoji(text, context.state.usable_emoji)
+    context.state.edit(message, stored, extras)
     return Reply(message_body(message, context.state, nonce=context.settings.history_nonces))
 
 
@@ -62,16 +68,18 @@ def _check_sendable(channel: Channel, state: State) -> None:
         raise refusals.missing_permissions()
     elif channel.locked:
         raise refusals.thread_locked()
-    elif channel.archived and not channel.sends_unarchive:
-        raise refusals.thread_archived()
+    elif channel.archived:
+        if not channel.sends_unarchive:
+            raise refusals.thread_archived()
+        check_thread_limit(state)
 
 
 def _check_dm(channel: Channel, state: State) -> None:
     user = state.user(channel.user_id or "")
-    if user is None or user.dms in ("closed", "cannot_be_opened"):
-        raise refusals.dms_closed()
-    if user.dms == "no_mutual_guild":
-        raise refusals.no_mutual_guild()
+    if user is None:
+        raise refusals.dms_closed(50007)
+    if user.dms != "open":
+        raise refusals.dms_closed(user.closed_code)
     if not channel.acquainted:
         check_new_dm(state)
 
@@ -82,6 +90,12 @@ def check_new_dm(state: State) -> None:
         raise refusals.opening_dms_too_fast()
     if state.new_dms == "quarantined":
         raise refusals.quarantined()
+
+
+def check_thread_limit(state: State) -> None:
+    """Whether one more thread may become active. Raises Refusal 160006."""
+    if state.threads_exhausted:
+        raise refusals.too_many_threads()
 
 
 def _message_in(channel: Channel, message_id: str) -> Message:
@@ -97,12 +111,13 @@ def _message_in(channel: Channel, message_id: str) -> Message:
 def _message(form: MessageForm, channel: Channel, state: State) -> Message:
     text, extras = form.text(), form.extras()
     check_content(text, extras)
+    stored = without_unusable_emoji(text, state.usable_emoji)
     told = notified(text, form.allowed_mentions)
     return Message(
         id=state.next_id(),
         channel_id=channel.id,
         author_id=state.bot.id,
-        content=text,
+        content=stored,
         nonce=None if form.nonce is None else str(form.nonce),
         allowed_mentions=form.allowed_mentions,
         users_notified=told.users,

@@ -26,6 +26,10 @@ class State:
         self.guild_id = GUILD_ID
         self.guild_name = "Loopback"
         self.new_dms: NewDms = "open"
+        self.threads_exhausted = False
+        """The guild has as many active threads as it may have."""
+        self.usable_emoji: set[str] = set()
+        """Ids of the custom emoji that the bot may use."""
         self.bot = User(BOT_ID, "speakerbot", bot=True)
         self.users: dict[str, User] = {BOT_ID: self.bot}
         self.channels: dict[str, Channel] = {}
@@ -88,6 +92,7 @@ class State:
         self.news.append(message)
         self.messages.append(message)
         channel.messages.append(message)
+        channel.last_message_id = message.id
         channel.archived = False
         channel.acquainted = channel.acquainted or message.author_id == self.bot.id
 

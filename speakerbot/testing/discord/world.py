@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from speakerbot.testing.discord.places import Channel, User
 from speakerbot.testing.discord.records import Message
+from speakerbot.testing.discord.refusals import ClosedDmCode
 from speakerbot.testing.discord.state import NewDms, State
 
 
@@ -29,9 +30,13 @@ class World:
         """10013 wherever the user is asked for."""
         self._state.gone.add(user_id)
 
-    def close_dms(self, user_id: str, *, refuse_opening: bool = False) -> None:
-        """50007 on sending, as Discord does; or already on opening the channel."""
-        self._user(user_id).dms = "cannot_be_opened" if refuse_opening else "closed"
+    def close_dms(
+        self, user_id: str, *, refuse_opening: bool = False, code: ClosedDmCode = 50007
+    ) -> None:
+        """Discord answers 50007 or 50278 on sending; with ``refuse_opening`` already on opening
+        the channel (50007 with status 400 then)."""
+        user = self._user(user_id)
+        user.dms, user.closed_code = "cannot_be_opened" if refuse_opening else "closed", code
 
     def reopen_dms(self, user_id: str) -> None:
         self._user(user_id).dms = "open"
@@ -39,7 +44,7 @@ class World:
     def leave_guild(self, user_id: str) -> None:
         """50278 on sending to them, 10007 when the guild is asked for them."""
         user = self._user(user_id)
-        user.dms, user.member = "no_mutual_guild", False
+        user.dms, user.closed_code, user.member = "closed", 50278, False
 
     def set_new_dms(self, new_dms: NewDms) -> None:
         """``too_fast`` 40003 or ``quarantined`` 20026: for opening a channel with somebody new,
@@ -74,6 +79,14 @@ class World:
     def lock(self, thread_id: str, *, locked: bool = True) -> None:
         """160005 on sending."""
         self._thread(thread_id).locked = locked
+
+    def exhaust_threads(self, *, exhausted: bool = True) -> None:
+        """160006 on taking a thread out of the archive, by a patch or by sending."""
+        self._state.threads_exhausted = exhausted
+
+    def allow_emoji(self, emoji_id: str) -> None:
+        """The bot may use this custom emoji. All others are stored by name, as ``:party:``."""
+        self._state.usable_emoji.add(emoji_id)
 
     def forbid(
         self, channel_id: str, *, read: bool = False, send: bool = False, history: bool = False
