@@ -47,7 +47,7 @@ USERS, CHANNEL, MESSAGES = (
     "/channels/{channel_id}/messages",
 )
 MESSAGE, MEMBER = f"{MESSAGES}/{{message_id}}", "/guilds/{guild_id}/members/{user_id}"
-TEXT, THREAD, DM, SENT = "500", "600", "700", "SENT"
+TEXT, THREAD, ARCHIVED, DM, SENT = "500", "600", "601", "700", "SENT"
 GUILD = {"guild_id": "900"}
 
 
@@ -58,6 +58,7 @@ def in_channel(channel: str, message: str | None = None) -> dict[str, str]:
 EXCHANGES = [
     Exchange("POST", USERS, {}, {"recipient_id": "42"}, 200),
     Exchange("POST", USERS, {}, {"recipient_id": "43"}, 404),
+    Exchange("POST", USERS, {}, {"recipient_id": "44"}, 400),
     Exchange("POST", MESSAGES, in_channel(TEXT), {"content": "hello"}, 200),
     Exchange("POST", MESSAGES, in_channel(TEXT), RICH, 200),
     Exchange("POST", MESSAGES, in_channel(THREAD), {"content": "hello"}, 200),
@@ -65,6 +66,7 @@ EXCHANGES = [
     Exchange("POST", MESSAGES, in_channel(TEXT), {"content": ""}, 400),
     Exchange("POST", MESSAGES, in_channel(TEXT), {"content": "x" * 2001}, 400),
     Exchange("POST", MESSAGES, in_channel("501"), {"content": "hello"}, 403),
+    Exchange("POST", MESSAGES, in_channel(ARCHIVED), {"content": "hello"}, 400),
     Exchange("GET", MESSAGES, in_channel(TEXT), None, 200),
     Exchange("GET", MESSAGE, in_channel(TEXT, SENT), None, 200),
     Exchange("GET", MESSAGE, in_channel(TEXT, "1"), None, 404),
@@ -137,7 +139,11 @@ def discord() -> Iterator[LoopbackDiscord]:
     world.add_channel("501", "readonly")
     world.forbid("501", send=True)
     world.add_thread(THREAD, TEXT, "Ada's talk")
+    world.add_thread(ARCHIVED, TEXT, "Kaz's talk")
+    world.archive(ARCHIVED)
+    world.exhaust_threads()
     world.add_dm("42", DM)
+    world.close_dms("44", refuse_opening=True)
     with server.running_in_thread() as running:
         yield running
 
@@ -191,7 +197,15 @@ def test_rate_limits_fit_the_document(discord: LoopbackDiscord, limits: Settings
     check_response(exchange, status, headers, body)
 
 
-@pytest.mark.parametrize("fault", [Fault(kind="rate_limit"), Fault(kind="error", status=403)])
+FAULTS = [
+    Fault(kind="rate_limit"),
+    Fault(kind="rate_limit", retry_after=1e12),
+    Fault(kind="error", status=403),
+    Fault(kind="error", status=400, code=160006, message="Too many threads"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_injected_errors_fit_the_document(discord: LoopbackDiscord, fault: Fault) -> None:
     discord.inject(fault)
     exchange = Exchange("GET", CHANNEL, in_channel(TEXT), None, 0)

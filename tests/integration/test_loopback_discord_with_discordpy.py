@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,14 @@ import discord
 import pytest
 from discord.http import Route
 
-from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault, LoopbackDiscord, Settings
+from speakerbot.testing.discord import (
+    NO_LIMITS,
+    Bucket,
+    Fault,
+    FaultBody,
+    LoopbackDiscord,
+    Settings,
+)
 
 Scenario = Callable[[LoopbackDiscord, discord.Client], Awaitable[None]]
 
@@ -209,3 +217,26 @@ def test_after_a_lost_response_the_same_nonce_finds_the_message(run: Run) -> Non
         assert str(again.id) == loopback.messages[0].id
 
     assert len(run(scenario, NO_LIMITS).messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "raised"),
+    [
+        ("json", discord.Forbidden),
+        ("html", discord.Forbidden),
+        ("empty", discord.Forbidden),
+        ("truncated", json.JSONDecodeError),
+        ("cut_off", aiohttp.ClientPayloadError),
+    ],
+)
+def test_a_bare_answer_is_not_always_an_error_of_discordpys_own(
+    run: Run, body: FaultBody, raised: type[Exception]
+) -> None:
+    async def scenario(loopback: LoopbackDiscord, client: discord.Client) -> None:
+        loopback.inject(Fault(kind="error", status=403, code=50278, body=body))
+        with pytest.raises(raised) as refused:
+            await client.get_partial_messageable(5).send("hello")
+        if isinstance(refused.value, discord.Forbidden):
+            assert refused.value.code == (50278 if body == "json" else 0)
+
+    assert run(scenario, NO_LIMITS).counts["create_message", 403] == 1

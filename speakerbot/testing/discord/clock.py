@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -11,17 +12,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class LoopbackClock:
     """Begins at ``start`` (default: the present) and goes on with the machine's monotonic clock.
 
-    Limits, nonce windows, message ids and timestamps all follow it, so ``advance`` moves them
-    together. It never goes backwards.
+    Limits, nonce windows, message ids, timestamps and the ``Date`` header all follow it, so
+    ``advance`` moves them together. It never goes backwards, unless ``shift_by`` does that.
     """
 
     def __init__(self, start: datetime | None = None) -> None:
         begin = time.time_ns() if start is None else nanoseconds(start)
         self._offset = begin - time.monotonic_ns()
+        self._shift = 0
 
     def now_ns(self) -> int:
         """Nanoseconds since 1970 in UTC."""
-        return time.monotonic_ns() + self._offset
+        return time.monotonic_ns() + self._offset + self._shift
 
     def now(self) -> datetime:
         return _EPOCH + timedelta(microseconds=self.now_ns() // 1000)
@@ -31,6 +33,14 @@ class LoopbackClock:
         if step < timedelta():
             raise ValueError(f"The loopback's clock cannot go back by {-step}.")
         self._offset += _span(step)
+
+    def shift_by(self, seconds: float) -> None:
+        """How wrong the clock is: ahead by this, behind if negative. Replaces an earlier shift."""
+        self._shift = _span(timedelta(seconds=seconds))
+
+    def http_date(self) -> str:
+        """The present as the ``Date`` header says it, in whole seconds."""
+        return formatdate(self.now_ns() // 1_000_000_000, usegmt=True)
 
 
 def nanoseconds(instant: datetime) -> int:

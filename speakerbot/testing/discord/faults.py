@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from speakerbot.testing.discord.routing import Operation
 
 FaultKind = Literal["error", "html", "rate_limit", "reset", "lost_response", "hang"]
+FaultBody = Literal["json", "html", "empty", "truncated", "cut_off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,15 +18,30 @@ class Fault:
     """Something that goes wrong with a request that the limits have let pass.
 
     ========================  =================================================================
-    ``error``                 answers ``status`` with JSON, or with HTML if ``html`` is set
+    ``error``                 answers any ``status`` with Discord's JSON (any ``code`` and
+                              ``message``), or with another ``body``
     ``html``                  answers 200 with a page, as a captive portal does
-    ``rate_limit``            answers 429 with ``retry_after``; without ``Via`` if ``html`` is set
+    ``rate_limit``            answers 429 with any ``retry_after``; in HTML it is the answer of
+                              Discord's proxy (Cloudflare 1015), without ``Via``
     ``reset``                 resets the connection
     ``lost_response``         takes effect, then the connection closes without an answer
     ``hang``                  never answers
     ========================  =================================================================
 
-    The request takes no effect, except with ``lost_response``, or where ``accepted`` is set.
+    A ``body`` other than ``json`` is a bare one, which is not Discord's JSON:
+
+    ========================  =================================================================
+    ``html``                  a page, or ``error code: 1015`` with ``rate_limit``
+    ``empty``                 nothing
+    ``truncated``             the first half of the JSON, as if that were all
+    ``cut_off``               the same half, then the connection closes before the promised end
+    ========================  =================================================================
+
+    The request takes no effect, except with ``lost_response``, or where ``accepted`` is set. What
+    is truncated or cut off of an accepted request with a 2xx ``status`` is the real answer.
+
+    Raises ValueError for a ``status`` outside 200 to 599 and for a ``retry_after`` that is
+    negative or infinite.
     """
 
     kind: FaultKind
@@ -39,10 +56,30 @@ class Fault:
     probability: float = 1.0
     """Of striking each of them, drawn from the settings' seed."""
     accepted: bool = False
+    """It takes effect although the answer says otherwise."""
     status: int = 500
+    code: int = 0
+    """Discord's JSON code; 0 is its general error."""
+    message: str | None = None
+    """None: the status in words, such as ``403: Forbidden``."""
+    body: FaultBody = "json"
     html: bool = False
-    retry_after: float = 1.0
-    """Seconds."""
+    """The same as ``body="html"``."""
+    retry_after: float | None = 1.0
+    """Seconds; None: the answer does not say how long to wait."""
+    via: bool | None = None
+    """Whether the answer has a ``Via`` header. None: yes, unless it is a 429 in HTML."""
+
+    def __post_init__(self) -> None:
+        if not 200 <= self.status <= 599:
+            raise ValueError(f"status must be between 200 and 599, not {self.status}")
+        if self.retry_after is not None and not 0 <= self.retry_after < math.inf:
+            raise ValueError(f"retry_after must be a number of seconds, not {self.retry_after}")
+
+    @property
+    def shape(self) -> FaultBody:
+        """The body that the answer has."""
+        return "html" if self.html or self.kind == "html" else self.body
 
     @property
     def takes_effect(self) -> bool:

@@ -163,24 +163,37 @@ class LoopbackDiscord:
         spread = self._random.uniform(-settings.jitter, settings.jitter)
         return max(0.0, settings.latency + spread)
 
-    async def _finish(self, request: web.BaseRequest, answer: Answer) -> web.Response:
+    async def _finish(self, request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
         if answer.ending == "hang":
             await self._closing.wait()
-        if answer.ending != "answer":
+        if not answer.was_sent:
             _drop(request, reset=answer.ending == "reset")
             return web.Response()
-        return web.Response(
+        response = web.Response(
             status=answer.status,
             body=answer.body,
-            headers=answer.headers,
+            headers={**answer.headers, "Date": self.clock.http_date()},
             content_type=answer.content_type,
         )
+        return await _cut_off(request, response) if answer.ending == "cut_off" else response
 
 
 async def _incoming(request: web.BaseRequest) -> Incoming:
     authorization = request.headers.get("Authorization", "")
     body = await request.read()
     return Incoming(request.method, request.path, request.query, authorization, body)
+
+
+async def _cut_off(request: web.BaseRequest, whole: web.Response) -> web.StreamResponse:
+    """Promises all of ``whole``, sends half of its body, and ends the connection."""
+    body = whole.body if isinstance(whole.body, bytes) else b""
+    half = web.StreamResponse(status=whole.status, headers=whole.headers)
+    half.content_length = len(body)
+    await half.prepare(request)
+    await half.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return half
 
 
 def _drop(request: web.BaseRequest, *, reset: bool) -> None:

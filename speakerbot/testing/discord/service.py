@@ -53,6 +53,7 @@ class Service:
 
     def __init__(self, settings: Settings, clock: LoopbackClock, record: Path | None) -> None:
         self.clock = clock
+        clock.shift_by(settings.clock_shift)
         self.state = State(clock, strict=settings.strict)
         self.faults = Faults(settings.seed)
         self.requests: list[Request] = []
@@ -72,6 +73,7 @@ class Service:
         """From the next request on; limits begin afresh."""
         self._context.settings = settings
         self.state.strict = settings.strict
+        self.clock.shift_by(settings.clock_shift)
         self._limiter = Limiter(settings)
 
     def invalid_requests(self) -> int:
@@ -114,9 +116,8 @@ class Service:
         fault = self.faults.strike(route.operation, major)
         if fault is None:
             return self._perform(route, incoming, headers)
-        if fault.takes_effect:
-            self._perform(route, incoming, headers)
-        return answers.fault_answer(fault, headers)
+        real = self._perform(route, incoming, headers) if fault.takes_effect else None
+        return answers.fault_answer(fault, headers, real)
 
     def _perform(self, route: Route, incoming: Incoming, headers: dict[str, str]) -> Answer:
         call = Call(route.ids, incoming.query, incoming.body)
@@ -127,7 +128,7 @@ class Service:
         return answers.json_answer(reply.status, reply.json, headers)
 
     def _remember(self, incoming: Incoming, operation: str, answer: Answer) -> None:
-        status = answer.status if answer.ending == "answer" else None
+        status = answer.status if answer.was_sent else None
         at = self.clock.now()
         request = Request(at, incoming.method, incoming.path, operation, status)
         self.requests.append(request)

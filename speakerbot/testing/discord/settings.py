@@ -39,6 +39,10 @@ class Settings:
     history_nonces: bool = False
     """Whether messages that are read back show their nonce."""
 
+    clock_shift: float = 0.0
+    """How far this Discord's clock is ahead of the machine's; negative: behind. Its ``Date``
+    header, ids and timestamps say so. Limits and nonces that count already move with a change."""
+
     latency: float = 0.0
     """From request to answer; half of it passes before the request takes effect."""
     jitter: float = 0.0
