@@ -22,7 +22,7 @@ from speakerbot.ports.store import FlagWrite
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackDiscord
 from speakerbot.testing.discord.faults import FaultKind
-from speakerbot.testing.discord.state import BOT_ID
+from speakerbot.testing.discord.world import BOT_ID
 from speakerbot.testing.trial import NOW, Death, Trial
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerbot.testing.discord import Bucket, LoopbackClock, Settings
-from speakerbot.testing.discord.answers import Answer
-from speakerbot.testing.discord.limits import SECOND, Limiter
+from speakerbot.testing.discord.rate_limits import SECOND, Limiter
+from speakerbot.testing.discord.responses import Answer
 from speakerbot.testing.discord.service import Incoming, Service
 
 GAPS = st.lists(st.integers(0, SECOND // 3), min_size=1, max_size=200)

@@ -10,7 +10,7 @@ import pytest
 
 from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, Settings, World, created_at
 from speakerbot.testing.discord.service import Incoming, Service
-from speakerbot.testing.discord.transcript import transcript
+from speakerbot.testing.discord.world import transcript
 
 START = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, Settings, World
-from speakerbot.testing.discord.nonces import Nonces
+from speakerbot.testing.discord.operations import Nonces
 from speakerbot.testing.discord.records import Message
 from speakerbot.testing.discord.service import Incoming, Service
 

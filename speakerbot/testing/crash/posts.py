@@ -14,7 +14,7 @@ from speakerbot.runs.job import Job
 from speakerbot.testing.crash.world import Expected
 from speakerbot.testing.discord import LoopbackClient
 from speakerbot.testing.discord import World as DiscordWorld
-from speakerbot.testing.discord.state import BOT_ID
+from speakerbot.testing.discord.world import BOT_ID
 
 
 class WeeklyWorld:

@@ -52,19 +52,22 @@ What it does not do: the gateway, interactions, files, webhooks, reactions.
 
 from __future__ import annotations
 
-from speakerbot.testing.discord.client import LoopbackClient
-from speakerbot.testing.discord.clock import LoopbackClock
+from speakerbot.testing.discord.client import LoopbackClient, LoopbackProcess, loopback_process
+from speakerbot.testing.discord.clock import LoopbackClock, created_at
 from speakerbot.testing.discord.control import Counts
 from speakerbot.testing.discord.faults import Fault, FaultBody, FaultKind
-from speakerbot.testing.discord.process import LoopbackProcess, loopback_process
-from speakerbot.testing.discord.record_file import read_record
-from speakerbot.testing.discord.records import Deletion, DmOpened, Edit, Message, Request
+from speakerbot.testing.discord.records import (
+    Deletion,
+    DmOpened,
+    Edit,
+    Message,
+    Request,
+    read_record,
+)
 from speakerbot.testing.discord.routing import Operation
 from speakerbot.testing.discord.server import LoopbackDiscord
 from speakerbot.testing.discord.settings import NO_LIMITS, Bucket, Settings
-from speakerbot.testing.discord.snowflakes import created_at
-from speakerbot.testing.discord.transcript import Conversation, Line
-from speakerbot.testing.discord.world import World
+from speakerbot.testing.discord.world import Conversation, Line, World
 
 __all__ = [
     "NO_LIMITS",

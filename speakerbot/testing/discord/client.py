@@ -1,10 +1,14 @@
-"""Steers a loopback Discord that runs in another process, and reads what it remembers."""
+"""Starts a loopback Discord in another process, steers it, and reads what it remembers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -12,8 +16,7 @@ import msgspec
 
 from speakerbot.testing.discord.control import PREFIX, Advance, Change, Counts
 from speakerbot.testing.discord.faults import Fault
-from speakerbot.testing.discord.record_file import read_lines
-from speakerbot.testing.discord.records import DmOpened, Message, Record, Request
+from speakerbot.testing.discord.records import DmOpened, Message, Record, Request, read_lines
 from speakerbot.testing.discord.settings import Settings
 from speakerbot.testing.discord.world import World
 
@@ -80,3 +83,42 @@ class LoopbackClient:
         if response.status >= 400:
             raise ValueError(msgspec.json.decode(body)["problem"])
         return body
+
+
+class LoopbackProcess:
+    """``base_url`` is for the bot, ``client`` for the test."""
+
+    def __init__(self, process: subprocess.Popen[str], base_url: str) -> None:
+        self._process = process
+        self.base_url = base_url
+        self.client = LoopbackClient(base_url)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL. Its record stays."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def loopback_process(
+    settings: Settings | None = None, *, port: int = 0, record: Path | None = None
+) -> Iterator[LoopbackProcess]:
+    """Ready when this yields; ended with the block. Raises RuntimeError if it does not start:
+    its own words are on stderr."""
+    command = [sys.executable, "-m", "speakerbot.testing.discord", "--port", str(port)]
+    command += [] if record is None else ["--record", str(record)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        try:
+            base_url = process.stdout.readline().strip() if process.stdout else ""
+            if not base_url:
+                raise RuntimeError(f"The loopback Discord did not start: {' '.join(command)}")
+            server = LoopbackProcess(process, base_url)
+            if settings is not None:
+                server.client.use(settings)
+            yield server
+        finally:
+            process.terminate()

@@ -16,8 +16,7 @@ import msgspec
 from aiohttp import web
 
 from speakerbot.testing.discord.faults import Fault
-from speakerbot.testing.discord.record_file import lines
-from speakerbot.testing.discord.records import Record
+from speakerbot.testing.discord.records import Record, lines
 from speakerbot.testing.discord.service import Service
 from speakerbot.testing.discord.settings import Settings
 from speakerbot.testing.discord.world import World

@@ -1,16 +1,20 @@
-"""Injected faults, as data."""
+"""Injected faults, as data, and the responses that they make."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from http.client import responses
 from random import Random
 from typing import Literal
 
+from speakerbot.testing.discord.rate_limits import CLOUDFLARE_BAN, too_many_requests
+from speakerbot.testing.discord.responses import VIA, Answer, json_answer
 from speakerbot.testing.discord.routing import Operation
 
 FaultKind = Literal["error", "html", "rate_limit", "reset", "lost_response", "hang"]
 FaultBody = Literal["json", "html", "empty", "truncated", "cut_off"]
+_PAGE = b"<!DOCTYPE html><html><head><title>Error</title></head><body>Error</body></html>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,3 +132,59 @@ class _Armed:
             return None
         self.struck += 1
         return fault
+
+
+def fault_answer(fault: Fault, headers: dict[str, str], real: Answer | None) -> Answer:
+    """``real`` is the answer of a request that took effect."""
+    match fault.kind:
+        case "reset":
+            return Answer(0, b"", {}, ending="reset")
+        case "lost_response":
+            return Answer(0, b"", {}, ending="close")
+        case "hang":
+            return Answer(0, b"", {}, ending="hang")
+        case "rate_limit":
+            whole = too_many_requests(fault.retry_after, headers, everywhere=False)
+        case "html":
+            whole = Answer(200, b"", headers)
+        case "error":
+            whole = _error(fault, headers)
+    if real is not None and real.body and 200 <= real.status <= 299 >= whole.status:
+        whole = whole._replace(body=real.body)
+    return _with_via(fault, _misshapen(fault, whole))
+
+
+def _error(fault: Fault, headers: dict[str, str]) -> Answer:
+    message = fault.message
+    if message is None:
+        message = f"{fault.status}: {responses.get(fault.status, 'Error')}"
+    return json_answer(fault.status, {"message": message, "code": fault.code}, headers)
+
+
+def _misshapen(fault: Fault, answer: Answer) -> Answer:
+    """The answer with the fault's kind of body."""
+    match fault.shape:
+        case "json":
+            return answer
+        case "html":
+            page = CLOUDFLARE_BAN if fault.kind == "rate_limit" else _PAGE
+            return Answer(answer.status, page, _without_limits(answer.headers), "text/html")
+        case "empty":
+            return answer._replace(body=b"", content_type="text/html")
+        case "truncated":
+            return answer._replace(body=answer.body[: len(answer.body) // 2])
+        case "cut_off":
+            return answer._replace(ending="cut_off")
+
+
+def _without_limits(headers: dict[str, str]) -> dict[str, str]:
+    """Discord's proxy knows nothing of its rate limits."""
+    return {name: value for name, value in headers.items() if not name.startswith("X-RateLimit")}
+
+
+def _with_via(fault: Fault, answer: Answer) -> Answer:
+    usual = answer.status != 429 or fault.shape != "html"
+    headers = {name: value for name, value in answer.headers.items() if name != "Via"}
+    if usual if fault.via is None else fault.via:
+        headers |= VIA
+    return answer._replace(headers=headers)

@@ -1,13 +1,17 @@
-"""What the loopback remembers; also the lines of its record file and of its control API."""
+"""What the loopback remembers: the lines of its control API, and of its append-only file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from speakerbot.testing.discord.snowflakes import created_at
+from speakerbot.testing.discord.clock import created_at
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Edit(msgspec.Struct, frozen=True, gc=False, tag="edit"):
@@ -75,3 +79,42 @@ class Request(msgspec.Struct, frozen=True, gc=False, tag="request"):
 
 
 Record = Message | Edit | Deletion | DmOpened | Request
+_decode = msgspec.json.Decoder(Record).decode
+
+
+class RecordFile:
+    """Each ``write`` is one system call, so a kill of this process loses no line it returned from
+    (a power cut may). Other processes may read the file at any time."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, records: Iterable[Record]) -> None:
+        self._file.write(lines(records))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def lines(records: Iterable[Record]) -> bytes:
+    return b"".join(_encode(record) + b"\n" for record in records)
+
+
+def read_lines(data: bytes) -> Iterator[Record]:
+    """Leaves out a last line that was not finished."""
+    for line in data.splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            yield _decode(line)
+
+
+def read_record(path: Path) -> list[Record]:
+    """The records of a file; none if it does not exist. Messages have their edits applied."""
+    records = list(read_lines(path.read_bytes())) if path.exists() else []
+    messages = {record.id: record for record in records if isinstance(record, Message)}
+    for record in records:
+        if isinstance(record, Edit):
+            messages[record.message_id].apply(record)
+        elif isinstance(record, Deletion):
+            messages[record.message_id].deleted = True
+    return records

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from speakerbot.testing.discord.refusals import invalid_form, no_such_path
-from speakerbot.testing.discord.snowflakes import is_snowflake
+from speakerbot.testing.discord.clock import is_snowflake
+from speakerbot.testing.discord.responses import invalid_form, no_such_path
 
 BASE = "/api/v10"
 

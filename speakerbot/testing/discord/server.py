@@ -15,16 +15,15 @@ from typing import Self
 
 from aiohttp import web
 
-from speakerbot.testing.discord.answers import Answer
 from speakerbot.testing.discord.clock import LoopbackClock
 from speakerbot.testing.discord.control import Control
 from speakerbot.testing.discord.faults import Fault
 from speakerbot.testing.discord.records import DmOpened, Message, Request
+from speakerbot.testing.discord.responses import Answer
 from speakerbot.testing.discord.routing import BASE
 from speakerbot.testing.discord.service import Incoming, Service
 from speakerbot.testing.discord.settings import Settings
-from speakerbot.testing.discord.transcript import Conversation, transcript
-from speakerbot.testing.discord.world import World
+from speakerbot.testing.discord.world import Conversation, World, transcript
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 

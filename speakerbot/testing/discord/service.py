@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from speakerbot.testing.discord import answers, lookups, reading, refusals, sending
-from speakerbot.testing.discord.answers import Answer
-from speakerbot.testing.discord.call import Call, Context, Reply
-from speakerbot.testing.discord.clock import LoopbackClock
-from speakerbot.testing.discord.faults import Faults
-from speakerbot.testing.discord.limits import Limiter
-from speakerbot.testing.discord.record_file import RecordFile, read_record, restore
-from speakerbot.testing.discord.records import Request
-from speakerbot.testing.discord.routing import Operation, Route, find_route
+from speakerbot.testing.discord.clock import LoopbackClock, nanoseconds
+from speakerbot.testing.discord.faults import Faults, fault_answer
+from speakerbot.testing.discord.operations import OPERATIONS, Call, Context
+from speakerbot.testing.discord.rate_limits import (
+    Limiter,
+    banned_answer,
+    bucket_headers,
+    rate_limit_answer,
+)
+from speakerbot.testing.discord.records import (
+    DmOpened,
+    Message,
+    Record,
+    RecordFile,
+    Request,
+    read_record,
+)
+from speakerbot.testing.discord.responses import (
+    Answer,
+    Refusal,
+    json_answer,
+    refusal_answer,
+    unauthorized,
+)
+from speakerbot.testing.discord.routing import Route, find_route
 from speakerbot.testing.discord.settings import Settings
-from speakerbot.testing.discord.state import State
-
-_OPERATIONS: Mapping[Operation, Callable[[Call, Context], Reply]] = {
-    "create_dm": lookups.create_dm,
-    "create_message": sending.create_message,
-    "list_messages": reading.list_messages,
-    "get_message": reading.get_message,
-    "update_message": sending.update_message,
-    "delete_message": sending.delete_message,
-    "get_channel": lookups.get_channel,
-    "update_channel": lookups.update_channel,
-    "get_my_user": lookups.get_my_user,
-    "get_user": lookups.get_user,
-    "get_my_oauth2_application": lookups.get_my_application,
-    "get_guild": lookups.get_guild,
-    "list_guild_channels": lookups.list_guild_channels,
-    "get_guild_member": lookups.get_guild_member,
-}
+from speakerbot.testing.discord.world import State
 
 
 class Incoming(NamedTuple):
@@ -88,8 +87,8 @@ class Service:
             route = find_route(incoming.method, incoming.path)
             operation = route.operation
             answer = self._decide(route, incoming, now)
-        except refusals.Refusal as refusal:
-            answer = answers.refusal_answer(refusal, {})
+        except Refusal as refusal:
+            answer = refusal_answer(refusal, {})
         if answer.status in (401, 403, 429):
             self._limiter.note_invalid(now)
         self._remember(incoming, operation, answer)
@@ -103,29 +102,29 @@ class Service:
         scheme, _, token = authorization.partition(" ")
         wanted = self.settings.token
         if scheme != "Bot" or not token or wanted not in (None, token):
-            raise refusals.unauthorized()
+            raise unauthorized()
 
     def _decide(self, route: Route, incoming: Incoming, now: int) -> Answer:
         if self._limiter.banned(now):
-            return answers.banned_answer()
+            return banned_answer()
         major = route.ids[0] if route.ids else ""
         verdict = self._limiter.admit(route.operation, major, now)
         if verdict.wait:
-            return answers.rate_limit_answer(verdict, now)
-        headers = answers.bucket_headers(verdict.bucket, now)
+            return rate_limit_answer(verdict, now)
+        headers = bucket_headers(verdict.bucket, now)
         fault = self.faults.strike(route.operation, major)
         if fault is None:
             return self._perform(route, incoming, headers)
         real = self._perform(route, incoming, headers) if fault.takes_effect else None
-        return answers.fault_answer(fault, headers, real)
+        return fault_answer(fault, headers, real)
 
     def _perform(self, route: Route, incoming: Incoming, headers: dict[str, str]) -> Answer:
         call = Call(route.ids, incoming.query, incoming.body)
         try:
-            reply = _OPERATIONS[route.operation](call, self._context)
-        except refusals.Refusal as refusal:
-            return answers.refusal_answer(refusal, headers)
-        return answers.json_answer(reply.status, reply.json, headers)
+            reply = OPERATIONS[route.operation](call, self._context)
+        except Refusal as refusal:
+            return refusal_answer(refusal, headers)
+        return json_answer(reply.status, reply.json, headers)
 
     def _remember(self, incoming: Incoming, operation: str, answer: Answer) -> None:
         status = answer.status if answer.was_sent else None
@@ -136,3 +135,15 @@ class Service:
         if self._record is not None:
             self._record.write([*self.state.news, request])
         self.state.news.clear()
+
+
+def restore(records: Iterable[Record], context: Context) -> None:
+    """Puts channels, messages and nonces back, as far as a record knows them."""
+    state, settings = context.state, context.settings
+    for record in records:
+        if isinstance(record, DmOpened):
+            state.restore_dm(record)
+        elif isinstance(record, Message):
+            state.restore_message(record)
+            context.nonces.remember(record, settings, nanoseconds(record.at))
+    state.news.clear()

@@ -1,11 +1,16 @@
-"""Discord's error answers, by its JSON codes."""
+"""Discord's responses: JSON, and its errors by their JSON codes."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 ClosedDmCode = Literal[50007, 50278]
 """What tells that somebody takes no direct messages: both occur at Discord."""
+Ending = Literal["answer", "cut_off", "reset", "close", "hang"]
+VIA = {"Via": "1.1 loopback"}
+_encode = msgspec.json.Encoder().encode
 
 
 class Refusal(Exception):
@@ -102,3 +107,30 @@ def thread_locked() -> Refusal:
 
 def too_many_threads() -> Refusal:
     return Refusal(400, 160006, "Maximum number of active threads reached")
+
+
+class Answer(NamedTuple):
+    """``ending`` says what happens to the connection: ``cut_off`` closes it after half of the
+    body; anything else but ``answer`` sends nothing."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+    content_type: str = "application/json"
+    ending: Ending = "answer"
+
+    @property
+    def was_sent(self) -> bool:
+        """At least the status reached the client."""
+        return self.ending in ("answer", "cut_off")
+
+
+def json_answer(status: int, json: Any, headers: dict[str, str]) -> Answer:
+    """``json`` None: an empty body, which Discord does not call JSON."""
+    if json is None:
+        return Answer(status, b"", {**VIA, **headers}, "text/html")
+    return Answer(status, _encode(json), {**VIA, **headers})
+
+
+def refusal_answer(refusal: Refusal, headers: dict[str, str]) -> Answer:
+    return json_answer(refusal.status, refusal.body, headers)

@@ -1,15 +1,20 @@
-"""Discord's rate limits, decided from a given time. All times are nanoseconds."""
+"""Discord's rate limits, decided from a given time, and the headers and 429s that tell of them.
+
+All times are nanoseconds.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from speakerbot.testing.discord.responses import Answer, json_answer
 from speakerbot.testing.discord.routing import Operation
 from speakerbot.testing.discord.settings import Bucket, Settings
 
 SECOND = 1_000_000_000
 _INVALID_SPAN = 600 * SECOND
+CLOUDFLARE_BAN = b"error code: 1015"
 
 
 class SlidingWindow:
@@ -122,3 +127,49 @@ class Limiter:
 
 def _windows(bucket: Bucket | None) -> FixedWindows | None:
     return None if bucket is None else FixedWindows(bucket)
+
+
+def bucket_headers(bucket: BucketState | None, now_ns: int) -> dict[str, str]:
+    """None: the route has no bucket, and no such headers."""
+    if bucket is None:
+        return {}
+    return {
+        "X-RateLimit-Limit": str(bucket.limit),
+        "X-RateLimit-Remaining": str(max(0, bucket.remaining)),
+        "X-RateLimit-Reset": f"{_milliseconds(now_ns + bucket.reset_after) / 1000:.3f}",
+        "X-RateLimit-Reset-After": f"{_milliseconds(bucket.reset_after) / 1000:.3f}",
+        "X-RateLimit-Bucket": bucket.name,
+    }
+
+
+def rate_limit_answer(verdict: Verdict, now_ns: int) -> Answer:
+    """Whoever waits ``retry_after`` from now fits."""
+    headers = bucket_headers(verdict.bucket, now_ns)
+    return too_many_requests(
+        _milliseconds(verdict.wait) / 1000, headers, everywhere=verdict.everywhere
+    )
+
+
+def banned_answer() -> Answer:
+    """What Cloudflare says in Discord's place after too many invalid requests."""
+    return Answer(429, CLOUDFLARE_BAN, {"Retry-After": "600"}, "text/html")
+
+
+def too_many_requests(
+    seconds: float | None, headers: dict[str, str], *, everywhere: bool
+) -> Answer:
+    """``seconds`` None: neither the header nor the body says how long to wait."""
+    json: dict[str, Any] = {"message": "You are being rate limited."}
+    limits = {"X-RateLimit-Scope": "user"}
+    if seconds is not None:
+        json["retry_after"] = seconds
+        limits["Retry-After"] = str(-int(-seconds // 1))
+    json |= {"global": everywhere, "code": 0}
+    if everywhere:
+        limits |= {"X-RateLimit-Global": "true", "X-RateLimit-Scope": "global"}
+    return json_answer(429, json, {**headers, **limits})
+
+
+def _milliseconds(nanoseconds: int) -> int:
+    """Rounded up, so that a wait is never too short."""
+    return -(-nanoseconds // 1_000_000)

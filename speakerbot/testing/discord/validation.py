@@ -1,18 +1,22 @@
-"""The bodies of requests, checked as Discord checks them."""
+"""The bodies of requests, checked as Discord checks them, and what it makes of their text."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container
-from typing import Any
+from collections.abc import Container, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
-from speakerbot.testing.discord.refusals import Refusal, empty_message, invalid_form, invalid_json
+from speakerbot.testing.discord.responses import Refusal, empty_message, invalid_form, invalid_json
 
 MESSAGE_LENGTH = 2000
 """In code points. Discord's document says 4,000; the service takes 2,000."""
 NONCE_LENGTH = 25
+_CUSTOM_EMOJI = re.compile(r"<a?:(?P<name>[A-Za-z0-9_]+):(?P<id>[0-9]{13,20})>")
+_USER = re.compile(r"<@!?(\d+)>")
+_ROLE = re.compile(r"<@&(\d+)>")
+_EVERYONE = re.compile(r"@(?:everyone|here)\b")
 
 
 class MessageForm(msgspec.Struct):
@@ -58,9 +62,12 @@ class ChannelForm(msgspec.Struct):
     locked: bool | None = None
 
 
-_CUSTOM_EMOJI = re.compile(r"<a?:(?P<name>[A-Za-z0-9_]+):(?P<id>[0-9]{13,20})>")
 _MESSAGE = msgspec.json.Decoder(MessageForm)
+
+
 _DM = msgspec.json.Decoder(DmForm)
+
+
 _CHANNEL = msgspec.json.Decoder(ChannelForm)
 
 
@@ -108,3 +115,34 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
 def _too_long(field: str, most: int) -> Refusal:
     text = f"Must be {most} or fewer in length."
     return invalid_form(field, "BASE_TYPE_BAD_LENGTH", text)
+
+
+class Notified(NamedTuple):
+    """Ids of users and roles, and whether everyone is."""
+
+    users: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    everyone: bool = False
+
+
+def notified(content: str, allowed: Mapping[str, Any] | None) -> Notified:
+    """Without ``allowed_mentions``, everybody who is mentioned. Raises Refusal 50035 where
+    ``parse`` and a list of ids contradict each other, as Discord does."""
+    if allowed is None:
+        allowed = {"parse": ["users", "roles", "everyone"]}
+    parse = allowed.get("parse") or ()
+    users = _permitted("users", _USER.findall(content), allowed, parse)
+    roles = _permitted("roles", _ROLE.findall(content), allowed, parse)
+    return Notified(users, roles, "everyone" in parse and bool(_EVERYONE.search(content)))
+
+
+def _permitted(
+    kind: str, found: list[str], allowed: Mapping[str, Any], parse: tuple[str, ...] | list[str]
+) -> tuple[str, ...]:
+    listed = {str(snowflake) for snowflake in allowed.get(kind) or ()}
+    if kind not in parse:
+        return tuple(snowflake for snowflake in dict.fromkeys(found) if snowflake in listed)
+    if listed:
+        text = f'parse:["{kind}"] and {kind}: [ids...] are mutually exclusive.'
+        raise invalid_form("allowed_mentions", "MESSAGE_ALLOWED_MENTIONS_PARSE_EXCLUSIVE", text)
+    return tuple(dict.fromkeys(found))
