@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 import pytest
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
-from speakerbot.testing.discord import Fault, LoopbackDiscord, Settings
+from speakerbot.testing.discord import Fault, LoopbackDiscord, LoopbackSettings
 from speakerbot.testing.discord.routing import Operation
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "specs" / "discord-openapi.json"
@@ -131,7 +131,7 @@ def check_response(
 
 @pytest.fixture
 def discord() -> Iterator[LoopbackDiscord]:
-    server = LoopbackDiscord(Settings(strict=True))
+    server = LoopbackDiscord(LoopbackSettings(strict=True))
     world = server.world
     world.use_guild("900")
     world.add_user("42", "Ada")
@@ -187,8 +187,10 @@ def test_every_operation_is_among_them() -> None:
     assert covered == set(get_args(Operation))
 
 
-@pytest.mark.parametrize("limits", [Settings(global_limit=1), Settings()], ids=["global", "bucket"])
-def test_rate_limits_fit_the_document(discord: LoopbackDiscord, limits: Settings) -> None:
+@pytest.mark.parametrize(
+    "limits", [LoopbackSettings(global_limit=1), LoopbackSettings()], ids=["global", "bucket"]
+)
+def test_rate_limits_fit_the_document(discord: LoopbackDiscord, limits: LoopbackSettings) -> None:
     discord.settings = limits
     exchange = Exchange("POST", MESSAGES, in_channel(TEXT), {"content": "hello"}, 429)
     answers = [perform(discord, exchange) for _ in range(6)]
@@ -213,7 +215,7 @@ def test_injected_errors_fit_the_document(discord: LoopbackDiscord, fault: Fault
 
 
 def test_a_refused_token_fits_the_document(discord: LoopbackDiscord) -> None:
-    discord.settings = Settings(token="another")
+    discord.settings = LoopbackSettings(token="another")
     exchange = Exchange("GET", "/users/@me", {}, None, 401)
     status, _, body = perform(discord, exchange)
     assert status == 401

@@ -16,7 +16,7 @@ from speakerbot.testing.discord import (
     FaultBody,
     FaultKind,
     LoopbackDiscord,
-    Settings,
+    LoopbackSettings,
 )
 from speakerbot.testing.discord.faults import Faults
 
@@ -248,7 +248,7 @@ def test_a_hanging_request_is_never_answered_and_does_not_hold_up_the_end() -> N
 
 
 def test_latency_passes_before_and_after_the_effect() -> None:
-    with LoopbackDiscord(Settings(latency=0.2, jitter=0.05)).running_in_thread() as discord:
+    with LoopbackDiscord(LoopbackSettings(latency=0.2, jitter=0.05)).running_in_thread() as discord:
         begun = discord.clock.now()
         post(discord)
         ended = discord.clock.now()
@@ -259,7 +259,7 @@ def test_latency_passes_before_and_after_the_effect() -> None:
 
 
 def test_a_request_takes_effect_although_its_sender_dies_before_the_answer() -> None:
-    with LoopbackDiscord(Settings(latency=0.4)).running_in_thread() as discord:
+    with LoopbackDiscord(LoopbackSettings(latency=0.4)).running_in_thread() as discord:
         with pytest.raises(TimeoutError):
             post(discord, timeout=0.05)
         assert list(discord.messages) == []

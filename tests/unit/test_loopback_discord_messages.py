@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 
-from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, Settings, World, created_at
-from speakerbot.testing.discord.service import Incoming, Service
+from speakerbot.testing.discord import (
+    NO_LIMITS,
+    DiscordWorld,
+    LoopbackClock,
+    LoopbackSettings,
+    created_at,
+)
+from speakerbot.testing.discord.service import DiscordService, IncomingRequest
 from speakerbot.testing.discord.world import transcript
 
 START = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -18,13 +24,13 @@ START = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 class Bot:
     """Speaks to a loopback without a network."""
 
-    def __init__(self, settings: Settings = NO_LIMITS) -> None:
-        self.service = Service(settings, LoopbackClock(START), None)
-        self.world = World(self.service.state)
+    def __init__(self, settings: LoopbackSettings = NO_LIMITS) -> None:
+        self.service = DiscordService(settings, LoopbackClock(START), None)
+        self.world = DiscordWorld(self.service.state)
 
     def ask(self, method: str, path: str, json_body: Any = None, **query: str) -> tuple[int, Any]:
         body = b"" if json_body is None else json.dumps(json_body).encode()
-        request = Incoming(method, f"/api/v10{path}", query, "Bot t", body)
+        request = IncomingRequest(method, f"/api/v10{path}", query, "Bot t", body)
         answer = self.service.answer(request)
         return answer.status, json.loads(answer.body) if answer.body else None
 
@@ -126,7 +132,7 @@ def test_length_is_counted_before_emoji_are_rewritten(bot: Bot) -> None:
     [(b"{", 50109), (b"\xff", 50109), (b'{"content": 5}', 50035), (b"[]", 50035)],
 )
 def test_a_broken_body_is_refused(bot: Bot, body: bytes, code: int) -> None:
-    request = Incoming("POST", "/api/v10/channels/5/messages", {}, "Bot t", body)
+    request = IncomingRequest("POST", "/api/v10/channels/5/messages", {}, "Bot t", body)
     answer = bot.service.answer(request)
     assert (answer.status, json.loads(answer.body)["code"]) == (400, code)
 
@@ -184,7 +190,7 @@ def test_history_can_be_read_from_an_instant(bot: Bot) -> None:
 
 @pytest.mark.parametrize("shown", [False, True])
 def test_history_shows_nonces_only_if_it_is_set_to(shown: bool) -> None:
-    bot = Bot(Settings(history_nonces=shown))
+    bot = Bot(LoopbackSettings(history_nonces=shown))
     bot.send("hello", nonce="n")
     _, (message,) = bot.ask("GET", "/channels/5/messages")
     assert message.get("nonce") == ("n" if shown else None)

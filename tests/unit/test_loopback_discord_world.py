@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, Settings, World
-from speakerbot.testing.discord.service import Incoming, Service
+from speakerbot.testing.discord import NO_LIMITS, DiscordWorld, LoopbackClock, LoopbackSettings
+from speakerbot.testing.discord.service import DiscordService, IncomingRequest
 
-STRICT = Settings(strict=True)
+STRICT = LoopbackSettings(strict=True)
 
 
 class Bot:
     """Speaks to a loopback without a network."""
 
-    def __init__(self, settings: Settings = NO_LIMITS) -> None:
-        self.service = Service(settings, LoopbackClock(), None)
-        self.world = World(self.service.state)
+    def __init__(self, settings: LoopbackSettings = NO_LIMITS) -> None:
+        self.service = DiscordService(settings, LoopbackClock(), None)
+        self.world = DiscordWorld(self.service.state)
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         raw = b"" if body is None else json.dumps(body).encode()
-        answer = self.service.answer(Incoming(method, f"/api/v10{path}", {}, "Bot t", raw))
+        answer = self.service.answer(IncomingRequest(method, f"/api/v10{path}", {}, "Bot t", raw))
         return answer.status, json.loads(answer.body)
 
     def open_dm(self, user: str | int = "42") -> tuple[int, Any]:
@@ -56,7 +56,7 @@ def test_opening_a_dm_again_gives_the_same_channel_and_takes_numbers_too(bot: Bo
     assert [opened.user_id for opened in bot.service.state.dms_opened] == ["42"]
 
 
-REFUSED_DMS: list[tuple[Callable[[World], object], tuple[int, int]]] = [
+REFUSED_DMS: list[tuple[Callable[[DiscordWorld], object], tuple[int, int]]] = [
     (lambda world: world.close_dms("42"), (403, 50007)),
     (lambda world: world.close_dms("42", code=50278), (403, 50278)),
     (lambda world: world.leave_guild("42"), (403, 50278)),
@@ -66,7 +66,7 @@ REFUSED_DMS: list[tuple[Callable[[World], object], tuple[int, int]]] = [
 
 @pytest.mark.parametrize(("change", "expected"), REFUSED_DMS)
 def test_a_dm_that_people_refuse_fails_on_sending(
-    bot: Bot, change: Callable[[World], object], expected: tuple[int, int]
+    bot: Bot, change: Callable[[DiscordWorld], object], expected: tuple[int, int]
 ) -> None:
     _, channel = bot.open_dm()
     change(bot.world)
@@ -121,7 +121,7 @@ def test_new_dms_can_be_refused_while_known_ones_go_on(bot: Bot, state: Any, ref
     assert bot.send_dm("44")[0] == 200
 
 
-def test_a_deleted_dm_channel_is_unknown_and_can_be_opened_anew(bot: Bot) -> None:
+def test_a_deleted_dm_channel_is_unknown_and_can_be_opened_again(bot: Bot) -> None:
     _, old = bot.open_dm()
     bot.world.delete_channel(old["id"])
     assert code(bot.send(old["id"])) == (404, 10003)
@@ -252,8 +252,8 @@ def test_paths_that_make_no_sense(
     [("Bot good", 200), ("Bot bad", 401), ("Bearer good", 401), ("Bot ", 401), ("", 401)],
 )
 def test_only_the_set_token_is_accepted(authorization: str, status: int) -> None:
-    service = Service(Settings(token="good"), LoopbackClock(), None)
-    answer = service.answer(Incoming("GET", "/api/v10/users/@me", {}, authorization, b""))
+    service = DiscordService(LoopbackSettings(token="good"), LoopbackClock(), None)
+    answer = service.answer(IncomingRequest("GET", "/api/v10/users/@me", {}, authorization, b""))
     assert answer.status == status
     if status == 401:
         assert json.loads(answer.body) == {"message": "401: Unauthorized", "code": 0}

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from speakerbot.testing.discord.server import LoopbackDiscord
-from speakerbot.testing.discord.settings import Bucket, Settings
+from speakerbot.testing.discord.settings import Bucket, LoopbackSettings
 
 
 def main(
@@ -41,7 +41,7 @@ def main(
     for none), reset, lost_response, hang. Bodies: json, html, empty, truncated, cut_off.
     DELETE /_loopback/faults clears them.
     """
-    settings = Settings(
+    settings = LoopbackSettings(
         latency=latency / 1000,
         jitter=jitter / 1000,
         global_limit=global_limit or None,

@@ -14,14 +14,20 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from speakerbot.testing.discord.control import PREFIX, Advance, Change, Counts
+from speakerbot.testing.discord.control import PREFIX, ClockAdvance, LoopbackCounts, WorldChange
 from speakerbot.testing.discord.faults import Fault
-from speakerbot.testing.discord.records import DmOpened, Message, Record, Request, read_lines
-from speakerbot.testing.discord.settings import Settings
-from speakerbot.testing.discord.world import World
+from speakerbot.testing.discord.records import (
+    DiscordMessage,
+    DmOpened,
+    LoopbackRecord,
+    RecordedRequest,
+    read_lines,
+)
+from speakerbot.testing.discord.settings import LoopbackSettings
+from speakerbot.testing.discord.world import DiscordWorld
 
 P = ParamSpec("P")
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=LoopbackRecord)
 
 
 class LoopbackClient:
@@ -32,24 +38,24 @@ class LoopbackClient:
         address = urlsplit(base_url)
         self._host, self._port = address.hostname or "", address.port
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[DiscordMessage]:
         """Every message that was accepted, in order; deleted ones too."""
-        return self._records("messages", Message)
+        return self._records("messages", DiscordMessage)
 
-    def requests(self) -> list[Request]:
-        return self._records("requests", Request)
+    def requests(self) -> list[RecordedRequest]:
+        return self._records("requests", RecordedRequest)
 
     def dms_opened(self) -> list[DmOpened]:
         return self._records("dms_opened", DmOpened)
 
-    def counts(self) -> Counts:
-        return msgspec.json.decode(self._ask("GET", "counts"), type=Counts)
+    def counts(self) -> LoopbackCounts:
+        return msgspec.json.decode(self._ask("GET", "counts"), type=LoopbackCounts)
 
-    def settings(self) -> Settings:
-        return msgspec.json.decode(self._ask("GET", "settings"), type=Settings)
+    def settings(self) -> LoopbackSettings:
+        return msgspec.json.decode(self._ask("GET", "settings"), type=LoopbackSettings)
 
-    def use(self, settings: Settings) -> None:
-        """Replaces all settings; limits begin afresh."""
+    def use(self, settings: LoopbackSettings) -> None:
+        """Replaces all settings; limits start over."""
         self._ask("PUT", "settings", settings)
 
     def inject(self, *faults: Fault) -> None:
@@ -59,14 +65,18 @@ class LoopbackClient:
         self._ask("DELETE", "faults")
 
     def change(
-        self, method: Callable[Concatenate[World, P], object], *args: P.args, **kwargs: P.kwargs
+        self,
+        method: Callable[Concatenate[DiscordWorld, P], object],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None:
-        """Calls a method of World over there: ``client.change(World.close_dms, "42")``."""
-        self._ask("POST", "world", Change(method.__name__, list(args), kwargs))
+        """Calls a method of DiscordWorld over there, as in
+        ``client.change(DiscordWorld.close_dms, "42")``."""
+        self._ask("POST", "world", WorldChange(method.__name__, list(args), kwargs))
 
     def advance(self, step: timedelta) -> None:
         """Pushes its clock forward."""
-        self._ask("POST", "clock", Advance(step.total_seconds()))
+        self._ask("POST", "clock", ClockAdvance(step.total_seconds()))
 
     def _records(self, what: str, kind: type[R]) -> list[R]:
         records = read_lines(self._ask("GET", what))
@@ -105,7 +115,7 @@ class LoopbackProcess:
 
 @contextmanager
 def loopback_process(
-    settings: Settings | None = None, *, port: int = 0, record: Path | None = None
+    settings: LoopbackSettings | None = None, *, port: int = 0, record: Path | None = None
 ) -> Iterator[LoopbackProcess]:
     """Ready when this yields; ended with the block. Raises RuntimeError if it does not start:
     its own words are on stderr."""

@@ -9,7 +9,7 @@ from random import Random
 from typing import Literal
 
 from speakerbot.testing.discord.rate_limits import CLOUDFLARE_BAN, too_many_requests
-from speakerbot.testing.discord.responses import VIA, Answer, json_answer
+from speakerbot.testing.discord.responses import VIA, ApiResponse, json_response
 from speakerbot.testing.discord.routing import Operation
 
 FaultKind = Literal["error", "html", "rate_limit", "reset", "lost_response", "hang"]
@@ -134,19 +134,19 @@ class _Armed:
         return fault
 
 
-def fault_answer(fault: Fault, headers: dict[str, str], real: Answer | None) -> Answer:
+def fault_response(fault: Fault, headers: dict[str, str], real: ApiResponse | None) -> ApiResponse:
     """``real`` is the answer of a request that took effect."""
     match fault.kind:
         case "reset":
-            return Answer(0, b"", {}, ending="reset")
+            return ApiResponse(0, b"", {}, ending="reset")
         case "lost_response":
-            return Answer(0, b"", {}, ending="close")
+            return ApiResponse(0, b"", {}, ending="close")
         case "hang":
-            return Answer(0, b"", {}, ending="hang")
+            return ApiResponse(0, b"", {}, ending="hang")
         case "rate_limit":
             whole = too_many_requests(fault.retry_after, headers, everywhere=False)
         case "html":
-            whole = Answer(200, b"", headers)
+            whole = ApiResponse(200, b"", headers)
         case "error":
             whole = _error(fault, headers)
     if real is not None and real.body and 200 <= real.status <= 299 >= whole.status:
@@ -154,21 +154,21 @@ def fault_answer(fault: Fault, headers: dict[str, str], real: Answer | None) -> 
     return _with_via(fault, _misshapen(fault, whole))
 
 
-def _error(fault: Fault, headers: dict[str, str]) -> Answer:
+def _error(fault: Fault, headers: dict[str, str]) -> ApiResponse:
     message = fault.message
     if message is None:
         message = f"{fault.status}: {responses.get(fault.status, 'Error')}"
-    return json_answer(fault.status, {"message": message, "code": fault.code}, headers)
+    return json_response(fault.status, {"message": message, "code": fault.code}, headers)
 
 
-def _misshapen(fault: Fault, answer: Answer) -> Answer:
+def _misshapen(fault: Fault, answer: ApiResponse) -> ApiResponse:
     """The answer with the fault's kind of body."""
     match fault.shape:
         case "json":
             return answer
         case "html":
             page = CLOUDFLARE_BAN if fault.kind == "rate_limit" else _PAGE
-            return Answer(answer.status, page, _without_limits(answer.headers), "text/html")
+            return ApiResponse(answer.status, page, _without_limits(answer.headers), "text/html")
         case "empty":
             return answer._replace(body=b"", content_type="text/html")
         case "truncated":
@@ -182,7 +182,7 @@ def _without_limits(headers: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if not name.startswith("X-RateLimit")}
 
 
-def _with_via(fault: Fault, answer: Answer) -> Answer:
+def _with_via(fault: Fault, answer: ApiResponse) -> ApiResponse:
     usual = answer.status != 429 or fault.shape != "html"
     headers = {name: value for name, value in answer.headers.items() if name != "Via"}
     if usual if fault.via is None else fault.via:

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 from speakerbot.testing.discord.clock import LoopbackClock, is_snowflake
 from speakerbot.testing.discord.payloads import (
-    application_body,
-    channel_body,
-    guild_body,
-    member_body,
-    message_body,
-    own_user_body,
-    user_body,
+    application_payload,
+    channel_payload,
+    guild_payload,
+    member_payload,
+    message_payload,
+    own_user_payload,
+    user_payload,
 )
 from speakerbot.testing.discord.rate_limits import SECOND
-from speakerbot.testing.discord.records import Message
+from speakerbot.testing.discord.records import DiscordMessage
 from speakerbot.testing.discord.responses import (
     dms_closed,
     invalid_form,
@@ -37,36 +37,38 @@ from speakerbot.testing.discord.responses import (
     unknown_user,
 )
 from speakerbot.testing.discord.routing import Operation
-from speakerbot.testing.discord.settings import Settings
+from speakerbot.testing.discord.settings import LoopbackSettings
 from speakerbot.testing.discord.validation import (
     MessageForm,
-    channel_form,
     check_content,
-    dm_form,
-    message_form,
     notified,
+    parse_channel_form,
+    parse_dm_form,
+    parse_message_form,
     without_unusable_emoji,
 )
-from speakerbot.testing.discord.world import Channel, State, User
+from speakerbot.testing.discord.world import DiscordChannel, DiscordUser, GuildState
 
 
 class Nonces:
     """Times are nanoseconds. How long and where a nonce is unique is in the settings."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], tuple[int, Message]] = {}
+        self._seen: dict[tuple[str, str], tuple[int, DiscordMessage]] = {}
 
     def __len__(self) -> int:
         return len(self._seen)
 
-    def find(self, channel_id: str, nonce: str, settings: Settings, now: int) -> Message | None:
+    def find(
+        self, channel_id: str, nonce: str, settings: LoopbackSettings, now: int
+    ) -> DiscordMessage | None:
         """The message that has it, if that was accepted within the window."""
         found = self._seen.get((_scope(channel_id, settings), nonce))
         if found is None or found[0] + _window(settings) <= now:
             return None
         return found[1]
 
-    def remember(self, message: Message, settings: Settings, now: int) -> None:
+    def remember(self, message: DiscordMessage, settings: LoopbackSettings, now: int) -> None:
         """Also forgets those that are over, so that memory holds one window only."""
         if message.nonce is None:
             return
@@ -85,15 +87,15 @@ class Nonces:
             del self._seen[key]
 
 
-def _scope(channel_id: str, settings: Settings) -> str:
+def _scope(channel_id: str, settings: LoopbackSettings) -> str:
     return channel_id if settings.nonce_scope == "channel" else ""
 
 
-def _window(settings: Settings) -> int:
+def _window(settings: LoopbackSettings) -> int:
     return round(settings.nonce_window * SECOND)
 
 
-class Call(NamedTuple):
+class ApiCall(NamedTuple):
     """``ids`` are those in the path."""
 
     ids: tuple[str, ...]
@@ -101,7 +103,7 @@ class Call(NamedTuple):
     body: bytes
 
 
-class Reply(NamedTuple):
+class ApiResult(NamedTuple):
     """A successful answer; ``json`` None is an empty body."""
 
     json: Any
@@ -109,16 +111,16 @@ class Reply(NamedTuple):
 
 
 @dataclass(slots=True)
-class Context:
+class ApiContext:
     """What all operations share."""
 
-    settings: Settings
-    state: State
+    settings: LoopbackSettings
+    state: GuildState
     clock: LoopbackClock
     nonces: Nonces = field(default_factory=Nonces)
 
-    def channel(self, channel_id: str) -> Channel:
-        """One that the bot can see. Raises Refusal 10003, 50001."""
+    def channel(self, channel_id: str) -> DiscordChannel:
+        """One that the bot can see. Raises ApiError 10003, 50001."""
         channel = self.state.channel(channel_id)
         if channel is None:
             raise unknown_channel()
@@ -127,12 +129,12 @@ class Context:
         return channel
 
 
-def create_message(call: Call, context: Context) -> Reply:
+def create_message(call: ApiCall, context: ApiContext) -> ApiResult:
     """With ``enforce_nonce``, a nonce that was used returns the message that has it."""
     state, settings, now = context.state, context.settings, context.clock.now_ns()
     channel = context.channel(call.ids[0])
     _check_sendable(channel, state)
-    form = message_form(call.body)
+    form = parse_message_form(call.body)
     if form.enforce_nonce and form.nonce is not None:
         existing = context.nonces.find(channel.id, str(form.nonce), settings, now)
         if existing is not None:
@@ -140,21 +142,21 @@ def create_message(call: Call, context: Context) -> Reply:
     message = _message(form, channel, state)
     state.add_message(message, channel)
     context.nonces.remember(message, settings, now)
-    return Reply(message_body(message, state, nonce=True))
+    return ApiResult(message_payload(message, state, nonce=True))
 
 
-def _existing(message: Message, state: State) -> Reply:
+def _existing(message: DiscordMessage, state: GuildState) -> ApiResult:
     if message.deleted:
         raise unknown_message()
-    return Reply(message_body(message, state, nonce=True))
+    return ApiResult(message_payload(message, state, nonce=True))
 
 
-def _message(form: MessageForm, channel: Channel, state: State) -> Message:
+def _message(form: MessageForm, channel: DiscordChannel, state: GuildState) -> DiscordMessage:
     text, extras = form.text(), form.extras()
     check_content(text, extras)
     stored = without_unusable_emoji(text, state.usable_emoji)
     told = notified(text, form.allowed_mentions)
-    return Message(
+    return DiscordMessage(
         id=state.next_id(),
         channel_id=channel.id,
         author_id=state.bot.id,
@@ -168,29 +170,29 @@ def _message(form: MessageForm, channel: Channel, state: State) -> Message:
     )
 
 
-def update_message(call: Call, context: Context) -> Reply:
+def update_message(call: ApiCall, context: ApiContext) -> ApiResult:
     channel = context.channel(call.ids[0])
     message = _message_in(channel, call.ids[1])
     if message.author_id != context.state.bot.id:
         raise not_the_author()
-    form = message_form(call.body)
+    form = parse_message_form(call.body)
     text, extras = form.text(message.content), form.extras(message.extras)
     check_content(text, extras)
     stored = without_unusable_emoji(text, context.state.usable_emoji)
     context.state.edit(message, stored, extras)
-    return Reply(message_body(message, context.state, nonce=context.settings.history_nonces))
+    return ApiResult(message_payload(message, context.state, nonce=context.settings.history_nonces))
 
 
-def delete_message(call: Call, context: Context) -> Reply:
+def delete_message(call: ApiCall, context: ApiContext) -> ApiResult:
     channel = context.channel(call.ids[0])
     message = _message_in(channel, call.ids[1])
     if message.author_id != context.state.bot.id:
         raise missing_permissions()
     context.state.delete(message)
-    return Reply(None, 204)
+    return ApiResult(None, 204)
 
 
-def _message_in(channel: Channel, message_id: str) -> Message:
+def _message_in(channel: DiscordChannel, message_id: str) -> DiscordMessage:
     """One that may be changed: nothing in the archive may."""
     message = channel.find(message_id)
     if message is None:
@@ -200,27 +202,27 @@ def _message_in(channel: Channel, message_id: str) -> Message:
     return message
 
 
-def get_message(call: Call, context: Context) -> Reply:
+def get_message(call: ApiCall, context: ApiContext) -> ApiResult:
     channel = context.channel(call.ids[0])
     if not channel.history:
         raise missing_access()
     message = channel.find(call.ids[1])
     if message is None:
         raise unknown_message()
-    return Reply(message_body(message, context.state, nonce=context.settings.history_nonces))
+    return ApiResult(message_payload(message, context.state, nonce=context.settings.history_nonces))
 
 
-def list_messages(call: Call, context: Context) -> Reply:
-    """Newest first. Without Read Message History the list is empty, and that is no error."""
+def list_messages(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Newest first. Without Read Message History the list is empty, which is not an error."""
     channel = context.channel(call.ids[0])
     found = _page(channel.messages, call.query) if channel.history else []
     shown = context.settings.history_nonces
-    return Reply([message_body(m, context.state, nonce=shown) for m in reversed(found)])
+    return ApiResult([message_payload(m, context.state, nonce=shown) for m in reversed(found)])
 
 
-def _page(messages: list[Message], query: Mapping[str, str]) -> list[Message]:
+def _page(messages: list[DiscordMessage], query: Mapping[str, str]) -> list[DiscordMessage]:
     """The part of ``messages`` (oldest first) that ``limit`` and one of ``before``, ``after`` and
-    ``around`` ask for, oldest first. Raises Refusal 50035."""
+    ``around`` ask for, oldest first. Raises ApiError 50035."""
     limit = _limit(query.get("limit", "50"))
     if "around" in query:
         middle = bisect_left(messages, _snowflake_in(query, "around"), key=_message_number)
@@ -235,7 +237,7 @@ def _page(messages: list[Message], query: Mapping[str, str]) -> list[Message]:
     return messages[max(0, end - limit) : end]
 
 
-def _message_number(message: Message) -> int:
+def _message_number(message: DiscordMessage) -> int:
     return int(message.id)
 
 
@@ -252,26 +254,26 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def create_dm(call: Call, context: Context) -> Reply:
+def create_dm(call: ApiCall, context: ApiContext) -> ApiResult:
     """Returns the channel that exists, or makes it."""
     state = context.state
-    user = _user(str(dm_form(call.body).recipient_id or ""), context)
+    user = _user(str(parse_dm_form(call.body).recipient_id or ""), context)
     if user.bot or user.dms == "cannot_be_opened":
         raise dms_closed(user.closed_code, opening=True)
     channel = state.dm_of(user.id)
     if channel is None:
         _check_new_dm(state)
         channel = state.open_dm(user.id)
-    return Reply(channel_body(channel, state))
+    return ApiResult(channel_payload(channel, state))
 
 
-def get_channel(call: Call, context: Context) -> Reply:
-    return Reply(channel_body(context.channel(call.ids[0]), context.state))
+def get_channel(call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(channel_payload(context.channel(call.ids[0]), context.state))
 
 
-def update_channel(call: Call, context: Context) -> Reply:
+def update_channel(call: ApiCall, context: ApiContext) -> ApiResult:
     """Threads only. One that is locked stays as it is: the bot may not manage threads."""
-    channel, form = context.channel(call.ids[0]), channel_form(call.body)
+    channel, form = context.channel(call.ids[0]), parse_channel_form(call.body)
     if channel.kind != "thread" or channel.locked or form.locked or not channel.writable:
         raise missing_permissions()
     if channel.archived and form.archived is False:
@@ -280,17 +282,17 @@ def update_channel(call: Call, context: Context) -> Reply:
         channel.archived = form.archived
     if form.name is not None:
         channel.name = form.name
-    return Reply(channel_body(channel, context.state))
+    return ApiResult(channel_payload(channel, context.state))
 
 
-def list_guild_channels(call: Call, context: Context) -> Reply:
+def list_guild_channels(call: ApiCall, context: ApiContext) -> ApiResult:
     """Without threads, as Discord does."""
     _guild(call, context)
     channels = [c for c in context.state.channels.values() if c.kind == "channel" and c.visible]
-    return Reply([channel_body(channel, context.state) for channel in channels])
+    return ApiResult([channel_payload(channel, context.state) for channel in channels])
 
 
-def _check_sendable(channel: Channel, state: State) -> None:
+def _check_sendable(channel: DiscordChannel, state: GuildState) -> None:
     if channel.kind == "dm":
         _check_dm(channel, state)
     elif not channel.writable:
@@ -303,7 +305,7 @@ def _check_sendable(channel: Channel, state: State) -> None:
         _check_thread_limit(state)
 
 
-def _check_dm(channel: Channel, state: State) -> None:
+def _check_dm(channel: DiscordChannel, state: GuildState) -> None:
     user = state.user(channel.user_id or "")
     if user is None:
         raise dms_closed(50007)
@@ -313,58 +315,58 @@ def _check_dm(channel: Channel, state: State) -> None:
         _check_new_dm(state)
 
 
-def _check_new_dm(state: State) -> None:
-    """Whether the bot may begin to write to somebody. Raises Refusal 40003, 20026."""
+def _check_new_dm(state: GuildState) -> None:
+    """Whether the bot may begin to write to somebody. Raises ApiError 40003, 20026."""
     if state.new_dms == "too_fast":
         raise opening_dms_too_fast()
     if state.new_dms == "quarantined":
         raise quarantined()
 
 
-def _check_thread_limit(state: State) -> None:
-    """Whether one more thread may become active. Raises Refusal 160006."""
+def _check_thread_limit(state: GuildState) -> None:
+    """Whether one more thread may become active. Raises ApiError 160006."""
     if state.threads_exhausted:
         raise too_many_threads()
 
 
-def get_my_user(_call: Call, context: Context) -> Reply:
-    return Reply(own_user_body(context.state))
+def get_my_user(_call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(own_user_payload(context.state))
 
 
-def get_user(call: Call, context: Context) -> Reply:
-    return Reply(user_body(_user(call.ids[0], context)))
+def get_user(call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(user_payload(_user(call.ids[0], context)))
 
 
-def get_my_application(_call: Call, context: Context) -> Reply:
-    return Reply(application_body(context.state))
+def get_my_application(_call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(application_payload(context.state))
 
 
-def get_guild(call: Call, context: Context) -> Reply:
-    return Reply(guild_body(_guild(call, context), context.state))
+def get_guild(call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(guild_payload(_guild(call, context), context.state))
 
 
-def get_guild_member(call: Call, context: Context) -> Reply:
+def get_guild_member(call: ApiCall, context: ApiContext) -> ApiResult:
     user = context.state.user(call.ids[1])
     if user is None or not user.member:
         raise unknown_member()
-    return Reply(member_body(user, _guild(call, context)))
+    return ApiResult(member_payload(user, _guild(call, context)))
 
 
-def _user(user_id: str, context: Context) -> User:
+def _user(user_id: str, context: ApiContext) -> DiscordUser:
     user = context.state.user(user_id) if is_snowflake(user_id) else None
     if user is None:
         raise unknown_user()
     return user
 
 
-def _guild(call: Call, context: Context) -> str:
+def _guild(call: ApiCall, context: ApiContext) -> str:
     """The open world's guild answers to any id."""
     if context.state.strict and call.ids[0] != context.state.guild_id:
         raise unknown_guild()
     return call.ids[0]
 
 
-OPERATIONS: Mapping[Operation, Callable[[Call, Context], Reply]] = {
+OPERATIONS: Mapping[Operation, Callable[[ApiCall, ApiContext], ApiResult]] = {
     "create_dm": create_dm,
     "create_message": create_message,
     "list_messages": list_messages,

@@ -7,8 +7,8 @@ from itertools import count
 from typing import Any
 
 from speakerbot.testing.discord.clock import created_at
-from speakerbot.testing.discord.records import Message
-from speakerbot.testing.discord.world import Channel, State, User
+from speakerbot.testing.discord.records import DiscordMessage
+from speakerbot.testing.discord.world import DiscordChannel, DiscordUser, GuildState
 
 VIEW_CHANNEL, SEND_MESSAGES, READ_HISTORY = 1 << 10, 1 << 11, 1 << 16
 SEND_IN_THREADS, EMBED_LINKS, ATTACH_FILES = 1 << 38, 1 << 14, 1 << 15
@@ -18,7 +18,7 @@ MEMBER_PERMISSIONS = (
 Json = dict[str, Any]
 
 
-def user_body(user: User) -> Json:
+def user_payload(user: DiscordUser) -> Json:
     body: Json = {
         "id": user.id,
         "username": user.name,
@@ -32,7 +32,7 @@ def user_body(user: User) -> Json:
     return {**body, "bot": True} if user.bot else body
 
 
-def message_body(message: Message, state: State, *, nonce: bool) -> Json:
+def message_payload(message: DiscordMessage, state: GuildState, *, nonce: bool) -> Json:
     """``nonce``: whether it is shown."""
     extras = message.extras or {}
     edited = message.edits[-1].at.isoformat() if message.edits else None
@@ -48,8 +48,8 @@ def message_body(message: Message, state: State, *, nonce: bool) -> Json:
         "mention_roles": message.roles_notified,
         "mention_everyone": message.everyone_notified,
         "attachments": [],
-        "embeds": embed_bodies(extras.get("embeds", [])),
-        "components": component_bodies(extras.get("components", [])),
+        "embeds": embed_payloads(extras.get("embeds", [])),
+        "components": component_payloads(extras.get("components", [])),
         "flags": 0,
         "pinned": False,
         "tts": False,
@@ -59,11 +59,11 @@ def message_body(message: Message, state: State, *, nonce: bool) -> Json:
     return body
 
 
-def _person(user_id: str, state: State) -> Json:
-    return user_body(state.users.get(user_id) or User(user_id, "deleted_user"))
+def _person(user_id: str, state: GuildState) -> Json:
+    return user_payload(state.users.get(user_id) or DiscordUser(user_id, "deleted_user"))
 
 
-def channel_body(channel: Channel, state: State) -> Json:
+def channel_payload(channel: DiscordChannel, state: GuildState) -> Json:
     body: Json = {"id": channel.id, "last_message_id": channel.last_message_id, "flags": 0}
     if channel.kind == "dm":
         return {**body, "type": 1, "recipients": [_person(channel.user_id or "", state)]}
@@ -73,7 +73,7 @@ def channel_body(channel: Channel, state: State) -> Json:
     return {**body, "type": 0, "position": 0, "permission_overwrites": _denied(channel, state)}
 
 
-def _thread_parts(thread: Channel, state: State) -> Json:
+def _thread_parts(thread: DiscordChannel, state: GuildState) -> Json:
     made = created_at(thread.id).isoformat()
     return {
         "type": 11,
@@ -91,7 +91,7 @@ def _thread_parts(thread: Channel, state: State) -> Json:
     }
 
 
-def _denied(channel: Channel, state: State) -> list[Json]:
+def _denied(channel: DiscordChannel, state: GuildState) -> list[Json]:
     """The bot's permission overwrite, so that clients can see what it may not do."""
     deny = 0 if channel.visible else VIEW_CHANNEL
     deny |= 0 if channel.writable else SEND_MESSAGES | SEND_IN_THREADS
@@ -101,7 +101,7 @@ def _denied(channel: Channel, state: State) -> list[Json]:
     return [{"id": state.bot.id, "type": 1, "allow": "0", "deny": str(deny)}]
 
 
-def guild_body(guild_id: str, state: State) -> Json:
+def guild_payload(guild_id: str, state: GuildState) -> Json:
     absent = (
         "icon description home_header splash discovery_splash banner application_id afk_channel_id "
         "system_channel_id widget_channel_id max_presences vanity_url_code rules_channel_id "
@@ -145,10 +145,10 @@ def _everyone(guild_id: str) -> Json:
     }
 
 
-def member_body(user: User, guild_id: str) -> Json:
+def member_payload(user: DiscordUser, guild_id: str) -> Json:
     absent = ("avatar", "banner", "communication_disabled_until", "nick", "premium_since")
     return {
-        "user": user_body(user),
+        "user": user_payload(user),
         "roles": [],
         "joined_at": created_at(guild_id).isoformat(),
         "flags": 0,
@@ -157,11 +157,11 @@ def member_body(user: User, guild_id: str) -> Json:
     }
 
 
-def own_user_body(state: State) -> Json:
-    return {**user_body(state.bot), "mfa_enabled": False, "locale": "en-US", "verified": True}
+def own_user_payload(state: GuildState) -> Json:
+    return {**user_payload(state.bot), "mfa_enabled": False, "locale": "en-US", "verified": True}
 
 
-def application_body(state: State) -> Json:
+def application_payload(state: GuildState) -> Json:
     counts = ("guild", "user_install", "user_authorization")
     return {
         "id": state.bot.id,
@@ -169,7 +169,7 @@ def application_body(state: State) -> Json:
         "icon": None,
         "description": "",
         "type": None,
-        "bot": user_body(state.bot),
+        "bot": user_payload(state.bot),
         "bot_public": False,
         "bot_require_code_grant": False,
         "verify_key": "0" * 64,
@@ -178,7 +178,7 @@ def application_body(state: State) -> Json:
         "redirect_uris": [],
         "interactions_endpoint_url": None,
         "role_connections_verification_url": None,
-        "owner": user_body(User("1", "owner")),
+        "owner": user_payload(DiscordUser("1", "owner")),
         "explicit_content_filter": 0,
         "team": None,
         "eligible_oauth2_scopes": [],
@@ -186,11 +186,11 @@ def application_body(state: State) -> Json:
     }
 
 
-def embed_bodies(embeds: list[Json]) -> list[Json]:
+def embed_payloads(embeds: list[Json]) -> list[Json]:
     return [_embed(embed) for embed in embeds]
 
 
-def component_bodies(components: list[Json]) -> list[Json]:
+def component_payloads(components: list[Json]) -> list[Json]:
     """Components are numbered through the message, unless they have an ``id``."""
     return _numbered(components, count(1))
 

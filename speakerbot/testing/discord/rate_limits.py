@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
-from speakerbot.testing.discord.responses import Answer, json_answer
+from speakerbot.testing.discord.responses import ApiResponse, json_response
 from speakerbot.testing.discord.routing import Operation
-from speakerbot.testing.discord.settings import Bucket, Settings
+from speakerbot.testing.discord.settings import Bucket, LoopbackSettings
 
 SECOND = 1_000_000_000
 _INVALID_SPAN = 600 * SECOND
@@ -79,7 +79,7 @@ class FixedWindows:
             del self._open[key]
 
 
-class Verdict(NamedTuple):
+class RateLimitVerdict(NamedTuple):
     """Whether a request may pass. ``wait`` is 0 if so, else the nanoseconds until it may."""
 
     wait: int
@@ -91,7 +91,7 @@ class Verdict(NamedTuple):
 class Limiter:
     """The limits of one bot."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: LoopbackSettings) -> None:
         limit = settings.global_limit
         self._all = None if limit is None else SlidingWindow(limit, SECOND)
         self._sending = _windows(settings.message_bucket)
@@ -99,18 +99,18 @@ class Limiter:
         self._invalid_limit = settings.invalid_limit
         self._invalid = SlidingWindow(settings.invalid_limit or 10_000, _INVALID_SPAN)
 
-    def admit(self, operation: Operation, major: str, now: int) -> Verdict:
+    def admit(self, operation: Operation, major: str, now: int) -> RateLimitVerdict:
         """Counts the request if it may pass."""
         windows = self._sending if operation == "create_message" else self._others
         wait = 0 if self._all is None else self._all.wait(now)
         state = None if windows is None else windows.take(operation, major, now, peek=wait > 0)
         if wait:
-            return Verdict(wait, True, state)
+            return RateLimitVerdict(wait, True, state)
         if state is not None and state.remaining < 0:
-            return Verdict(state.reset_after, False, state)
+            return RateLimitVerdict(state.reset_after, False, state)
         if self._all is not None:
             self._all.take(now)
-        return Verdict(0, False, state)
+        return RateLimitVerdict(0, False, state)
 
     def note_invalid(self, now: int) -> None:
         """An answer was 401, 403 or 429."""
@@ -142,7 +142,7 @@ def bucket_headers(bucket: BucketState | None, now_ns: int) -> dict[str, str]:
     }
 
 
-def rate_limit_answer(verdict: Verdict, now_ns: int) -> Answer:
+def rate_limit_response(verdict: RateLimitVerdict, now_ns: int) -> ApiResponse:
     """Whoever waits ``retry_after`` from now fits."""
     headers = bucket_headers(verdict.bucket, now_ns)
     return too_many_requests(
@@ -150,14 +150,14 @@ def rate_limit_answer(verdict: Verdict, now_ns: int) -> Answer:
     )
 
 
-def banned_answer() -> Answer:
+def banned_response() -> ApiResponse:
     """What Cloudflare says in Discord's place after too many invalid requests."""
-    return Answer(429, CLOUDFLARE_BAN, {"Retry-After": "600"}, "text/html")
+    return ApiResponse(429, CLOUDFLARE_BAN, {"Retry-After": "600"}, "text/html")
 
 
 def too_many_requests(
     seconds: float | None, headers: dict[str, str], *, everywhere: bool
-) -> Answer:
+) -> ApiResponse:
     """``seconds`` None: neither the header nor the body says how long to wait."""
     json: dict[str, Any] = {"message": "You are being rate limited."}
     limits = {"X-RateLimit-Scope": "user"}
@@ -167,7 +167,7 @@ def too_many_requests(
     json |= {"global": everywhere, "code": 0}
     if everywhere:
         limits |= {"X-RateLimit-Global": "true", "X-RateLimit-Scope": "global"}
-    return json_answer(429, json, {**headers, **limits})
+    return json_response(429, json, {**headers, **limits})
 
 
 def _milliseconds(nanoseconds: int) -> int:

@@ -8,35 +8,35 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speakerbot.testing.discord.clock import LoopbackClock, nanoseconds
-from speakerbot.testing.discord.faults import Faults, fault_answer
-from speakerbot.testing.discord.operations import OPERATIONS, Call, Context
+from speakerbot.testing.discord.faults import Faults, fault_response
+from speakerbot.testing.discord.operations import OPERATIONS, ApiCall, ApiContext
 from speakerbot.testing.discord.rate_limits import (
     Limiter,
-    banned_answer,
+    banned_response,
     bucket_headers,
-    rate_limit_answer,
+    rate_limit_response,
 )
 from speakerbot.testing.discord.records import (
+    DiscordMessage,
     DmOpened,
-    Message,
-    Record,
+    LoopbackRecord,
+    RecordedRequest,
     RecordFile,
-    Request,
     read_record,
 )
 from speakerbot.testing.discord.responses import (
-    Answer,
-    Refusal,
-    json_answer,
-    refusal_answer,
+    ApiError,
+    ApiResponse,
+    error_response,
+    json_response,
     unauthorized,
 )
-from speakerbot.testing.discord.routing import Route, find_route
-from speakerbot.testing.discord.settings import Settings
-from speakerbot.testing.discord.world import State
+from speakerbot.testing.discord.routing import ApiRoute, find_route
+from speakerbot.testing.discord.settings import LoopbackSettings
+from speakerbot.testing.discord.world import GuildState
 
 
-class Incoming(NamedTuple):
+class IncomingRequest(NamedTuple):
     """A request as it arrived."""
 
     method: str
@@ -46,18 +46,20 @@ class Incoming(NamedTuple):
     body: bytes
 
 
-class Service:
+class DiscordService:
     """With ``record``, everything is written to that file, and what an earlier process wrote
     there exists again."""
 
-    def __init__(self, settings: Settings, clock: LoopbackClock, record: Path | None) -> None:
+    def __init__(
+        self, settings: LoopbackSettings, clock: LoopbackClock, record: Path | None
+    ) -> None:
         self.clock = clock
         clock.shift_by(settings.clock_shift)
-        self.state = State(clock, strict=settings.strict)
+        self.state = GuildState(clock, strict=settings.strict)
         self.faults = Faults(settings.seed)
-        self.requests: list[Request] = []
+        self.requests: list[RecordedRequest] = []
         self.counts: Counter[tuple[str, int | None]] = Counter()
-        self._context = Context(settings, self.state, clock)
+        self._context = ApiContext(settings, self.state, clock)
         self._limiter = Limiter(settings)
         self._record: RecordFile | None = None
         if record is not None:
@@ -65,11 +67,11 @@ class Service:
             self._record = RecordFile(record)
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> LoopbackSettings:
         return self._context.settings
 
-    def use(self, settings: Settings) -> None:
-        """From the next request on; limits begin afresh."""
+    def use(self, settings: LoopbackSettings) -> None:
+        """From the next request on; limits start over."""
         self._context.settings = settings
         self.state.strict = settings.strict
         self.clock.shift_by(settings.clock_shift)
@@ -78,7 +80,7 @@ class Service:
     def invalid_requests(self) -> int:
         return self._limiter.invalid_requests(self.clock.now_ns())
 
-    def answer(self, incoming: Incoming) -> Answer:
+    def answer(self, incoming: IncomingRequest) -> ApiResponse:
         """Decides at this moment; it is on record when this returns."""
         now = self.clock.now_ns()
         operation = "unknown"
@@ -87,8 +89,8 @@ class Service:
             route = find_route(incoming.method, incoming.path)
             operation = route.operation
             answer = self._decide(route, incoming, now)
-        except Refusal as refusal:
-            answer = refusal_answer(refusal, {})
+        except ApiError as error:
+            answer = error_response(error, {})
         if answer.status in (401, 403, 429):
             self._limiter.note_invalid(now)
         self._remember(incoming, operation, answer)
@@ -104,32 +106,34 @@ class Service:
         if scheme != "Bot" or not token or wanted not in (None, token):
             raise unauthorized()
 
-    def _decide(self, route: Route, incoming: Incoming, now: int) -> Answer:
+    def _decide(self, route: ApiRoute, incoming: IncomingRequest, now: int) -> ApiResponse:
         if self._limiter.banned(now):
-            return banned_answer()
+            return banned_response()
         major = route.ids[0] if route.ids else ""
         verdict = self._limiter.admit(route.operation, major, now)
         if verdict.wait:
-            return rate_limit_answer(verdict, now)
+            return rate_limit_response(verdict, now)
         headers = bucket_headers(verdict.bucket, now)
         fault = self.faults.strike(route.operation, major)
         if fault is None:
             return self._perform(route, incoming, headers)
         real = self._perform(route, incoming, headers) if fault.takes_effect else None
-        return fault_answer(fault, headers, real)
+        return fault_response(fault, headers, real)
 
-    def _perform(self, route: Route, incoming: Incoming, headers: dict[str, str]) -> Answer:
-        call = Call(route.ids, incoming.query, incoming.body)
+    def _perform(
+        self, route: ApiRoute, incoming: IncomingRequest, headers: dict[str, str]
+    ) -> ApiResponse:
+        call = ApiCall(route.ids, incoming.query, incoming.body)
         try:
             reply = OPERATIONS[route.operation](call, self._context)
-        except Refusal as refusal:
-            return refusal_answer(refusal, headers)
-        return json_answer(reply.status, reply.json, headers)
+        except ApiError as error:
+            return error_response(error, headers)
+        return json_response(reply.status, reply.json, headers)
 
-    def _remember(self, incoming: Incoming, operation: str, answer: Answer) -> None:
+    def _remember(self, incoming: IncomingRequest, operation: str, answer: ApiResponse) -> None:
         status = answer.status if answer.was_sent else None
         at = self.clock.now()
-        request = Request(at, incoming.method, incoming.path, operation, status)
+        request = RecordedRequest(at, incoming.method, incoming.path, operation, status)
         self.requests.append(request)
         self.counts[operation, status] += 1
         if self._record is not None:
@@ -137,13 +141,13 @@ class Service:
         self.state.news.clear()
 
 
-def restore(records: Iterable[Record], context: Context) -> None:
+def restore(records: Iterable[LoopbackRecord], context: ApiContext) -> None:
     """Puts channels, messages and nonces back, as far as a record knows them."""
     state, settings = context.state, context.settings
     for record in records:
         if isinstance(record, DmOpened):
             state.restore_dm(record)
-        elif isinstance(record, Message):
+        elif isinstance(record, DiscordMessage):
             state.restore_message(record)
             context.nonces.remember(record, settings, nanoseconds(record.at))
     state.news.clear()

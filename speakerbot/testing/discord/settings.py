@@ -15,7 +15,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class LoopbackSettings:
     """Durations are seconds."""
 
     token: str | None = None
@@ -51,5 +51,7 @@ class Settings:
     """Of everything random: latency and faults with a probability."""
 
 
-NO_LIMITS = Settings(global_limit=None, message_bucket=None, other_buckets=None, invalid_limit=None)
+NO_LIMITS = LoopbackSettings(
+    global_limit=None, message_bucket=None, other_buckets=None, invalid_limit=None
+)
 """For tests and benches that are not about limits."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from speakerbot.testing.discord.responses import Refusal, empty_message, invalid_form, invalid_json
+from speakerbot.testing.discord.responses import ApiError, empty_message, invalid_form, invalid_json
 
 MESSAGE_LENGTH = 2000
 """In code points. Discord's document says 4,000; the service takes 2,000."""
@@ -71,8 +71,8 @@ _DM = msgspec.json.Decoder(DmForm)
 _CHANNEL = msgspec.json.Decoder(ChannelForm)
 
 
-def message_form(body: bytes) -> MessageForm:
-    """Raises Refusal: 50109, 50035."""
+def parse_message_form(body: bytes) -> MessageForm:
+    """Raises ApiError: 50109, 50035."""
     form: MessageForm = _decode(_MESSAGE, body)
     if form.nonce is not None and len(str(form.nonce)) > NONCE_LENGTH:
         raise _too_long("nonce", NONCE_LENGTH)
@@ -80,7 +80,7 @@ def message_form(body: bytes) -> MessageForm:
 
 
 def check_content(text: str, extras: dict[str, Any] | None) -> None:
-    """Raises Refusal 50006, 50035."""
+    """Raises ApiError 50006, 50035."""
     if not text and extras is None:
         raise empty_message()
     if len(text) > MESSAGE_LENGTH:
@@ -92,12 +92,12 @@ def without_unusable_emoji(text: str, usable: Container[str]) -> str:
     return _CUSTOM_EMOJI.sub(lambda m: m[0] if m["id"] in usable else f":{m['name']}:", text)
 
 
-def dm_form(body: bytes) -> DmForm:
+def parse_dm_form(body: bytes) -> DmForm:
     form: DmForm = _decode(_DM, body)
     return form
 
 
-def channel_form(body: bytes) -> ChannelForm:
+def parse_channel_form(body: bytes) -> ChannelForm:
     form: ChannelForm = _decode(_CHANNEL, body)
     return form
 
@@ -112,7 +112,7 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         raise invalid_json() from error
 
 
-def _too_long(field: str, most: int) -> Refusal:
+def _too_long(field: str, most: int) -> ApiError:
     text = f"Must be {most} or fewer in length."
     return invalid_form(field, "BASE_TYPE_BAD_LENGTH", text)
 
@@ -126,7 +126,7 @@ class Notified(NamedTuple):
 
 
 def notified(content: str, allowed: Mapping[str, Any] | None) -> Notified:
-    """Without ``allowed_mentions``, everybody who is mentioned. Raises Refusal 50035 where
+    """Without ``allowed_mentions``, everybody who is mentioned. Raises ApiError 50035 where
     ``parse`` and a list of ids contradict each other, as Discord does."""
     if allowed is None:
         allowed = {"parse": ["users", "roles", "everyone"]}

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from speakerbot.testing.discord.clock import LoopbackClock, Snowflakes
-from speakerbot.testing.discord.records import Deletion, DmOpened, Edit, Message, Record
+from speakerbot.testing.discord.records import (
+    DiscordMessage,
+    DmOpened,
+    LoopbackRecord,
+    MessageDeletion,
+    MessageEdit,
+)
 from speakerbot.testing.discord.responses import ClosedDmCode
 
 ChannelKind = Literal["dm", "channel", "thread"]
@@ -18,7 +24,7 @@ NewDms = Literal["open", "too_fast", "quarantined"]
 
 
 @dataclass(slots=True)
-class User:
+class DiscordUser:
     id: str
     name: str
     bot: bool = False
@@ -30,7 +36,7 @@ class User:
 
 
 @dataclass(slots=True)
-class Channel:
+class DiscordChannel:
     id: str
     kind: ChannelKind
     name: str = ""
@@ -46,18 +52,18 @@ class Channel:
     archived: bool = False
     sends_unarchive: bool = True
     locked: bool = False
-    messages: list[Message] = field(default_factory=list)
+    messages: list[DiscordMessage] = field(default_factory=list)
     """Oldest first, without deleted ones."""
     last_message_id: str | None = None
     """Of the last message that was sent here, deleted or not."""
 
-    def find(self, message_id: str) -> Message | None:
+    def find(self, message_id: str) -> DiscordMessage | None:
         begin = bisect_left(self.messages, int(message_id), key=lambda message: int(message.id))
         found = self.messages[begin : begin + 1]
         return found[0] if found and found[0].id == message_id else None
 
 
-class State:
+class GuildState:
     """One guild, one bot. Ids are strings of digits, as in Discord's JSON.
 
     In the open world (the default) a user or channel exists as soon as its id is used: an unknown
@@ -73,38 +79,38 @@ class State:
         """The guild has as many active threads as it may have."""
         self.usable_emoji: set[str] = set()
         """Ids of the custom emoji that the bot may use."""
-        self.bot = User(BOT_ID, "speakerbot", bot=True)
-        self.users: dict[str, User] = {BOT_ID: self.bot}
-        self.channels: dict[str, Channel] = {}
+        self.bot = DiscordUser(BOT_ID, "speakerbot", bot=True)
+        self.users: dict[str, DiscordUser] = {BOT_ID: self.bot}
+        self.channels: dict[str, DiscordChannel] = {}
         self.gone: set[str] = set()
         """Ids of users and channels that were deleted."""
-        self.messages: list[Message] = []
+        self.messages: list[DiscordMessage] = []
         self.dms_opened: list[DmOpened] = []
-        self.news: list[Record] = []
+        self.news: list[LoopbackRecord] = []
         """What changed since the last request was put on record."""
-        self._dms: dict[str, Channel] = {}
+        self._dms: dict[str, DiscordChannel] = {}
         self._clock = clock
         self._snowflakes = Snowflakes()
 
-    def user(self, user_id: str) -> User | None:
+    def user(self, user_id: str) -> DiscordUser | None:
         """None if there is nobody of that id."""
         if user_id in self.gone:
             return None
         user = self.users.get(user_id)
         if user is None and not self.strict:
-            user = self.users[user_id] = User(user_id, f"user-{user_id}")
+            user = self.users[user_id] = DiscordUser(user_id, f"user-{user_id}")
         return user
 
-    def channel(self, channel_id: str) -> Channel | None:
+    def channel(self, channel_id: str) -> DiscordChannel | None:
         """None if there is no such channel."""
         if channel_id in self.gone:
             return None
         channel = self.channels.get(channel_id)
         if channel is None and not self.strict:
-            channel = self.put(Channel(channel_id, "channel", f"channel-{channel_id}"))
+            channel = self.put(DiscordChannel(channel_id, "channel", f"channel-{channel_id}"))
         return channel
 
-    def put(self, channel: Channel) -> Channel:
+    def put(self, channel: DiscordChannel) -> DiscordChannel:
         """Adds it, or replaces the one with its id."""
         self.gone.discard(channel.id)
         self.channels[channel.id] = channel
@@ -112,25 +118,25 @@ class State:
             self._dms[channel.user_id] = channel
         return channel
 
-    def dm_of(self, user_id: str) -> Channel | None:
+    def dm_of(self, user_id: str) -> DiscordChannel | None:
         """The direct messages with a user, if they were opened and still exist."""
         dm = self._dms.get(user_id)
         return None if dm is None or dm.id in self.gone else dm
 
-    def open_dm(self, user_id: str) -> Channel:
+    def open_dm(self, user_id: str) -> DiscordChannel:
         opened = DmOpened(self.next_id(), user_id, self._clock.now())
         self.news.append(opened)
         return self.restore_dm(opened)
 
-    def restore_dm(self, opened: DmOpened) -> Channel:
+    def restore_dm(self, opened: DmOpened) -> DiscordChannel:
         self._snowflakes.seen(opened.channel_id)
         self.dms_opened.append(opened)
-        return self.put(Channel(opened.channel_id, "dm", user_id=opened.user_id))
+        return self.put(DiscordChannel(opened.channel_id, "dm", user_id=opened.user_id))
 
     def next_id(self) -> str:
         return self._snowflakes.next(self._clock.now_ns())
 
-    def add_message(self, message: Message, channel: Channel) -> None:
+    def add_message(self, message: DiscordMessage, channel: DiscordChannel) -> None:
         """The message is in the channel from now on. Sending takes a thread out of the archive."""
         self.news.append(message)
         self.messages.append(message)
@@ -139,34 +145,34 @@ class State:
         channel.archived = False
         channel.acquainted = channel.acquainted or message.author_id == self.bot.id
 
-    def restore_message(self, message: Message) -> None:
+    def restore_message(self, message: DiscordMessage) -> None:
         """One that an earlier process accepted."""
         known = self.channels.get(message.channel_id)
-        channel = known or self.put(Channel(message.channel_id, "channel"))
+        channel = known or self.put(DiscordChannel(message.channel_id, "channel"))
         self._snowflakes.seen(message.id)
         self.add_message(message, channel)
         if message.deleted:
             channel.messages.remove(message)
 
-    def edit(self, message: Message, content: str, extras: dict[str, Any] | None) -> None:
-        edit = Edit(message.id, self._clock.now(), content, extras)
+    def edit(self, message: DiscordMessage, content: str, extras: dict[str, Any] | None) -> None:
+        edit = MessageEdit(message.id, self._clock.now(), content, extras)
         message.apply(edit)
         self.news.append(edit)
 
-    def delete(self, message: Message) -> None:
+    def delete(self, message: DiscordMessage) -> None:
         message.deleted = True
         self.channels[message.channel_id].messages.remove(message)
-        self.news.append(Deletion(message.id, self._clock.now()))
+        self.news.append(MessageDeletion(message.id, self._clock.now()))
 
 
-class World:
+class DiscordWorld:
     """People and channels as a test wants them. All ids are strings of digits.
 
     In the open world every id may be used without adding it first. Each method has effect from
     the next request on.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: GuildState) -> None:
         self._state = state
 
     def use_guild(self, guild_id: str, name: str = "Loopback") -> None:
@@ -175,7 +181,7 @@ class World:
     def add_user(self, user_id: str, name: str | None = None, *, bot: bool = False) -> None:
         """A member of the guild."""
         self._state.gone.discard(user_id)
-        self._state.users[user_id] = User(user_id, name or f"user-{user_id}", bot=bot)
+        self._state.users[user_id] = DiscordUser(user_id, name or f"user-{user_id}", bot=bot)
 
     def delete_user(self, user_id: str) -> None:
         """10013 wherever the user is asked for."""
@@ -250,10 +256,10 @@ class World:
         channel = self._channel(channel_id)
         channel.visible, channel.writable, channel.history = not read, not send, not history
 
-    def post(self, channel_id: str, author_id: str, content: str) -> Message:
+    def post(self, channel_id: str, author_id: str, content: str) -> DiscordMessage:
         """Somebody else writes in the channel."""
         self._user(author_id)
-        message = Message(self._state.next_id(), channel_id, author_id, content)
+        message = DiscordMessage(self._state.next_id(), channel_id, author_id, content)
         self._state.add_message(message, self._channel(channel_id))
         return message
 
@@ -265,25 +271,27 @@ class World:
                 return
         raise KeyError(message_id)
 
-    def _user(self, user_id: str) -> User:
-        return self._state.users.setdefault(user_id, User(user_id, f"user-{user_id}"))
+    def _user(self, user_id: str) -> DiscordUser:
+        return self._state.users.setdefault(user_id, DiscordUser(user_id, f"user-{user_id}"))
 
-    def _channel(self, channel_id: str) -> Channel:
+    def _channel(self, channel_id: str) -> DiscordChannel:
         known = self._state.channels.get(channel_id)
-        return known or self._state.put(Channel(channel_id, "channel", f"channel-{channel_id}"))
+        return known or self._state.put(
+            DiscordChannel(channel_id, "channel", f"channel-{channel_id}")
+        )
 
-    def _thread(self, thread_id: str) -> Channel:
+    def _thread(self, thread_id: str) -> DiscordChannel:
         channel = self._channel(thread_id)
         channel.kind = "thread"
         return channel
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TranscriptLine:
     """One message: who wrote it, and what happened to it."""
 
     author: str
-    message: Message
+    message: DiscordMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,22 +304,22 @@ class Conversation:
     """Of the channel or thread; of the other person in direct messages."""
     user_id: str | None
     """The other person in direct messages."""
-    lines: tuple[Line, ...]
+    lines: tuple[TranscriptLine, ...]
 
 
-def transcript(state: State) -> tuple[Conversation, ...]:
+def transcript(state: GuildState) -> tuple[Conversation, ...]:
     """Channels in the order of their first message; deleted messages are left out."""
     ids = dict.fromkeys(m.channel_id for m in state.messages if not m.deleted)
     return tuple(_conversation(channel_id, state) for channel_id in ids)
 
 
-def _conversation(channel_id: str, state: State) -> Conversation:
+def _conversation(channel_id: str, state: GuildState) -> Conversation:
     channel = state.channels[channel_id]
     name = channel.name if channel.user_id is None else _name(channel.user_id, state)
-    lines = tuple(Line(_name(m.author_id, state), m) for m in channel.messages)
+    lines = tuple(TranscriptLine(_name(m.author_id, state), m) for m in channel.messages)
     return Conversation(channel.kind, channel_id, name, channel.user_id, lines)
 
 
-def _name(user_id: str, state: State) -> str:
+def _name(user_id: str, state: GuildState) -> str:
     user = state.users.get(user_id)
     return user.name if user else f"user-{user_id}"
