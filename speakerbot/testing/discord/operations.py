@@ -47,7 +47,7 @@ from speakerbot.testing.discord.validation import (
     parse_message_form,
     without_unusable_emoji,
 )
-from speakerbot.testing.discord.world import DiscordChannel, DiscordUser, GuildState
+from speakerbot.testing.discord.world import GuildState, LoopbackChannel, LoopbackUser
 
 
 class Nonces:
@@ -119,7 +119,7 @@ class ApiContext:
     clock: LoopbackClock
     nonces: Nonces = field(default_factory=Nonces)
 
-    def channel(self, channel_id: str) -> DiscordChannel:
+    def channel(self, channel_id: str) -> LoopbackChannel:
         """One that the bot can see. Raises ApiError 10003, 50001."""
         channel = self.state.channel(channel_id)
         if channel is None:
@@ -151,7 +151,7 @@ def _existing(message: DiscordMessage, state: GuildState) -> ApiResult:
     return ApiResult(message_payload(message, state, nonce=True))
 
 
-def _message(form: MessageForm, channel: DiscordChannel, state: GuildState) -> DiscordMessage:
+def _message(form: MessageForm, channel: LoopbackChannel, state: GuildState) -> DiscordMessage:
     text, extras = form.text(), form.extras()
     check_content(text, extras)
     stored = without_unusable_emoji(text, state.usable_emoji)
@@ -192,7 +192,7 @@ def delete_message(call: ApiCall, context: ApiContext) -> ApiResult:
     return ApiResult(None, 204)
 
 
-def _message_in(channel: DiscordChannel, message_id: str) -> DiscordMessage:
+def _message_in(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
     """One that may be changed: nothing in the archive may."""
     message = channel.find(message_id)
     if message is None:
@@ -292,7 +292,7 @@ def list_guild_channels(call: ApiCall, context: ApiContext) -> ApiResult:
     return ApiResult([channel_payload(channel, context.state) for channel in channels])
 
 
-def _check_sendable(channel: DiscordChannel, state: GuildState) -> None:
+def _check_sendable(channel: LoopbackChannel, state: GuildState) -> None:
     if channel.kind == "dm":
         _check_dm(channel, state)
     elif not channel.writable:
@@ -305,7 +305,7 @@ def _check_sendable(channel: DiscordChannel, state: GuildState) -> None:
         _check_thread_limit(state)
 
 
-def _check_dm(channel: DiscordChannel, state: GuildState) -> None:
+def _check_dm(channel: LoopbackChannel, state: GuildState) -> None:
     user = state.user(channel.user_id or "")
     if user is None:
         raise dms_closed(50007)
@@ -352,7 +352,7 @@ def get_guild_member(call: ApiCall, context: ApiContext) -> ApiResult:
     return ApiResult(member_payload(user, _guild(call, context)))
 
 
-def _user(user_id: str, context: ApiContext) -> DiscordUser:
+def _user(user_id: str, context: ApiContext) -> LoopbackUser:
     user = context.state.user(user_id) if is_snowflake(user_id) else None
     if user is None:
         raise unknown_user()

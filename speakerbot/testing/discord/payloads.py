@@ -8,7 +8,7 @@ from typing import Any
 
 from speakerbot.testing.discord.clock import created_at
 from speakerbot.testing.discord.records import DiscordMessage
-from speakerbot.testing.discord.world import DiscordChannel, DiscordUser, GuildState
+from speakerbot.testing.discord.world import GuildState, LoopbackChannel, LoopbackUser
 
 VIEW_CHANNEL, SEND_MESSAGES, READ_HISTORY = 1 << 10, 1 << 11, 1 << 16
 SEND_IN_THREADS, EMBED_LINKS, ATTACH_FILES = 1 << 38, 1 << 14, 1 << 15
@@ -18,7 +18,7 @@ MEMBER_PERMISSIONS = (
 Json = dict[str, Any]
 
 
-def user_payload(user: DiscordUser) -> Json:
+def user_payload(user: LoopbackUser) -> Json:
     body: Json = {
         "id": user.id,
         "username": user.name,
@@ -60,10 +60,10 @@ def message_payload(message: DiscordMessage, state: GuildState, *, nonce: bool) 
 
 
 def _person(user_id: str, state: GuildState) -> Json:
-    return user_payload(state.users.get(user_id) or DiscordUser(user_id, "deleted_user"))
+    return user_payload(state.users.get(user_id) or LoopbackUser(user_id, "deleted_user"))
 
 
-def channel_payload(channel: DiscordChannel, state: GuildState) -> Json:
+def channel_payload(channel: LoopbackChannel, state: GuildState) -> Json:
     body: Json = {"id": channel.id, "last_message_id": channel.last_message_id, "flags": 0}
     if channel.kind == "dm":
         return {**body, "type": 1, "recipients": [_person(channel.user_id or "", state)]}
@@ -73,7 +73,7 @@ def channel_payload(channel: DiscordChannel, state: GuildState) -> Json:
     return {**body, "type": 0, "position": 0, "permission_overwrites": _denied(channel, state)}
 
 
-def _thread_parts(thread: DiscordChannel, state: GuildState) -> Json:
+def _thread_parts(thread: LoopbackChannel, state: GuildState) -> Json:
     made = created_at(thread.id).isoformat()
     return {
         "type": 11,
@@ -91,7 +91,7 @@ def _thread_parts(thread: DiscordChannel, state: GuildState) -> Json:
     }
 
 
-def _denied(channel: DiscordChannel, state: GuildState) -> list[Json]:
+def _denied(channel: LoopbackChannel, state: GuildState) -> list[Json]:
     """The bot's permission overwrite, so that clients can see what it may not do."""
     deny = 0 if channel.visible else VIEW_CHANNEL
     deny |= 0 if channel.writable else SEND_MESSAGES | SEND_IN_THREADS
@@ -145,7 +145,7 @@ def _everyone(guild_id: str) -> Json:
     }
 
 
-def member_payload(user: DiscordUser, guild_id: str) -> Json:
+def member_payload(user: LoopbackUser, guild_id: str) -> Json:
     absent = ("avatar", "banner", "communication_disabled_until", "nick", "premium_since")
     return {
         "user": user_payload(user),
@@ -178,7 +178,7 @@ def application_payload(state: GuildState) -> Json:
         "redirect_uris": [],
         "interactions_endpoint_url": None,
         "role_connections_verification_url": None,
-        "owner": user_payload(DiscordUser("1", "owner")),
+        "owner": user_payload(LoopbackUser("1", "owner")),
         "explicit_content_filter": 0,
         "team": None,
         "eligible_oauth2_scopes": [],

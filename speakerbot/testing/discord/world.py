@@ -24,7 +24,7 @@ NewDms = Literal["open", "too_fast", "quarantined"]
 
 
 @dataclass(slots=True)
-class DiscordUser:
+class LoopbackUser:
     id: str
     name: str
     bot: bool = False
@@ -36,7 +36,7 @@ class DiscordUser:
 
 
 @dataclass(slots=True)
-class DiscordChannel:
+class LoopbackChannel:
     id: str
     kind: ChannelKind
     name: str = ""
@@ -79,38 +79,38 @@ class GuildState:
         """The guild has as many active threads as it may have."""
         self.usable_emoji: set[str] = set()
         """Ids of the custom emoji that the bot may use."""
-        self.bot = DiscordUser(BOT_ID, "speakerbot", bot=True)
-        self.users: dict[str, DiscordUser] = {BOT_ID: self.bot}
-        self.channels: dict[str, DiscordChannel] = {}
+        self.bot = LoopbackUser(BOT_ID, "speakerbot", bot=True)
+        self.users: dict[str, LoopbackUser] = {BOT_ID: self.bot}
+        self.channels: dict[str, LoopbackChannel] = {}
         self.gone: set[str] = set()
         """Ids of users and channels that were deleted."""
         self.messages: list[DiscordMessage] = []
         self.dms_opened: list[DmOpened] = []
         self.news: list[LoopbackRecord] = []
         """What changed since the last request was put on record."""
-        self._dms: dict[str, DiscordChannel] = {}
+        self._dms: dict[str, LoopbackChannel] = {}
         self._clock = clock
         self._snowflakes = Snowflakes()
 
-    def user(self, user_id: str) -> DiscordUser | None:
+    def user(self, user_id: str) -> LoopbackUser | None:
         """None if there is nobody of that id."""
         if user_id in self.gone:
             return None
         user = self.users.get(user_id)
         if user is None and not self.strict:
-            user = self.users[user_id] = DiscordUser(user_id, f"user-{user_id}")
+            user = self.users[user_id] = LoopbackUser(user_id, f"user-{user_id}")
         return user
 
-    def channel(self, channel_id: str) -> DiscordChannel | None:
+    def channel(self, channel_id: str) -> LoopbackChannel | None:
         """None if there is no such channel."""
         if channel_id in self.gone:
             return None
         channel = self.channels.get(channel_id)
         if channel is None and not self.strict:
-            channel = self.put(DiscordChannel(channel_id, "channel", f"channel-{channel_id}"))
+            channel = self.put(LoopbackChannel(channel_id, "channel", f"channel-{channel_id}"))
         return channel
 
-    def put(self, channel: DiscordChannel) -> DiscordChannel:
+    def put(self, channel: LoopbackChannel) -> LoopbackChannel:
         """Adds it, or replaces the one with its id."""
         self.gone.discard(channel.id)
         self.channels[channel.id] = channel
@@ -118,25 +118,25 @@ class GuildState:
             self._dms[channel.user_id] = channel
         return channel
 
-    def dm_of(self, user_id: str) -> DiscordChannel | None:
+    def dm_of(self, user_id: str) -> LoopbackChannel | None:
         """The direct messages with a user, if they were opened and still exist."""
         dm = self._dms.get(user_id)
         return None if dm is None or dm.id in self.gone else dm
 
-    def open_dm(self, user_id: str) -> DiscordChannel:
+    def open_dm(self, user_id: str) -> LoopbackChannel:
         opened = DmOpened(self.next_id(), user_id, self._clock.now())
         self.news.append(opened)
         return self.restore_dm(opened)
 
-    def restore_dm(self, opened: DmOpened) -> DiscordChannel:
+    def restore_dm(self, opened: DmOpened) -> LoopbackChannel:
         self._snowflakes.seen(opened.channel_id)
         self.dms_opened.append(opened)
-        return self.put(DiscordChannel(opened.channel_id, "dm", user_id=opened.user_id))
+        return self.put(LoopbackChannel(opened.channel_id, "dm", user_id=opened.user_id))
 
     def next_id(self) -> str:
         return self._snowflakes.next(self._clock.now_ns())
 
-    def add_message(self, message: DiscordMessage, channel: DiscordChannel) -> None:
+    def add_message(self, message: DiscordMessage, channel: LoopbackChannel) -> None:
         """The message is in the channel from now on. Sending takes a thread out of the archive."""
         self.news.append(message)
         self.messages.append(message)
@@ -148,7 +148,7 @@ class GuildState:
     def restore_message(self, message: DiscordMessage) -> None:
         """One that an earlier process accepted."""
         known = self.channels.get(message.channel_id)
-        channel = known or self.put(DiscordChannel(message.channel_id, "channel"))
+        channel = known or self.put(LoopbackChannel(message.channel_id, "channel"))
         self._snowflakes.seen(message.id)
         self.add_message(message, channel)
         if message.deleted:
@@ -181,7 +181,7 @@ class DiscordWorld:
     def add_user(self, user_id: str, name: str | None = None, *, bot: bool = False) -> None:
         """A member of the guild."""
         self._state.gone.discard(user_id)
-        self._state.users[user_id] = DiscordUser(user_id, name or f"user-{user_id}", bot=bot)
+        self._state.users[user_id] = LoopbackUser(user_id, name or f"user-{user_id}", bot=bot)
 
     def delete_user(self, user_id: str) -> None:
         """10013 wherever the user is asked for."""
@@ -271,16 +271,16 @@ class DiscordWorld:
                 return
         raise KeyError(message_id)
 
-    def _user(self, user_id: str) -> DiscordUser:
-        return self._state.users.setdefault(user_id, DiscordUser(user_id, f"user-{user_id}"))
+    def _user(self, user_id: str) -> LoopbackUser:
+        return self._state.users.setdefault(user_id, LoopbackUser(user_id, f"user-{user_id}"))
 
-    def _channel(self, channel_id: str) -> DiscordChannel:
+    def _channel(self, channel_id: str) -> LoopbackChannel:
         known = self._state.channels.get(channel_id)
         return known or self._state.put(
-            DiscordChannel(channel_id, "channel", f"channel-{channel_id}")
+            LoopbackChannel(channel_id, "channel", f"channel-{channel_id}")
         )
 
-    def _thread(self, thread_id: str) -> DiscordChannel:
+    def _thread(self, thread_id: str) -> LoopbackChannel:
         channel = self._channel(thread_id)
         channel.kind = "thread"
         return channel
