@@ -24,7 +24,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.channel import Refused
 from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
-from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, LoopbackDiscord, Settings
+from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, LoopbackDiscord, LoopbackSettings
 from speakerbot.testing.trial import NOW, TOKEN, Trial
 
 COMMAND = Path(sys.executable).parent / "speakerbot"
@@ -177,7 +177,7 @@ class Connected(Protocol):
     def __call__(
         self,
         talk: Callable[[Line], Awaitable[None]],
-        settings: Settings = ...,
+        settings: LoopbackSettings = ...,
         *,
         timeout: float = ...,
         clock: LoopbackClock | None = ...,
@@ -191,7 +191,7 @@ def connected() -> Connected:
 
 def _connected(
     talk: Callable[[Line], Awaitable[None]],
-    settings: Settings = NO_LIMITS,
+    settings: LoopbackSettings = NO_LIMITS,
     *,
     timeout: float = 20.0,
     clock: LoopbackClock | None = None,
