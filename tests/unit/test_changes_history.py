@@ -247,6 +247,7 @@ class History(RuleBasedStateMachine):
             Runner(
                 job=JOB,
                 options=order or RunOptions(),
+                retry_within=timedelta(),
                 timeout=None,
                 store=store,
                 settings=self.settings,
