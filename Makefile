@@ -9,7 +9,7 @@ CLEAN := env -i HOME="$$HOME" PATH="$$PATH" TERM="$$TERM" LANG=C.UTF-8 PYTHONUTF
 DEMO := $(CLEAN) DATABASE_URL=sqlite:///.demo/speakerbot.db
 
 .DEFAULT_GOAL := help
-.PHONY: help run sandbox test check lint format bench schema lock clean cron-plan cron-deploy cron-status
+.PHONY: help run sandbox test check lint format map bench schema lock clean cron-plan cron-deploy cron-status
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +37,9 @@ lint: .venv/dev ## Format, lint, types, layers
 format: .venv/dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+map: .venv/dev ## Rooms, arrows, circles and single importers, beside their limits
+	@$(CLEAN) $(BIN)/python -m tests.map
 
 bench: .venv/dev ## Measure speed and memory; prints a table, writes bench-results/
 	@$(CLEAN) $(BIN)/python -m tests.bench $(BENCH_ARGS)
