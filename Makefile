@@ -44,8 +44,8 @@ map: .venv/dev ## Rooms, arrows, circles and single importers, beside their limi
 bench: .venv/dev ## Measure speed and memory; prints a table, writes bench-results/
 	@$(CLEAN) $(BIN)/python -m tests.bench $(BENCH_ARGS)
 
-schema: .venv/runtime ## Write deploy/schedules.schema.json anew, from the model
-	@$(BIN)/python -c 'import json; from speakerbot.schedules.model import json_schema; print(json.dumps(json_schema(), indent=2))' > deploy/schedules.schema.json
+schema: .venv/runtime ## Write deploy/schedules.schema.json again, from the model
+	@$(BIN)/python -c 'import json; from jobs import JOBS; from speakerbot.schedules.model import json_schema; print(json.dumps(json_schema(JOBS), indent=2))' > deploy/schedules.schema.json
 
 lock: .venv/dev ## Pin the newest allowed versions with their hashes
 	$(BIN)/pip install --quiet uv

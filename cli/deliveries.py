@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.opening import to_change, to_read
+from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time
 from cli.output import amount, emit_json, on_terminal, plain, say, table
-from cli.terminal import Entry, entries, show
+from cli.terminal import ListEntry, entries, show
 from speakerbot.clock import real_now
 from speakerbot.delivery import status as statuses
-from speakerbot.delivery.status import Status
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
+StoredState = Literal["claimed", "sent", "failed", "undeliverable", "expired", "unknown"]
 EVERYTHING = 2**31 - 1
 BATCH = 200
 STYLES = {
@@ -33,11 +34,9 @@ STYLES = {
     "failed": "red",
     "undeliverable": "red",
     "unknown": "bold red",
-    "in_doubt": "yellow",
     "expired": "dim",
 }
-SOURCES: dict[Status, tuple[str, ...]] = {
-    "in_doubt": ("claimed",),
+SOURCES: dict[str, tuple[str, ...]] = {
     "expired": ("expired", "failed"),
     "undeliverable": ("undeliverable", "failed"),
 }
@@ -46,7 +45,7 @@ SOURCES: dict[Status, tuple[str, ...]] = {
 
 @app.command("list", epilog="Example: speakerbot deliveries list --status failed")
 def list_deliveries(
-    status: Annotated[Status | None, typer.Option(help="Only these.")] = None,
+    status: Annotated[StoredState | None, typer.Option(help="Only these.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
     now: Now = None,
     as_json: AsJson = False,
@@ -61,7 +60,7 @@ def list_deliveries(
         show_deliveries(records, decided, empty=f"No such deliveries in {store.describe()}.")
 
 
-def _with_status(ledger: Ledger, status: Status | None, now: datetime) -> Iterator[Delivery]:
+def _with_status(ledger: Ledger, status: StoredState | None, now: datetime) -> Iterator[Delivery]:
     if status is None:
         return ledger.list(limit=EVERYTHING)
     found = merge(
@@ -134,14 +133,14 @@ def _retry_one(store: Store, key: str, now: datetime, *, dry_run: bool) -> None:
 
 
 def _how(record: Delivery) -> str:
-    if record.state == "unknown":
+    if record.state == DeliveryState.UNKNOWN:
         return "it counts as not arrived now: if it did arrive, this sends it a second time"
-    if record.doubt_since:
+    if record.unconfirmed_since:
         return "it may have arrived: that run looks for it first"
-    return "it begins with its first route" if record.state == "undeliverable" else ""
+    return "it begins with its first route" if record.state == DeliveryState.UNDELIVERABLE else ""
 
 
-def _retry_all(store: Store, status: Status, now: datetime, *, dry_run: bool) -> None:
+def _retry_all(store: Store, status: str, now: datetime, *, dry_run: bool) -> None:
     real = real_now()
     tried, refused, lost = 0, 0, 0
     found = store.ledger.list(state=status, limit=EVERYTHING)
@@ -163,11 +162,11 @@ def _swap(ledger: Ledger, records: list[Delivery]) -> int:
     """How many of the records were still as they had been read, and are set to be tried again."""
     import secrets
 
-    from speakerbot.domain.delivery import Change
+    from speakerbot.domain.delivery import DeliveryChange
 
     real, origin = real_now(), f"retry-{secrets.token_hex(8)}"
     changes = [
-        Change(record, statuses.retried(record, real, f"{origin}.{number}"))
+        DeliveryChange(record, statuses.retried(record, real, f"{origin}.{number}"))
         for number, record in enumerate(records)
     ]
     return len(ledger.swap(changes)) if changes else 0
@@ -196,13 +195,13 @@ def _row(record: Delivery, now: datetime, real: datetime) -> tuple[object, ...]:
         record.key,
         record.route,
         record.attempts,
-        record.retry_at if record.state == "failed" else None,
+        record.retry_at if record.state == DeliveryState.FAILED else None,
         record.expires_at,
         record.error,
     )
 
 
-def _entry(record: Delivery, now: datetime, real: datetime) -> Entry:
+def _entry(record: Delivery, now: datetime, real: datetime) -> ListEntry:
     status = statuses.status(record, now, real)
     parts = [plain(record.updated_at), record.route]
     if record.attempts > 1:
@@ -211,7 +210,7 @@ def _entry(record: Delivery, now: datetime, real: datetime) -> Entry:
         parts.append(f"next {plain(record.retry_at)}")
     rest = " · ".join(part for part in parts if part)
     word = status.replace("_", " ")
-    return Entry(word, STYLES[status], rest, plain(record.key), plain(record.error))
+    return ListEntry(word, STYLES[status], rest, plain(record.key), plain(record.error))
 
 
 def delivery_document(record: Delivery, now: datetime) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.opening import to_read
+from cli.open_store import to_read
 from cli.options import AsJson, Now
 from cli.output import emit_json, on_terminal, plain, say, table
-from cli.terminal import Entry, entries
+from cli.terminal import ListEntry, entries
+from jobs import JOBS
 from speakerbot.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
@@ -106,12 +107,12 @@ def key(
 
 @contextmanager
 def _explainer(now: datetime | None) -> Iterator[tuple[Explainer, Store, Settings]]:
-    from cli.scheduled import every_job
     from speakerbot import bootstrap
     from speakerbot.clock import Clock
     from speakerbot.explain import Explainer
     from speakerbot.explain.foresight import Foresight
     from speakerbot.preview import Preview
+    from speakerbot.runs.job import load_job
 
     clock = Clock.at(now)
     with to_read() as (store, settings):
@@ -123,17 +124,17 @@ def _explainer(now: datetime | None) -> Iterator[tuple[Explainer, Store, Setting
             now=now or clock.decision(),
             ahead=clock.offset,
         )
-        yield Explainer(list(every_job()), Foresight(preview)), store, settings
+        yield Explainer([load_job(each) for each in JOBS], Foresight(preview)), store, settings
 
 
 def _schedules(settings: Settings) -> list[tuple[Schedule, Job]]:
     """Without a file there is still much to tell."""
-    from cli.scheduled import with_jobs
     from speakerbot import logs
+    from speakerbot.preview import jobs_of
     from speakerbot.schedules import read_schedules
 
     try:
-        return list(with_jobs(read_schedules(settings.schedules)))
+        return jobs_of(read_schedules(settings.schedules, JOBS), JOBS)
     except ConfigError as error:
         logs.get_logger().warning("schedules_unknown", problem=str(error))
         return []
@@ -159,7 +160,7 @@ def _show(explained: Sequence[Explanation], *, empty: str) -> None:
         return
     entries(
         (
-            Entry(
+            ListEntry(
                 each.state.replace("_", " "),
                 STYLES.get(each.state, "dim"),
                 f"{each.kind}: {plain(each.what)}",

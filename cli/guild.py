@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.opening import all_or_nothing, to_change, to_read
+from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import AsJson, DryRun
 from cli.output import amount, emit_json, say
 from cli.terminal import show

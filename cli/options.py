@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer._click.types import ParamType
 
 from speakerbot.clock import Clock, parse_clock_time
 from speakerbot.durations import parse_duration
@@ -53,6 +55,24 @@ Now = Annotated[
         help="Decide as if it were this time (UTC unless it names an offset).",
     ),
 ]
+
+
+class Parsed(ParamType):
+    """The type of an option whose text a function reads; its ValueError becomes wrong usage."""
+
+    name = "text"
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        self._read = read
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Defaults come as what they are, not as texts."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._read(value)
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
 
 
 def decision_time(now: datetime | None) -> datetime:

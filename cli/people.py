@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli import people_files
-from cli.opening import to_change, to_read
-from cli.options import AsJson, DryRun
+from cli.open_store import to_change, to_read
+from cli.options import AsJson, DryRun, Parsed
 from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, show
 from speakerbot.domain import person as preferences
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 people_files.register(app)
 
-OptOutKind = Literal["reminders", "changes", "engagement", "checkins", "timers", "all"]
-"""``speakerbot.people.OPT_OUT_KINDS``, as a type."""
 User = Annotated[str, typer.Argument(metavar="USER", help="A Discord user id, or a person's id.")]
-Kind = Annotated[OptOutKind, typer.Argument(metavar="[KIND]", help="Of messages.")]
+Kind = Annotated[
+    str,
+    typer.Argument(
+        metavar="[KIND]",
+        help=f"Of messages: {', '.join(preferences.OPT_OUT_KINDS)}.",
+        click_type=Parsed(preferences.opt_out_kind),
+    ),
+]
 CLEAR = "none"
 
 

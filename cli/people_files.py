@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.opening import all_or_nothing, to_change, to_read
+from cli.export_file import Output, write_export
+from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import DryRun
 from cli.output import amount, say
 from cli.terminal import progress
-from cli.writing import Output, write_export
 
 if TYPE_CHECKING:
     from speakerbot.formats.person_import import PersonImport
-    from speakerbot.formats.problems import Problems
+    from speakerbot.formats.problems import ImportProblems
 
 
 def register(app: typer.Typer) -> None:
@@ -49,11 +49,11 @@ def import_people(
     What the file leaves out or empty stays as it is, and nobody is opted in again.
     """
     from speakerbot.formats import person_files, person_import
-    from speakerbot.formats.problems import Problems
+    from speakerbot.formats.problems import ImportProblems
     from speakerbot.formats.source import read_source
 
     source = read_source(file)
-    refused = Problems(source.problems.source) if partial else source.problems
+    refused = ImportProblems(source.problems.source) if partial else source.problems
     with to_change(dry_run=dry_run) as (store, _):
         people = person_files.read(source, refused)
         entries = list(progress(people, source.line_count, "reading"))
@@ -67,7 +67,7 @@ def import_people(
     _say(change, refused, dry_run=dry_run)
 
 
-def _say(change: PersonImport, refused: Problems, *, dry_run: bool) -> None:
+def _say(change: PersonImport, refused: ImportProblems, *, dry_run: bool) -> None:
     total = len(change.new) + len(change.updated) + change.unchanged
     people = f"{total:,} {'person' if total == 1 else 'people'}"
     counts = f"{len(change.new):,} new, {len(change.updated):,} updated"

@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from cli.opening import to_read
+from cli.open_store import to_read
 from cli.options import AsJson, Now
 from cli.output import on_terminal, plain, say, utc
-from cli.sinks import MOST_ROWS, message_document
+from cli.run_output import MOST_ROWS, message_document
+from jobs import JOBS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,17 +41,16 @@ def preview(
 ) -> None:
     """Show every message that will go out: what the schedules' next runs will send, by simulating
     them on the present data. Nothing is sent or written."""
-    from cli.scheduled import with_jobs
     from speakerbot import bootstrap, logs
     from speakerbot.clock import Clock
-    from speakerbot.preview import Preview, end_of_day
+    from speakerbot.preview import Preview, end_of_day, jobs_of
     from speakerbot.schedules import read_schedules
 
     with to_read() as (store, settings):
         zone, clock = settings.timezone, Clock.at(now)
         begin = now or clock.decision()
         looked_ahead = Preview(
-            list(with_jobs(read_schedules(settings.schedules))),
+            jobs_of(read_schedules(settings.schedules, JOBS), JOBS),
             store,
             settings,
             bootstrap.templates(settings),

@@ -2,92 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from cli.options import AsJson, DryRun, Now, parse_length, parse_some_time
-from cli.running import Options, start
+from cli.options import Parsed, parse_length, parse_now, parse_some_time
+from jobs import JOBS
+from speakerbot.domain.job_registry import AS_JSON, DRY_RUN, JobDeclaration, JobOption
 
-JOBS = {
-    "reminders": "Remind speakers of their talks.",
-    "changes": "Tell speakers that their talk was booked, moved or cancelled.",
-    "weekly": "Post the coming week's talks; keep the post true.",
-    "engagement": "Ask for speakers when no talk is coming.",
-    "digest": "Tell the organisers what was sent and what is coming.",
-}
-"""Every job of ``jobs``, with its help."""
-
-Limit = Annotated[
-    int | None, typer.Option("--limit", min=0, metavar="N", help="Send at most N messages.")
-]
-Only = Annotated[
-    str | None,
-    typer.Option("--only", metavar="USER", help="Only this person: a Discord user id, or ours."),
-]
 _SCHEDULED = "Under a scheduler"
-Schedule = Annotated[
-    str | None,
-    typer.Option(
-        "--schedule",
-        metavar="NAME",
-        help="Run only if an occurrence of this schedule is due (schedules.json, or --cron).",
-        rich_help_panel=_SCHEDULED,
-    ),
-]
-Cron = Annotated[
-    str | None,
-    typer.Option(
-        "--cron",
-        metavar="EXPR",
-        help="The schedule itself: five fields, or @hourly, @daily …",
-        rich_help_panel=_SCHEDULED,
-    ),
-]
-Timezone = Annotated[
-    str,
-    typer.Option("--timezone", metavar="TZ", help="Of --cron.", rich_help_panel=_SCHEDULED),
-]
-
-
-def _length(name: str, about: str) -> Any:
-    return typer.Option(
-        name, parser=parse_length, metavar="D", help=about, rich_help_panel=_SCHEDULED
-    )
-
-
-Grace = Annotated[timedelta, _length("--grace", "How late an occurrence may still run.")]
-Wait = Annotated[timedelta, _length("--wait", "Sleep up to this long for an occurrence to come.")]
-Timeout = Annotated[
-    timedelta | None,
-    typer.Option(
-        "--timeout",
-        parser=parse_some_time,
-        metavar="D",
-        help="End the run in order after this long. Default: the schedule's, else 10m.",
-        rich_help_panel=_SCHEDULED,
-    ),
-]
-Share = Annotated[
-    bool,
-    typer.Option(
-        "--share", help="Several runs may share an occurrence.", rich_help_panel=_SCHEDULED
-    ),
-]
-
-
-EditOnly = Annotated[
-    bool,
-    typer.Option(
-        "--edit-only",
-        help="Keep this week's post true, post nothing new (SPEAKERBOT_WEEKLY_MODE=edit).",
-    ),
-]
-OWN = {"edit_only": "weekly"}
-"""Options that only one job has."""
+EXAMPLE = "Example: speakerbot run {} --dry-run --now 2026-11-20T16:05:00Z"
 
 
 class JobGroup(TyperGroup):
@@ -95,27 +22,12 @@ class JobGroup(TyperGroup):
     must cost next to nothing."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # click's signature
-        return [*JOBS, "due"]
+        return [*JOBS.names, "due"]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # click's signature
-        return _made(cmd_name) if cmd_name in self.list_commands(ctx) else None
-
-
-def _made(name: str) -> Any:
-    one = typer.Typer(add_completion=False)
-    if name == "due":
-        one.command(name="due", epilog="Example: */10 * * * * speakerbot run due")(due)
-    else:
-        one.command(name=name, epilog=_example(name))(_command(name))
-    made = typer.main.get_command(one)
-    made.params = [p for p in made.params if OWN.get(p.name or "", name) == name]
-    return made
-
-
-def read_options(job: str, args: Sequence[str]) -> dict[str, Any]:
-    """The options that ``run JOB`` would be called with. Raises what the command line raises."""
-    values: dict[str, Any] = _made(job).make_context(job, list(args)).params
-    return values
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # click's signature
+        if cmd_name == "due":
+            return _due_command()
+        return _command(JOBS[cmd_name]) if cmd_name in JOBS else None
 
 
 app = typer.Typer(cls=JobGroup, no_args_is_help=True, add_completion=False)
@@ -126,51 +38,110 @@ def _group() -> None:
     """A group, although its commands are made when they are called."""
 
 
-def _command(job: str) -> Callable[..., None]:
-    def command(
-        dry_run: DryRun = False,
-        now: Now = None,
-        limit: Limit = None,
-        only: Only = None,
-        as_json: AsJson = False,
-        schedule: Schedule = None,
-        cron: Cron = None,
-        timezone: Timezone = "UTC",
-        grace: Grace = timedelta(hours=6),
-        wait: Wait = timedelta(0),
-        timeout: Timeout = None,
-        share: Share = False,
-        edit_only: EditOnly = False,
-    ) -> None:
-        start(
-            Options(
-                job=job,
-                dry_run=dry_run,
-                now=now,
-                limit=limit,
-                only=only,
-                as_json=as_json,
-                schedule=schedule,
-                cron=cron,
-                timezone=timezone,
-                grace=grace,
-                wait=wait,
-                timeout=timeout,
-                share=share,
-                edit_only=edit_only,
-            )
+def _command(job: JobDeclaration) -> TyperCommand:
+    def run(**given: Any) -> None:
+        _run(job, given)
+
+    return TyperCommand(
+        job.name,
+        callback=run,
+        params=[
+            *(_declared(option) for option in job.options),
+            _now(),
+            _scheduled("schedule", "NAME", "Run only if an occurrence of this schedule is due "
+                       "(schedules.json, or --cron)."),
+            _scheduled("cron", "EXPR", "The schedule itself: five fields, or @hourly, @daily …"),
+            _scheduled("timezone", "TZ", "Of --cron.", default="UTC"),
+            _scheduled("grace", "D", "How late an occurrence may still run.", parse_length,
+                       default=timedelta(hours=6)),
+            _scheduled("wait", "D", "Sleep up to this long for an occurrence to come.",
+                       parse_length, default=timedelta(0)),
+            _scheduled("timeout", "D", "End the run in order after this long. Default: the "
+                       "schedule's, else 10m.", parse_some_time),
+            TyperOption(param_decls=["--share"], is_flag=True, default=False,
+                        help="Several runs may share an occurrence.", rich_help_panel=_SCHEDULED),
+        ],
+        help=job.help,
+        epilog=EXAMPLE.format(job.name),
+        rich_markup_mode=None,
+    )  # fmt: skip
+
+
+def _due_command() -> TyperCommand:
+    return TyperCommand(
+        "due",
+        callback=due,
+        params=[_declared(DRY_RUN), _now(), _declared(AS_JSON)],
+        help=due.__doc__,
+        epilog="Example: */10 * * * * speakerbot run due",
+        rich_markup_mode=None,
+    )
+
+
+def _declared(option: JobOption) -> TyperOption:
+    """A job's own option, read by the code that reads a schedule's."""
+    if option.read is None:
+        return TyperOption(
+            param_decls=[option.name, option.field], is_flag=True, default=False, help=option.help
         )
+    return TyperOption(
+        param_decls=[option.name, option.field],
+        type=Parsed(option.read),
+        metavar=option.metavar,
+        help=option.help,
+    )
 
-    command.__doc__ = JOBS[job]
-    return command
+
+def _now() -> TyperOption:
+    return TyperOption(
+        param_decls=["--now"],
+        type=Parsed(parse_now),
+        metavar="ISO",
+        help="Decide as if it were this time (UTC unless it names an offset).",
+    )
 
 
-def _example(job: str) -> str:
-    return f"Example: speakerbot run {job} --dry-run --now 2026-11-20T16:05:00Z"
+def _scheduled(name: str, metavar: str, about: str, parse: Any = str, default: Any = None) -> Any:
+    return TyperOption(
+        param_decls=[f"--{name}"],
+        type=Parsed(parse),
+        metavar=metavar,
+        default=default,
+        help=about,
+        rich_help_panel=_SCHEDULED,
+    )
 
 
-def due(dry_run: DryRun = False, now: Now = None, as_json: AsJson = False) -> None:
+def _run(job: JobDeclaration, given: dict[str, Any]) -> None:
+    from cli.run_output import run_observers
+    from speakerbot.config import load
+    from speakerbot.domain.job_registry import RunOptions
+    from speakerbot.runs.service import RunRequest, RunService, Scheduling
+
+    now, timeout = given.pop("now"), given.pop("timeout")
+    options = RunOptions(**{option.field: given.pop(option.field) for option in job.options})
+    request = RunRequest(job.name, options, Scheduling(**given), now, timeout)
+    RunService(load(), JOBS).run(request, run_observers(as_json=options.as_json))
+
+
+def due(dry_run: bool, now: Any, as_json: bool) -> None:
     """Run every schedule of schedules.json that is due, in its order: for one-machine set-ups."""
-    from cli.running_due import start_due
+    from cli.run_output import document_of_runs, run_observers
+    from speakerbot.config import load
+    from speakerbot.runs.service import RunService
+    from speakerbot.schedules import read_schedules
 
-    start_due(dry_run=dry_run, now=now, as_json=as_json)
+    settings = load()
+    schedules = read_schedules(settings.schedules, JOBS)
+    service = RunService(settings, JOBS)
+    if as_json:
+        with document_of_runs() as observer:
+            exit_code = service.run_due(
+                schedules, dry_run=dry_run, now=now, observers=lambda: (observer,)
+            )
+    else:
+        exit_code = service.run_due(
+            schedules, dry_run=dry_run, now=now, observers=lambda: run_observers(as_json=False)
+        )
+    if exit_code:
+        sys.exit(exit_code)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.opening import to_read
+from cli.open_store import to_read
 from cli.options import AsJson
 from cli.output import emit_json, on_terminal, say, table
 from cli.terminal import narrow, show

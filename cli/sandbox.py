@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import AsJson, Now
+from jobs import JOBS
 
 if TYPE_CHECKING:
     from speakerbot.testing.discord import Conversation
@@ -23,26 +23,15 @@ def sandbox(
 ) -> None:
     """Runs the job for real against a Discord inside this process, on a copy of the data."""
     from cli.output import emit_json
-    from cli.run import JOBS
     from speakerbot import bootstrap, logs
-    from speakerbot.clock import Clock
     from speakerbot.config import load
-    from speakerbot.runs.report import NoSink
     from speakerbot.sandbox import run
 
-    if job not in JOBS:
-        raise typer.BadParameter(f"{job!r} is no job; choose from {', '.join(JOBS)}")
-    settings = load()
+    declared, settings = JOBS[job], load()
     store = bootstrap.store(settings, read_only=True)
+    log = logs.get_logger().bind(sandbox=True)
     try:
-        conversations = run(
-            importlib.import_module(f"jobs.{job}").JOB,
-            settings,
-            store,
-            NoSink(),
-            Clock.at(now),
-            logs.get_logger().bind(sandbox=True),
-        )
+        conversations = run(declared.name, JOBS, settings, store, now, log)
     finally:
         store.close()
     if as_json:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cli.opening import all_or_nothing, to_change, to_read
+from cli.export_file import Output, write_export
+from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import DryRun
 from cli.output import amount, say
 from cli.terminal import progress
-from cli.writing import Output, write_export
 from speakerbot import logs
 
 if TYPE_CHECKING:

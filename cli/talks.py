@@ -12,7 +12,7 @@ import typer
 
 from cli import talk_files
 from cli.deliveries import delivery_document, show_deliveries
-from cli.opening import to_change, to_read
+from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
 from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, show

@@ -78,14 +78,14 @@ def _document(templates: Templates, name: str) -> dict[str, Any]:
 
 def _examples(templates: Templates, name: str) -> dict[str, Any]:
     """Each variable with a value it may have."""
-    from speakerbot.templates.files import samples
+    from speakerbot.templates.values import samples
 
     known = {key: value for values in samples().get(name, ()) for key, value in values.items()}
     return {variable: known.get(variable) for variable in templates.variables(name)}
 
 
 def _rendered(templates: Templates, name: str) -> list[str]:
-    from speakerbot.templates.files import samples
+    from speakerbot.templates.values import samples
 
     return [templates.render(name, values) for values in samples().get(name, ())]
 
@@ -93,7 +93,7 @@ def _rendered(templates: Templates, name: str) -> list[str]:
 @app.command(epilog="Example: SPEAKERBOT_TEMPLATES=texts speakerbot templates check")
 def check() -> None:
     """Try every text on examples. Names file and line of each problem; exit code 78."""
-    from speakerbot.templates.checking import problems, warnings
+    from speakerbot.templates.overrides import problems, warnings
 
     templates = _templates()
     for warning in warnings(templates):
@@ -109,7 +109,7 @@ def check() -> None:
 def eject(folder: Folder = None, dry_run: DryRun = False) -> None:
     """Write every text into a folder, to be changed there. Never overwrites a file."""
     from speakerbot.config import environment
-    from speakerbot.templates.ejecting import eject as ejected
+    from speakerbot.templates.overrides import eject as ejected
 
     # Only this one setting is read: the folder it names may be yet to be made.
     named = environment().get("SPEAKERBOT_TEMPLATES", "").strip()

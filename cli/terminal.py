@@ -59,7 +59,7 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListEntry:
     """One of a list of things that are too long for a table."""
 
     word: str
@@ -70,7 +70,7 @@ class Entry:
     note: str
 
 
-def entries(items: Iterable[Entry], *, empty: str) -> None:
+def entries(items: Iterable[ListEntry], *, empty: str) -> None:
     """The key is left for the terminal to wrap, so that it is whole when it is copied."""
     from rich.console import Console
     from rich.padding import Padding

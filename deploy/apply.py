@@ -7,33 +7,38 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from deploy.answers import Conflict, Gone, ImageMissing, NameTaken, NoCapacity, Refused
-from deploy.fields import changed_fields
+from deploy.api_errors import Conflict, FlyRefused, Gone, ImageMissing, NameTaken, NoCapacity
+from deploy.diff import changed_fields
 from deploy.fly import Fly
-from deploy.machines import Machine, Wanted
-from deploy.plan import Action
+from deploy.machines import Machine, WantedMachine
+from deploy.plan import MachineAction
 from speakerbot.errors import SpeakerbotError, Unreachable
 
-_ONE_MACHINE = (Conflict, Gone, ImageMissing, NoCapacity, Refused)
+_ONE_MACHINE = (Conflict, Gone, ImageMissing, NoCapacity, FlyRefused)
 """What goes wrong with one machine says nothing about the next; anything else ends the work."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ActionResult:
     """What became of one action."""
 
-    action: Action
+    action: MachineAction
     outcome: Literal["done", "skipped", "failed"]
     text: str = ""
     error: SpeakerbotError | None = None
 
 
 async def apply(
-    actions: Iterable[Action], fly: Fly, *, wait_for_runs: float, done: Callable[[Result], None]
-) -> list[Result]:
-    """Does the actions: machines at rest first, deletes last. ``done`` hears of each at once.
+    actions: Iterable[MachineAction],
+    fly: Fly,
+    *,
+    wait_for_runs: float,
+    done: Callable[[ActionResult], None],
+) -> list[ActionResult]:
+    """Does the actions: machines at rest first, deletes last. ``done`` is called with each result
+    as it comes.
 
-    ``wait_for_runs``: seconds to wait, in all, for jobs that run; then their machines are skipped.
+    ``wait_for_runs``: seconds to wait, in all, for running jobs; then their machines are skipped.
     Raises TokenRefused, ConfigError and Unreachable where going on makes no sense.
     """
     worker = _Worker(fly, wait_for_runs)
@@ -41,15 +46,15 @@ async def apply(
     for action in sorted(actions, key=_last):
         try:
             outcome, text = await worker.do(action)
-            result = Result(action, outcome, text)
+            result = ActionResult(action, outcome, text)
         except _ONE_MACHINE as error:
-            result = Result(action, "failed", str(error), error)
+            result = ActionResult(action, "failed", str(error), error)
         results.append(result)
         done(result)
     return results
 
 
-def _last(action: Action) -> tuple[bool, bool]:
+def _last(action: MachineAction) -> tuple[bool, bool]:
     running = action.machine is not None and not action.machine.at_rest
     return action.kind == "delete", running
 
@@ -58,22 +63,22 @@ class _Running(Exception):
     """The machine's job did not end in time."""
 
 
-Outcome = tuple[Literal["done", "skipped", "failed"], str]
+ActionOutcome = tuple[Literal["done", "skipped", "failed"], str]
 
 
 class _Worker:
     def __init__(self, fly: Fly, wait_for_runs: float) -> None:
-        self.fly, self.tempo = fly, fly.transport.tempo
+        self.fly, self.rate_limit = fly, fly.transport.rate_limit
         self.wait_for_runs = wait_for_runs
         self.deadline: float | None = None
 
-    async def do(self, action: Action) -> Outcome:
+    async def do(self, action: MachineAction) -> ActionOutcome:
         try:
             return await self._do(action)
         except _Running:
-            return "skipped", "its job still runs: run apply again later"
+            return "skipped", "its job is still running: run apply again later"
 
-    async def _do(self, action: Action) -> Outcome:
+    async def _do(self, action: MachineAction) -> ActionOutcome:
         machine, wanted = action.machine, action.wanted
         if machine is None:
             assert wanted is not None, "a create has a wanted machine"  # noqa: S101
@@ -85,9 +90,9 @@ class _Worker:
             return (outcome, text) if outcome != "done" else await self._create(wanted)
         return await self._update(wanted, machine, forced=not action.changes)
 
-    async def _create(self, wanted: Wanted) -> Outcome:
+    async def _create(self, wanted: WantedMachine) -> ActionOutcome:
         """Never asked twice without looking in between: the answer alone may have been lost."""
-        pauses = self.tempo.pauses()
+        pauses = self.rate_limit.backoff()
         while True:
             try:
                 machine = await self.fly.create(wanted)
@@ -100,38 +105,40 @@ class _Worker:
                     raise
                 if isinstance(error, NameTaken):
                     raise  # taken, but not in this app's list: waiting does not help
-                await self.tempo.sleep(pause)
+                await self.rate_limit.sleep(pause)
             else:
                 return "done", f"created as {machine.id}"
 
     async def _find(self, name: str) -> Machine | None:
         return next((m for m in await self.fly.machines() if m.name == name), None)
 
-    async def _adopt(self, wanted: Wanted, machine: Machine) -> Outcome:
-        """Ours, made by a request whose answer was lost or by somebody beside us."""
+    async def _adopt(self, wanted: WantedMachine, machine: Machine) -> ActionOutcome:
+        """Ours, made by a request whose answer was lost or by another apply."""
         if not machine.owned:
             return "failed", "a machine of that name is not ours"
         if changed_fields(wanted.config, machine):
             return await self._update(wanted, machine)
         return "done", f"created as {machine.id}"
 
-    async def _update(self, wanted: Wanted, machine: Machine, *, forced: bool = False) -> Outcome:
-        for pause in self.tempo.pauses():
+    async def _update(
+        self, wanted: WantedMachine, machine: Machine, *, forced: bool = False
+    ) -> ActionOutcome:
+        for pause in self.rate_limit.backoff():
             machine = await self._at_rest(machine)
             try:
                 async with self.fly.lease(machine) as nonce:
                     machine = await self.fly.get(machine.id)
                     if not forced and not changed_fields(wanted.config, machine):
-                        return "done", "it is as wanted by now"
+                        return "done", "it is as wanted already"
                     if not machine.at_rest:
                         continue  # its schedule fired while we took the lease
                     updated = await self.fly.update(machine, wanted.config, nonce)
                 return await self._verify(wanted, updated)
             except Conflict:
-                await self.tempo.sleep(pause)
+                await self.rate_limit.sleep(pause)
         return "skipped", "somebody else is changing it: run apply again later"
 
-    async def _verify(self, wanted: Wanted, machine: Machine) -> Outcome:
+    async def _verify(self, wanted: WantedMachine, machine: Machine) -> ActionOutcome:
         """An update that does not fit its host is taken back after it was answered with 200."""
         await self.fly.wait_stopped(machine, 30)
         changes = changed_fields(wanted.config, await self.fly.get(machine.id))
@@ -140,8 +147,8 @@ class _Worker:
             return "failed", f"Fly took the update back ({fields}), its host may be full: run again"
         return "done", "updated"
 
-    async def _delete(self, machine: Machine) -> Outcome:
-        for pause in self.tempo.pauses():
+    async def _delete(self, machine: Machine) -> ActionOutcome:
+        for pause in self.rate_limit.backoff():
             try:
                 machine = await self._at_rest(machine)
                 async with self.fly.lease(machine) as nonce:
@@ -149,15 +156,15 @@ class _Worker:
             except Gone:
                 return "done", "it was gone already"
             except Conflict:
-                await self.tempo.sleep(pause)
+                await self.rate_limit.sleep(pause)
                 continue
             return "done", "destroyed"
         return "skipped", "somebody else is changing it: run apply again later"
 
     async def _at_rest(self, machine: Machine) -> Machine:
-        """The machine, read afresh if it ran; raises _Running when the time for waiting is over."""
+        """The machine, read again if it ran; raises _Running when the time for waiting is over."""
         while not machine.at_rest:
-            now = self.tempo.now()
+            now = self.rate_limit.now()
             self.deadline = now + self.wait_for_runs if self.deadline is None else self.deadline
             if now >= self.deadline:
                 raise _Running

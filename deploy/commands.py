@@ -14,16 +14,17 @@ from typing import Any, TypeVar
 import structlog
 
 from deploy import render
-from deploy.apply import Result
+from deploy.apply import ActionResult
 from deploy.apply import apply as carry_out
 from deploy.export import EXPORTERS
 from deploy.fly import Fly, connect
-from deploy.machines import Machine, Wanted, wanted_machines
-from deploy.notices import lost_databases, open_occurrence, served_at_once
-from deploy.plan import Note, Plan, make_plan
+from deploy.machines import Machine, WantedMachine, wanted_machines
+from deploy.plan import MachinePlan, PlanNote, make_plan
+from deploy.plan_warnings import lost_databases, open_occurrence, served_at_once
 from deploy.registry import by_digest
-from deploy.settings import Target, find_target
-from deploy.status import Status, has_start, judge
+from deploy.settings import FlyTarget, find_target
+from deploy.status import MachineStatus, has_start, judge
+from jobs import JOBS
 from speakerbot import logs as our_logs
 from speakerbot.durations import parse_duration
 from speakerbot.errors import ConfigError, Unreachable, UsageError
@@ -35,8 +36,8 @@ CHANGES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What all commands about machines are told."""
+class CronOptions:
+    """The options of every command about machines. ``timeout`` in seconds, of one request."""
 
     schedules: Path
     app: str | None
@@ -46,8 +47,8 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What plan and apply are told. ``detailed``: exit 2 if changes are left to make."""
+class PlanOptions:
+    """The options of plan and apply. ``detailed``: exit 2 if changes are left to make."""
 
     image: str | None
     by_digest: bool
@@ -64,43 +65,45 @@ def seconds(option: str, text: str) -> float:
         raise UsageError(f"{option}: {error}") from error
 
 
-def plan(request: Request, change: Change) -> int:
-    work = _Work(request)
-    drawn = work.ask(lambda fly: work.plan(fly, change))
-    if request.as_json:
-        _print_json(render.plan_document(drawn.plan, drawn.notes, work.target.app))
+def plan(options: CronOptions, planning: PlanOptions) -> int:
+    work = _CronCommand(options)
+    noted = work.ask(lambda fly: work.plan(fly, planning))
+    if options.as_json:
+        _print_json(render.plan_document(noted.plan, noted.notes, work.target.app))
     else:
-        render.show(render.plan_lines(drawn.plan, drawn.notes), render.console())
-    return CHANGES if change.detailed and drawn.plan.actions else 0
+        render.show(render.plan_lines(noted.plan, noted.notes), render.console())
+    return CHANGES if planning.detailed and noted.plan.actions else 0
 
 
-def apply(request: Request, change: Change, allow_mass_change: bool, wait_for_runs: str) -> int:
-    work, limit = _Work(request), seconds("--wait-for-runs", wait_for_runs)
-    screen = render.console(stderr=request.as_json)
+def apply(
+    options: CronOptions, planning: PlanOptions, allow_mass_change: bool, wait_for_runs: str
+) -> int:
+    work, limit = _CronCommand(options), seconds("--wait-for-runs", wait_for_runs)
+    screen = render.console(stderr=options.as_json)
 
-    async def work_on(fly: Fly) -> tuple[Drawn, list[Result]]:
-        drawn = await work.plan(fly, change)
-        render.show(render.plan_lines(drawn.plan, drawn.notes), screen)
+    async def work_on(fly: Fly) -> tuple[NotedPlan, list[ActionResult]]:
+        noted = await work.plan(fly, planning)
+        render.show(render.plan_lines(noted.plan, noted.notes), screen)
         if not allow_mass_change:
-            drawn.plan.refuse_mass_destruction()
-        actions, done = drawn.plan.actions, Progress(len(drawn.plan.actions))
-        return drawn, await carry_out(
+            noted.plan.refuse_mass_destruction()
+        actions, done = noted.plan.actions, Progress(len(noted.plan.actions))
+        return noted, await carry_out(
             actions, fly, wait_for_runs=limit, done=lambda result: done.show(result, screen)
         )
 
-    drawn, results = work.ask(work_on)
+    noted, results = work.ask(work_on)
     if results:
         render.show([(render.result_counts(results), "bold")], screen)
-    if request.as_json:
-        document = render.plan_document(drawn.plan, drawn.notes, work.target.app)
+    if options.as_json:
+        document = render.plan_document(noted.plan, noted.notes, work.target.app)
         _print_json({**document, "results": render.result_documents(results)})
-    return _outcome(results, change.detailed)
+    return _outcome(results, planning.detailed)
 
 
-def status(request: Request) -> int:
-    work = _Work(request)
+def status(options: CronOptions) -> int:
+    work = _CronCommand(options)
     rows, notes = work.ask(work.status)
-    if request.as_json:
+    if options.as_json:
         _print_json(render.status_document(rows, notes, work.target.app))
     else:
         screen = render.console()
@@ -109,30 +112,30 @@ def status(request: Request) -> int:
     return CHANGES if notes or any(row.problems for row in rows) else 0
 
 
-def run(request: Request, name: str, *, dry_run: bool) -> None:
+def run(options: CronOptions, name: str, *, dry_run: bool) -> None:
     """Starts the first machine of a schedule that is at rest."""
-    work = _Work(request)
+    work = _CronCommand(options)
     schedule = work.schedules.get(name)
     occurrence = open_occurrence(schedule, datetime.now(UTC))
     if not schedule.enabled:
-        say = f"{name} is disabled: the run will skip. `speakerbot run {schedule.job}` forces one"
+        text = f"{name} is disabled: the run will skip. `speakerbot run {schedule.job}` forces one"
     elif occurrence:
-        say = f"{name}: {occurrence} is open: the run serves it, unless that has been done"
+        text = f"{name}: {occurrence} is open: the run serves it, unless another run has"
     else:
-        say = (
+        text = (
             f"{name}: no occurrence is open: the run will skip. `speakerbot run {schedule.job}`, "
             "without a schedule, forces one"
         )
     screen = render.console()
-    render.show([(say, "")], screen)
+    render.show([(text, "")], screen)
     if dry_run:
         return
     machine = work.ask(lambda fly: _start(fly, schedule.machine_names))
     render.show([(f"started {machine.name}: {_logs_command(work.target, machine)}", "")], screen)
 
 
-def logs(request: Request, name: str) -> None:
-    work = _Work(request)
+def logs(options: CronOptions, name: str) -> None:
+    work = _CronCommand(options)
     names = work.schedules.get(name).machine_names
     machines = work.ask(lambda fly: _ours(fly, names))
     for machine in machines:
@@ -141,8 +144,8 @@ def logs(request: Request, name: str) -> None:
 
 def export(schedules: Path, kind: str, image: str, app: str, output: Path | None) -> None:
     if kind not in EXPORTERS:
-        raise UsageError(f"there is no export {kind!r}: there are {', '.join(EXPORTERS)}")
-    read = read_schedules(schedules)
+        raise UsageError(f"there is no export {kind!r}; there are {', '.join(EXPORTERS)}")
+    read = read_schedules(schedules, JOBS)
     _warn(read)
     files = EXPORTERS[kind](read.schedules, image, app)
     for name, text in files.items():
@@ -156,11 +159,11 @@ def export(schedules: Path, kind: str, image: str, app: str, output: Path | None
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """A plan and everything a person should know with it."""
+class NotedPlan:
+    """A plan, and everything a person should know about it."""
 
-    plan: Plan
-    notes: tuple[Note, ...]
+    plan: MachinePlan
+    notes: tuple[PlanNote, ...]
 
 
 class Progress:
@@ -169,22 +172,22 @@ class Progress:
     def __init__(self, total: int) -> None:
         self.total, self.number = total, 0
 
-    def show(self, result: Result, screen: Any) -> None:
+    def show(self, result: ActionResult, screen: Any) -> None:
         self.number += 1
         render.show([render.result_line(result, self.number, self.total)], screen)
 
 
-class _Work:
+class _CronCommand:
     """One command: its schedules, its app, its machines."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, options: CronOptions) -> None:
         if not structlog.is_configured():
             our_logs.configure()
-        self.schedules = read_schedules(request.schedules)
+        self.schedules = read_schedules(options.schedules, JOBS)
         _warn(self.schedules)
-        self.target: Target = find_target(request.app, request.token)
-        self.wanted: list[Wanted] = list(wanted_machines(self.schedules, self.target.env))
-        self.timeout = request.timeout
+        self.target: FlyTarget = find_target(options.app, options.token)
+        self.wanted: list[WantedMachine] = list(wanted_machines(self.schedules, self.target.env))
+        self.timeout = options.timeout
 
     def ask(self, question: Callable[[Fly], Awaitable[T]]) -> T:
         async def connected() -> T:
@@ -193,20 +196,20 @@ class _Work:
 
         return asyncio.run(connected())
 
-    async def plan(self, fly: Fly, change: Change) -> Drawn:
-        image = change.image
-        if image and change.by_digest:
+    async def plan(self, fly: Fly, planning: PlanOptions) -> NotedPlan:
+        image = planning.image
+        if image and planning.by_digest:
             image = await by_digest(image, self.target, self.timeout)
         machines = await fly.machines()
         plan = make_plan(
-            self.wanted, machines, image=image, prune=change.prune, refresh=change.refresh
+            self.wanted, machines, image=image, prune=planning.prune, refresh=planning.refresh
         )
         more = (
             *served_at_once(plan, datetime.now(UTC)), *lost_databases(self.wanted, machines)
         )  # fmt: skip
-        return Drawn(plan, (*plan.notes, *more))
+        return NotedPlan(plan, (*plan.notes, *more))
 
-    async def status(self, fly: Fly) -> tuple[list[Status], list[Note]]:
+    async def status(self, fly: Fly) -> tuple[list[MachineStatus], list[PlanNote]]:
         machines = await fly.machines()
         ours = {machine.name: machine for machine in machines if machine.owned}
         for want in self.wanted:
@@ -224,7 +227,7 @@ class _Work:
 async def _ours(fly: Fly, names: tuple[str, ...]) -> list[Machine]:
     found = [m for m in await fly.machines() if m.owned and m.name in names]
     if not found:
-        raise ConfigError(f"there is no machine {names[0]} yet: `cron apply` makes it")
+        raise ConfigError(f"there is no machine {names[0]} yet: `cron apply` creates it")
     return found
 
 
@@ -232,16 +235,18 @@ async def _start(fly: Fly, names: tuple[str, ...]) -> Machine:
     machines = await _ours(fly, names)
     machine = next((m for m in machines if m.at_rest), None)
     if machine is None:
-        raise ConfigError(f"{machines[0].name} runs already: `cron logs` says how to watch it")
+        raise ConfigError(
+            f"{machines[0].name} is running already: `cron logs` says how to watch it"
+        )
     await fly.start(machine.id)
     return machine
 
 
-def _logs_command(target: Target, machine: Machine) -> str:
+def _logs_command(target: FlyTarget, machine: Machine) -> str:
     return f"fly logs --app {target.app} --machine {machine.id}"
 
 
-def _outcome(results: list[Result], detailed: bool) -> int:
+def _outcome(results: list[ActionResult], detailed: bool) -> int:
     failed = next((result for result in results if result.outcome == "failed"), None)
     if failed is not None:
         return failed.error.exit_code if failed.error else Unreachable.exit_code

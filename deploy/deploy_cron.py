@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 if TYPE_CHECKING:
-    from deploy.commands import Request
+    from deploy.commands import CronOptions
 
 app = typer.Typer(
     name="cron",
@@ -55,12 +55,12 @@ Token = Annotated[
 Timeout = Annotated[str, typer.Option(help="How long Fly may take for one answer.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Also destroy machines of ours that no schedule wants.")
+    bool, typer.Option("--prune", help="Also destroy our machines that no schedule wants.")
 ]
 Refresh = Annotated[
     bool,
     typer.Option(
-        "--refresh", help="Update machines that do not differ too: after `fly secrets set`."
+        "--refresh", help="Also update machines that do not differ: after `fly secrets set`."
     ),
 ]
 Detailed = Annotated[
@@ -85,11 +85,11 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show what apply would change. Changes nothing."""
-    from deploy.commands import Change, plan
+    from deploy.commands import PlanOptions, plan
 
-    request = _request(schedules, app_name, access_token, timeout, as_json)
-    change = Change(image, by_digest, prune, refresh, detailed_exitcode)
-    raise typer.Exit(plan(request, change))
+    options = _options(schedules, app_name, access_token, timeout, as_json)
+    planning = PlanOptions(image, by_digest, prune, refresh, detailed_exitcode)
+    raise typer.Exit(plan(options, planning))
 
 
 @app.command()
@@ -114,13 +114,13 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Create, update and, with --prune, destroy machines. May be run again after any failure."""
-    from deploy.commands import Change, apply, plan
+    from deploy.commands import PlanOptions, apply, plan
 
-    request = _request(schedules, app_name, access_token, timeout, as_json)
-    change = Change(image, by_digest, prune, refresh, detailed_exitcode)
+    options = _options(schedules, app_name, access_token, timeout, as_json)
+    planning = PlanOptions(image, by_digest, prune, refresh, detailed_exitcode)
     if dry_run:
-        raise typer.Exit(plan(request, change))
-    raise typer.Exit(apply(request, change, allow_mass_change, wait_for_runs))
+        raise typer.Exit(plan(options, planning))
+    raise typer.Exit(apply(options, planning, allow_mass_change, wait_for_runs))
 
 
 @app.command()
@@ -134,7 +134,7 @@ def status(
     """Show each machine, its last run and its next. Exits 2 if something needs a person."""
     from deploy.commands import status
 
-    raise typer.Exit(status(_request(schedules, app_name, access_token, timeout, as_json)))
+    raise typer.Exit(status(_options(schedules, app_name, access_token, timeout, as_json)))
 
 
 @app.command()
@@ -149,7 +149,7 @@ def run(
     """Start a schedule's machine now. It still runs only what is due."""
     from deploy.commands import run
 
-    run(_request(schedules, app_name, access_token, timeout, False), name, dry_run=dry_run)
+    run(_options(schedules, app_name, access_token, timeout, False), name, dry_run=dry_run)
 
 
 @app.command()
@@ -163,7 +163,7 @@ def logs(
     """Say the command that shows a schedule's logs."""
     from deploy.commands import logs
 
-    logs(_request(schedules, app_name, access_token, timeout, False), name)
+    logs(_options(schedules, app_name, access_token, timeout, False), name)
 
 
 @app.command()
@@ -191,16 +191,16 @@ def export(
     export(schedules, kind, image, app_name, output)
 
 
-def _request(
+def _options(
     schedules: Path, app_name: str | None, token: str | None, timeout: str, as_json: bool
-) -> Request:
-    from deploy.commands import Request, seconds
+) -> CronOptions:
+    from deploy.commands import CronOptions, seconds
 
-    return Request(schedules, app_name, token, seconds("--timeout", timeout), as_json)
+    return CronOptions(schedules, app_name, token, seconds("--timeout", timeout), as_json)
 
 
 def main() -> None:
-    """The command by itself; every error of ours ends as one line and its exit code."""
+    """The command by itself; each of our errors ends as one line and its exit code."""
     try:
         app()
     except Exception as error:

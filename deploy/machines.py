@@ -69,18 +69,18 @@ class Machine:
 def read_machine(raw: object) -> Machine:
     """One machine of an answer. Raises ValueError naming what it lacks."""
     if not isinstance(raw, dict):
-        raise ValueError("a machine that is no object")
+        raise ValueError("a machine that is not an object")
     for key in ("id", "name", "state", "region"):
         if not isinstance(raw.get(key), str) or not raw[key]:
             raise ValueError(f"a machine without {key}")
     if not raw["id"].isalnum():  # it becomes part of an address
-        raise ValueError(f"a machine with the odd id {raw['id']!r}")
+        raise ValueError(f"a machine with the invalid id {raw['id']!r}")
     config = raw.get("config") or raw.get("incomplete_config") or {}
     image_ref = raw.get("image_ref") or {}
     events = raw.get("events") or []
     if not all(isinstance(part, kind) for part, kind in
                ((config, dict), (image_ref, dict), (events, list))):  # fmt: skip
-        raise ValueError(f"machine {raw['id']} with an odd config, image_ref or events")
+        raise ValueError(f"machine {raw['id']} with an invalid config, image_ref or events")
     return Machine(
         id=raw["id"],
         name=raw["name"],
@@ -96,7 +96,7 @@ def read_machine(raw: object) -> Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedMachine:
     """The machine there should be. ``config`` is what Fly is sent, whole."""
 
     name: str
@@ -104,27 +104,29 @@ class Wanted:
     region: str
     config: Mapping[str, Any]
 
-    def with_image(self, image: str) -> Wanted:
+    def with_image(self, image: str) -> WantedMachine:
         return replace(self, config={"image": image, **self.config})
 
-    def keeping(self, machine: Machine) -> Wanted:
+    def keeping(self, machine: Machine) -> WantedMachine:
         """With the volumes somebody attached by hand: an update that left them out would lose
         them."""
         mounts = machine.config.get("mounts")
         return replace(self, config={**self.config, "mounts": mounts}) if mounts else self
 
 
-def wanted_machines(schedules: Iterable[Schedule], env: Mapping[str, str]) -> Iterator[Wanted]:
+def wanted_machines(
+    schedules: Iterable[Schedule], env: Mapping[str, str]
+) -> Iterator[WantedMachine]:
     """Every machine that should be, in the order of the file. ``env``: fly.toml's, which scheduled
     machines do not get by themselves; a schedule's own variables win."""
     for schedule in schedules:
         config = _config(schedule, env)
         for name, region in zip(schedule.machine_names, schedule.regions, strict=True):
-            yield Wanted(name, schedule, region, config)
+            yield WantedMachine(name, schedule, region, config)
 
 
 def _config(schedule: Schedule, env: Mapping[str, str]) -> dict[str, Any]:
-    """All but the image. ``skip_launch`` is no part of it, ever: the schedule would never fire."""
+    """All but the image. Never ``skip_launch``: the schedule would never fire."""
     guest = schedule.guest
     config: dict[str, Any] = {
         "init": {"cmd": schedule.command()},

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from deploy.fields import FieldChange, changed_fields
-from deploy.machines import GONE, Machine, Wanted
+from deploy.diff import FieldChange, changed_fields
+from deploy.machines import GONE, Machine, WantedMachine
 from speakerbot.errors import ConfigError
 
 Kind = Literal["create", "update", "replace", "delete"]
@@ -16,21 +16,21 @@ MOST_DESTROYED = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
+class MachineAction:
     """One machine to change. ``wanted`` is None for a delete, ``machine`` for a create."""
 
     kind: Kind
     name: str
     reason: str = ""
-    wanted: Wanted | None = None
+    wanted: WantedMachine | None = None
     machine: Machine | None = None
     changes: tuple[FieldChange, ...] = ()
     duplicate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """Something a person should know. ``left``: a difference that this plan does not mend."""
+class PlanNote:
+    """Something a person should know. ``left``: a difference that this plan does not remove."""
 
     name: str
     text: str
@@ -38,11 +38,11 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MachinePlan:
     """Actions in the order they are done, deletes last."""
 
-    actions: tuple[Action, ...]
-    notes: tuple[Note, ...]
+    actions: tuple[MachineAction, ...]
+    notes: tuple[PlanNote, ...]
     unchanged: tuple[Machine, ...]
     owned: int
 
@@ -61,13 +61,13 @@ class Plan:
 
 
 def make_plan(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[WantedMachine],
     listed: Iterable[Machine],
     *,
     image: str | None = None,
     prune: bool = False,
     refresh: bool = False,
-) -> Plan:
+) -> MachinePlan:
     """What makes the listed machines of an app equal to the wanted ones.
 
     ``image`` None keeps the image of each machine, and gives a new one the image of the others, or
@@ -86,7 +86,7 @@ def make_plan(
             planner.drop(machine, further=machine.schedule in schedules)
     actions = sorted(planner.actions, key=lambda action: ORDER.index(action.kind))
     owned = sum(machine.owned for machine in present)
-    return Plan(tuple(actions), tuple(planner.notes), tuple(planner.unchanged), owned)
+    return MachinePlan(tuple(actions), tuple(planner.notes), tuple(planner.unchanged), owned)
 
 
 class _Images:
@@ -113,46 +113,50 @@ class _Images:
 class _Planner:
     def __init__(self, images: _Images, prune: bool, refresh: bool) -> None:
         self.images, self.prune, self.refresh = images, prune, refresh
-        self.actions: list[Action] = []
-        self.notes: list[Note] = []
+        self.actions: list[MachineAction] = []
+        self.notes: list[PlanNote] = []
         self.unchanged: list[Machine] = []
 
-    def add(self, want: Wanted, machine: Machine | None) -> None:
+    def add(self, want: WantedMachine, machine: Machine | None) -> None:
         if machine is None:
             wanted = want.with_image(self.images.of(None))
             tick = want.schedule.interval if want.schedule.enabled else "disabled"
             reason = f"in {want.region}, {tick}"
-            self.actions.append(Action("create", want.name, reason, wanted))
+            self.actions.append(MachineAction("create", want.name, reason, wanted))
         elif not machine.reachable:
             text = f"its host is {machine.host_status}: left as it is; run again later"
-            self.notes.append(Note(want.name, text))
+            self.notes.append(PlanNote(want.name, text))
         elif not machine.owned:
             text = "a machine of that name is not ours: remove it, or rename the schedule"
-            self.notes.append(Note(want.name, text))
+            self.notes.append(PlanNote(want.name, text))
         else:
             wanted = want.with_image(self.images.of(machine)).keeping(machine)
             self._compare(wanted, machine)
 
-    def _compare(self, want: Wanted, machine: Machine) -> None:
+    def _compare(self, want: WantedMachine, machine: Machine) -> None:
         changes = changed_fields(want.config, machine)
         if machine.region != want.region:
             self._move(want, machine, changes)
         elif changes or self.refresh:
             reason = "" if changes else "to see the app's present secrets"
-            self.actions.append(Action("update", want.name, reason, want, machine, changes))
+            self.actions.append(MachineAction("update", want.name, reason, want, machine, changes))
         else:
             self.unchanged.append(machine)
 
-    def _move(self, want: Wanted, machine: Machine, changes: tuple[FieldChange, ...]) -> None:
+    def _move(
+        self, want: WantedMachine, machine: Machine, changes: tuple[FieldChange, ...]
+    ) -> None:
         region = FieldChange("region", machine.region, want.region)
         if self.prune:
-            reason = "a machine cannot move: destroyed and created anew"
-            action = Action("replace", want.name, reason, want, machine, (region, *changes))
+            reason = "a machine cannot move: destroyed and created again"
+            action = MachineAction("replace", want.name, reason, want, machine, (region, *changes))
             self.actions.append(action)
             return
-        self.notes.append(Note(want.name, f"{region}: a machine cannot move; --prune replaces it"))
+        self.notes.append(
+            PlanNote(want.name, f"{region}: a machine cannot move; --prune replaces it")
+        )
         if changes:
-            self.actions.append(Action("update", want.name, "", want, machine, changes))
+            self.actions.append(MachineAction("update", want.name, "", want, machine, changes))
         else:
             self.unchanged.append(machine)
 
@@ -162,9 +166,13 @@ class _Planner:
         why = f"{what} schedule {machine.schedule!r}"
         duplicate = further and not machine.name.startswith(f"cron-{machine.schedule}")
         if not machine.reachable:
-            self.notes.append(Note(machine.name, f"{why}, but its host is {machine.host_status}"))
+            self.notes.append(
+                PlanNote(machine.name, f"{why}, but its host is {machine.host_status}")
+            )
         elif self.prune:
-            action = Action("delete", machine.name, why, machine=machine, duplicate=duplicate)
+            action = MachineAction(
+                "delete", machine.name, why, machine=machine, duplicate=duplicate
+            )
             self.actions.append(action)
         else:
-            self.notes.append(Note(machine.name, f"{why}; it stays until --prune destroys it"))
+            self.notes.append(PlanNote(machine.name, f"{why}; it stays until --prune destroys it"))

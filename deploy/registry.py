@@ -6,8 +6,8 @@ from typing import Final
 
 import aiohttp
 
-from deploy.answers import ImageMissing
-from deploy.settings import Target
+from deploy.api_errors import ImageMissing
+from deploy.settings import FlyTarget
 from speakerbot.errors import TokenRefused, Unreachable, UsageError
 
 FLY: Final = "registry.fly.io"
@@ -18,7 +18,7 @@ _KINDS: Final = ", ".join(
 )  # fmt: skip
 
 
-async def by_digest(image: str, target: Target, seconds: float) -> str:
+async def by_digest(image: str, target: FlyTarget, seconds: float) -> str:
     """``image`` with its digest behind it. Raises UsageError for another registry than Fly's,
     which must not see the token, ImageMissing, TokenRefused and Unreachable."""
     if "@" in image:
@@ -51,8 +51,8 @@ def _digest(response: aiohttp.ClientResponse, image: str, app: str) -> str:
         raise ImageMissing(f"{image} does not exist: build and push it with `make cron-deploy`")
     if response.status in (401, 403):
         raise TokenRefused(
-            f"the registry does not let this token see {image}: `fly tokens create deploy -a {app}`"
-            " makes one that may"
+            f"the registry does not let this token see {image}: create one that may "
+            f"with `fly tokens create deploy -a {app}`"
         )
     if response.status != 200 or not digest.startswith("sha256:"):
         raise Unreachable(f"the registry answered {response.status} for {image}, without a digest")

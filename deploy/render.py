@@ -7,9 +7,9 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from deploy.apply import Result
-from deploy.plan import ORDER, Action, Note, Plan
-from deploy.status import LastRun, Status
+from deploy.apply import ActionResult
+from deploy.plan import ORDER, MachineAction, MachinePlan, PlanNote
+from deploy.status import LastRun, MachineStatus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,7 @@ def show(lines: Iterable[Line], target: Console) -> None:
         target.print(text, style=style or None, markup=False)
 
 
-def plan_lines(plan: Plan, notes: Sequence[Note]) -> Iterator[Line]:
+def plan_lines(plan: MachinePlan, notes: Sequence[PlanNote]) -> Iterator[Line]:
     """One line a machine, one a field, deletes last, then notes and the counts."""
     for action in plan.actions:
         sign, style = _SIGNS[action.kind]
@@ -54,28 +54,28 @@ def plan_lines(plan: Plan, notes: Sequence[Note]) -> Iterator[Line]:
     yield counts(plan), "bold"
 
 
-def counts(plan: Plan) -> str:
+def counts(plan: MachinePlan) -> str:
     if not plan.actions:
         return f"No changes: {len(plan.unchanged)} machines are as schedules.json wants them."
     parts = [f"{plan.count(kind)} to {_VERBS[kind]}" for kind in ORDER if plan.count(kind)]
     return f"Plan: {', '.join(parts)}, {len(plan.unchanged)} unchanged."
 
 
-def result_line(result: Result, number: int, total: int) -> Line:
+def result_line(result: ActionResult, number: int, total: int) -> Line:
     """Progress: one action and what became of it."""
     style = {"done": "green", "skipped": "yellow", "failed": "bold red"}[result.outcome]
     outcome = "" if result.outcome == "done" else f"{result.outcome.upper()}: "
     return f"  [{number}/{total}] {result.action.name}: {outcome}{result.text}", style
 
 
-def result_counts(results: Sequence[Result]) -> str:
+def result_counts(results: Sequence[ActionResult]) -> str:
     by_outcome = {o: sum(r.outcome == o for r in results) for o in ("done", "skipped", "failed")}
     text = ", ".join(f"{number} {outcome}" for outcome, number in by_outcome.items())
     again = "" if by_outcome["done"] == len(results) else " Run apply again to finish."
     return f"Applied: {text}.{again}"
 
 
-def plan_document(plan: Plan, notes: Sequence[Note], app: str) -> dict[str, Any]:
+def plan_document(plan: MachinePlan, notes: Sequence[PlanNote], app: str) -> dict[str, Any]:
     return {
         "app": app,
         "actions": [_action_document(action) for action in plan.actions],
@@ -87,7 +87,7 @@ def plan_document(plan: Plan, notes: Sequence[Note], app: str) -> dict[str, Any]
     }
 
 
-def _action_document(action: Action) -> dict[str, Any]:
+def _action_document(action: MachineAction) -> dict[str, Any]:
     wanted, machine = action.wanted, action.machine
     return {
         "action": action.kind,
@@ -100,15 +100,17 @@ def _action_document(action: Action) -> dict[str, Any]:
     }
 
 
-def result_documents(results: Sequence[Result]) -> list[dict[str, str]]:
+def result_documents(results: Sequence[ActionResult]) -> list[dict[str, str]]:
     return [
         {"action": r.action.kind, "machine": r.action.name, "outcome": r.outcome, "text": r.text}
         for r in results
     ]
 
 
-def status_document(rows: Sequence[Status], notes: Sequence[Note], app: str) -> dict[str, Any]:
-    def row(status: Status) -> dict[str, Any]:
+def status_document(
+    rows: Sequence[MachineStatus], notes: Sequence[PlanNote], app: str
+) -> dict[str, Any]:
+    def row(status: MachineStatus) -> dict[str, Any]:
         last = status.last
         return {
             "schedule": status.schedule, "machine": status.machine, "region": status.region,
@@ -129,7 +131,7 @@ def status_document(rows: Sequence[Status], notes: Sequence[Note], app: str) -> 
     }
 
 
-def status_lines(rows: Sequence[Status], notes: Sequence[Note]) -> Iterator[Line]:
+def status_lines(rows: Sequence[MachineStatus], notes: Sequence[PlanNote]) -> Iterator[Line]:
     """What needs a person, after the table."""
     for status in rows:
         for problem in status.problems:
@@ -140,7 +142,7 @@ def status_lines(rows: Sequence[Status], notes: Sequence[Note]) -> Iterator[Line
         yield "Nothing needs a person.", "green"
 
 
-def status_table(rows: Sequence[Status], target: Console) -> None:
+def status_table(rows: Sequence[MachineStatus], target: Console) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -20,7 +20,7 @@ _NOT_FOR_JOBS = frozenset({"PORT", "HOST", "PRIMARY_REGION"})
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FlyTarget:
     """The app whose machines are meant. ``env``: what fly.toml gives its machines."""
 
     app: str
@@ -31,21 +31,23 @@ class Target:
 
 def find_target(
     app: str | None, token: str | None, env: Mapping[str, str] = os.environ, folder: Path = Path()
-) -> Target:
+) -> FlyTarget:
     """Raises ConfigError without an app and TokenRefused without a token, saying how to get one."""
     written = _fly_toml(folder / "fly.toml")
     app = app or env.get("FLY_APP") or written.get("app")
     if not isinstance(app, str) or not app:
         raise ConfigError('which app? Give --app, or write app = "…" into fly.toml here')
     if not _APP.fullmatch(app):
-        raise ConfigError(f"{app!r} is no name of a Fly app: small letters, digits and hyphens")
+        raise ConfigError(
+            f"{app!r} is not the name of a Fly app: use lower-case letters, digits and hyphens"
+        )
     base = (env.get("FLY_FLAPS_BASE_URL") or API).rstrip("/")
     if not base.startswith(("https://", "http://")):
-        raise ConfigError(f"FLY_FLAPS_BASE_URL: {base!r} is no address: write {API}")
+        raise ConfigError(f"FLY_FLAPS_BASE_URL: {base!r} is not an address: write {API}")
     own = written.get("env")
     variables = own if isinstance(own, dict) else {}
     kept = {name: str(value) for name, value in variables.items() if name not in _NOT_FOR_JOBS}
-    return Target(app, base, kept, authorization(_token(token, env, app)))
+    return FlyTarget(app, base, kept, authorization(_token(token, env, app)))
 
 
 def authorization(token: str) -> str:
@@ -71,8 +73,8 @@ def _token(given: str | None, env: Mapping[str, str], app: str) -> str:
         found = None
     if found is None:
         raise TokenRefused(
-            "there is no Fly token: `fly tokens create deploy -a "
-            f"{app}` makes one; set it as FLY_API_TOKEN"
+            "there is no Fly token: create one with `fly tokens create deploy -a "
+            f"{app}` and set it as FLY_API_TOKEN"
         )
     return found.group(1)
 

@@ -1,4 +1,4 @@
-"""What machines did lately, and whether somebody must look after them. Pure."""
+"""What machines did lately, and which of them need a person. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from deploy.fields import changed_fields
-from deploy.machines import Machine, Wanted
+from deploy.diff import changed_fields
+from deploy.machines import Machine, WantedMachine
 from speakerbot.schedules.schedule import TICKS
 
 PATIENCE = 1.5
@@ -17,7 +17,7 @@ PATIENCE = 1.5
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """The newest run. ``ended_at`` None: it still runs. ``interrupted``: it was told to stop."""
+    """The newest run. ``ended_at`` None: it is running. ``interrupted``: it was asked to stop."""
 
     started_at: datetime | None
     ended_at: datetime | None = None
@@ -33,7 +33,7 @@ class LastRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class MachineStatus:
     """One line of the status table. ``problems`` need a person."""
 
     schedule: str
@@ -74,17 +74,19 @@ def has_start(machine: Machine) -> bool:
     return any(event.get("type") == "start" for event in machine.events)
 
 
-def judge(wanted: Sequence[Wanted], machines: Mapping[str, Machine], now: datetime) -> list[Status]:
+def judge(
+    wanted: Sequence[WantedMachine], machines: Mapping[str, Machine], now: datetime
+) -> list[MachineStatus]:
     """The status of every wanted machine; ``machines`` are ours, by name, with their events."""
     return [_judge(want, machines.get(want.name), now) for want in wanted]
 
 
-def _judge(want: Wanted, machine: Machine | None, now: datetime) -> Status:
+def _judge(want: WantedMachine, machine: Machine | None, now: datetime) -> MachineStatus:
     schedule = want.schedule
     upcoming = schedule.cron.next(now) if schedule.enabled else None
     if machine is None:
-        problem = ("there is no such machine: `cron apply` makes it",)
-        return Status(
+        problem = ("there is no such machine: `cron apply` creates it",)
+        return MachineStatus(
             schedule.name,
             want.name,
             want.region,
@@ -101,7 +103,7 @@ def _judge(want: Wanted, machine: Machine | None, now: datetime) -> Status:
     since = last.started_at if last and last.started_at else _instant(machine.created_at)
     overdue = schedule.enabled and since is not None and now - since > PATIENCE * tick
     drift = _drift(want, machine)
-    return Status(
+    return MachineStatus(
         schedule.name,
         machine.name,
         machine.region,
@@ -115,7 +117,7 @@ def _judge(want: Wanted, machine: Machine | None, now: datetime) -> Status:
     )
 
 
-def _drift(want: Wanted, machine: Machine) -> tuple[str, ...]:
+def _drift(want: WantedMachine, machine: Machine) -> tuple[str, ...]:
     if not machine.reachable:
         return ()
     changes = changed_fields(want.with_image(machine.image).config, machine)

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal
 
 import aiohttp
 
-from deploy.answers import Answer, ImageMissing
-from deploy.tempo import Tempo
+from deploy.api_errors import FlyAnswer, ImageMissing
+from deploy.rate_limit import RateLimit
 from speakerbot.errors import Unreachable
 from speakerbot.logs import get_logger
 
@@ -17,7 +17,7 @@ _NONCE: Final = "fly-machine-lease-nonce"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class FlyRequest:
     """``action`` is what Fly's rate limits count; ``path`` follows the app's machines."""
 
     action: str
@@ -35,15 +35,17 @@ class Request:
 class Transport:
     """Requests about the machines of one app."""
 
-    def __init__(self, session: aiohttp.ClientSession, base: str, app: str, tempo: Tempo) -> None:
-        self.session, self.base, self.app, self.tempo = session, base, app, tempo
+    def __init__(
+        self, session: aiohttp.ClientSession, base: str, app: str, rate_limit: RateLimit
+    ) -> None:
+        self.session, self.base, self.app, self.rate_limit = session, base, app, rate_limit
         self.log = get_logger()
 
-    async def ask(self, request: Request) -> Answer:
-        """A success; everything else is raised as what it means (``Answer.error``)."""
-        pauses = self.tempo.pauses() if request.repeat else iter(())
+    async def ask(self, request: FlyRequest) -> FlyAnswer:
+        """A success; everything else is raised as what it means (``FlyAnswer.error``)."""
+        pauses = self.rate_limit.backoff() if request.repeat else iter(())
         while True:
-            await self.tempo.take(request.action)
+            await self.rate_limit.take(request.action)
             try:
                 return await self._attempt(request)
             except (Unreachable, ImageMissing) as error:
@@ -51,9 +53,9 @@ class Transport:
                 if pause is None:
                     raise
                 self.log.debug("fly_retried", error=str(error), seconds=round(pause, 1))
-            await self.tempo.sleep(pause)
+            await self.rate_limit.sleep(pause)
 
-    async def _attempt(self, request: Request) -> Answer:
+    async def _attempt(self, request: FlyRequest) -> FlyAnswer:
         about = f"{request.method} /apps/{self.app}/machines{request.path}"
         try:
             answer = await self._send(request, about)
@@ -67,7 +69,7 @@ class Transport:
             raise answer.error()
         return answer
 
-    async def _send(self, request: Request, about: str) -> Answer:
+    async def _send(self, request: FlyRequest, about: str) -> FlyAnswer:
         timeout = aiohttp.ClientTimeout(request.seconds) if request.seconds else None
         async with self.session.request(
             request.method,
@@ -78,7 +80,7 @@ class Transport:
             allow_redirects=False,  # a token goes nowhere else
             timeout=timeout or self.session.timeout,
         ) as response:
-            return Answer(
+            return FlyAnswer(
                 about,
                 self.app,
                 response.status,

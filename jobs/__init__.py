@@ -1,1 +1,37 @@
-"""One module per job, named as its command. A job only decides; it never sends or writes."""
+"""The jobs. Each module decides what one of them sends; none sends or writes by itself.
+
+What is declared here is all that the command line, schedules and the run service know of a job
+before it runs: importing this package imports none of them.
+"""
+
+from __future__ import annotations
+
+from speakerbot.domain.job_registry import JobDeclaration, JobOption, JobRegistry
+
+JOBS = JobRegistry(
+    JobDeclaration(
+        "reminders", "jobs.reminders", "Remind speakers of their talks.", opt_out="reminders"
+    ),
+    JobDeclaration(
+        "changes",
+        "jobs.changes",
+        "Tell speakers that their talk was booked, moved or cancelled.",
+        opt_out="changes",
+    ),
+    JobDeclaration(
+        "weekly",
+        "jobs.weekly",
+        "Post the coming week's talks; keep the post true.",
+        own_options=(
+            JobOption(
+                "--edit-only",
+                "edit_only",
+                "Keep this week's post true, post nothing new (SPEAKERBOT_WEEKLY_MODE=edit).",
+            ),
+        ),
+    ),
+    JobDeclaration("engagement", "jobs.engagement", "Ask for speakers when no talk is coming."),
+    JobDeclaration(
+        "digest", "jobs.digest", "Tell the organisers what was sent and what is coming."
+    ),
+)

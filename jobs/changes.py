@@ -1,7 +1,7 @@
 """Tells speakers what became of their talks: booked, moved, cancelled and, if wanted, renamed.
 
 The Node bot moves and deletes talks and tells nobody: changes are found by comparing the talks with
-what their speakers know (:mod:`speakerbot.snapshots`).
+what their speakers know (:mod:`speakerbot.domain.talk_changes`).
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from speakerbot import booking
-from speakerbot.clock import real_now
 from speakerbot.config import Settings
-from speakerbot.delivery.transitions import void
 from speakerbot.domain.delivery import Delivery
 from speakerbot.domain.message import Decision, Message, Skip
-from speakerbot.domain.talk_changes import WHY_VOID, Entry, Pair, Rules, Step, step
-from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context, Job, Prospect
+from speakerbot.domain.talk_changes import WHY_VOID, ChangeRules, TalkPair, TalkSnapshot, step
+from speakerbot.domain.talk_changes import ChangeStep as ChangeStep
+from speakerbot.runs.job import Job, JobContext, Prospect
 from speakerbot.runs.routes import to_speaker
+from speakerbot.runs.steps import AdvanceSnapshot, FollowTalks, Step, TakeSnapshot, Void
 
 OPT_OUT = "changes"
 CHUNK = 200
@@ -30,16 +28,16 @@ CHUNK = 200
 class Considered:
     """A pair, and what follows for it."""
 
-    pair: Pair
+    pair: TalkPair
     notice: Message | None
     """The one that is pending; None if none is."""
     record: Delivery | None
-    step: Step
+    step: ChangeStep
 
 
-def decide(context: Context) -> Iterator[Decision]:
-    """The notices that are pending. What settling has yet to note is left to the run after it,
-    for nothing may go that is not noted; a dry run shows what settling would make of it."""
+def decide(context: JobContext) -> Iterator[Decision]:
+    """The notices that are pending. What the steps have yet to note is left to the run after it,
+    for nothing may go that is not noted; a dry run shows what they would make of it."""
     snapshots = context.store.snapshots
     if not snapshots.taken():
         yield Skip("first_snapshot", "talks")
@@ -56,19 +54,25 @@ def decide(context: Context) -> Iterator[Decision]:
             yield _look(notice(each.step.entry, context.settings), context)
 
 
-def settle(context: Context) -> None:
+def steps(context: JobContext) -> Iterator[Step]:
     """Notes what was heard, and what is to be announced next; the first time, what there is.
     What calendars are told of talks follows too."""
-    booking.follow(context.store.calendar, real_now())
-    snapshots = context.store.snapshots
-    if not snapshots.taken():
-        snapshots.take(context.now)
-    considered = _consider(snapshots.differing(), context)
-    while chunk := list(islice(considered, CHUNK)):
-        _write([each for each in chunk if each.step.entry is not each.pair.entry], context.store)
+    yield FollowTalks()
+    if not context.store.snapshots.taken():
+        yield TakeSnapshot(context.now)
+    for each in _consider(context.store.snapshots.differing(), context):
+        if each.step.entry is not each.pair.entry:
+            yield AdvanceSnapshot(each.pair.entry, each.step.entry, _void(each))
 
 
-def prospects(context: Context, talk_id: str) -> Iterator[Prospect]:
+def _void(each: Considered) -> Void | None:
+    """What the ledger must refuse before the entry advances."""
+    if each.notice is None or each.step.void is None:
+        return None
+    return Void(each.notice, each.record, WHY_VOID[each.step.void])
+
+
+def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
     """The notices about the talk that are pending, or would be if it were looked at now."""
     pairs = (pair for pair in context.store.snapshots.differing() if pair.key[0] == talk_id)
     for each in _consider(pairs, context):
@@ -81,27 +85,9 @@ def prospects(context: Context, talk_id: str) -> Iterator[Prospect]:
             yield Prospect(notice(each.step.entry, context.settings), dropped)
 
 
-def _write(advancing: list[Considered], store: Store) -> None:
-    """The ledger first: an entry advances only past a notice that nobody will send any more."""
-    real = real_now()
-    voids = [
-        void(each.notice, each.record, WHY_VOID[each.step.void], real)
-        for each in advancing
-        if each.notice and each.step.void
-    ]
-    won = store.ledger.swap(voids) if voids else set()
-    steps = [
-        (each.pair.entry, each.step.entry)
-        for each in advancing
-        if not each.step.void or (each.notice and each.notice.key in won)
-    ]
-    if steps:
-        store.snapshots.advance(steps)
-
-
-def _consider(pairs: Iterable[Pair], context: Context) -> Iterator[Considered]:
+def _consider(pairs: Iterable[TalkPair], context: JobContext) -> Iterator[Considered]:
     settings, iterator = context.settings, iter(pairs)
-    rules = Rules(context.now, settings.timezone, settings.changes_topic)
+    rules = ChangeRules(context.now, settings.timezone, settings.changes_topic)
     while chunk := list(islice(iterator, CHUNK)):
         notices = {
             pair.key: notice(pair.entry, settings)
@@ -119,7 +105,7 @@ def _consider(pairs: Iterable[Pair], context: Context) -> Iterator[Considered]:
             yield Considered(pair, pending, record, taken)
 
 
-def notice(entry: Entry, settings: Settings) -> Message:
+def notice(entry: TalkSnapshot, settings: Settings) -> Message:
     """What tells the speaker of a pending entry; the same whenever it is asked for."""
     kind = f"change.{entry.kind}"
     return Message(
@@ -138,7 +124,7 @@ def notice(entry: Entry, settings: Settings) -> Message:
     )
 
 
-def _values(entry: Entry) -> dict[str, str]:
+def _values(entry: TalkSnapshot) -> dict[str, str]:
     old, new = entry.change
     values = {"username": entry.username, "topic": new.topic, "date": new.date.isoformat()}
     match entry.kind:
@@ -149,7 +135,7 @@ def _values(entry: Entry) -> dict[str, str]:
     return values
 
 
-def _reason(entry: Entry) -> str:
+def _reason(entry: TalkSnapshot) -> str:
     old, new = entry.change
     match entry.kind:
         case "booked":
@@ -162,7 +148,7 @@ def _reason(entry: Entry) -> str:
             return f"the topic was changed from {old.topic!r} to {new.topic!r}"
 
 
-def _look(message: Message, context: Context) -> Message:
+def _look(message: Message, context: JobContext) -> Message:
     """The same message, past its time: the engine looks whether it has arrived, and sends nothing,
     so neither opting out nor quiet hours stand in the way."""
     return replace(
@@ -173,4 +159,4 @@ def _look(message: Message, context: Context) -> Message:
     )
 
 
-JOB = Job("changes", decide, settle, prospects)
+JOB = Job("changes", decide, steps, prospects)

@@ -10,7 +10,7 @@ from speakerbot.clock import instant
 from speakerbot.domain.message import Decision, Message
 from speakerbot.domain.person import Person
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context, Job
+from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import only_route, organisers_channel
 from speakerbot.text import shorten
 
@@ -21,7 +21,7 @@ MOST_NAMES = 20
 LONGEST_TOPIC = 80
 
 
-def decide(context: Context) -> Iterator[Decision]:
+def decide(context: JobContext) -> Iterator[Decision]:
     """One message per day of the community's zone. Nothing notes when somebody opted out: it names
     those who are opted out now."""
     channel = organisers_channel(context.settings)
@@ -48,7 +48,7 @@ def decide(context: Context) -> Iterator[Decision]:
     )
 
 
-def _counts(context: Context) -> dict[str, int]:
+def _counts(context: JobContext) -> dict[str, int]:
     counts = context.store.ledger.counts(since=context.now - LOOKS_BACK)
     return {state: counts.get(state, 0) for state in COUNTED}
 

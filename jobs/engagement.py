@@ -9,8 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from speakerbot.clock import instant
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Decision, Message, Skip
-from speakerbot.runs.job import Context, Job
+from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import announcement_channel, only_route
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ AHEAD = timedelta(weeks=12)
 SHOWN_DATES = 3
 
 
-def decide(context: Context) -> Iterator[Decision]:
+def decide(context: JobContext) -> Iterator[Decision]:
     """A prompt while no talk comes in the next days, at most one per configured period.
 
     The period counts from the decision time of the last prompt, and that prompt is in the next
@@ -37,7 +38,11 @@ def decide(context: Context) -> Iterator[Decision]:
         yield Skip("talk_coming", SUBJECT)
         return
     last = next((each for each in context.store.ledger.find(SUBJECT) if _is_settled(each)), None)
-    if last and last.state != "expired" and context.now < last.due_at + settings.engagement_every:
+    if (
+        last
+        and last.state != DeliveryState.EXPIRED
+        and context.now < last.due_at + settings.engagement_every
+    ):
         yield Skip("asked_recently", SUBJECT)
         return
     yield _prompt(context, channel, today, last)
@@ -47,11 +52,11 @@ def _is_settled(record: Delivery) -> bool:
     """No run will send it any more."""
     from speakerbot.domain.delivery import FINAL, MAX_ATTEMPTS  # most runs see no record
 
-    exhausted = record.state == "failed" and record.attempts >= MAX_ATTEMPTS
+    exhausted = record.state == DeliveryState.FAILED and record.attempts >= MAX_ATTEMPTS
     return record.state in FINAL or exhausted
 
 
-def _prompt(context: Context, channel: str, today: date, last: Delivery | None) -> Message:
+def _prompt(context: JobContext, channel: str, today: date, last: Delivery | None) -> Message:
     zone, days = context.settings.timezone, context.settings.engagement_empty_days
     talks = context.store.talks.between(today - PAST, today + AHEAD)
     dates = free_dates([talk.date for talk in talks], today)

@@ -13,7 +13,7 @@ from speakerbot.config import Settings
 from speakerbot.domain.message import Decision, Message, NodeFlag, Skip
 from speakerbot.domain.reminder_offsets import DayOffset, HourOffset, Offset
 from speakerbot.domain.talk import Talk
-from speakerbot.runs.job import Context, Job, Prospect
+from speakerbot.runs.job import Job, JobContext, Prospect
 from speakerbot.runs.routes import to_speaker
 
 FlagName = Literal["sentTminus1At", "sentDayOfAt"]
@@ -29,7 +29,7 @@ class Slot:
     expires_at: datetime
 
 
-def decide(context: Context) -> Iterator[Decision]:
+def decide(context: JobContext) -> Iterator[Decision]:
     """The reminder each talk has due now; talks are read for the days offsets can reach."""
     settings = context.settings
     today = context.now.astimezone(settings.timezone).date()
@@ -62,7 +62,7 @@ def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]
     yield _message(talk, nearest, settings, now)
 
 
-def prospects(context: Context, talk_id: str) -> Iterator[Prospect]:
+def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
     """Every reminder the talk has, had or will have on its present date."""
     talk, settings = context.store.talks.get(talk_id), context.settings
     if talk is None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Decision, Edit, LookBack, Message, Skip
-from speakerbot.runs.job import Context, Job
+from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import announcement_channel, only_route
 from speakerbot.text import LIMIT, escape, length
 
@@ -68,17 +69,17 @@ class Week:
         return replace(self, day=first.due_at.astimezone(self.zone).date(), due_at=first.due_at)
 
 
-def decide(context: Context) -> Iterator[Decision]:
+def decide(context: JobContext) -> Iterator[Decision]:
     channel = announcement_channel(context.store.guilds, context.settings)
     yield from _edits(context, channel) if context.edit_only else _posts(context, channel)
 
 
-def _posts(context: Context, channel: str) -> Iterator[Decision]:
+def _posts(context: JobContext, channel: str) -> Iterator[Decision]:
     """This week's post, in parts where it is longer than a message."""
     week = _week_of(context.occurrence or context.now, context)
     first_key = _message(week, channel, 1, []).key
     first = context.store.ledger.get([first_key]).get(first_key)
-    if first is not None and first.state == "sent":
+    if first is not None and first.state == DeliveryState.SENT:
         week = week.shown_from(first)
     parts = split(_lines(context, week))
     if first is not None and first.found:
@@ -90,7 +91,7 @@ def _posts(context: Context, channel: str) -> Iterator[Decision]:
         yield message
 
 
-def _week_of(anchor: datetime, context: Context) -> Week:
+def _week_of(anchor: datetime, context: JobContext) -> Week:
     """The post that is due ``now``. Its week is that of ``anchor``, its days begin today."""
     zone = context.settings.timezone
     on, today = anchor.astimezone(zone).date(), context.now.astimezone(zone).date()
@@ -99,7 +100,7 @@ def _week_of(anchor: datetime, context: Context) -> Week:
     return Week(monday, today, due_at or instant(today, time(), zone), zone)
 
 
-def _lines(context: Context, week: Week) -> list[Line]:
+def _lines(context: JobContext, week: Week) -> list[Line]:
     last = week.day + timedelta(days=DAYS - 1)
     talks = context.store.talks.between(week.day, last)
     coming = (talk for talk in talks if not talk.completed)
@@ -152,7 +153,7 @@ def _bare(part: int) -> tuple[str, dict[str, Any]]:
     return ("weekly_empty" if part == 1 else "weekly_nothing_more"), {}
 
 
-def _edits(context: Context, channel: str) -> Iterator[Decision]:
+def _edits(context: JobContext, channel: str) -> Iterator[Decision]:
     """What makes the latest post true again, as long as today is one of its days."""
     if context.settings.weekly_mode != "edit":
         yield Skip("weekly_mode_is_post", "weekly")
@@ -169,7 +170,7 @@ def _edits(context: Context, channel: str) -> Iterator[Decision]:
             yield from _made_true(message, records, context)
 
 
-def _latest(context: Context, channel: str) -> tuple[Week | None, Records]:
+def _latest(context: JobContext, channel: str) -> tuple[Week | None, Records]:
     """The newest of this week's and last week's posts, if it still shows today."""
     this = _week_of(context.now, context)
     last = replace(this, monday=this.monday - timedelta(days=DAYS))
@@ -178,7 +179,7 @@ def _latest(context: Context, channel: str) -> tuple[Week | None, Records]:
     records = context.store.ledger.get(keys)
     for week in (this, last):
         first = records.get(_message(week, channel, 1, []).key)
-        if first is not None and first.state == "sent":
+        if first is not None and first.state == DeliveryState.SENT:
             shown = week.shown_from(first)
             return (shown if shown.covers(this.day) else None), records
     return None, records
@@ -186,17 +187,17 @@ def _latest(context: Context, channel: str) -> tuple[Week | None, Records]:
 
 def _posted(message: Message, records: Records) -> bool:
     record = records.get(message.key)
-    return record is not None and record.state == "sent"
+    return record is not None and record.state == DeliveryState.SENT
 
 
-def _made_true(message: Message, records: Records, context: Context) -> Iterator[Decision]:
+def _made_true(message: Message, records: Records, context: JobContext) -> Iterator[Decision]:
     """What to do about one part: post it, again if somebody deleted it; edit it; or nothing."""
     standing, again = records.get(message.key), records.get(message.key + AGAIN)
     again_occasion: str | None = message.occasion + AGAIN
     if again or (standing and standing.error_class == "deleted"):
         message = replace(message, occasion=message.occasion + AGAIN)
         standing, again_occasion = again, None
-    if standing is None or standing.state != "sent":
+    if standing is None or standing.state != DeliveryState.SENT:
         yield message
     elif standing.error_class == "deleted":
         yield Skip("deleted_twice", message.subject)

@@ -74,6 +74,15 @@ class ConfigError(SpeakerbotError):
         super().__init__("\n".join(problems))
 
 
+class TemplateError(ConfigError):
+    """The text called ``template`` is wrong, or cannot be made from the values of one message.
+    ``problems`` name file and line. Only messages that use it cannot be sent."""
+
+    def __init__(self, template: str, *problems: str) -> None:
+        super().__init__(*problems)
+        self.template = template
+
+
 class StoreCorrupt(ConfigError):
     """The store's file is not a database of ours, or is damaged. It was left as it is."""
 

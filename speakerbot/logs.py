@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from datetime import datetime
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -30,6 +32,7 @@ def configure(log_format: LogFormat | None = None, *, debug: bool = False) -> No
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[Libraries(logging.WARNING)])
+    warnings.showwarning = _show_warning
 
 
 def about(**names: Any) -> None:
@@ -75,6 +78,22 @@ class Libraries(logging.Handler):
         if record.exc_info and record.exc_info[1]:
             about["error"] = repr(record.exc_info[1])
         get_logger().warning("library_warned", **about)
+
+
+def _show_warning(  # as warnings.showwarning is called
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,  # noqa: ARG001
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    get_logger().warning(
+        "library_warned",
+        library=Path(filename).parent.name,
+        message=str(message),
+        category=category.__name__,
+    )
 
 
 def _with_instants(_log: Any, _method: str, line: Any) -> Any:

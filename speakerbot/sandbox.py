@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from speakerbot import bootstrap
-from speakerbot.clock import Clock
 from speakerbot.config import Settings
+from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Job
-from speakerbot.runs.report import Sink
-from speakerbot.runs.runner import Order, Runner
+from speakerbot.runs.service import RunRequest, RunService
 from speakerbot.stores import open_store
 from speakerbot.stores.copying import copy
 
@@ -24,7 +21,12 @@ ANNOUNCEMENTS, ORGANISERS = "1001", "1002"
 
 
 def run(
-    job: Job, settings: Settings, source: Store, sink: Sink, clock: Clock, log: Any
+    job: str,
+    jobs: JobRegistry,
+    settings: Settings,
+    source: Store,
+    now: datetime | None,
+    log: Any,
 ) -> tuple[Conversation, ...]:
     """What people would see. ``source`` is only read; no request leaves this process."""
     from speakerbot.testing.discord import LoopbackDiscord
@@ -44,17 +46,8 @@ def run(
             disabled_jobs=frozenset(),
         )
         _populate(discord, data, sandboxed)
-        Runner(
-            job=job,
-            order=Order(),
-            store=data,
-            settings=sandboxed,
-            templates=bootstrap.templates(settings),
-            connect=bootstrap.discord(sandboxed),
-            sink=sink,
-            log=log,
-            clock=clock,
-        ).run()
+        service = RunService(sandboxed, jobs, open_store=lambda *_, **__: data, log=log)
+        service.run(RunRequest(job, now=now), ())
         return discord.transcript()
 
 

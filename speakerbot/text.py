@@ -17,6 +17,8 @@ _MARKDOWN = re.compile(
     r"[\\*`\[<]|(?<!\w)_|_(?![A-Za-z0-9])|(?<=_)_|~(?=~)|(?<=~)~|\|(?=\|)|(?<=\|)\|"
     r"|^[>#-]|^\d+\.(?=\s|$)"
 )
+# With the address that it would become part of, where it follows one directly.
+_CUSTOM_EMOJI = re.compile(r"(https?://[^\s<]+)?<a?:(\w+):\d+>", re.ASCII)
 _MASS_MENTION = re.compile(r"@(?=everyone|here)")
 _BIDI_CONTROLS = dict.fromkeys(
     [0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -31,10 +33,10 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 def escape(text: str) -> str:
     """``text`` on one line, so that Discord shows its characters and pings nobody.
 
-    Addresses (https://…) are left alone; right-to-left text is isolated, so that it cannot turn
-    the sentence around it.
+    Addresses (https://…) are left alone; custom emoji are written as ``:name:``; right-to-left
+    text is isolated, so that it cannot turn the sentence around it.
     """
-    line = one_line(text)
+    line = name_custom_emoji(one_line(text))
     pieces, end = [], 0
     for url in _URL.finditer(line):
         pieces += [_escape_piece(line[end : url.start()]), _safe_url(url.group())]
@@ -47,6 +49,19 @@ def one_line(text: str) -> str:
     """``text`` without line breaks, control characters and what turns the direction of writing."""
     line = " ".join(text.translate(_BIDI_CONTROLS).split())
     return _UNPRINTABLE.sub(lambda match: _replacement(match.group()), line)
+
+
+def name_custom_emoji(text: str) -> str:
+    """``text`` with ``<:party:123>`` as ``:party:``: what Discord makes of an emoji that the bot
+    cannot use. A message written this way is found again as it was sent."""
+    while (named := _CUSTOM_EMOJI.sub(_emoji_name, text)) != text:
+        text = named  # again: the name may have completed another one's markup
+    return text
+
+
+def _emoji_name(emoji: re.Match[str]) -> str:
+    address, name = emoji.groups()
+    return f"{address} :{name}:" if address else f":{name}:"
 
 
 def _replacement(character: str) -> str:
@@ -80,8 +95,10 @@ def length(text: str) -> int:
 
 def shorten(text: str, most: int) -> str:
     """``text`` cut to ``most`` UTF-16 units, at least 1, with an ellipsis, between whole
-    characters."""
-    if length(text) <= most:
+    characters. Where that is not enough room for custom emoji, they are written as their names."""
+    if length(text) <= most or length(text := name_custom_emoji(text)) <= most:
         return text
-    kept = text.encode("utf-16-le", "surrogatepass")[: 2 * max(0, most - 1)]
-    return kept.decode("utf-16-le", "ignore").rstrip(" \t\n\u200d\ufe0f") + "…"
+    room, end = most - 1, 0
+    while (room := room - length(text[end])) >= 0:
+        end += 1
+    return text[:end].rstrip(" \t\n\u200d\ufe0f") + "…"

@@ -1,5 +1,5 @@
-"""The same schedules for other schedulers. Each run still decides by its gate, so all that a
-scheduler must do is to tick; what it cannot express it replaces by an hourly tick."""
+"""The same schedules for other schedulers. Each run still decides by itself whether it is due, so
+a scheduler only has to tick; what it cannot express is replaced by an hourly tick."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.export.systemd import systemd
 from speakerbot.schedules import Schedule
 
 Exporter = Callable[[Sequence[Schedule], str, str], dict[str, str]]
-"""Takes schedules, image and Fly app; gives file names and their texts."""
+"""From schedules, image and Fly app to the text of each file, by its name."""
 
 EXPORTERS: Final[dict[str, Exporter]] = {
     "crontab": crontab,

@@ -12,7 +12,7 @@ from speakerbot.schedules import Schedule
 
 
 def fly_cron_manager(schedules: Sequence[Schedule], image: str, app: str) -> dict[str, str]:
-    """One file. ``command`` is one string, and what ``enabled`` does not say is off."""
+    """One file. ``command`` is one string, and an entry without ``enabled`` is off."""
     entries = []
     for schedule in schedules:
         in_utc = schedule.cron.zone.key in ("UTC", "Etc/UTC")
@@ -26,7 +26,7 @@ def fly_cron_manager(schedules: Sequence[Schedule], image: str, app: str) -> dic
 
 
 def _entry(schedule: Schedule, name: str, cron: str, region: str) -> dict[str, Any]:
-    # Cron Manager takes anything on stderr for a failure, and our logs go there.
+    # Cron Manager takes anything on stderr as a failure, and our logs go there.
     command = f"exec {shlex.join(['speakerbot', *schedule.command()])} 2>&1"
     limit = schedule.wait + schedule.timeout
     return {
@@ -43,7 +43,7 @@ def _where(schedule: Schedule, image: str, app: str) -> dict[str, Any]:
     guest = schedule.guest
     config = {
         "image": image,
-        "init": {"exec": ["sleep", "inf"]},  # the command is run beside it, then all is ended
+        "init": {"exec": ["sleep", "inf"]},  # the command runs beside it, then everything ends
         "env": dict(schedule.env),
         "guest": {"cpu_kind": guest.cpu_kind, "cpus": guest.cpus, "memory_mb": guest.memory_mb},
         "restart": {"policy": "no"},

@@ -68,5 +68,5 @@ def _job_id(schedule: Schedule) -> str:
 
 
 def _literal(text: str) -> str:
-    """GitHub would evaluate ``${{ … }}`` in our own words."""
+    """GitHub would evaluate ``${{ … }}`` in our texts."""
     return text.replace("${{", "${{ '${{' }}")

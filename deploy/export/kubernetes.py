@@ -1,4 +1,4 @@
-"""CronJobs: one at the schedule's times, one hourly that goes on with what was left open."""
+"""CronJobs: one at the schedule's times, an hourly one that continues what was left open."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _cron_job(schedule: Schedule, name: str, cron: str, image: str) -> dict[str,
             "suspend": not schedule.enabled,
             "concurrencyPolicy": "Forbid",
             "startingDeadlineSeconds": max(
-                int(schedule.gate.whole_grace.total_seconds()), _LEAST_DEADLINE
+                int(schedule.rules.whole_grace.total_seconds()), _LEAST_DEADLINE
             ),
             "successfulJobsHistoryLimit": 1,
             "failedJobsHistoryLimit": 3,
@@ -50,12 +50,12 @@ def _cron_job(schedule: Schedule, name: str, cron: str, image: str) -> dict[str,
 
 
 def _job(schedule: Schedule, labels: dict[str, str], image: str) -> dict[str, Any]:
-    hands = len(schedule.regions) if schedule.share else 1
+    machines = len(schedule.regions) if schedule.share else 1
     limit = schedule.wait + schedule.timeout
     return {
-        "parallelism": hands,
-        "completions": hands,
-        "backoffLimit": 0,  # the next tick goes on; a second try at once would find the lease
+        "parallelism": machines,
+        "completions": machines,
+        "backoffLimit": 0,  # the next tick continues; a retry at once would find the lease taken
         "activeDeadlineSeconds": int(limit.total_seconds()) + 60,
         "template": {
             "metadata": {"labels": labels},

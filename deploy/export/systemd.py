@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deploy.export.triggers import Fields, catch_up, portable
+from deploy.export.triggers import CronFields, catch_up, portable
 from speakerbot.schedules import Schedule
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
@@ -77,7 +77,7 @@ def _timer(schedule: Schedule) -> str:
 
 
 def _calendar(schedule: Schedule) -> Iterator[str]:
-    fields = portable(schedule) or Fields([0], None, None, None, None)
+    fields = portable(schedule) or CronFields([0], None, None, None, None)
     zone = schedule.cron.zone.key
     time = f"{_list(fields.hours)}:{_list(fields.minutes)}:00 {zone}"
     months = _list(fields.months)
@@ -90,7 +90,7 @@ def _calendar(schedule: Schedule) -> Iterator[str]:
         yield f"*-*-* *:{int(tick.split()[0]):02}:00 {zone}"
 
 
-def _weekdays(fields: Fields) -> str:
+def _weekdays(fields: CronFields) -> str:
     return "" if fields.weekdays is None else ",".join(_DAYS[d] for d in fields.weekdays) + " "
 
 

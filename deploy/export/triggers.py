@@ -1,6 +1,6 @@
 """When another scheduler must tick for a schedule. Pure.
 
-Two ticks serve a schedule: one at its very times, and an hourly one that goes on with what a
+Two ticks serve a schedule: one at exactly its times, and an hourly one that continues what a
 crash, a refused message or quiet hours left open.
 """
 
@@ -20,7 +20,7 @@ _SPECIAL = re.compile(r"#|\b\d*LW?\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Fields:
+class CronFields:
     """The sets of a cron expression that every scheduler can express; None means every."""
 
     minutes: list[int] | None
@@ -36,7 +36,7 @@ class Fields:
         return self.days is not None and self.weekdays is not None
 
 
-def portable(schedule: Schedule) -> Fields | None:
+def portable(schedule: Schedule) -> CronFields | None:
     """The expression's fields; None if it uses what others lack or read differently: L, W, #, and
     a starred step in one of two day fields."""
     minute, hour, day, month, weekday = schedule.cron.fields.upper().split()
@@ -46,7 +46,7 @@ def portable(schedule: Schedule) -> Fields | None:
         return None
     parsed = CronSim(schedule.cron.fields, datetime(2000, 1, 1, tzinfo=UTC))
     weekdays = sorted({d % 7 for d in parsed.weekdays if isinstance(d, int)})
-    return Fields(
+    return CronFields(
         minutes=None if minute == "*" else sorted(parsed.minutes),
         hours=None if hour == "*" else sorted(parsed.hours),
         days=None if day == "*" else sorted(parsed.days),
@@ -78,7 +78,7 @@ def catch_up(schedule: Schedule) -> str | None:
     return f"{minute % 60} * * * *"
 
 
-def _is_hourly(fields: Fields) -> bool:
+def _is_hourly(fields: CronFields) -> bool:
     return not any((fields.hours, fields.days, fields.months, fields.weekdays))
 
 

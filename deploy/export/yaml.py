@@ -1,4 +1,4 @@
-"""Writes YAML: mappings, lists, and odd scalars as JSON, which YAML reads."""
+"""Writes YAML: mappings, lists, and unusual scalars as JSON, which YAML reads."""
 
 from __future__ import annotations
 

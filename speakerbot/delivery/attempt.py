@@ -15,7 +15,7 @@ from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery
 from speakerbot.delivery.transitions import Endings
-from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import LookBack, Route
 from speakerbot.ports.channel import Channel, Refused
 
@@ -51,7 +51,7 @@ class Attempt:
         except _TooLate:
             late = "its time was over before it could go"
             settled = await self.recovery.settle(claim)
-            return settled or self.endings.unsent(claim, "expired", "expired", late)
+            return settled or self.endings.unsent(claim, DeliveryState.EXPIRED, "expired", late)
 
     def _check_time(self, claim: Claim) -> None:
         if self.clock.decision() >= claim.message.expires_at:
@@ -103,7 +103,9 @@ class Attempt:
                 case "rejected":
                     settled = await self.recovery.settle(claim)
                     why, detail = refusal.why, refusal.detail
-                    return settled or self.endings.unsent(claim, "undeliverable", why, detail)
+                    return settled or self.endings.unsent(
+                        claim, DeliveryState.UNDELIVERABLE, why, detail
+                    )
                 case "bot" | "token" | "unreachable":
                     raise RunStopped(refusal.why, refusal.detail) from refusal
             return refusal
@@ -155,7 +157,7 @@ class Attempt:
             target=route.target,
             text=text,
             lease_until=now + self.lease,
-            doubt_since=record.doubt_since if same_route else now,
+            unconfirmed_since=record.unconfirmed_since if same_route else now,
         )
         if not await self.swap(record, noted):
             raise ClaimLost

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored
 from speakerbot.delivery.nonces import longest_send
-from speakerbot.delivery.planning import OUT_OF_TURN, Plan
-from speakerbot.domain.delivery import Change
+from speakerbot.delivery.planning import OUT_OF_TURN, MessagePlan
+from speakerbot.domain.delivery import DeliveryChange, DeliveryState
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.templates import Templates
 
@@ -31,14 +31,14 @@ class Batches:
     coexist: bool
     slow_newcomers: bool
     """New DM channels are opened at a pace of their own, beside everybody else."""
-    report: Callable[[Plan], None]
+    report: Callable[[MessagePlan], None]
 
-    def claim(self, plans: list[Plan], room: int) -> list[Claim]:
+    def claim(self, plans: list[MessagePlan], room: int) -> list[Claim]:
         """Claims what is planned; of people without a known DM channel at most ``room``. An edit
         needs no claim and stands for itself."""
-        due = [plan for plan in plans if plan.state == "planned"]
+        due = [plan for plan in plans if plan.state == DeliveryState.PLANNED]
         for plan in plans:
-            if plan.state != "planned":
+            if plan.state != DeliveryState.PLANNED:
                 self.report(plan)
         edits = [
             Claim(plan, self.templates.of(plan.message), plan.record, plan.record, None)
@@ -46,14 +46,14 @@ class Batches:
             if plan.message.edit and plan.record
         ]
         made = list(self._make([plan for plan in due if not plan.message.edit], room))
-        won = self.store.ledger.swap([Change(claim.before, claim.record) for claim in made])
+        won = self.store.ledger.swap([DeliveryChange(claim.before, claim.record) for claim in made])
         for claim in made:
             if claim.message.key not in won:
                 self.taken_over(claim)
                 self.leave_out(claim.plan.then)
         return edits + self._with_flags([claim for claim in made if claim.message.key in won])
 
-    def _make(self, plans: list[Plan], room: int) -> Iterator[Claim]:
+    def _make(self, plans: list[MessagePlan], room: int) -> Iterator[Claim]:
         users = {user for plan in plans if (user := dm_user(plan))}
         known = self.store.limits.dm_channels(self.bot, sorted(users)) if users else {}
         for plan in plans:
@@ -74,12 +74,12 @@ class Batches:
                 room -= 1
             yield claim
 
-    def _text(self, plan: Plan) -> str:
+    def _text(self, plan: MessagePlan) -> str:
         if plan.message.template:
             return self.templates.of(plan.message)
         return plan.record.text if plan.record else ""  # left over: it is only looked for
 
-    def _flag_at(self, plan: Plan) -> datetime | None:
+    def _flag_at(self, plan: MessagePlan) -> datetime | None:
         """The time for the Node bot's flag. One that an earlier attempt has set stays: a flag of
         which the ledger does not know is the Node bot's own, and its message is not sent."""
         flag, before = plan.message.flag, plan.record
@@ -115,7 +115,10 @@ class Batches:
     def _give_back(self, claims: list[Claim]) -> None:
         if claims:
             self.store.ledger.swap(
-                [Change(claim.record, restored(claim.before, self.revisions)) for claim in claims]
+                [
+                    DeliveryChange(claim.record, restored(claim.before, self.revisions))
+                    for claim in claims
+                ]
             )
         for claim in claims:
             self._hold_back(claim.plan, "the talk changed meanwhile", "changed_meanwhile")
@@ -124,13 +127,19 @@ class Batches:
         """Another run has it; should that one die, it is worth a look when its lease is over."""
         until = self.clock.real() + self.lease
         reason, skip = "another run is sending it", "in_progress"
-        self.report(replace(claim.plan, state="held_back", reason=reason, skip=skip, until=until))
+        self.report(
+            replace(
+                claim.plan, state=DeliveryState.HELD_BACK, reason=reason, skip=skip, until=until
+            )
+        )
 
-    def _hold_back(self, plan: Plan, reason: str, skip: str) -> None:
-        self.report(replace(plan, state="held_back", reason=reason, skip=skip))
+    def _hold_back(self, plan: MessagePlan, reason: str, skip: str) -> None:
+        self.report(replace(plan, state=DeliveryState.HELD_BACK, reason=reason, skip=skip))
         self.leave_out(plan.then)
 
-    def leave_out(self, plans: Iterable[Plan]) -> None:
+    def leave_out(self, plans: Iterable[MessagePlan]) -> None:
         """Those that follow a message which did not go."""
         for plan in plans:
-            self.report(replace(plan, state="held_back", reason=OUT_OF_TURN, skip="in_order"))
+            self.report(
+                replace(plan, state=DeliveryState.HELD_BACK, reason=OUT_OF_TURN, skip="in_order")
+            )

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from speakerbot.delivery.planning import Plan
-from speakerbot.domain.delivery import Delivery, State, claimed
+from speakerbot.delivery.planning import MessagePlan
+from speakerbot.domain.delivery import Delivery, DeliveryState, claimed
 from speakerbot.domain.message import Message, Route
 from speakerbot.ports.channel import Posted
 
@@ -21,7 +21,7 @@ class ClaimLost(Exception):
 class Claim:
     """``record`` is what the store holds now; ``before`` is what it held before this run."""
 
-    plan: Plan
+    plan: MessagePlan
     text: str
     """Rendered now; without the mention some routes put in front."""
     record: Delivery
@@ -65,7 +65,7 @@ class Revisions:
 
 
 def new_claim(
-    plan: Plan,
+    plan: MessagePlan,
     text: str,
     *,
     run_id: str,
@@ -82,7 +82,7 @@ def new_claim(
         key=message.key,
         kind=message.kind,
         recipient=message.recipient,
-        state="claimed",
+        state=DeliveryState.CLAIMED,
         revision=revision,
         run_id=run_id,
         due_at=message.due_at,
@@ -94,17 +94,17 @@ def new_claim(
         text=first.full_text(text) if first else text,
         attempts=1,
         lease_until=now + lease,
-        doubt_since=now,
+        unconfirmed_since=now,
         flag_at=flag_at,
         flag_was=message.flag.seen if message.flag else None,
     )
-    doubt = plan.record.doubt_since if plan.record else None
+    doubt = plan.record.unconfirmed_since if plan.record else None
     user = dm_user(plan)
     dm = dm_channels.get(user or "")
     return Claim(plan, text, claimed(fresh, plan.record), plan.record, doubt, user, dm)
 
 
-def dm_user(plan: Plan) -> str | None:
+def dm_user(plan: MessagePlan) -> str | None:
     """Whose direct messages it may go to now, or went to the last time."""
     targets = [route.target for route in plan.message.routes if route.name == "dm"]
     if plan.record and plan.record.route == "dm":
@@ -116,12 +116,12 @@ def sent(
     record: Delivery, *, revision: str, now: datetime, channel_id: str, message_id: str
 ) -> Delivery:
     return record._replace(
-        state="sent",
+        state=DeliveryState.SENT,
         revision=revision,
         updated_at=now,
         sent_at=now,
         lease_until=None,
-        doubt_since=None,
+        unconfirmed_since=None,
         retry_at=None,
         error="",
         error_class="",
@@ -140,7 +140,7 @@ def found(
 
 def unsent(
     record: Delivery,
-    state: State,
+    state: DeliveryState,
     *,
     revision: str,
     now: datetime,
@@ -156,7 +156,7 @@ def unsent(
         revision=revision,
         updated_at=now,
         lease_until=None,
-        doubt_since=doubt,
+        unconfirmed_since=doubt,
         retry_at=retry_at,
         attempts=attempts,
         error_class=error_class,

@@ -9,7 +9,7 @@ from speakerbot.clock import Clock
 from speakerbot.delivery.circuit_breakers import Breakers, RunStopped, left_by
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.store_thread import StoreThread
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.ports.store import Breaker, Store
 
 RECORDED = 200
@@ -52,7 +52,7 @@ class Desk:
         await self.thread(self.store.limits.remember_dms, self.bot, {user_id: channel_id})
 
     async def swap(self, before: Delivery, after: Delivery) -> bool:
-        return bool(await self.thread(self.store.ledger.swap, [Change(before, after)]))
+        return bool(await self.thread(self.store.ledger.swap, [DeliveryChange(before, after)]))
 
     async def recorded(self, recipient: str) -> set[str]:
         """Ids of the latest messages to a recipient that the ledger knows."""

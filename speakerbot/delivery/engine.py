@@ -17,11 +17,11 @@ from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.batches import Batches
 from speakerbot.delivery.circuit_breakers import Guard, Misconfigured, RunStopped
 from speakerbot.delivery.claims import Claim, ClaimLost
-from speakerbot.delivery.planning import CHUNK, Plan, chained
+from speakerbot.delivery.planning import CHUNK, MessagePlan, chained
 from speakerbot.delivery.posts import posted_again
 from speakerbot.delivery.results import FLUSH_EVERY, Results
 from speakerbot.delivery.store_thread import StoreThread
-from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryState
 
 Queue = asyncio.Queue[Claim | None]
 """None: there will be no more."""
@@ -46,10 +46,10 @@ class Engine:
     stop: asyncio.Event
     log: Any
 
-    async def run(self, plans: Iterator[Plan]) -> None:
+    async def run(self, plans: Iterator[MessagePlan]) -> None:
         """Sends all that is planned, or until ``stop`` is set; ``guard.stopped`` says why.
 
-        Raises what the store raises: claims are then left in doubt, for a later run."""
+        Raises what the store raises: claims are then left unconfirmed, for a later run."""
         queue: Queue = asyncio.Queue(CHUNK)
         newcomers: Queue = asyncio.Queue(WAITING_FOR_DM)
         over = asyncio.Event()
@@ -85,7 +85,7 @@ class Engine:
     async def _wind_up(
         self, producer: asyncio.Task[None], unfinished: Tasks, queues: tuple[Queue, ...]
     ) -> None:
-        """Cuts off requests that hang, leaving them in doubt; gives back what has not begun."""
+        """Cuts off requests that hang, leaving them unconfirmed; gives back what has not begun."""
         for task in unfinished - {producer}:
             task.cancel()
         while True:
@@ -97,7 +97,7 @@ class Engine:
                 return
             await asyncio.wait({producer}, timeout=0.1)  # it has claims in hand: never cut it off
 
-    async def _produce(self, plans: Iterator[Plan], queue: Queue, newcomers: Queue) -> None:
+    async def _produce(self, plans: Iterator[MessagePlan], queue: Queue, newcomers: Queue) -> None:
         room = newcomers.maxsize
         try:
             while not self.stop.is_set():
@@ -124,12 +124,12 @@ class Engine:
                     break
                 after = await self._claimed(plan)
 
-    async def _claimed(self, plan: Plan) -> Delivery | None:
+    async def _claimed(self, plan: MessagePlan) -> Delivery | None:
         """A message whose turn has come only now: nobody has claimed it yet."""
         claims = await self._claim([plan], room=1)
         return await self._one(claims[0]) if claims else None
 
-    async def _claim(self, plans: list[Plan], room: int) -> list[Claim]:
+    async def _claim(self, plans: list[MessagePlan], room: int) -> list[Claim]:
         claims = await self.thread(self.batches.claim, plans, room)
         for claim in claims:
             if user_id := claim.dm_user:
@@ -178,6 +178,6 @@ class Engine:
 
 def _opens_the_way(claim: Claim, after: Delivery | None) -> bool:
     """Whether a part may follow. Where the Node bot has posted, its post stands for all parts."""
-    if after is None or after.state != "sent":
+    if after is None or after.state != DeliveryState.SENT:
         return False
     return claim.message.edit is not None or not after.found

@@ -10,20 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from speakerbot.domain.delivery import Delivery, DeliveryState, standing
 from speakerbot.domain.message import Decision, Message, Route, Skip
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.person import Person
     from speakerbot.ports.store import Store
 
-MessageState = Literal[
-    "planned", "sent", "already_sent", "held_back", "failed", "undeliverable", "expired", "unknown"
-]
 CHUNK = 200
 """Decisions weighed at once: one query for people, one for the ledger."""
 TICK = timedelta(hours=1)
@@ -32,11 +29,11 @@ OUT_OF_TURN = "the message before it comes first"
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MessagePlan:
     """What will be done about one message, and why."""
 
     message: Message
-    state: MessageState
+    state: DeliveryState
     reason: str
     skip: str = ""
     """The short reason counted under ``skipped``; empty when it is not held back."""
@@ -44,7 +41,7 @@ class Plan:
     """The ledger's record as it was read; sending starts from exactly this one."""
     until: datetime | None = None
     """When a message that waits is worth another look."""
-    then: tuple[Plan, ...] = ()
+    then: tuple[MessagePlan, ...] = ()
     """Planned messages that follow this one: see ``chained``."""
 
 
@@ -57,10 +54,12 @@ class Moment:
     zone: ZoneInfo
 
 
-def weigh(decisions: Iterable[Decision], store: Store, moment: Moment) -> Iterator[Plan | Skip]:
+def weigh(
+    decisions: Iterable[Decision], store: Store, moment: Moment
+) -> Iterator[MessagePlan | Skip]:
     """Weighs a stream of decisions in chunks, keeping their order."""
     iterator = iter(decisions)
-    before: Plan | None = None
+    before: MessagePlan | None = None
     while chunk := list(islice(iterator, CHUNK)):
         messages = [decision for decision in chunk if isinstance(decision, Message)]
         records = store.ledger.get([message.key for message in messages]) if messages else {}
@@ -75,11 +74,11 @@ def weigh(decisions: Iterable[Decision], store: Store, moment: Moment) -> Iterat
             yield before
 
 
-def chained(plans: Iterable[Plan]) -> Iterator[Plan]:
+def chained(plans: Iterable[MessagePlan]) -> Iterator[MessagePlan]:
     """Hangs each planned message that follows another one onto that one's plan."""
-    head: Plan | None = None
+    head: MessagePlan | None = None
     for plan in plans:
-        if head and plan.message.follows and head.state == plan.state == "planned":
+        if head and plan.message.follows and head.state == plan.state == DeliveryState.PLANNED:
             head = replace(head, then=(*head.then, plan))
             continue
         if head:
@@ -89,17 +88,20 @@ def chained(plans: Iterable[Plan]) -> Iterator[Plan]:
         yield head
 
 
-def _in_turn(plan: Plan, before: Plan | None) -> Plan:
+def _in_turn(plan: MessagePlan, before: MessagePlan | None) -> MessagePlan:
     """Holds back what follows a message that is neither sent nor about to be."""
-    ready = before is not None and before.state in ("planned", "already_sent")
-    if plan.state != "planned" or not plan.message.follows or ready:
+    ready = before is not None and before.state in (
+        DeliveryState.PLANNED,
+        DeliveryState.ALREADY_SENT,
+    )
+    if plan.state != DeliveryState.PLANNED or not plan.message.follows or ready:
         return plan
-    return replace(plan, state="held_back", reason=OUT_OF_TURN, skip="in_order")
+    return replace(plan, state=DeliveryState.HELD_BACK, reason=OUT_OF_TURN, skip="in_order")
 
 
 def _weigh(
     message: Message, people: Mapping[str, Person], record: Delivery | None, moment: Moment
-) -> Plan:
+) -> MessagePlan:
     if settled := _settled(message, record, moment):
         return settled
     person = people.get(message.user_id or "")
@@ -107,7 +109,7 @@ def _weigh(
         message = _preferred(message, person)
         if held := _held_back(message, person, record, moment):
             return held
-    return Plan(message, "planned", _why(message, record), record=record)
+    return MessagePlan(message, DeliveryState.PLANNED, _why(message, record), record=record)
 
 
 def _why(message: Message, record: Delivery | None) -> str:
@@ -116,43 +118,51 @@ def _why(message: Message, record: Delivery | None) -> str:
     return f"{message.reason}, unless the bot has posted it itself (a dry run does not look)"
 
 
-def _settled(message: Message, record: Delivery | None, moment: Moment) -> Plan | None:
+def _settled(message: Message, record: Delivery | None, moment: Moment) -> MessagePlan | None:
     """The plan where the ledger, the Node bot or the clock leave nothing to do now."""
     flag = message.flag
     if flag and flag.counts and (record is None or record.flag_at != flag.seen):
-        return Plan(message, "already_sent", f"the Node bot sent it at {flag.seen:%F %H:%M} UTC")
+        return MessagePlan(
+            message, DeliveryState.ALREADY_SENT, f"the Node bot sent it at {flag.seen:%F %H:%M} UTC"
+        )
     if message.edit:
         return _edited(message, record)
     if record is not None and (known := _known(message, record, moment)):
         return known
     # What may have arrived is looked for even then; the engine sends nothing past its time.
-    in_doubt = record is not None and record.in_doubt(moment.real)
-    if moment.now >= message.expires_at and not in_doubt:
-        return Plan(message, "expired", "its time is over", "expired", record)
+    unconfirmed = record is not None and record.unconfirmed(moment.real)
+    if moment.now >= message.expires_at and not unconfirmed:
+        return MessagePlan(message, DeliveryState.EXPIRED, "its time is over", "expired", record)
     return None
 
 
-def _edited(message: Message, record: Delivery | None) -> Plan | None:
+def _edited(message: Message, record: Delivery | None) -> MessagePlan | None:
     """Only what stands in its channel can be edited."""
-    if record is not None and record.state == "sent":
+    if record is not None and record.state == DeliveryState.SENT:
         return None
-    return Plan(message, "held_back", "there is no post to edit", "nothing_posted", record)
+    return MessagePlan(
+        message, DeliveryState.HELD_BACK, "there is no post to edit", "nothing_posted", record
+    )
 
 
-def _known(message: Message, record: Delivery, moment: Moment) -> Plan | None:
-    from speakerbot.domain.delivery import standing  # most runs have no record to look at
-
+def _known(message: Message, record: Delivery, moment: Moment) -> MessagePlan | None:
     match standing(record, moment.real):
-        case "sent":
-            return Plan(message, "already_sent", f"sent {_utc(record.sent_at)}", record=record)
-        case "undeliverable" | "unknown" | "expired" as state:
-            return Plan(message, state, record.error, record=record)
-        case "claimed_elsewhere":
+        case DeliveryState.SENT:
+            return MessagePlan(
+                message, DeliveryState.ALREADY_SENT, f"sent {_utc(record.sent_at)}", record=record
+            )
+        case (DeliveryState.UNDELIVERABLE | DeliveryState.UNKNOWN | DeliveryState.EXPIRED) as state:
+            return MessagePlan(message, state, record.error, record=record)
+        case DeliveryState.CLAIMED:
             reason = f"run {record.run_id} is sending it"
-            return Plan(message, "held_back", reason, "in_progress", record, record.lease_until)
-        case "waiting":
+            return MessagePlan(
+                message, DeliveryState.HELD_BACK, reason, "in_progress", record, record.lease_until
+            )
+        case DeliveryState.FAILED:
             reason = f"try {record.attempts} failed: {record.error}; next {_utc(record.retry_at)}"
-            return Plan(message, "failed", reason, "retry_later", record, record.retry_at)
+            return MessagePlan(
+                message, DeliveryState.FAILED, reason, "retry_later", record, record.retry_at
+            )
     return None
 
 
@@ -172,9 +182,11 @@ def _preferred(message: Message, person: Person) -> Message:
 
 def _held_back(
     message: Message, person: Person, record: Delivery | None, moment: Moment
-) -> Plan | None:
+) -> MessagePlan | None:
     if person.refuses(message.opt_out or ""):
-        return Plan(message, "held_back", f"opted out of {message.opt_out}", "opted_out", record)
+        return MessagePlan(
+            message, DeliveryState.HELD_BACK, f"opted out of {message.opt_out}", "opted_out", record
+        )
     if person.quiet_hours is None:
         return None
     zone = person.zone or moment.zone
@@ -185,7 +197,9 @@ def _held_back(
     # The tick after quiet hours must not come too late for what cannot be dropped.
     margin = TICK if message.waits_past_expiry else timedelta()
     if until + margin < message.expires_at:
-        return Plan(message, "held_back", reason, "quiet_hours", record, until)
+        return MessagePlan(message, DeliveryState.HELD_BACK, reason, "quiet_hours", record, until)
     if message.waits_past_expiry:
         return None
-    return Plan(message, "held_back", f"{reason}, then it is too late", "quiet_hours", record)
+    return MessagePlan(
+        message, DeliveryState.HELD_BACK, f"{reason}, then it is too late", "quiet_hours", record
+    )

@@ -10,8 +10,8 @@ from speakerbot.clock import Clock
 from speakerbot.delivery.circuit_breakers import Guard, Misconfigured, RunStopped
 from speakerbot.delivery.claims import Claim, Revisions
 from speakerbot.delivery.pacing import Pacer
-from speakerbot.delivery.planning import Plan
-from speakerbot.domain.delivery import Delivery
+from speakerbot.delivery.planning import MessagePlan
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import LookBack
 from speakerbot.ports.channel import Channel, Posted, Refused
 
@@ -84,11 +84,11 @@ class Posts:
                 raise Misconfigured(refusal.detail) from refusal
 
 
-def posted_again(claim: Claim, after: Delivery | None) -> Plan | None:
+def posted_again(claim: Claim, after: Delivery | None) -> MessagePlan | None:
     """What to do about a post that an edit found deleted: post it anew, once."""
     edit = claim.message.edit
     if edit is None or edit.again is None or after is None or after.error_class != "deleted":
         return None
     reason = "the post was deleted"
     message = replace(claim.message, occasion=edit.again, edit=None, reason=reason)
-    return Plan(message, "planned", reason)
+    return MessagePlan(message, DeliveryState.PLANNED, reason)

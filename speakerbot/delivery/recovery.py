@@ -19,9 +19,9 @@ from speakerbot.delivery.claims import Claim
 from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.nonces import NONCE_WINDOW, nonce_of
 from speakerbot.delivery.pacing import Pacer
-from speakerbot.delivery.planning import Plan
+from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import Endings
-from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, Route, RouteName
 from speakerbot.ports.channel import Channel, Refused
 from speakerbot.ports.store import Store
@@ -87,7 +87,7 @@ class Recovery:
             case "transient" | "new_dms":
                 return self.endings.retry_later(claim, refusal)
         detail = f"may have arrived, and no way to look: {refusal.detail}"
-        return self.endings.unsent(claim, "unknown", "unknown", detail)
+        return self.endings.unsent(claim, DeliveryState.UNKNOWN, "unknown", detail)
 
 
 def _route_of(claim: Claim) -> Route:
@@ -104,8 +104,8 @@ REASON = "a run died over it; its time is over by now"
 
 
 def with_leftovers(
-    plans: Iterable[Plan], store: Store, now: datetime, real: datetime
-) -> Iterator[Plan]:
+    plans: Iterable[MessagePlan], store: Store, now: datetime, real: datetime
+) -> Iterator[MessagePlan]:
     """The plans, then those for what nobody named among them, which come to looking only. ``now``
     is decision time, ``real`` the lease's."""
     named: set[str] = set()
@@ -116,12 +116,12 @@ def with_leftovers(
     yield from (plan for plan in _left_over(store, now, real) if plan.message.key not in named)
 
 
-def _left_over(store: Store, now: datetime, real: datetime) -> Iterator[Plan]:
-    claimed = store.ledger.list(state="claimed", limit=AT_ONCE)
-    failed = store.ledger.list(state="failed", limit=AT_ONCE)
+def _left_over(store: Store, now: datetime, real: datetime) -> Iterator[MessagePlan]:
+    claimed = store.ledger.list(state=DeliveryState.CLAIMED, limit=AT_ONCE)
+    failed = store.ledger.list(state=DeliveryState.FAILED, limit=AT_ONCE)
     for record in chain(claimed, failed):
-        if record.expires_at <= now and record.in_doubt(real):
-            yield Plan(_message(record), "planned", REASON, record=record)
+        if record.expires_at <= now and record.unconfirmed(real):
+            yield MessagePlan(_message(record), DeliveryState.PLANNED, REASON, record=record)
 
 
 def _message(record: Delivery) -> Message:

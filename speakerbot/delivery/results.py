@@ -1,6 +1,6 @@
 """Outcomes on their way into the ledger: in batches, so a message costs no round trip of its own.
 
-A crash loses at most the batch at hand; those claims stay in doubt, and recovery settles them.
+A crash loses at most the batch at hand; those claims stay unconfirmed, and recovery settles them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from speakerbot.delivery.claims import Claim, Revisions, restored
 from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.store_thread import StoreThread
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.ports.store import FlagWrite, Store
 
 BATCH = 200
@@ -56,7 +56,7 @@ class Results:
 
     async def flush(self) -> None:
         """Writes all that waits, and all that somebody else is writing. Raises what the store
-        raises; then the claims stay in doubt."""
+        raises; then the claims stay unconfirmed."""
         # What was taken is written, even if whoever waits for it is cancelled.
         await asyncio.shield(self._flush())
 
@@ -73,10 +73,10 @@ class Results:
         # The flag goes first: a record that says "failed" promises that the Node bot may send.
         if flags := [flag for result in batch for flag in flag_restored(result)]:
             self.store.talks.write_flags(flags)
-        won = self.store.ledger.swap([Change(r.claim.record, r.after) for r in batch])
+        won = self.store.ledger.swap([DeliveryChange(r.claim.record, r.after) for r in batch])
         for result in batch:
             after = result.after
-            if after is not None and after.key not in won and after.state == "sent":
+            if after is not None and after.key not in won and after.state == DeliveryState.SENT:
                 insist = self._forget_text if result.claim.message.edit else self._insist
                 insist(after)
             self.report(result)
@@ -86,10 +86,10 @@ class Results:
         and that is what the ledger must say in the end."""
         for _ in range(5):
             current = self.store.ledger.get([sent.key]).get(sent.key)
-            if current is not None and current.state == "sent":
+            if current is not None and current.state == DeliveryState.SENT:
                 return
             mine = sent._replace(revision=self.revisions.next())
-            if self.store.ledger.swap([Change(current, mine)]):
+            if self.store.ledger.swap([DeliveryChange(current, mine)]):
                 return
 
     def _forget_text(self, edited: Delivery) -> None:
@@ -100,7 +100,7 @@ class Results:
             if current is None:
                 return
             unknown = current._replace(text="", revision=self.revisions.next())
-            if self.store.ledger.swap([Change(current, unknown)]):
+            if self.store.ledger.swap([DeliveryChange(current, unknown)]):
                 return
 
 
@@ -113,7 +113,7 @@ def flag_restored(result: Result) -> list[FlagWrite]:
     if (
         after
         and not result.given_back
-        and (after.state in ("sent", "unknown") or after.doubt_since)
+        and (after.state in (DeliveryState.SENT, DeliveryState.UNKNOWN) or after.unconfirmed_since)
     ):
         return []
     was = flag.seen if result.given_back else record.flag_was

@@ -21,7 +21,7 @@ from speakerbot.delivery.desk import Desk
 from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.engine import Engine
 from speakerbot.delivery.pacing import Pacer
-from speakerbot.delivery.planning import Plan
+from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery, with_leftovers
 from speakerbot.delivery.results import Result, Results
@@ -75,8 +75,8 @@ class Session:
 
     async def deliver(
         self,
-        plans: Iterator[Plan],
-        held: Callable[[Plan], None],
+        plans: Iterator[MessagePlan],
+        held: Callable[[MessagePlan], None],
         finished: Callable[[Result], None],
     ) -> Traffic:
         """Sends what is planned. ``held`` hears of plans that were not claimed, ``finished`` of
@@ -95,8 +95,8 @@ class Session:
         self,
         desk: Desk,
         breakers: Breakers,
-        plans: Iterator[Plan],
-        held: Callable[[Plan], None],
+        plans: Iterator[MessagePlan],
+        held: Callable[[MessagePlan], None],
         finished: Callable[[Result], None],
     ) -> Traffic:
         stop, rate = asyncio.Event(), self.settings.rate
@@ -135,7 +135,7 @@ class Session:
         destinations: Destinations,
         guard: Guard,
         pacer: Pacer,
-        held: Callable[[Plan], None],
+        held: Callable[[MessagePlan], None],
         finished: Callable[[Result], None],
     ) -> Engine:
         revisions = Revisions(self.run_id)
@@ -162,7 +162,9 @@ class Session:
             log=self.log,
         )
 
-    def _batches(self, bot: str, revisions: Revisions, held: Callable[[Plan], None]) -> Batches:
+    def _batches(
+        self, bot: str, revisions: Revisions, held: Callable[[MessagePlan], None]
+    ) -> Batches:
         return Batches(
             store=self.store,
             templates=self.templates,

@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
 
-from speakerbot.domain.delivery import Delivery, standing
+from speakerbot.domain.delivery import Delivery, DeliveryState, standing
 
-Status = Literal[
-    "claimed", "in_doubt", "sent", "failed", "undeliverable", "expired", "unknown"
-]  # fmt: skip
-RETRIED = ("failed", "undeliverable", "unknown")
+RETRIED = (DeliveryState.FAILED, DeliveryState.UNDELIVERABLE, DeliveryState.UNKNOWN)
 
 
-def status(record: Delivery, now: datetime, real: datetime) -> Status:
-    """A record's state as people should read it: a claim nobody holds any more is in doubt, and
-    what failed is expired once its time is over. ``now`` is decision time, ``real`` the lease's."""
-    if record.state == "claimed":
-        return "in_doubt" if record.in_doubt(real) else "claimed"
-    if record.state == "failed":
+def status(record: Delivery, now: datetime, real: datetime) -> DeliveryState:
+    """A record's state as people should read it: what failed is expired once its time is over.
+    ``now`` is decision time, ``real`` the lease's."""
+    if record.state == DeliveryState.FAILED:
         if now >= record.expires_at:
-            return "expired"
-        if standing(record, real) == "undeliverable":
-            return "undeliverable"
+            return DeliveryState.EXPIRED
+        if standing(record, real) == DeliveryState.UNDELIVERABLE:
+            return DeliveryState.UNDELIVERABLE
     return record.state
 
 
 def refusal(record: Delivery, now: datetime, real: datetime) -> str:
     """Why a person cannot have it tried again; empty if they can."""
     match status(record, now, real):
-        case "sent":
+        case DeliveryState.SENT:
             return f"it was sent at {record.sent_at:%F %H:%M} UTC, and nothing is sent twice"
-        case "claimed":
-            return f"run {record.run_id} is sending it at this moment"
-        case "in_doubt":
+        case DeliveryState.CLAIMED if record.unconfirmed(real):
             return "the next run looks whether it arrived, and sends it if it did not"
-        case "expired":
+        case DeliveryState.CLAIMED:
+            return f"run {record.run_id} is sending it at this moment"
+        case DeliveryState.EXPIRED:
             return f"its time was over at {record.expires_at:%F %H:%M} UTC"
     if now >= record.expires_at:
         return f"its time was over at {record.expires_at:%F %H:%M} UTC"
@@ -50,15 +44,15 @@ def retried(record: Delivery, real: datetime, revision: str) -> Delivery:
     person has decided that it did not arrive.
     """
     again = record._replace(
-        state="failed",
+        state=DeliveryState.FAILED,
         revision=revision,
         updated_at=real,
         retry_at=real,
         lease_until=None,
         attempts=0,
     )
-    if record.state == "unknown":
-        again = again._replace(doubt_since=None)
-    if record.state == "failed" or again.doubt_since:
+    if record.state == DeliveryState.UNKNOWN:
+        again = again._replace(unconfirmed_since=None)
+    if record.state == DeliveryState.FAILED or again.unconfirmed_since:
         return again
     return again._replace(route="", target="")

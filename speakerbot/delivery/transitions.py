@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from speakerbot.clock import Clock
 from speakerbot.delivery.circuit_breakers import Misconfigured
 from speakerbot.delivery.claims import Claim, Revisions, sent, unsent
-from speakerbot.domain.delivery import MAX_ATTEMPTS, Change, Delivery, State
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Route
 from speakerbot.ports.channel import Refused
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from speakerbot.domain.message import Message
 
 
-def void(message: Message, before: Delivery | None, reason: str, real: datetime) -> Change:
+def void(message: Message, before: Delivery | None, reason: str, real: datetime) -> DeliveryChange:
     """Makes the ledger refuse the message for ever, in one atomic step against whoever may send it:
     from its record, which must say that it has surely not arrived, to ``expired`` at this
     moment. Loses against a run that has claimed it meanwhile. ``real`` is the real time."""
@@ -29,7 +29,7 @@ def void(message: Message, before: Delivery | None, reason: str, real: datetime)
         key=message.key,
         kind=message.kind,
         recipient=message.recipient,
-        state="expired",
+        state=DeliveryState.EXPIRED,
         revision="",
         run_id="",
         due_at=message.due_at,
@@ -38,7 +38,7 @@ def void(message: Message, before: Delivery | None, reason: str, real: datetime)
         updated_at=real,
     )
     after = record._replace(
-        state="expired",
+        state=DeliveryState.EXPIRED,
         revision=f"void.{os.urandom(8).hex()}",
         updated_at=real,
         expires_at=real,
@@ -46,7 +46,7 @@ def void(message: Message, before: Delivery | None, reason: str, real: datetime)
         error_class="expired",
         error=reason,
     )
-    return Change(before, after)
+    return DeliveryChange(before, after)
 
 
 FIRST_RETRY = timedelta(seconds=30)
@@ -84,11 +84,11 @@ class Endings:
     def retry_later(self, claim: Claim, refusal: Refused, *, counted: bool = True) -> Delivery:
         """``counted`` False: the message itself was not tried."""
         record = claim.record
-        doubt = claim.doubt or (record.doubt_since if refusal.maybe_accepted else None)
+        doubt = claim.doubt or (record.unconfirmed_since if refusal.maybe_accepted else None)
         wait = max(backoff(record.attempts), timedelta(seconds=refusal.retry_after))
-        state: State = "failed"
+        state: DeliveryState = DeliveryState.FAILED
         if counted and record.attempts >= MAX_ATTEMPTS:
-            state = "unknown" if doubt else "undeliverable"
+            state = DeliveryState.UNKNOWN if doubt else DeliveryState.UNDELIVERABLE
         return self.unsent(
             claim,
             state,
@@ -107,15 +107,15 @@ class Endings:
         mendable = any(refusal.why == "permission" for _, refusal in refusals)
         if mendable and claim.record.attempts < MAX_ATTEMPTS:
             retry_at = self._clock.real() + backoff(claim.record.attempts)
-            return self.unsent(claim, "failed", "permission", detail, retry_at=retry_at)
+            return self.unsent(claim, DeliveryState.FAILED, "permission", detail, retry_at=retry_at)
         return self.unsent(
-            claim, "undeliverable", "recipient", detail or "there is no route to try"
+            claim, DeliveryState.UNDELIVERABLE, "recipient", detail or "there is no route to try"
         )
 
     def unsent(
         self,
         claim: Claim,
-        state: State,
+        state: DeliveryState,
         error_class: str,
         error: str,
         *,

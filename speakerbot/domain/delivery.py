@@ -8,11 +8,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple
 
-State = Literal["claimed", "sent", "failed", "undeliverable", "expired", "unknown"]
 
-FINAL: frozenset[State] = frozenset({"sent", "undeliverable", "expired", "unknown"})
+class DeliveryState(StrEnum):
+    """What there is to say about a message. The ledger stores those from ``CLAIMED`` on."""
+
+    PLANNED = "planned"
+    """It will be claimed and sent now, or a new try of it will."""
+    HELD_BACK = "held_back"
+    """It is due and waits: for quiet hours, another run, its turn; or nobody wants it."""
+    ALREADY_SENT = "already_sent"
+    """It was sent before this run, by an earlier one or by the Node bot."""
+    CLAIMED = "claimed"
+    """A run has begun to send it. Once that claim's lease is over it is unconfirmed whether it
+    arrived, and the next run finds out."""
+    SENT = "sent"
+    """The channel accepted it."""
+    FAILED = "failed"
+    """The last try failed; it is tried again until its tries or its time are over."""
+    UNDELIVERABLE = "undeliverable"
+    """Every route refused it for good, or its tries are used up."""
+    EXPIRED = "expired"
+    """Its time was over before it could go."""
+    UNKNOWN = "unknown"
+    """It may have arrived, and there is no way to find out: never sent again by itself."""
+
+
+FINAL = frozenset(
+    {
+        DeliveryState.SENT,
+        DeliveryState.UNDELIVERABLE,
+        DeliveryState.EXPIRED,
+        DeliveryState.UNKNOWN,
+    }
+)
+"""States that no run leaves."""
 MAX_ATTEMPTS = 8
 KEEP = timedelta(days=400)
 """How long a key is remembered, so that nothing old is ever sent again."""
@@ -25,7 +57,7 @@ class Delivery(NamedTuple):
     key: str
     kind: str
     recipient: str
-    state: State
+    state: DeliveryState
     revision: str
     """Changes with every write and is never used twice: what compare-and-swap compares."""
     run_id: str
@@ -42,7 +74,7 @@ class Delivery(NamedTuple):
     attempts: int = 0
     """Tries so far; 0 in a record that says sent: see ``found``."""
     lease_until: datetime | None = None
-    doubt_since: datetime | None = None
+    unconfirmed_since: datetime | None = None
     """A request begun at or after this instant may have been accepted without our knowing."""
     retry_at: datetime | None = None
     error_class: str = ""
@@ -58,17 +90,17 @@ class Delivery(NamedTuple):
     @property
     def found(self) -> bool:
         """It stood there before we tried: the Node bot had posted it."""
-        return self.state == "sent" and self.attempts == 0
+        return self.state == DeliveryState.SENT and self.attempts == 0
 
-    def in_doubt(self, now: datetime) -> bool:
-        """Its claim's lease is over, or a failed attempt may have arrived: nobody knows."""
-        if self.state == "claimed":
+    def unconfirmed(self, now: datetime) -> bool:
+        """Its claim's lease is over, or a failed attempt may have arrived: an answer is missing."""
+        if self.state == DeliveryState.CLAIMED:
             return self.lease_until is None or self.lease_until <= now
-        return self.state == "failed" and self.doubt_since is not None
+        return self.state == DeliveryState.FAILED and self.unconfirmed_since is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class DeliveryChange:
     """One step of one record: from exactly ``before`` to ``after``.
 
     ``before`` None creates it (loses if the key exists); ``after`` None deletes it. Both carry
@@ -85,32 +117,19 @@ class Change:
         return record.key
 
 
-Standing = Literal[
-    "free",
-    "retry",
-    "in_doubt",
-    "waiting",
-    "claimed_elsewhere",
-    "sent",
-    "undeliverable",
-    "expired",
-    "unknown",
-]
-
-
-def standing(record: Delivery | None, now: datetime) -> Standing:
-    """What a run may do about a message, given its record: only free, retry and in_doubt may be
-    claimed. ``now`` is the real time."""
+def standing(record: Delivery | None, now: datetime) -> DeliveryState:
+    """What a run may do about a message, given its record: only what is ``PLANNED`` may be claimed;
+    ``FAILED`` waits for its next try, ``CLAIMED`` is in the hands of a live run. ``now`` is the
+    real time."""
     if record is None:
-        return "free"
-    if record.state == "claimed":
-        return "in_doubt" if record.in_doubt(now) else "claimed_elsewhere"
-    if record.state == "failed":
+        return DeliveryState.PLANNED
+    if record.state == DeliveryState.CLAIMED:
+        return DeliveryState.PLANNED if record.unconfirmed(now) else DeliveryState.CLAIMED
+    if record.state == DeliveryState.FAILED:
         if record.attempts >= MAX_ATTEMPTS:
-            return "undeliverable"
-        if record.retry_at is not None and record.retry_at > now:
-            return "waiting"
-        return "in_doubt" if record.doubt_since is not None else "retry"
+            return DeliveryState.UNDELIVERABLE
+        waits = record.retry_at is not None and record.retry_at > now
+        return DeliveryState.FAILED if waits else DeliveryState.PLANNED
     return record.state
 
 
@@ -125,6 +144,6 @@ def claimed(record: Delivery, before: Delivery | None) -> Delivery:
         route=reached.route,
         target=reached.target,
         text=reached.text,
-        doubt_since=before.doubt_since or record.doubt_since,
+        unconfirmed_since=before.unconfirmed_since or record.unconfirmed_since,
         flag_was=before.flag_was if before.flag_at == record.flag_was else record.flag_was,
     )

@@ -12,16 +12,16 @@ from typing import Literal
 
 from speakerbot.domain.cron import Cron
 
-Standing = Literal["running", "open", "finished", "missed", "superseded"]
-Reason = Literal["not_due", "already_done", "already_running", "missed"]
+OccurrenceStanding = Literal["running", "open", "finished", "missed", "superseded"]
+NotDueReason = Literal["not_due", "already_done", "already_running", "missed"]
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class OccurrenceRecord:
     """What is stored of one occurrence of one schedule. Instants are aware, in UTC."""
 
     occurrence: datetime
-    standing: Standing
+    standing: OccurrenceStanding
     """open: a run has ended but some of its messages still wait."""
     lease_until: datetime | None = None
     """Real time. Of a running one: past it the run is taken for dead."""
@@ -49,7 +49,7 @@ class Due:
 class NotDue:
     """Log ``run_skipped`` with the reason and exit 0."""
 
-    reason: Reason
+    reason: NotDueReason
     occurrence: datetime | None
     again_at: datetime | None = None
     """Before this instant asking again brings the same answer, as far as is known."""
@@ -66,7 +66,7 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class OccurrenceRules:
     """One schedule's rules. ``wait``: how long a tick may sleep towards its occurrence.
     ``share``: several machines may work on one occurrence at once."""
 
@@ -85,7 +85,12 @@ class Gate:
         return self.cron.latest(now + self.wait)
 
     def decide(
-        self, occurrence: datetime | None, record: Record | None, *, now: datetime, real: datetime
+        self,
+        occurrence: datetime | None,
+        record: OccurrenceRecord | None,
+        *,
+        now: datetime,
+        real: datetime,
     ) -> Due | NotDue | Missed:
         """What a tick does. ``record``: what is stored of ``occurrence``; ``now``: decision time;
         ``real``: the real time, which leases and retries follow."""
@@ -99,7 +104,7 @@ class Gate:
             return NotDue("not_due", occurrence, at)
         return Due(occurrence, resumed=record is not None)
 
-    def _settled(self, record: Record, now: datetime, real: datetime) -> NotDue | None:
+    def _settled(self, record: OccurrenceRecord, now: datetime, real: datetime) -> NotDue | None:
         """The answer where the record alone gives it."""
         following = self.cron.next(max(now + self.wait, record.occurrence)) - self.wait
         if record.standing in ("finished", "superseded"):
@@ -112,7 +117,7 @@ class Gate:
         return None
 
 
-def _rests(record: Record, now: datetime, real: datetime) -> datetime | None:
+def _rests(record: OccurrenceRecord, now: datetime, real: datetime) -> datetime | None:
     """The instant going on with an open occurrence makes sense; None: at once."""
     waits = [
         at

@@ -10,7 +10,11 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant, parse_clock_time
 
-OPT_OUT_KINDS = ("reminders", "changes", "engagement", "checkins", "timers", "all")
+OPT_OUT_KINDS = ("reminders", "changes", "checkins", "timers", "all")
+"""Kinds of messages that are addressed to a person. Records may still hold kinds of before that
+address nobody: they are kept, and mean nothing."""
+POSTS = ("weekly", "engagement", "digest")
+"""Kinds that go to a channel: a person cannot opt out of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +98,17 @@ def opted_in(person: Person, kind: str) -> Person:
 def parse_opt_outs(text: str) -> frozenset[str]:
     """Kinds separated by commas or spaces. Raises ValueError naming one that is unknown."""
     kinds = text.replace(",", " ").split()
-    for kind in kinds:
-        if kind not in OPT_OUT_KINDS:
-            raise ValueError(f"{kind!r} is no kind; choose from {', '.join(OPT_OUT_KINDS)}")
-    return frozenset(kinds)
+    return frozenset(opt_out_kind(kind) for kind in kinds)
+
+
+def opt_out_kind(text: str) -> str:
+    """A kind that people can opt out of. Raises ValueError saying why another is not one."""
+    if text in OPT_OUT_KINDS:
+        return text
+    choice = f"choose from {', '.join(OPT_OUT_KINDS)}"
+    if text in POSTS:
+        raise ValueError(f"{text} posts to a channel and writes to no person; {choice}")
+    raise ValueError(f"{text!r} is not a kind of message; {choice}")
 
 
 def parse_quiet_hours(text: str) -> QuietHours:

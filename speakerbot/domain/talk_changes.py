@@ -1,6 +1,6 @@
 """What each speaker knows of their talk, and what is to be announced: decided purely.
 
-A snapshot holds one :class:`Entry` per talk *and speaker*: a talk that gets another speaker is gone
+There is one :class:`TalkSnapshot` per talk *and speaker*: a talk that gets another speaker is gone
 for the one and new for the other. ``told`` is what the speaker knows from us, ``seen`` is the talk
 when we last looked, and ``pending`` says that their difference is being announced. It is set before
 anything is sent, and while it is set the entry stands still: whatever the talk does meanwhile, the
@@ -9,13 +9,13 @@ notice that may be under way keeps its key, and the ledger can be asked what bec
 :data:`VERDICTS` is the whole rule: from what the ledger knows of the pending notice, and from how
 things are now, to what is done.
 
-- ``send``: the notice is due; the engine recovers it if an earlier attempt is in doubt.
+- ``send``: the notice is due; the engine recovers it if an earlier attempt is unconfirmed.
 - ``look``: it must not go any more, but may have arrived: the engine looks, and sends nothing.
 - ``rest``: nothing to do, but a person's ``deliveries retry`` may yet have it sent.
 - ``heard``, ``unheard``: the entry advances, and ``told`` to ``seen`` or not. What a speaker never
   heard of, they need not hear the undoing of. Before an entry advances past a notice that could
-  still be sent, the ledger is made to refuse it for ever (:attr:`Step.void`): of two runs, one
-  that closes it and one that sends it, only one wins.
+  still be sent, the ledger is made to refuse it for ever (:attr:`ChangeStep.void`): of two runs,
+  one that closes it and one that sends it, only one wins.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from speakerbot.clock import instant
+from speakerbot.domain.delivery import DeliveryState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,28 +35,27 @@ if TYPE_CHECKING:
     from speakerbot.domain.talk import Talk
 
 DAY = timedelta(days=1)
-Kind = Literal["booked", "moved", "cancelled", "topic"]
-Fate = Literal["unsent", "in_doubt", "sent", "unknown", "undeliverable", "expired"]
+ChangeKind = Literal["booked", "moved", "cancelled", "topic"]
 Situation = Literal["stands", "opted_out", "over", "overtaken"]
-Verdict = Literal["send", "look", "rest", "heard", "unheard"]
+ChangeVerdict = Literal["send", "look", "rest", "heard", "unheard"]
 
-VERDICTS: Mapping[Fate, Mapping[Situation, Verdict]] = {
-    "unsent": {
+VERDICTS: Mapping[DeliveryState, Mapping[Situation, ChangeVerdict]] = {
+    DeliveryState.PLANNED: {
         "stands": "send", "opted_out": "unheard", "over": "unheard", "overtaken": "unheard",
     },
-    "in_doubt": {
+    DeliveryState.CLAIMED: {
         "stands": "send", "opted_out": "look", "over": "look", "overtaken": "look",
     },
-    "undeliverable": {
+    DeliveryState.UNDELIVERABLE: {
         "stands": "rest", "opted_out": "rest", "over": "unheard", "overtaken": "unheard",
     },
-    "unknown": {
+    DeliveryState.UNKNOWN: {
         "stands": "rest", "opted_out": "rest", "over": "heard", "overtaken": "heard",
     },
-    "sent": {
+    DeliveryState.SENT: {
         "stands": "heard", "opted_out": "heard", "over": "heard", "overtaken": "heard",
     },
-    "expired": {
+    DeliveryState.EXPIRED: {
         "stands": "unheard", "opted_out": "unheard", "over": "unheard", "overtaken": "unheard",
     },
 }  # fmt: skip
@@ -67,7 +67,7 @@ WHY_VOID: Mapping[Situation, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class TalkVersion:
     """What there is to know about a talk."""
 
     date: date
@@ -75,13 +75,13 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TalkSnapshot:
     """One speaker's view of one talk. None as a version: there is no talk for them."""
 
     talk_id: str
     user_id: str
-    told: Version | None
-    seen: Version | None
+    told: TalkVersion | None
+    seen: TalkVersion | None
     pending: bool
     sequence: int
     """Grows with every write and is never used twice: what compare-and-swap compares, and part of
@@ -97,7 +97,7 @@ class Entry:
         return self.pending or self.seen is not None
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ChangeKind:
         """Of the notice that tells ``seen`` to somebody who knows ``told``."""
         if self.told is None:
             return "booked"
@@ -106,7 +106,7 @@ class Entry:
         return "topic" if self.told.date == self.seen.date else "moved"
 
     @property
-    def change(self) -> tuple[Version, Version]:
+    def change(self) -> tuple[TalkVersion, TalkVersion]:
         """From what to what; where there is one of them only, that one twice."""
         old, new = self.told or self.seen, self.seen or self.told
         if old is None or new is None:
@@ -125,10 +125,10 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TalkPair:
     """An entry and the talk as it is now: None where one of them is missing, never both."""
 
-    entry: Entry | None
+    entry: TalkSnapshot | None
     talk: Talk | None
 
     @property
@@ -150,7 +150,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ChangeRules:
     """What counts as a change, and when it is over."""
 
     now: datetime
@@ -158,65 +158,69 @@ class Rules:
     topics: bool
     """Changed topics are announced."""
 
-    def differ(self, one: Version | None, other: Version | None) -> bool:
+    def differ(self, one: TalkVersion | None, other: TalkVersion | None) -> bool:
         if one is None or other is None:
             return one is not other
         return one.date != other.date or (self.topics and one.topic != other.topic)
 
-    def over(self, entry: Entry, talk: Talk | None) -> bool:
+    def over(self, entry: TalkSnapshot, talk: Talk | None) -> bool:
         return self.now >= entry.expires_at(self.zone) or (talk is not None and talk.completed)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ChangeStep:
     """What follows for one pair."""
 
-    entry: Entry
+    entry: TalkSnapshot
     """As it should be; the very same one if nothing is to be written."""
-    verdict: Verdict
+    verdict: ChangeVerdict
     """About the notice that is pending then: ``send``, ``look``, or ``rest``."""
     void: Situation | None = None
     """Why the notice that was pending must never be sent: to be noted in the ledger, and won,
     before the entry is written. None: nothing to note."""
 
 
-def step(pair: Pair, record: Delivery | None, *, opted_out: bool, rules: Rules) -> Step:
+def step(
+    pair: TalkPair, record: Delivery | None, *, opted_out: bool, rules: ChangeRules
+) -> ChangeStep:
     """``record`` is the ledger's of the pending notice; it and ``opted_out`` only count if the
     pair's entry is pending."""
     entry, talk = pair.entry, pair.talk
     if entry is not None and pair.at_rest():
-        return Step(entry, "rest")
+        return ChangeStep(entry, "rest")
     if entry is None or not entry.pending:
         return _noticed(entry or _first(pair, rules), talk, rules)
     fate, situation = fate_of(record), _situation(entry, talk, opted_out, rules)
     verdict = VERDICTS[fate][situation]
     if verdict not in ("heard", "unheard"):
-        return Step(entry, verdict)
+        return ChangeStep(entry, verdict)
     told = entry.seen if verdict == "heard" else entry.told
     after = _noticed(replace(entry, told=told, pending=False), talk, rules)
     # Past its time nobody sends it: then a notice that was refused may keep its record.
-    outdated = situation == "overtaken" and fate in ("undeliverable", "unknown")
-    return replace(after, void=situation) if fate == "unsent" or outdated else after
+    outdated = situation == "overtaken" and fate in (
+        DeliveryState.UNDELIVERABLE,
+        DeliveryState.UNKNOWN,
+    )
+    return replace(after, void=situation) if fate == DeliveryState.PLANNED or outdated else after
 
 
-def fate_of(record: Delivery | None) -> Fate:
-    """What the ledger knows of a notice."""
+def fate_of(record: Delivery | None) -> DeliveryState:
+    """What the ledger knows of a notice: ``PLANNED`` that it has surely not arrived, ``CLAIMED``
+    that it may have."""
     if record is None:
-        return "unsent"
-    match record.state:
-        case "claimed":
-            return "in_doubt"
-        case "failed":
-            return "in_doubt" if record.doubt_since else "unsent"
-        case final:
-            return final
+        return DeliveryState.PLANNED
+    if record.state == DeliveryState.FAILED:
+        return DeliveryState.CLAIMED if record.unconfirmed_since else DeliveryState.PLANNED
+    return record.state
 
 
-def version_of(talk: Talk | None) -> Version | None:
-    return Version(talk.date, talk.topic) if talk else None
+def version_of(talk: Talk | None) -> TalkVersion | None:
+    return TalkVersion(talk.date, talk.topic) if talk else None
 
 
-def _situation(entry: Entry, talk: Talk | None, opted_out: bool, rules: Rules) -> Situation:
+def _situation(
+    entry: TalkSnapshot, talk: Talk | None, opted_out: bool, rules: ChangeRules
+) -> Situation:
     if rules.differ(entry.seen, version_of(talk)):
         return "overtaken"
     if rules.over(entry, talk):
@@ -224,12 +228,12 @@ def _situation(entry: Entry, talk: Talk | None, opted_out: bool, rules: Rules) -
     return "opted_out" if opted_out else "stands"
 
 
-def _first(pair: Pair, rules: Rules) -> Entry:
+def _first(pair: TalkPair, rules: ChangeRules) -> TalkSnapshot:
     """Before there is an entry: the speaker knows of no talk."""
-    return Entry(*pair.key, None, None, False, 0, rules.now, "", None)
+    return TalkSnapshot(*pair.key, None, None, False, 0, rules.now, "", None)
 
 
-def _noticed(entry: Entry, talk: Talk | None, rules: Rules) -> Step:
+def _noticed(entry: TalkSnapshot, talk: Talk | None, rules: ChangeRules) -> ChangeStep:
     """From an entry with nothing pending to what the talk is now."""
     told, seen = entry.told, version_of(talk)
     if told and seen and not rules.topics:
@@ -245,5 +249,5 @@ def _noticed(entry: Entry, talk: Talk | None, rules: Rules) -> Step:
     )
     news = rules.differ(entry.seen, seen) and rules.differ(told, seen)
     if news and not rules.over(after, talk):
-        return Step(replace(after, pending=True), "send")
-    return Step(after, "rest")
+        return ChangeStep(replace(after, pending=True), "send")
+    return ChangeStep(after, "rest")

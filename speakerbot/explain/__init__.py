@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
-from speakerbot.delivery.planning import MessageState, Moment, Plan, weigh
-from speakerbot.domain.delivery import Delivery
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message
 from speakerbot.explain import words
 from speakerbot.explain.foresight import Foresight
 from speakerbot.preview import Coming
-from speakerbot.runs.job import Context, Job, Prospect
+from speakerbot.runs.job import Job, JobContext, Prospect
 
-State = MessageState | Literal["not_due", "dropped"]
+State = DeliveryState | Literal["not_due", "dropped"]
 _LAST = datetime.max.replace(tzinfo=UTC)
 OVER = ("already_sent", "sent", "undeliverable", "unknown", "expired")
 
@@ -94,7 +94,9 @@ class Explainer:
 
     def _prospects(self, talk_id: str) -> Iterator[tuple[Job, Prospect]]:
         preview = self.foresight.preview
-        context = Context(preview.store, preview.settings, preview.now, templates=preview.templates)
+        context = JobContext(
+            preview.store, preview.settings, preview.now, templates=preview.templates
+        )
         for job in self.jobs:
             if job.prospects:
                 for prospect in job.prospects(context, talk_id):
@@ -114,16 +116,16 @@ class Explainer:
             return replace(told, next=_goes_out(coming), next_at=coming.at)
         return replace(told, next=self.foresight.of(job, plan))
 
-    def _weighed(self, message: Message, at: datetime) -> Plan:
+    def _weighed(self, message: Message, at: datetime) -> MessagePlan:
         preview = self.foresight.preview
         moment = Moment(at, at - preview.ahead, preview.settings.timezone)
         [plan] = weigh([replace(message, follows=False)], preview.store, moment)
-        if not isinstance(plan, Plan):
+        if not isinstance(plan, MessagePlan):
             raise TypeError("a message is weighed to a plan")
         return plan
 
-    def _after(self, plan: Plan) -> str:
-        mendable = plan.state in ("undeliverable", "unknown")
+    def _after(self, plan: MessagePlan) -> str:
+        mendable = plan.state in (DeliveryState.UNDELIVERABLE, DeliveryState.UNKNOWN)
         if mendable and self.foresight.preview.now < plan.message.expires_at:
             return words.retry(plan.message.key)
         return words.NOTHING
@@ -138,13 +140,13 @@ class Explainer:
     def _record(self, record: Delivery) -> Explanation:
         """Of a message that no job speaks of now."""
         coming = self.foresight.comings.get(record.key)
-        waits = record.state in ("claimed", "failed")
+        waits = record.state in (DeliveryState.CLAIMED, DeliveryState.FAILED)
         idle = "nothing: no job asks for it now" if waits else words.NOTHING
         return Explanation(
             record.key,
             record.kind,
             record.recipient,
-            "failed" if record.state == "claimed" else record.state,
+            record.state,
             words.recorded(record),
             _goes_out(coming) if coming else idle,
             next_at=coming.at if coming else None,
@@ -156,7 +158,7 @@ class Explainer:
     def _coming(self, coming: Coming) -> Explanation:
         message = coming.outcome.message
         if message.due_at <= self.foresight.preview.now:
-            told = _told(message, "planned", words.due_since(message.due_at))
+            told = _told(message, DeliveryState.PLANNED, words.due_since(message.due_at))
         else:
             told = _told(message, "not_due", words.not_due(message.due_at))
         return replace(told, next=_goes_out(coming), next_at=coming.at)

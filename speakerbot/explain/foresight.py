@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 
-from speakerbot.delivery.planning import Plan
+from speakerbot.delivery.planning import MessagePlan
 from speakerbot.errors import ConfigError
 from speakerbot.explain import words
 from speakerbot.preview import Coming, Preview
@@ -34,7 +34,7 @@ class Foresight:
                 self.preview.obstacles[schedule.name] = str(error)
         return comings
 
-    def of(self, job: Job, plan: Plan) -> str:
+    def of(self, job: Job, plan: MessagePlan) -> str:
         """Of a message that is not among ``comings``; ``plan`` is made for when it is due."""
         message, now = plan.message, self.preview.now
         if not self.preview.settings.runs(job.name):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from speakerbot.domain.delivery import DeliveryState
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from speakerbot.delivery.planning import Plan
+    from speakerbot.delivery.planning import MessagePlan
     from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.talk import Talk
 
@@ -19,18 +21,18 @@ def utc(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
-def so_far(plan: Plan) -> str:
+def so_far(plan: MessagePlan) -> str:
     """What became of a message whose time has come."""
     match plan.state:
-        case "held_back":
+        case DeliveryState.HELD_BACK:
             return f"held back: {plan.reason}"
-        case "undeliverable" if plan.record:
+        case DeliveryState.UNDELIVERABLE if plan.record:
             return f"undeliverable, {plan.record.attempts} tries: {plan.record.error}"
         case _ if plan.record:
             return recorded(plan.record)
-        case "planned":
+        case DeliveryState.PLANNED:
             return due_since(plan.message.due_at)
-        case "expired":
+        case DeliveryState.EXPIRED:
             return f"never sent: its time was over at {utc(plan.message.expires_at)}"
     return plan.reason
 
@@ -38,21 +40,20 @@ def so_far(plan: Plan) -> str:
 def recorded(record: Delivery) -> str:
     """What the ledger says."""
     match record.state:
-        case "sent" if record.found:
+        case DeliveryState.SENT if record.found:
             return f"the bot had posted it itself at {_at(record.sent_at)}"
-        case "sent":
+        case DeliveryState.SENT:
             return f"sent {_at(record.sent_at)}{_where(record)}"
-        case "claimed":
+        case DeliveryState.CLAIMED:
             return f"run {record.run_id} has begun to send it, and has not told how that went"
-        case "failed":
+        case DeliveryState.FAILED:
             tries = f"try {record.attempts} failed: {record.error}"
             return f"{tries}; next {_at(record.retry_at)}" if record.retry_at else tries
-        case "undeliverable":
+        case DeliveryState.UNDELIVERABLE:
             return f"undeliverable: {record.error}"
-        case "unknown":
+        case DeliveryState.UNKNOWN:
             return f"unknown whether it arrived: {record.error}"
-        case "expired":
-            return f"not sent: {record.error or 'its time was over'}"
+    return f"not sent: {record.error or 'its time was over'}"
 
 
 def _at(instant: datetime | None) -> str:

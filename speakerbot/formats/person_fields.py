@@ -32,7 +32,7 @@ class PersonEntry:
 
     place: str
     values: Mapping[str, Any]
-    """By the names of :class:`speakerbot.people.Person`."""
+    """By the names of :class:`speakerbot.domain.person.Person`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

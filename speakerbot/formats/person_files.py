@@ -10,12 +10,12 @@ from typing import Any
 from speakerbot.domain.person import Person
 from speakerbot.formats.json_lines import documents, write_lines
 from speakerbot.formats.person_fields import PersonEntry, columns_of, document_of, entry
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Source
 from speakerbot.formats.spreadsheet import rows, write_rows
 
 
-def read(source: Source, refused: Problems) -> Iterator[PersonEntry]:
+def read(source: Source, refused: ImportProblems) -> Iterator[PersonEntry]:
     """Everyone whose fields are all in order. What is wrong with one person goes to ``refused``,
     what is wrong with the file to the source's own problems."""
     found = documents(source) if source.kind == "json" else rows(source, ())

@@ -11,7 +11,7 @@ from typing import Any
 
 from speakerbot.domain.person import Person
 from speakerbot.formats.person_fields import PersonEntry
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 
 _TELEGRAM = "telegram_user_id"
 
@@ -72,7 +72,7 @@ def new_id(entry: PersonEntry) -> str:
 
 
 def plan(
-    entries: Iterable[PersonEntry], stored: Iterable[Person], refused: Problems
+    entries: Iterable[PersonEntry], stored: Iterable[Person], refused: ImportProblems
 ) -> PersonImport:
     """What the file's people change. Someone who is there twice is refused the second time."""
     known = Register(stored)

@@ -7,7 +7,7 @@ from speakerbot.errors import InputRefused
 MOST_SHOWN = 50
 
 
-class Problems:
+class ImportProblems:
     """``source`` names the file. Every problem names its place in it, and the field."""
 
     def __init__(self, source: str) -> None:

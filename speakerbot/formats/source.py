@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from speakerbot.errors import UsageError
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 
 MOST_BYTES = 64 * 1024 * 1024
 LONGEST_LINE = 1024 * 1024
@@ -23,7 +23,7 @@ Kind = Literal["json", "csv"]
 class Source:
     text: str
     kind: Kind
-    problems: Problems
+    problems: ImportProblems
 
     @property
     def line_count(self) -> int:
@@ -45,7 +45,7 @@ def read_source(file: Path) -> Source:
     Raises UsageError if it cannot be read, InputRefused if it is empty, too big or in UTF-16.
     """
     name = "standard input" if str(file) == "-" else str(file)
-    problems = Problems(name)
+    problems = ImportProblems(name)
     try:
         data = _read(file)
     except OSError as error:
@@ -68,7 +68,7 @@ def _read(file: Path) -> bytes:
         return stream.read(MOST_BYTES + 1)
 
 
-def _decoded(data: bytes, problems: Problems) -> str:
+def _decoded(data: bytes, problems: ImportProblems) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -29,7 +29,7 @@ class Field:
     name: str
     """In a document; dotted inside a subdocument."""
     attribute: str
-    """Of :class:`speakerbot.talks.Talk`."""
+    """Of :class:`speakerbot.domain.talk.Talk`."""
     from_json: Callable[[Any], Any]
     from_cell: Callable[[str], Any]
     to_cell: Callable[[Any], str] = str

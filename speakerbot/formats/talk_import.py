@@ -14,7 +14,7 @@ from typing import Any
 
 from speakerbot.domain.talk import Talk
 from speakerbot.formats.ids import new_talk_id
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.talk_fields import SUBDOCUMENTS, TalkEntry
 from speakerbot.ports.store import FlagWrite
 
@@ -33,7 +33,7 @@ class TalkImport:
 
 
 def plan(
-    entries: Iterable[TalkEntry], stored: Iterable[Talk], now: datetime, problems: Problems
+    entries: Iterable[TalkEntry], stored: Iterable[Talk], now: datetime, problems: ImportProblems
 ) -> TalkImport:
     """What the file's talks change. An entry with a known id, or without one but with a known
     talk's date and speaker, is that talk. ``now`` becomes the booking time of new talks without
@@ -72,7 +72,9 @@ def _taken(holder: Talk) -> str:
     return f"{holder.date} is taken by {holder.username} (talk {holder.id}); one talk a date"
 
 
-def _name_doubles(identified: list[tuple[TalkEntry, Talk | None]], problems: Problems) -> None:
+def _name_doubles(
+    identified: list[tuple[TalkEntry, Talk | None]], problems: ImportProblems
+) -> None:
     dates: dict[date, str] = {}
     ids: dict[str, str] = {}
     for entry, talk in identified:

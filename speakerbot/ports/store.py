@@ -9,7 +9,7 @@ wrong. A store is for one thread at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +17,22 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from speakerbot.domain.calendar_entry import CalendarEntry
-    from speakerbot.domain.delivery import Change, Delivery
-    from speakerbot.domain.occurrence import Record
+    from speakerbot.domain.delivery import Delivery, DeliveryChange
+    from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.domain.person import Person
     from speakerbot.domain.run import Run
     from speakerbot.domain.talk import Talk
-    from speakerbot.domain.talk_changes import Entry, Pair
+    from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot
+
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+def writes(method: F) -> F:
+    """Marks a port's method that changes the store: a run may die before and after each, and what
+    looks ahead may call none of them."""
+    method.writes = True  # type: ignore[attr-defined]
+    return method
 
 
 class Talks(Protocol):
@@ -37,6 +47,7 @@ class Talks(Protocol):
     def get(self, talk: str) -> Talk | None:
         """By id, or by date (YYYY-MM-DD)."""
 
+    @writes
     def put(self, talks: Sequence[Talk]) -> None:
         """Inserts or replaces by id, all or nothing where the store can (SQLite); elsewhere a
         repeat completes what was interrupted. Talks of one call may take over each other's dates.
@@ -49,12 +60,15 @@ class Talks(Protocol):
         time, as the Node bot would. Raises DateTaken, and InputRefused for an ``extra`` that
         MongoDB cannot hold."""
 
+    @writes
     def reschedule(self, talk_id: str, to: date) -> bool:
         """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken."""
 
+    @writes
     def delete(self, talk_id: str) -> bool:
         """Cancels as the Node bot does. False: it was gone."""
 
+    @writes
     def write_flags(self, writes: Sequence[FlagWrite]) -> set[str]:
         """Sets each flag if it still has the value seen, or the new one (the write repeated);
         returns the talk ids that were written. One write a talk and flag."""
@@ -82,9 +96,11 @@ class People(Protocol):
 
     def all(self) -> Iterator[Person]: ...
 
+    @writes
     def put(self, people: Sequence[Person]) -> None:
         """Inserts or replaces by id."""
 
+    @writes
     def change(
         self, user: str, update: Callable[[Person], Person], newcomer: Callable[[], Person]
     ) -> tuple[Person, Person]:
@@ -100,7 +116,8 @@ class Ledger(Protocol):
     def get(self, keys: Sequence[str]) -> dict[str, Delivery]:
         """Those that exist, by key. One query."""
 
-    def swap(self, changes: Sequence[Change]) -> set[str]:
+    @writes
+    def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         """Takes each step that still starts from the stored revision, atomically one by one;
         returns the keys of those that won. One round trip for changes of one sort (creations, or
         steps); keys are distinct. Truthful also where an answer was lost and the write repeated;
@@ -116,6 +133,7 @@ class Ledger(Protocol):
         """How many records of each state changed at ``since`` or later; of those that say sent,
         how many were sent then: an edit does not send anew. One query."""
 
+    @writes
     def prune(self, before: datetime) -> int:
         """Forgets final records not updated since ``before``; returns how many."""
 
@@ -123,6 +141,7 @@ class Ledger(Protocol):
 class Runs(Protocol):
     """What ran, when, with which outcome."""
 
+    @writes
     def put(self, run: Run) -> None:
         """Inserts or replaces by id."""
 
@@ -135,13 +154,15 @@ class Runs(Protocol):
 class Occurrences(Protocol):
     """How far each occurrence of each schedule came. See speakerbot.domain.occurrence."""
 
-    def get(self, schedule: str, occurrence: datetime) -> Record | None:
+    def get(self, schedule: str, occurrence: datetime) -> OccurrenceRecord | None:
         """One query, the only one of a tick that has nothing to do."""
 
-    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+    @writes
+    def swap(self, schedule: str, before: OccurrenceRecord | None, after: OccurrenceRecord) -> bool:
         """From exactly ``before`` (None: there is none) to ``after``; atomic. False: somebody else
         was first."""
 
+    @writes
     def supersede(self, schedule: str, before: datetime) -> None:
         """Marks earlier occurrences that are running or open as superseded."""
 
@@ -153,22 +174,24 @@ class Snapshots(Protocol):
     def taken(self) -> bool:
         """Whether there is a first snapshot. One query."""
 
+    @writes
     def take(self, at: datetime) -> None:
         """The first snapshot: every talk as it is, known to its speaker. All or nothing, whatever
         crashes; changes nothing where there is one."""
 
-    def differing(self) -> Iterator[Pair]:
-        """Every pair that is not at rest (``Pair.at_rest``); compared in the store or in one pass,
-        read in pages."""
+    def differing(self) -> Iterator[TalkPair]:
+        """Every pair that is not at rest (``TalkPair.at_rest``); compared in the store or in one
+        pass, read in pages."""
 
-    def pending(self) -> Iterator[Pair]:
+    def pending(self) -> Iterator[TalkPair]:
         """Every pair whose entry is pending; read in pages."""
 
-    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+    @writes
+    def advance(self, steps: Sequence[tuple[TalkSnapshot | None, TalkSnapshot]]) -> None:
         """Writes each entry, from exactly the one before (None: there is none), compared by
         ``sequence``; atomic one by one. One that another run has changed meanwhile stays."""
 
-    def all(self) -> Iterator[Entry]:
+    def all(self) -> Iterator[TalkSnapshot]:
         """Every entry, those of cancelled talks too; read in pages."""
 
 
@@ -183,6 +206,7 @@ class Calendar(Protocol):
         """All of which ``calendar_entry.reconcile`` makes something to write; compared as for
         Snapshots."""
 
+    @writes
     def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:
         """As for Snapshots."""
 
@@ -192,6 +216,7 @@ class Limits(Protocol):
 
     ``bot`` tells bots apart without holding their token."""
 
+    @writes
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
     ) -> datetime:
@@ -203,12 +228,14 @@ class Limits(Protocol):
     def breakers(self, bot: str) -> dict[str, Breaker]:
         """By name; one query."""
 
+    @writes
     def set_breaker(self, bot: str, name: str, breaker: Breaker | None) -> None:
         """None closes it."""
 
     def dm_channels(self, bot: str, user_ids: Sequence[str]) -> dict[str, str]:
         """Known DM channel ids by user id. One query."""
 
+    @writes
     def remember_dms(self, bot: str, channels: Mapping[str, str | None]) -> None:
         """Saves, or with None forgets, DM channel ids by user id. One round trip."""
 
@@ -228,6 +255,7 @@ class Guilds(Protocol):
     def channel(self, guild_id: str) -> str | None:
         """``proactiveAnnouncementsChannelId``, None if not set."""
 
+    @writes
     def set_channel(self, guild_id: str, channel_id: str, by: str, at: datetime) -> None: ...
 
     def all(self) -> Iterator[Mapping[str, Any]]:
@@ -262,3 +290,13 @@ class Store(Protocol):
         """Where it is, for people: no password."""
 
     def close(self) -> None: ...
+
+
+def nouns() -> dict[str, frozenset[str]]:
+    """Each noun of :class:`Store`, with the names of its methods that write."""
+    return {
+        noun: frozenset(
+            name for name, method in vars(port).items() if getattr(method, "writes", False)
+        )
+        for noun, port in get_type_hints(Store).items()
+    }

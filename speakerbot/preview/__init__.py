@@ -1,26 +1,27 @@
 """Every message that will go out, by simulating the coming runs over the store without writing.
 
-Jobs decide and settle, and plans are weighed, exactly as in a run; only the sending is left out:
-what would be sent counts as sent. What the runs then send differs only where the world has changed
-meanwhile, or where Discord refuses.
+Jobs decide, plans are weighed and steps are carried out exactly as in a run; only the sending is
+left out: what would be sent counts as sent. What the runs then send differs only where the world
+has changed meanwhile, or where Discord refuses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.config import Settings
+from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.preview.overlay import Overlay
+from speakerbot.preview.overlay import overlay
 from speakerbot.preview.run import SimulatedRun
 from speakerbot.preview.timeline import Timeline
-from speakerbot.runs.job import Job
-from speakerbot.runs.report import Outcome
+from speakerbot.runs.job import Job, load_job
+from speakerbot.runs.report import MessageOutcome
 from speakerbot.schedules import Schedule
 from speakerbot.templates import Templates
 
@@ -32,7 +33,7 @@ class Coming:
     at: datetime
     schedule: str
     job: str
-    outcome: Outcome
+    outcome: MessageOutcome
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ class Preview:
         template."""
         self.templates.check()
         able = [(schedule, job) for schedule, job in self.schedules if self._able(schedule, job)]
-        overlay = Overlay(self.store)
+        store = overlay(self.store)
         timeline = Timeline(
             [schedule for schedule, _ in able],
             self.store.occurrences,
@@ -66,7 +67,7 @@ class Preview:
         for tick in timeline:
             schedule, job = able[tick.place]
             run = SimulatedRun(
-                schedule, job, overlay, self.settings, self.templates,
+                schedule, job, store, self.settings, self.templates,
                 at=tick.at, occurrence=tick.occurrence, ahead=self.ahead,
             )  # fmt: skip
             try:
@@ -81,7 +82,14 @@ class Preview:
         if not self.settings.runs(job.name):
             self.obstacles[schedule.name] = f"{job.name} is switched off by the settings"
             return False
-        return schedule.enabled
+        if schedule.options.dry_run:
+            self.obstacles[schedule.name] = "its args say --dry-run"
+        return schedule.enabled and not schedule.options.dry_run
+
+
+def jobs_of(schedules: Iterable[Schedule], jobs: JobRegistry) -> list[tuple[Schedule, Job]]:
+    """Each schedule with its job."""
+    return [(schedule, load_job(jobs[schedule.job])) for schedule in schedules]
 
 
 def end_of_day(after: int, now: datetime, zone: ZoneInfo) -> datetime:

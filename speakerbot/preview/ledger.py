@@ -9,7 +9,7 @@ from heapq import merge
 from itertools import islice
 from operator import attrgetter
 
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.ports.store import Ledger
 from speakerbot.stores.keys import subject
 
@@ -32,7 +32,7 @@ class OverlaidLedger:
         here = {key: record for key in keys if (record := self._written.get(key))}
         return {**found, **here}
 
-    def swap(self, changes: Sequence[Change]) -> set[str]:
+    def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         current = self.get([change.key for change in changes])
         won = [change for change in changes if _starts_from(change, current.get(change.key))]
         for change in won:
@@ -73,7 +73,7 @@ class OverlaidLedger:
         return islice(merge(mine, rest, key=newest_first, reverse=True), limit)
 
 
-def _starts_from(change: Change, current: Delivery | None) -> bool:
+def _starts_from(change: DeliveryChange, current: Delivery | None) -> bool:
     before = change.before
     if before is None or current is None:
         return before is current
@@ -86,5 +86,6 @@ def _counted(records: Iterable[Delivery | None], since: datetime) -> Counter[str
         record.state
         for record in records
         if record is not None
-        and ((record.sent_at if record.state == "sent" else None) or record.updated_at) >= since
+        and ((record.sent_at if record.state == DeliveryState.SENT else None) or record.updated_at)
+        >= since
     )

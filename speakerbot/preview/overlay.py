@@ -2,51 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from typing import Any, cast
 
 from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
-from speakerbot.ports.store import Calendar, Ledger, People, Snapshots, Store
+from speakerbot.ports.store import People, Store, nouns
 from speakerbot.preview.ledger import OverlaidLedger
 from speakerbot.preview.snapshots import OverlaidSnapshots
 
 
-class Overlay:
-    """``ports.Store``: jobs decide and settle on it as on the real one, which never changes.
+def overlay(below: Store) -> Store:
+    """Jobs decide, and their steps are carried out, on it as on the real one, which never changes.
 
-    Deliveries and snapshots can be written; so far no job writes anything else. Talks and people
-    are taken to stay as they are.
-    """
+    Deliveries and snapshots can be written; what writes anything else is a bug, and raises."""
+    return cast("Store", _Overlay(below))
 
+
+class _Overlay:
     def __init__(self, below: Store) -> None:
         self._below = below
-        self.ledger: Ledger = OverlaidLedger(below.ledger)
-        self.snapshots: Snapshots = OverlaidSnapshots(below.snapshots)
-        self.people: People = _Remembered(below.people)
-        self.talks = below.talks
-        self.calendar: Calendar = _Unread()
-        self.runs = below.runs
-        self.occurrences = below.occurrences
-        self.limits = below.limits
-        self.guilds = below.guilds
-
-    def prepare(self) -> None:
-        pass
-
-    def check(self) -> None:
-        pass
-
-    def at_once(self) -> AbstractContextManager[None]:
-        return nullcontext()
+        for noun, writes in nouns().items():
+            setattr(self, noun, _ReadOnly(getattr(below, noun), writes))
+        self.ledger = OverlaidLedger(below.ledger)
+        self.snapshots = OverlaidSnapshots(below.snapshots)
+        self.people = _Remembered(below.people)
+        self.calendar = _Unread()
 
     def describe(self) -> str:
         return self._below.describe()
 
-    def close(self) -> None:
-        """Leaves the real one open."""
+    def at_once(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class _ReadOnly:
+    """A noun that stays as it is while one looks ahead."""
+
+    def __init__(self, below: object, writes: Collection[str]) -> None:
+        self._below, self._writes = below, writes
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._writes:
+            raise NotImplementedError(f"{name}: nothing is written while one looks ahead")
+        return getattr(self._below, name)
 
 
 class _Unread:
@@ -65,29 +67,16 @@ class _Unread:
         raise NotImplementedError("talks do not change while one looks ahead")
 
 
-class _Remembered:
+class _Remembered(_ReadOnly):
     """People, all of them read at most once: a month's daily digests each look at everybody."""
 
     def __init__(self, below: People) -> None:
-        self._below = below
-
-    def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
-        return self._below.by_users(user_ids)
-
-    def get(self, user: str) -> Person | None:
-        return self._below.get(user)
+        super().__init__(below, nouns()["people"])
+        self._people = below
 
     def all(self) -> Iterator[Person]:
         return iter(self._all)
 
-    def put(self, people: Sequence[Person]) -> None:
-        raise NotImplementedError("people do not change while one looks ahead")
-
-    def change(
-        self, user: str, update: Callable[[Person], Person], newcomer: Callable[[], Person]
-    ) -> tuple[Person, Person]:
-        raise NotImplementedError("people do not change while one looks ahead")
-
     @cached_property
     def _all(self) -> tuple[Person, ...]:
-        return tuple(self._below.all())
+        return tuple(self._people.all())

@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 
 from speakerbot.config import Settings
 from speakerbot.delivery.claims import Revisions, new_claim, sent
-from speakerbot.delivery.planning import Moment, Plan, weigh
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Skip
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context, Job
-from speakerbot.runs.report import Header, Outcome, Summary, Tally
+from speakerbot.runs.job import Job, JobContext
+from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
+from speakerbot.runs.runner import discord_id, narrowed
+from speakerbot.runs.steps import carry_out
 from speakerbot.schedules import Schedule
 from speakerbot.templates import Templates
 
@@ -34,49 +36,60 @@ class SimulatedRun:
     resumes_at: datetime | None = None
     """Once it has been run: when going on with its occurrence makes sense, if something waits."""
 
-    def run(self) -> Iterator[Outcome]:
-        """What goes out. Settles before and after, as a real run does."""
+    def run(self) -> Iterator[MessageOutcome]:
+        """What goes out. What the job writes down, it does before and after, as in a real run."""
         context = self._context()
-        if self.job.settle:
-            self.job.settle(context)
+        self._write_down(context)
         yield from self._outcomes(context)
-        if self.job.settle:
-            self.job.settle(context)
+        self._write_down(context)
 
-    def _context(self) -> Context:
-        return Context(
+    def _write_down(self, context: JobContext) -> None:
+        if self.job.steps:
+            carry_out(self.job.steps(context), self.store, self._real)
+
+    def _context(self) -> JobContext:
+        return JobContext(
             store=self.store,
             settings=self.settings,
             now=self.at,
             occurrence=self.occurrence,
-            edit_only="--edit-only" in self.schedule.args,
+            edit_only=self.schedule.options.edit_only,
             settled=True,
             templates=self.templates,
         )
 
-    def _outcomes(self, context: Context) -> Iterator[Outcome]:
+    def _outcomes(self, context: JobContext) -> Iterator[MessageOutcome]:
         revisions = Revisions(f"preview {self.schedule.name} {self.at.isoformat()}")
-        shown = _Last()
-        tally = Tally(shown, self.templates, log=None)
+        waits, planned = Waits(), 0
         moment = Moment(self.at, self._real, self.settings.timezone)
-        for plan in weigh(self.job.decide(context), self.store, moment):
+        for plan in weigh(narrowed(self.job.decide(context), self.only), self.store, moment):
             if isinstance(plan, Skip):
                 continue
-            tally.held(plan)
-            if plan.state == "planned":
-                after = self._after(plan, shown.outcome.text, revisions)
-                self.store.ledger.swap([Change(plan.record, after)])
-                if after.state == "sent":
-                    yield shown.outcome
-        waits = tally.waits
+            waits.held(plan)
+            if plan.state != DeliveryState.PLANNED:
+                continue
+            if planned == self.schedule.options.limit:
+                break
+            planned += 1
+            outcome = outcome_of_plan(plan, self.templates)
+            after = self._after(plan, outcome.text, revisions)
+            self.store.ledger.swap([DeliveryChange(plan.record, after)])
+            if after.state == DeliveryState.SENT:
+                yield outcome
         retry_at = waits.retry_at + self.ahead if waits.retry_at else None
         self.resumes_at = min(filter(None, (retry_at, waits.resume_at)), default=None)
+
+    @property
+    def only(self) -> str | None:
+        """The Discord id that the schedule's ``--only`` means."""
+        named = self.schedule.options.only
+        return None if named is None else discord_id(self.store, named)
 
     @property
     def _real(self) -> datetime:
         return self.at - self.ahead
 
-    def _after(self, plan: Plan, text: str, revisions: Revisions) -> Delivery:
+    def _after(self, plan: MessagePlan, text: str, revisions: Revisions) -> Delivery:
         """The record the run leaves: sent with this text, edited, or expired."""
         message, now = plan.message, self._real
         if message.edit and plan.record:
@@ -93,21 +106,6 @@ class SimulatedRun:
         ).record
         if message.expires_at <= self.at:
             # The engine looks whether it had arrived, and sends nothing.
-            return claimed._replace(state="expired", revision=revisions.next())
+            return claimed._replace(state=DeliveryState.EXPIRED, revision=revisions.next())
         record = claimed._replace(text=text)
         return sent(record, revision=revisions.next(), now=now, channel_id="", message_id="")
-
-
-class _Last:
-    """A sink that keeps the latest outcome."""
-
-    outcome: Outcome
-
-    def begin(self, header: Header) -> None:
-        """Of no use here."""
-
-    def add(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-
-    def end(self, summary: Summary) -> None:
-        """Of no use here."""

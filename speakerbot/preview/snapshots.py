@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 
-from speakerbot.domain.talk_changes import Entry, Pair
+from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot
 from speakerbot.ports.store import Snapshots
 
 
@@ -17,7 +17,7 @@ class OverlaidSnapshots:
     def __init__(self, below: Snapshots) -> None:
         self._below = below
         self._taken_here = False
-        self._written: dict[tuple[str, str], Entry] = {}
+        self._written: dict[tuple[str, str], TalkSnapshot] = {}
 
     def taken(self) -> bool:
         return self._taken_here or self._below.taken()
@@ -26,13 +26,13 @@ class OverlaidSnapshots:
         if not self.taken():
             self._taken_here = True
 
-    def differing(self) -> Iterator[Pair]:
+    def differing(self) -> Iterator[TalkPair]:
         return iter(list(self._restless.values()))
 
-    def pending(self) -> Iterator[Pair]:
+    def pending(self) -> Iterator[TalkPair]:
         return (pair for pair in self.differing() if pair.entry and pair.entry.pending)
 
-    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+    def advance(self, steps: Sequence[tuple[TalkSnapshot | None, TalkSnapshot]]) -> None:
         for before, after in steps:
             pair = self._restless.get((after.talk_id, after.user_id))
             if pair is None or pair.entry != before:
@@ -42,11 +42,11 @@ class OverlaidSnapshots:
             if self._restless[pair.key].at_rest():
                 del self._restless[pair.key]
 
-    def all(self) -> Iterator[Entry]:
+    def all(self) -> Iterator[TalkSnapshot]:
         return (self._written.get((e.talk_id, e.user_id), e) for e in self._below.all())
 
     @cached_property
-    def _restless(self) -> dict[tuple[str, str], Pair]:
+    def _restless(self) -> dict[tuple[str, str], TalkPair]:
         if self._taken_here:
             return {}
         return {pair.key: pair for pair in self._below.differing()}

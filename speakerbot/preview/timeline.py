@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from math import ceil
 
-from speakerbot.domain.occurrence import Due, Record
+from speakerbot.domain.occurrence import Due, OccurrenceRecord
 from speakerbot.ports.store import Occurrences
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.schedule import TICKS
@@ -66,7 +66,7 @@ class Timeline:
         schedule = self._schedules[tick.place]
         spacing = TICKS[schedule.interval]
         at = tick.occurrence + ceil((wish - tick.occurrence) / spacing) * spacing
-        last = tick.occurrence + schedule.gate.whole_grace
+        last = tick.occurrence + schedule.rules.whole_grace
         if tick.at < at <= last and at < self._end:
             heappush(self._waiting, replace(tick, at=at))
 
@@ -88,14 +88,14 @@ class Timeline:
         if occurrence is None:
             return
         record = occurrences.get(schedule.name, occurrence)
-        gate = replace(schedule.gate, wait=timedelta())
+        rules = replace(schedule.rules, wait=timedelta())
         real = self._now - self._ahead
         tick = Tick(self._now, place, occurrence)
-        if isinstance(gate.decide(occurrence, record, now=self._now, real=real), Due):
+        if isinstance(rules.decide(occurrence, record, now=self._now, real=real), Due):
             heappush(self._waiting, tick)
         elif record is not None and record.standing in ("running", "open"):
             self.again(tick, self._rests_until(record))
 
-    def _rests_until(self, record: Record) -> datetime | None:
+    def _rests_until(self, record: OccurrenceRecord) -> datetime | None:
         real = (at + self._ahead for at in (record.lease_until, record.retry_at) if at)
         return min([*real, *([record.resume_at] if record.resume_at else [])], default=None)

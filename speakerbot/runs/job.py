@@ -1,19 +1,22 @@
-"""What a job is: a name and a pure decision over the store at a given time."""
+"""What a job is: a pure decision over the store at a given time."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from speakerbot.config import Settings
+from speakerbot.domain.job_registry import JobDeclaration
 from speakerbot.domain.message import Decision, Message
 from speakerbot.ports.store import Store
+from speakerbot.runs.steps import Step
 from speakerbot.templates import Templates
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class JobContext:
     """All a job may look at. ``now`` is decision time, in UTC."""
 
     store: Store
@@ -24,8 +27,8 @@ class Context:
     edit_only: bool = False
     """``weekly``: keep what was posted true, post nothing new."""
     settled: bool = False
-    """``settle`` has run, and messages may be sent: a job that remembers decides only what it has
-    written down. False in a dry run and its kind: decide as if ``settle`` had run."""
+    """The job's steps have been carried out, and messages may be sent: a job that remembers decides
+    only what is written down. False in a dry run: decide as if they had been carried out."""
     templates: Templates = field(default_factory=Templates)
     """What texts look like, for a job that must know: to compare one with what was posted."""
 
@@ -43,14 +46,21 @@ class Prospect:
 class Job:
     """``decide`` reads and yields, lazily; it writes nothing and asks no clock.
 
-    ``settle``, for jobs that remember: writes down what the ledger has already decided. Idempotent;
-    called before deciding and after sending, never in a dry run.
+    ``steps``, for jobs that remember: what to write down, as data, from what the ledger knows. The
+    runner carries them out before deciding and after sending, never in a dry run; doing so again
+    changes nothing.
 
     ``prospects``, for jobs that write to speakers: every message about a talk, by its id, that
     ``decide`` yields now, yielded before, or will yield.
     """
 
     name: str
-    decide: Callable[[Context], Iterator[Decision]]
-    settle: Callable[[Context], None] | None = None
-    prospects: Callable[[Context, str], Iterator[Prospect]] | None = None
+    decide: Callable[[JobContext], Iterator[Decision]]
+    steps: Callable[[JobContext], Iterator[Step]] | None = None
+    prospects: Callable[[JobContext, str], Iterator[Prospect]] | None = None
+
+
+def load_job(declaration: JobDeclaration) -> Job:
+    """Imports the job."""
+    job: Job = importlib.import_module(declaration.module).JOB
+    return job

@@ -1,6 +1,6 @@
-"""A run of a schedule: lets one run serve each occurrence, and notes how far it came.
+"""The lock that lets one run serve each occurrence of a schedule, and records how far it came.
 
-The decision is :mod:`speakerbot.gate`'s; here the store is asked and told.
+The decision is :mod:`speakerbot.domain.occurrence`'s; here the store is asked and told.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import Clock
-from speakerbot.domain.occurrence import Due, Gate, Missed, NotDue, Record
+from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRecord, OccurrenceRules
 from speakerbot.domain.run import Run
 from speakerbot.ports.store import Store
 
@@ -25,31 +25,31 @@ TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Gating:
+class LockedSchedule:
     """The schedule a run belongs to."""
 
-    schedule: str
-    gate: Gate
+    name: str
+    rules: OccurrenceRules
     timeout: timedelta
     enabled: bool = True
     """False: the run says so and does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class HeldOccurrence:
     """An occurrence that this run may serve. ``now`` is the decision time to serve it at."""
 
     occurrence: datetime
     now: datetime
-    held: Record | None
+    held: OccurrenceRecord | None
     """What was written when it was claimed; None in a dry run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turnstile:
+class OccurrenceLock:
     """One gated run's way in and out."""
 
-    gating: Gating
+    schedule: LockedSchedule
     store: Store
     clock: Clock
     dry_run: bool
@@ -60,27 +60,27 @@ class Turnstile:
         """Does the work if it is this run's turn. ``work`` is given the run, with its occurrence
         and the decision time to serve it at; it returns what still waits, None if it was cut
         short. Where it is not its turn, returns why (``run_skipped``)."""
-        turn = self.enter(run)
+        turn = self.acquire(run)
         if isinstance(turn, NotDue):
             return turn
-        name = self.gating.schedule
+        name = self.schedule.name
         waits = None
         try:
             waits = work(replace(run, now=turn.now, schedule=name, occurrence=turn.occurrence))
         finally:
-            self.leave(turn, waits)
+            self.release(turn, waits)
         return None
 
-    def enter(self, run: Run) -> Turn | NotDue:
+    def acquire(self, run: Run) -> HeldOccurrence | NotDue:
         """The occurrence to serve, claimed; or why there is none. Sleeps, at most the schedule's
         ``wait``, for one that is about to come."""
         occurrence = None
         now = run.now
         for _ in range(TRIES):
             real = self.clock.real()
-            occurrence = self.gating.gate.occurrence(now)
+            occurrence = self.schedule.rules.occurrence(now)
             record = self._stored(occurrence)
-            match self.gating.gate.decide(occurrence, record, now=now, real=real):
+            match self.schedule.rules.decide(occurrence, record, now=now, real=real):
                 case Due() as due:
                     if self._slept(due.sleep(now)):
                         now = self.clock.decision()
@@ -94,10 +94,10 @@ class Turnstile:
                     return not_due
         return NotDue("already_running", occurrence)
 
-    def _stored(self, occurrence: datetime | None) -> Record | None:
+    def _stored(self, occurrence: datetime | None) -> OccurrenceRecord | None:
         if occurrence is None:
             return None
-        return self.store.occurrences.get(self.gating.schedule, occurrence)
+        return self.store.occurrences.get(self.schedule.name, occurrence)
 
     def _slept(self, nap: timedelta) -> bool:
         """With ``--now`` nothing sleeps; a dry run shows what the occurrence will bring."""
@@ -108,58 +108,58 @@ class Turnstile:
         return True
 
     def _claim(
-        self, occurrence: datetime, record: Record | None, run: Run, now: datetime
-    ) -> Turn | None:
+        self, occurrence: datetime, record: OccurrenceRecord | None, run: Run, now: datetime
+    ) -> HeldOccurrence | None:
         if self.dry_run:
-            return Turn(occurrence, now, None)
-        lease = self.clock.real() + self.gating.timeout + MARGIN
-        held = Record(occurrence, "running", lease_until=lease, revision=run.id)
-        if not self.store.occurrences.swap(self.gating.schedule, record, held):
+            return HeldOccurrence(occurrence, now, None)
+        lease = self.clock.real() + self.schedule.timeout + MARGIN
+        held = OccurrenceRecord(occurrence, "running", lease_until=lease, revision=run.id)
+        if not self.store.occurrences.swap(self.schedule.name, record, held):
             return None
-        self.store.occurrences.supersede(self.gating.schedule, before=occurrence)
-        return Turn(occurrence, now, held)
+        self.store.occurrences.supersede(self.schedule.name, before=occurrence)
+        return HeldOccurrence(occurrence, now, held)
 
-    def _note_missed(self, missed: Missed, record: Record | None, run: Run) -> None:
+    def _note_missed(self, missed: Missed, record: OccurrenceRecord | None, run: Run) -> None:
         if self.dry_run:
             return
-        noted = Record(missed.occurrence, "missed", revision=run.id)
-        if self.store.occurrences.swap(self.gating.schedule, record, noted):
+        noted = OccurrenceRecord(missed.occurrence, "missed", revision=run.id)
+        if self.store.occurrences.swap(self.schedule.name, record, noted):
             late = timedelta(seconds=missed.late // timedelta(seconds=1))
             self.store.runs.put(
                 replace(
                     run,
-                    schedule=self.gating.schedule,
+                    schedule=self.schedule.name,
                     occurrence=missed.occurrence,
                     finished_at=self.clock.real(),
                     outcome="missed",
-                    error=f"{late} late, and {self.gating.gate.whole_grace} are allowed",
+                    error=f"{late} late, and {self.schedule.rules.whole_grace} are allowed",
                 )
             )
 
-    def leave(self, turn: Turn, waits: Waits | None) -> None:
+    def release(self, turn: HeldOccurrence, waits: Waits | None) -> None:
         """Closes the occurrence, or leaves it open for a later tick while messages still wait."""
         if turn.held is None:
             return
-        last = turn.occurrence + self.gating.gate.whole_grace
+        last = turn.occurrence + self.schedule.rules.whole_grace
         after = _ended(turn.held, waits, last)
-        if self.store.occurrences.swap(self.gating.schedule, turn.held, after):
+        if self.store.occurrences.swap(self.schedule.name, turn.held, after):
             return
         # Another run has the occurrence: one that took over when our lease had ended, whose word is
         # the later one; or one that shares it. Of those nobody can tell alone whether all is done,
         # so it stays open and the next tick looks.
         current = self._stored(turn.occurrence)
-        if current and self.gating.gate.share and not _both_over(current, after):
+        if current and self.schedule.rules.share and not _both_over(current, after):
             reopened = replace(after, standing="open", retry_at=None, resume_at=None)
-            self.store.occurrences.swap(self.gating.schedule, current, reopened)
+            self.store.occurrences.swap(self.schedule.name, current, reopened)
 
 
-def _both_over(current: Record, after: Record) -> bool:
+def _both_over(current: OccurrenceRecord, after: OccurrenceRecord) -> bool:
     if current.standing in ("superseded", "missed"):
         return True
     return current.standing == after.standing == "finished"
 
 
-def _ended(held: Record, waits: Waits | None, last: datetime) -> Record:
+def _ended(held: OccurrenceRecord, waits: Waits | None, last: datetime) -> OccurrenceRecord:
     """What is noted when a run ends. ``last``: deferred beyond it, a message is not waited for."""
     after = replace(held, standing="open", lease_until=None, revision=f"{held.revision}.end")
     if waits is None or waits.more:

@@ -1,41 +1,59 @@
 """What a run reports: the outcome of each message, the counts of all, and whether it failed.
 
-:class:`Tally` counts, logs and passes each outcome on to whoever shows it; :func:`failure` decides
-the error of a run that handled its messages and still found something a person must fix.
+:class:`Report` turns plans and results into outcomes and passes each on to the run's observers:
+counting, logging, output and whatever else watches a run. :func:`failure` decides the error of a
+run that handled its messages and still found something a person must fix.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from speakerbot.delivery.planning import MessageState, Plan
+from speakerbot.delivery.planning import MessagePlan
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Message
 from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
-from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
     from speakerbot.delivery.results import Result
     from speakerbot.delivery.session import Traffic
     from speakerbot.domain.delivery import Delivery
-    from speakerbot.domain.message import Message
+    from speakerbot.templates import Templates
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One message of a run. ``route`` is the one it went, or would go, by; empty for none."""
+class MessageOutcome:
+    """What became of one message of a run."""
 
     message: Message
-    state: MessageState
+    state: DeliveryState
     reason: str
     route: str
+    """The one it went, or would go, by; empty for none."""
     text: str
+    skip: str = ""
+    """The short reason under which it counts as skipped; empty where it does not."""
+    record: Delivery | None = None
+    """What the store holds of it now, where this run tried it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """Which run this is. ``occurrence`` is None for a run outside a schedule."""
+
+    job: str
+    run_id: str
+    dry_run: bool
+    now: datetime
+    occurrence: datetime | None = None
 
 
 @dataclass(slots=True)
-class Counts:
+class RunCounts:
     """The numbers of a run's summary."""
 
     planned: int = 0
@@ -45,6 +63,27 @@ class Counts:
     unknown: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: MessageOutcome) -> None:
+        """Counts one message."""
+        if outcome.skip:
+            self.skipped[outcome.skip] += 1
+            return
+        error_class = outcome.record.error_class if outcome.record else ""
+        match outcome.state:
+            case DeliveryState.FAILED:
+                self.failed[error_class] += 1
+            case DeliveryState.EXPIRED:
+                self.skipped["expired"] += 1
+            case DeliveryState.HELD_BACK:
+                self.skipped[error_class] += 1
+            case (
+                DeliveryState.SENT
+                | DeliveryState.ALREADY_SENT
+                | DeliveryState.UNDELIVERABLE
+                | DeliveryState.UNKNOWN
+            ) as state:
+                setattr(self, state, getattr(self, state) + 1)
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -59,19 +98,10 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
-    """Which run this is. ``occurrence`` is None for a run outside a schedule."""
+class RunSummary:
+    """How a run ended."""
 
-    job: str
-    run_id: str
-    dry_run: bool
-    now: datetime
-    occurrence: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    counts: Counts
+    counts: RunCounts
     duration_ms: int
     skipped_because: str = ""
     """Why the run did nothing at all: disabled, not_due, …; empty if it ran."""
@@ -81,25 +111,46 @@ class Summary:
     """What it failed with."""
 
 
-class Sink(Protocol):
-    """Where outcomes go as they come: the terminal, a JSON document, nowhere."""
+class RunObserver(Protocol):
+    """Watches a run: the terminal, a JSON document, a log, counters."""
 
-    def begin(self, header: Header) -> None: ...
+    def begin(self, header: RunHeader) -> None: ...
 
-    def add(self, outcome: Outcome) -> None: ...
+    def add(self, outcome: MessageOutcome) -> None: ...
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: RunSummary) -> None:
         """Called whatever happened in between, so that a document is always closed."""
 
 
-class NoSink:
-    """Shows nothing: for runs whose effect is looked at instead."""
+@dataclass(frozen=True, slots=True)
+class OutcomeLog:
+    """The observer that logs what became of each message that was tried: no text of any."""
 
-    def begin(self, header: Header) -> None: ...
+    log: Any
 
-    def add(self, outcome: Outcome) -> None: ...
+    def begin(self, header: RunHeader) -> None: ...
 
-    def end(self, summary: Summary) -> None: ...
+    def add(self, outcome: MessageOutcome) -> None:
+        record = outcome.record
+        if record is None:
+            return
+        if outcome.state in (DeliveryState.SENT, DeliveryState.ALREADY_SENT):
+            event = (
+                "message_found" if outcome.state == DeliveryState.ALREADY_SENT else "message_sent"
+            )
+            event = "message_edited" if outcome.message.edit else event
+            self.log.info(event, key=record.key, route=record.route, message_id=record.message_id)
+            return
+        self.log.warning(
+            f"message_{outcome.state}",
+            key=record.key,
+            route=record.route,
+            error=record.error,
+            attempts=record.attempts,
+            retry_at=record.retry_at,
+        )
+
+    def end(self, summary: RunSummary) -> None: ...
 
 
 @dataclass(slots=True)
@@ -113,104 +164,103 @@ class Waits:
     more: bool = False
     """Something can go on at once."""
 
+    def held(self, plan: MessagePlan) -> None:
+        """Notes a message that is not sent now."""
+        match plan.skip:
+            case "in_progress" | "retry_later":
+                self.retry(plan.until)
+            case "quiet_hours":
+                self.resume_at = min(filter(None, (self.resume_at, plan.until)), default=None)
+            case "new_dm_pace" | "changed_meanwhile":
+                self.more = True
+
     def retry(self, at: datetime | None) -> None:
         self.retry_at = min(filter(None, (self.retry_at, at)), default=None)
 
-    def resume(self, at: datetime | None) -> None:
-        self.resume_at = min(filter(None, (self.resume_at, at)), default=None)
-
 
 @dataclass(slots=True)
-class Tally:
-    """One per run. No text of a message goes into a log."""
+class Report:
+    """One per run: what became of each message, passed on to the observers."""
 
-    sink: Sink
+    observers: Sequence[RunObserver]
     templates: Templates
-    log: Any
-    counts: Counts = field(default_factory=Counts)
+    counts: RunCounts = field(default_factory=RunCounts)
     waits: Waits = field(default_factory=Waits)
 
-    def held(self, plan: Plan) -> None:
-        """A message that is not sent now: in a dry run, or because of its plan."""
-        match plan.skip:
-            case "in_progress" | "retry_later":
-                self.waits.retry(plan.until)
-            case "quiet_hours":
-                self.waits.resume(plan.until)
-            case "new_dm_pace" | "changed_meanwhile":
-                self.waits.more = True
-        if plan.skip:
-            self.counts.skipped[plan.skip] += 1
-        else:
-            self._count(plan.state, "")
-        record = plan.record
-        if record is not None and plan.state != "planned":
-            route, text = record.route, record.text
-        elif plan.state == "already_sent":
-            route, text = "", ""  # by the Node bot: its text is not ours to tell
-        else:
-            route, text = self._next_try(plan)
-        self.sink.add(Outcome(plan.message, plan.state, plan.reason, route, text))
+    def begin(self, header: RunHeader) -> None:
+        for observer in self.observers:
+            observer.begin(header)
 
-    def _next_try(self, plan: Plan) -> tuple[str, str]:
-        """The route it would go by, and its text there; a retry goes on where it was."""
-        message, record = plan.message, plan.record
-        routes = message.routes_from(record.route, record.target) if record else message.routes
-        text = self.templates.of(message)
-        return (routes[0].name, routes[0].full_text(text)) if routes else ("", text)
+    def end(self, summary: RunSummary) -> None:
+        for observer in self.observers:
+            observer.end(summary)
+
+    def held(self, plan: MessagePlan) -> None:
+        """A message that is not sent now: in a dry run, or because of its plan."""
+        self.waits.held(plan)
+        self._add(outcome_of_plan(plan, self.templates))
 
     def finished(self, result: Result) -> None:
         """A message that was claimed, once its outcome is in the store."""
         message, after = result.claim.message, result.after
         if result.given_back or after is None:
-            self.counts.skipped["given_back"] += 1
             self.waits.more = True
             reason = "the run was stopped, or its channel refused us; a later run sends it"
-            self.sink.add(Outcome(message, "held_back", reason, "", result.claim.text))
-            return
-        state = _shown(message, after)
-        if state == "failed":
-            self.waits.retry(after.retry_at)
-        if state in ("sent", "already_sent"):
-            event = "message_found" if state == "already_sent" else "message_sent"
-            event = "message_edited" if message.edit else event
-            self.log.info(event, key=after.key, route=after.route, message_id=after.message_id)
-        else:
-            self.log.warning(
-                f"message_{state}",
-                key=after.key,
-                route=after.route,
-                error=after.error,
-                attempts=after.attempts,
-                retry_at=after.retry_at,
+            text = result.claim.text
+            self._add(
+                MessageOutcome(message, DeliveryState.HELD_BACK, reason, "", text, "given_back")
             )
-        self._count(state, after.error_class)
-        reason = message.reason if state == "sent" else after.error
-        if state == "already_sent":
-            reason = f"the bot had posted it itself at {after.sent_at:%F %H:%M} UTC"
-        self.sink.add(Outcome(message, state, reason, after.route, after.text))
+            return
+        outcome = outcome_of_record(message, after)
+        if outcome.state == DeliveryState.FAILED:
+            self.waits.retry(after.retry_at)
+        self._add(outcome)
 
-    def _count(self, state: str, error_class: str) -> None:
-        match state:
-            case "failed":
-                self.counts.failed[error_class] += 1
-            case "expired":
-                self.counts.skipped["expired"] += 1
-            case "held_back":
-                self.counts.skipped[error_class] += 1
-            case "sent" | "already_sent" | "undeliverable" | "unknown":
-                setattr(self.counts, state, getattr(self.counts, state) + 1)
+    def _add(self, outcome: MessageOutcome) -> None:
+        self.counts.add(outcome)
+        for observer in self.observers:
+            observer.add(outcome)
 
 
-def _shown(message: Message, after: Delivery) -> MessageState:
+def outcome_of_plan(plan: MessagePlan, templates: Templates) -> MessageOutcome:
+    """What a run that does not send it says of a message."""
+    record = plan.record
+    if record is not None and plan.state != DeliveryState.PLANNED:
+        route, text = record.route, record.text
+    elif plan.state == DeliveryState.ALREADY_SENT:
+        route, text = "", ""  # by the Node bot: its text is not ours to tell
+    else:
+        route, text = _next_try(plan, templates)
+    return MessageOutcome(plan.message, plan.state, plan.reason, route, text, plan.skip)
+
+
+def _next_try(plan: MessagePlan, templates: Templates) -> tuple[str, str]:
+    """The route it would go by, and its text there; a retry goes on where it was."""
+    message, record = plan.message, plan.record
+    routes = message.routes_from(record.route, record.target) if record else message.routes
+    text = templates.of(message)
+    return (routes[0].name, routes[0].full_text(text)) if routes else ("", text)
+
+
+def outcome_of_record(message: Message, after: Delivery) -> MessageOutcome:
+    """What became of a message that was tried."""
+    state = _shown(message, after)
+    reason = message.reason if state == DeliveryState.SENT else after.error
+    if state == DeliveryState.ALREADY_SENT:
+        reason = f"the bot had posted it itself at {after.sent_at:%F %H:%M} UTC"
+    return MessageOutcome(message, state, reason, after.route, after.text, record=after)
+
+
+def _shown(message: Message, after: Delivery) -> DeliveryState:
     """What a claim came to, for people. The record of a post stays ``sent`` whatever an edit of it
     comes to."""
-    if after.state == "claimed":
-        return "failed"
+    if after.state == DeliveryState.CLAIMED:
+        return DeliveryState.FAILED
     if message.edit and after.error_class:
-        return "held_back" if after.error_class == "deleted" else "failed"
+        gone = after.error_class == "deleted"
+        return DeliveryState.HELD_BACK if gone else DeliveryState.FAILED
     if after.found and not message.edit:
-        return "already_sent"
+        return DeliveryState.ALREADY_SENT
     return after.state
 
 
@@ -222,8 +272,8 @@ def failure(traffic: Traffic | None) -> SpeakerbotError | None:
         match stopped.reason:
             case "token":
                 return TokenRefused(
-                    f"DISCORD_TOKEN was refused ({stopped.detail}). Nothing was sent. Copy it anew "
-                    "from Discord's developer portal: your application, Bot, Reset Token"
+                    f"DISCORD_TOKEN was refused ({stopped.detail}). Nothing was sent. Copy it "
+                    "again from Discord's developer portal: your application, Bot, Reset Token"
                 )
             case "unreachable" | "invalid_requests":
                 return Unreachable(f"the run was stopped: {stopped.detail}")

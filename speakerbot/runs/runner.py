@@ -1,9 +1,9 @@
-"""Wraps a run: which messages, dry or for real, one structured summary line, one record."""
+"""Runs a job once: which messages, dry or for real, one structured summary line, one record."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
@@ -11,118 +11,123 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
-from speakerbot.delivery.planning import Moment, Plan, weigh
-from speakerbot.domain.message import Message, Skip
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.domain.delivery import DeliveryState
+from speakerbot.domain.job_registry import RunOptions
+from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.run import Run, named, new_run
-from speakerbot.errors import SpeakerbotError
+from speakerbot.errors import SpeakerbotError, UsageError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context, Job
-from speakerbot.runs.report import Counts, Header, Sink, Summary, Tally, Waits, failure
+from speakerbot.runs.job import Job, JobContext
+from speakerbot.runs.report import (
+    OutcomeLog,
+    Report,
+    RunHeader,
+    RunObserver,
+    RunSummary,
+    Waits,
+    failure,
+)
+from speakerbot.runs.steps import carry_out
 from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
     from speakerbot.delivery.session import Connect, Traffic
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a person or a schedule asked for."""
-
-    dry_run: bool = False
-    limit: int | None = None
-    only: str | None = None
-    """A Discord user id: all other recipients are left out."""
-    edit_only: bool = False
-    timeout: timedelta | None = None
-    """After it a run ends as on SIGTERM."""
-
-
 @dataclass(slots=True)
 class Runner:
-    """Runs one job once."""
+    """Made by :mod:`.service` only."""
 
     job: Job
-    order: Order
+    options: RunOptions
+    timeout: timedelta | None
+    """After it the run ends as on SIGTERM."""
     store: Store
     settings: Settings
     templates: Templates
     connect: Connect | None
     """None only for a dry run."""
-    sink: Sink
+    observers: Sequence[RunObserver]
     log: Any
     clock: Clock
     record: Run | None = None
-    """The run's record, where the gate has begun one; None begins one now."""
+    """The run's record, where the occurrence lock has begun one; None begins one now."""
     stopped: str = ""
     """Afterwards: why the run ended early, if it did."""
 
     def run(self) -> Waits | None:
         """What is still to be done, later; None if the run was cut short, or was told to leave
         something out. Raises a SpeakerbotError for what makes the whole run fail; recipients'
-        failures only count. The sink is closed and the run is recorded in either case."""
+        failures only count. Observers see its end, and the run is recorded, in either case."""
         started = time.monotonic()
         run = self.record or new_run(self.job.name, self.clock)
-        tally = Tally(self.sink, self.templates, self.log.bind(**named(run)))
-        self.sink.begin(Header(run.job, run.id, self.order.dry_run, run.now, run.occurrence))
+        log = self.log.bind(**named(run))
+        report = Report((OutcomeLog(log), *self.observers), self.templates)
+        report.begin(RunHeader(run.job, run.id, self.options.dry_run, run.now, run.occurrence))
         error: Exception | None = None
         traffic = None
         try:
-            traffic = self._do(run, tally)
+            traffic = self._do(run, report, log)
             error = failure(traffic)
         except Exception as problem:
             error = problem
-        self._finish(run, started, tally, traffic, error)
+        self._finish(run, started, report, traffic, error, log)
         if error:
             raise error
-        narrowed = self.order.only is not None or self.order.limit is not None
-        return None if self.stopped or narrowed else tally.waits
+        return None if self.stopped or self.options.narrowed else report.waits
 
-    def _do(self, run: Run, tally: Tally) -> Traffic | None:
-        context = Context(
+    def _do(self, run: Run, report: Report, log: Any) -> Traffic | None:
+        context = JobContext(
             store=self.store,
             settings=self.settings,
             now=run.now,
             occurrence=run.occurrence,
-            edit_only=self.order.edit_only,
-            settled=not self.order.dry_run,
+            edit_only=self.options.edit_only,
+            settled=not self.options.dry_run,
             templates=self.templates,
         )
-        if self.job.settle and not self.order.dry_run:
-            self.job.settle(context)
-        plans = self._plans(context, tally.counts)
-        if self.order.dry_run:
+        self._write_down(context)
+        plans = self._plans(context, report)
+        if self.options.dry_run:
             for plan in plans:
-                tally.held(plan)
+                report.held(plan)
             return None
         for plan in plans:
-            if plan.state == "planned":
+            if plan.state == DeliveryState.PLANNED:
                 self.store.runs.put(run)
-                traffic = self._deliver(chain([plan], plans), run, tally)
-                if self.job.settle:
-                    self.job.settle(context)
+                traffic = self._deliver(chain([plan], plans), run, report, log)
+                self._write_down(context)
                 return traffic
-            tally.held(plan)
+            report.held(plan)
         return None  # nothing to send: nothing of the network was imported
 
-    def _plans(self, context: Context, counts: Counts) -> Iterator[Plan]:
-        """What is weighed, narrowed by the order; skips are counted on the way."""
-        decisions = self.job.decide(context)
+    def _write_down(self, context: JobContext) -> None:
+        if self.job.steps and not self.options.dry_run:
+            carry_out(self.job.steps(context), self.store, self.clock.real())
+
+    def _plans(self, context: JobContext, report: Report) -> Iterator[MessagePlan]:
+        """What is weighed, narrowed by the options; skips are counted on the way."""
+        decisions = narrowed(self.job.decide(context), self._only())
+        counts = report.counts
         moment = Moment(context.now, self.clock.real(), self.settings.timezone)
-        if only := self.order.only:
-            decisions = (d for d in decisions if isinstance(d, Message) and d.user_id == only)
         for plan in weigh(decisions, self.store, moment):
             if isinstance(plan, Skip):
                 counts.skipped[plan.reason] += 1
                 continue
-            if plan.state == "planned":
-                if counts.planned == self.order.limit:
+            if plan.state == DeliveryState.PLANNED:
+                if counts.planned == self.options.limit:
                     return
                 if not counts.planned:
                     self.templates.check()  # before the first claim; not where nothing is due
                 counts.planned += 1
             yield plan
 
-    def _deliver(self, plans: Iterator[Plan], run: Run, tally: Tally) -> Traffic:
+    def _only(self) -> str | None:
+        only = self.options.only
+        return None if only is None else discord_id(self.store, only)
+
+    def _deliver(self, plans: Iterator[MessagePlan], run: Run, report: Report, log: Any) -> Traffic:
         import asyncio
 
         from speakerbot.delivery.session import Session
@@ -137,26 +142,27 @@ class Runner:
             clock=self.clock,
             run_id=run.id,
             now=run.now,
-            log=tally.log,
-            timeout=self.order.timeout,
+            log=log,
+            timeout=self.timeout,
         )
-        return asyncio.run(session.deliver(plans, tally.held, tally.finished))
+        return asyncio.run(session.deliver(plans, report.held, report.finished))
 
     def _finish(
         self,
         run: Run,
         started: float,
-        tally: Tally,
+        report: Report,
         traffic: Traffic | None,
         error: Exception | None,
+        log: Any,
     ) -> None:
         duration_ms = round((time.monotonic() - started) * 1000)
         self.stopped = stopped = traffic.stopped.reason if traffic and traffic.stopped else ""
         told = str(error) or type(error).__name__ if error else ""
-        self.sink.end(Summary(tally.counts, duration_ms, stopped=stopped, error=told))
+        report.end(RunSummary(report.counts, duration_ms, stopped=stopped, error=told))
         outcome = "failed" if error else "stopped" if stopped else "done"
-        counts = tally.counts.as_dict()
-        if not self.order.dry_run:
+        counts = report.counts.as_dict()
+        if not self.options.dry_run:
             self._record(
                 replace(
                     run,
@@ -165,12 +171,12 @@ class Runner:
                     counts=counts,
                     error=told or stopped,
                 ),
-                tally.log,
+                log,
             )
-        tally.log.info(
+        log.info(
             "run_finished",
             outcome=outcome,
-            dry_run=self.order.dry_run,
+            dry_run=self.options.dry_run,
             **counts,
             requests=traffic.requests if traffic else 0,
             rate_limited=traffic.rate_limited if traffic else 0,
@@ -184,3 +190,22 @@ class Runner:
             self.store.runs.put(run)
         except SpeakerbotError as error:
             log.warning("run_not_recorded", error=str(error))
+
+
+def narrowed(decisions: Iterable[Decision], only: str | None) -> Iterator[Decision]:
+    """What is left where a run is for one person; ``only`` is their Discord id, None: all."""
+    if only is None:
+        return iter(decisions)
+    return (each for each in decisions if isinstance(each, Message) and each.user_id == only)
+
+
+def discord_id(store: Store, only: str) -> str:
+    """The Discord id of ``--only``'s person; a Discord id is one even if we do not know them.
+    Raises UsageError."""
+    person = store.people.get(only)
+    if person is None and not only.isdigit():
+        raise UsageError(
+            f"--only: {only!r} is not a person we know; give a Discord user id, or an id of "
+            "`speakerbot people list`"
+        )
+    return (person.discord_user_id if person else None) or only

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from speakerbot.schedules.reading import Schedules, read_schedules
-from speakerbot.schedules.schedule import JOBS, Guest, Schedule
+from speakerbot.schedules.schedule import Guest, Schedule
 
-__all__ = ["JOBS", "Guest", "Schedule", "Schedules", "read_schedules"]
+__all__ = ["Guest", "Schedule", "Schedules", "read_schedules"]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
+from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, did_you_mean
 from speakerbot.durations import format_duration
-from speakerbot.schedules.problems import Problems
+from speakerbot.schedules.problems import FileProblems
 from speakerbot.schedules.regions import REGIONS
-from speakerbot.schedules.schedule import JOBS, LONGEST_NAME, TICKS, Guest, Schedule
+from speakerbot.schedules.schedule import LONGEST_NAME, TICKS, Guest, Schedule
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -31,15 +31,15 @@ def check_name(name: str) -> str:
     return name
 
 
-def check_job(job: str) -> str:
-    if job not in JOBS:
-        raise ValueError(f"{job!r} is no job{_meant(job, JOBS)}; there are {', '.join(JOBS)}")
-    return job
+def check_job(job: str, jobs: JobRegistry) -> JobDeclaration:
+    if job not in jobs:
+        raise ValueError(jobs.unknown(job))
+    return jobs[job]
 
 
 def check_region(region: str) -> str:
     if region not in REGIONS:
-        hint = _meant(region, list(REGIONS)) or f"; there are {', '.join(REGIONS)}"
+        hint = did_you_mean(region, list(REGIONS)) or f"; there are {', '.join(REGIONS)}"
         raise ValueError(f"{region!r} is no region of Fly{hint}")
     return region
 
@@ -75,7 +75,7 @@ def check_args(args: Sequence[str]) -> tuple[str, ...]:
     return tuple(args)
 
 
-def check_env(env: Mapping[str, str], place: str, problems: Problems) -> dict[str, str]:
+def check_env(env: Mapping[str, str], place: str, problems: FileProblems) -> dict[str, str]:
     for name in env:
         if not _VARIABLE.fullmatch(name):
             problems.add(place, f"{name!r} is no name of a variable")
@@ -84,7 +84,7 @@ def check_env(env: Mapping[str, str], place: str, problems: Problems) -> dict[st
     return dict(env)
 
 
-def check_together(schedules: Sequence[tuple[str, Schedule]], problems: Problems) -> None:
+def check_together(schedules: Sequence[tuple[str, Schedule]], problems: FileProblems) -> None:
     """Names that clash, and schedules that cannot do what they seem to say."""
     names: dict[str, str] = {}
     for place, schedule in schedules:
@@ -98,7 +98,7 @@ def check_together(schedules: Sequence[tuple[str, Schedule]], problems: Problems
         _warn(place, schedule, problems)
 
 
-def _warn(place: str, schedule: Schedule, problems: Problems) -> None:
+def _warn(place: str, schedule: Schedule, problems: FileProblems) -> None:
     tick = TICKS[schedule.interval]
     if schedule.cron.fires_within(tick) and schedule.interval == "hourly":
         problems.warn(
@@ -106,14 +106,9 @@ def _warn(place: str, schedule: Schedule, problems: Problems) -> None:
             f"{schedule.cron.expression!r} fires more often than its machine's hourly tick: "
             "of the occurrences between two ticks only the last is run",
         )
-    if schedule.gate.whole_grace + schedule.wait < tick:
+    if schedule.rules.whole_grace + schedule.wait < tick:
         problems.warn(
             f"{place}: grace",
             f"{format_duration(schedule.grace)} is less than the hour between two ticks of its "
             "machine: some occurrences will be missed",
         )
-
-
-def _meant(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""

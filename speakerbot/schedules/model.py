@@ -12,8 +12,9 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from speakerbot.domain.cron import MACROS
+from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.schedules.regions import REGIONS
-from speakerbot.schedules.schedule import JOBS, LONGEST_NAME
+from speakerbot.schedules.schedule import LONGEST_NAME
 
 # Patterns and lists of values go to the schema only: ``checks`` says in plain words what msgspec
 # would say in regular expressions.
@@ -68,7 +69,7 @@ class GuestFields(Struct, forbid_unknown_fields=True, omit_defaults=True):
     ) = UNSET
 
 
-class Common(Struct, forbid_unknown_fields=True, omit_defaults=True):
+class SharedFields(Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What a default can say and a schedule can override."""
 
     region: Region | UnsetType = UNSET
@@ -82,7 +83,7 @@ class Common(Struct, forbid_unknown_fields=True, omit_defaults=True):
     env: Environment | UnsetType = UNSET
 
 
-class Entry(Common, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class ScheduleFields(SharedFields, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """One schedule. It may override any default."""
 
     name: Annotated[
@@ -92,7 +93,7 @@ class Entry(Common, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
             extra_json_schema={"pattern": NAME, "maxLength": LONGEST_NAME},
         ),
     ]
-    job: Annotated[str, Meta(description="What to run.", extra_json_schema={"enum": list(JOBS)})]
+    job: Annotated[str, Meta(description="What to run.")]
     cron: Annotated[
         str,
         Meta(
@@ -110,7 +111,7 @@ class Entry(Common, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
     ) = UNSET
 
 
-class File(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class ScheduleFile(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """When each job of speakerbot runs, and on which machines."""
 
     schema: Annotated[str, Meta(description="For editors.")] | UnsetType = msgspec.field(
@@ -120,13 +121,14 @@ class File(Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True)
         Annotated[str, Meta(description="IANA name; where a schedule has none. Default UTC.")]
         | UnsetType
     ) = UNSET
-    defaults: Common | UnsetType = UNSET
-    schedules: Annotated[list[Entry], Meta(min_length=1)]
+    defaults: SharedFields | UnsetType = UNSET
+    schedules: Annotated[list[ScheduleFields], Meta(min_length=1)]
 
 
-def json_schema() -> dict[str, Any]:
+def json_schema(jobs: JobRegistry) -> dict[str, Any]:
     """The JSON Schema of the file (draft 2020-12), as ``deploy/schedules.schema.json`` ships it."""
-    schema = msgspec.json.schema(File)
+    schema = msgspec.json.schema(ScheduleFile)
+    schema["$defs"]["ScheduleFields"]["properties"]["job"]["enum"] = list(jobs.names)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "speakerbot schedules",

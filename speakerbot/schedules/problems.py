@@ -11,7 +11,7 @@ import msgspec
 T = TypeVar("T")
 
 
-class Problems:
+class FileProblems:
     """Problems and warnings of one file."""
 
     def __init__(self, source: str) -> None:
@@ -38,7 +38,7 @@ def read_fields(
     shape: type[msgspec.Struct],
     raw: object,
     place: str,
-    problems: Problems,
+    problems: FileProblems,
     nested: Collection[str] = (),
 ) -> dict[str, Any]:
     """The fields of ``raw`` that fit ``shape``, each checked by itself so that all that is wrong
@@ -61,7 +61,7 @@ def read_fields(
 
 
 def unknown_keys(
-    raw: Mapping[str, object], known: Collection[str], place: str, problems: Problems
+    raw: Mapping[str, object], known: Collection[str], place: str, problems: FileProblems
 ) -> None:
     for key in raw:
         if key not in known:
@@ -78,7 +78,7 @@ def json_type(value: object) -> str:
     return next((name for kind, name in names if isinstance(value, kind)), "null")
 
 
-def _fits(value: object, kind: Any, where: str, problems: Problems) -> bool:
+def _fits(value: object, kind: Any, where: str, problems: FileProblems) -> bool:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.errors import ConfigError
 from speakerbot.schedules import checks
 from speakerbot.schedules.entries import Defaults, read_defaults, read_entry
-from speakerbot.schedules.model import File
-from speakerbot.schedules.problems import Problems, read_fields
+from speakerbot.schedules.model import ScheduleFile
+from speakerbot.schedules.problems import FileProblems, read_fields
 from speakerbot.schedules.schedule import Schedule
 
 
@@ -36,9 +37,9 @@ class Schedules:
         raise ConfigError(f"{self.source}: there is no schedule {name!r}; there are {names}")
 
 
-def read_schedules(path: Path) -> Schedules:
+def read_schedules(path: Path, jobs: JobRegistry) -> Schedules:
     """The schedules of a file. Raises ConfigError naming file, entry and field of each problem;
-    a file that is missing, empty or cut off is one."""
+    a file that is missing, empty or cut off is one. ``jobs`` are those it may name."""
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
@@ -47,23 +48,25 @@ def read_schedules(path: Path) -> Schedules:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    return parse_schedules(text, str(path))
+    return parse_schedules(text, str(path), jobs)
 
 
-def parse_schedules(text: str, source: str) -> Schedules:
+def parse_schedules(text: str, source: str, jobs: JobRegistry) -> Schedules:
     """As :func:`read_schedules`, of a text; ``source`` names it in messages."""
-    problems = Problems(source)
+    problems = FileProblems(source)
     raw = _read_json(text, problems)
-    fields = read_fields(File, raw, "", problems, nested=("schedules", "defaults"))
+    fields = read_fields(ScheduleFile, raw, "", problems, nested=("schedules", "defaults"))
     defaults = read_defaults(fields, problems)
-    placed = list(_entries(fields.get("schedules"), defaults, problems))
+    placed = list(_entries(fields.get("schedules"), defaults, jobs, problems))
     checks.check_together(placed, problems)
     if problems.found:
         raise ConfigError(*problems.found)
     return Schedules(source, tuple(schedule for _, schedule in placed), tuple(problems.warnings))
 
 
-def _entries(raw: object, defaults: Defaults, problems: Problems) -> Iterator[tuple[str, Schedule]]:
+def _entries(
+    raw: object, defaults: Defaults, jobs: JobRegistry, problems: FileProblems
+) -> Iterator[tuple[str, Schedule]]:
     if not isinstance(raw, list):
         if raw is not None:
             problems.add("schedules", "must be a list")
@@ -76,11 +79,11 @@ def _entries(raw: object, defaults: Defaults, problems: Problems) -> Iterator[tu
         place = f'schedules[{index}] "{name}"' if isinstance(name, str) else f"schedules[{index}]"
         if isinstance(name, str) and (first := seen.setdefault(name, place)) != place:
             problems.add(f"{place}: name", f"{first} has the same name")
-        elif schedule := read_entry(entry, defaults, place, problems):
+        elif schedule := read_entry(entry, defaults, jobs, place, problems):
             yield place, schedule
 
 
-def _read_json(text: str, problems: Problems) -> Any:
+def _read_json(text: str, problems: FileProblems) -> Any:
     """The document; refuses an empty or cut-off one with line and column."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,19 +8,9 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from speakerbot.domain.cron import MACROS, Cron
-from speakerbot.domain.occurrence import Gate
+from speakerbot.domain.job_registry import RunOptions
+from speakerbot.domain.occurrence import OccurrenceRules
 from speakerbot.durations import format_duration
-
-JOBS: Final = (
-    "reminders",
-    "weekly",
-    "changes",
-    "engagement",
-    "digest",
-    "timers",
-    "checkins",
-)
-"""Every job there is or will be; a test checks that those in use exist."""
 
 LONGEST_NAME: Final = 32
 """Kubernetes allows a CronJob 52 characters: ``speakerbot-NAME-catch-up`` must fit."""
@@ -58,12 +48,14 @@ class Schedule:
     share: bool = False
     enabled: bool = True
     args: tuple[str, ...] = ()
+    options: RunOptions = field(default_factory=RunOptions)
+    """What ``args`` say, as the job reads them."""
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def gate(self) -> Gate:
+    def rules(self) -> OccurrenceRules:
         """Decides at each tick whether an occurrence is due."""
-        return Gate(self.cron, grace=self.grace, wait=self.wait, share=self.share)
+        return OccurrenceRules(self.cron, grace=self.grace, wait=self.wait, share=self.share)
 
     @property
     def interval(self) -> str:

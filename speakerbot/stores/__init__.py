@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,5 +39,6 @@ def open_store(url: str, *, read_only: bool = False, lock_timeout: float = 30.0)
         from speakerbot.stores.mongo import open_mongo
 
         return open_mongo(url)
-    kind = f"{scheme}://" if found else "no kind"
+    # What is no scheme may be a piece of a password.
+    kind = f"{scheme}://" if found and re.fullmatch(r"[A-Za-z][A-Za-z0-9+]*", scheme) else "no kind"
     raise ConfigError(f"DATABASE_URL: {kind} is not a store known here. Known: {KINDS}.")

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypeVar
 
 from speakerbot.clock import real_now
-from speakerbot.domain.delivery import Change
+from speakerbot.domain.delivery import DeliveryChange
 from speakerbot.ports.store import Store
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def copy(source: Store, target: Store) -> None:
     for people in _chunks(source.people.all()):
         target.people.put(people)
     for records in _chunks(source.ledger.list(limit=_ALL)):
-        target.ledger.swap([Change(None, record) for record in records])
+        target.ledger.swap([DeliveryChange(None, record) for record in records])
     for guild in source.guilds.all():
         target.guilds.set_channel(
             str(guild["guildId"]),

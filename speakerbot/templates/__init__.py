@@ -1,9 +1,9 @@
 """Every text that is sent: a default beside this file, overridden by a file of the same name in
 the folder ``SPEAKERBOT_TEMPLATES`` names.
 
-Strict (an unknown variable is an error), sandboxed, and bounded in time and size. Values are user
-text and are escaped for Discord before they reach the template. The template engine is imported
-when the first text is needed: most runs need none.
+Strict (an unknown name is an error), limited to what a text needs (:mod:`.language`), and bounded
+in time and size. Values are user text and are escaped for Discord before they reach the template.
+The template engine is imported when the first text is needed: most runs need none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot.domain.message import Message
 from speakerbot.errors import ConfigError, NotFound
-from speakerbot.templates.values import cut_longest, escaped
+from speakerbot.templates.values import Deadline, cut_longest, given, prepared
 from speakerbot.text import LIMIT, length, without_mass_mentions
 
 if TYPE_CHECKING:
@@ -48,17 +48,14 @@ class Templates:
         return [name for name in self.names() if (self.overrides / (name + SUFFIX)).is_file()]
 
     def variables(self, name: str) -> list[str]:
-        """What the text may use: what its examples hold, and what our own wording uses."""
-        from speakerbot.templates.files import TextFile, samples
-
-        examples = [key for values in samples().get(name, ()) for key in values]
-        return sorted({*examples, *TextFile(BUILT_IN / (name + SUFFIX)).variables()})
+        """What the text may use."""
+        return sorted(given(name).names)
 
     def check(self) -> None:
         """Asked before a run sends anything. Raises ConfigError naming file and line of every
         problem of the overrides; costs nothing where there are none."""
         if names := self.overridden():
-            from speakerbot.templates.checking import problems
+            from speakerbot.templates.overrides import problems
 
             if found := problems(self, names):
                 raise ConfigError(*found)
@@ -72,21 +69,19 @@ class Templates:
         """The text; the longest of its values are shortened until it fits into one message and
         leaves ``reserve`` characters of it free.
 
-        Raises ConfigError naming the template's file and line.
+        Raises TemplateError, which concerns messages of this text only.
         """
         file, room = self.file(name), LIMIT - reserve
-        allowance = file.allowance()
+        file.compile()  # before the time begins to count
+        deadline = Deadline()
         while True:
-            text = without_mass_mentions(file.render(escaped(values), allowance))
+            text = without_mass_mentions(file.render(prepared(values, deadline), deadline))
             over = length(text) - room
             if over <= 0:
                 return text
             shorter = cut_longest(values, over)
             if shorter is None:
-                raise ConfigError(
-                    f"template {file.path}, line 1: its own words are {over} characters too long "
-                    "for a message"
-                )
+                raise file.too_long(over)
             values = shorter
 
     def file(self, name: str) -> TextFile:
@@ -94,5 +89,5 @@ class Templates:
         from speakerbot.templates.files import TextFile
 
         if name not in self._files:
-            self._files[name] = TextFile(self.path(name))
+            self._files[name] = TextFile(name, self.path(name), given(name))
         return self._files[name]

@@ -1,24 +1,104 @@
-"""The values a text is made with: escaped, and shortened where the text gets too long."""
+"""The values a text is made with: what each text is given, and how they reach the template:
+escaped, in lists that keep to the time, shortened where the text gets too long."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
 
-from speakerbot.text import escape, length, shorten
+from speakerbot.text import escape, length, name_custom_emoji, shorten
+
+SAMPLES: Final = Path(__file__).with_name("samples.json")
+SECONDS: Final = 1.0
 
 Place = tuple[Any, ...]
 """Keys and indexes that lead to one text among nested values."""
 
 
-def escaped(value: Any) -> Any:
-    """The same with every text in it escaped for Discord, at any depth."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a job gives to one of its texts: the names of its values, the attributes of the
+    objects among them, and which of both are lists."""
+
+    names: frozenset[str]
+    attributes: frozenset[str]
+    lists: frozenset[str]
+
+
+@cache
+def samples() -> dict[str, list[dict[str, Any]]]:
+    """Examples of each text's values, by its name; together they name every value there is."""
+    read: dict[str, list[dict[str, Any]]] = json.loads(SAMPLES.read_text("utf-8"))
+    return read
+
+
+def given(name: str) -> Given:
+    """What the text of that name is given, read from its examples."""
+    examples = samples().get(name, [])
+    nested = [pair for values in examples for item in values.values() for pair in _pairs(item)]
+    pairs = [*nested, *(pair for values in examples for pair in values.items())]
+    return Given(
+        names=frozenset(key for values in examples for key in values),
+        attributes=frozenset(key for key, _ in nested),
+        lists=frozenset(key for key, item in pairs if isinstance(item, list)),
+    )
+
+
+def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
+    """Key and value of every object in it, at any depth."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key, item
+            yield from _pairs(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _pairs(item)
+
+
+class RenderingStopped(Exception):
+    """A template asked for too much; the message says of what."""
+
+
+class Deadline:
+    """Until when one text must be made, however often it takes to make it short enough."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raises RenderingStopped when it has passed."""
+        if time.monotonic() > self._end:
+            raise RenderingStopped(f"rendering takes longer than {self.seconds:g} s")
+
+
+class _TimedList(list[Any]):
+    """A list over which no loop runs past the deadline, not even one that shows nothing."""
+
+    def __init__(self, items: Iterator[Any], deadline: Deadline) -> None:
+        super().__init__(items)
+        self._deadline = deadline
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in super().__iter__():
+            self._deadline.check()
+            yield item
+
+
+def prepared(value: Any, deadline: Deadline) -> Any:
+    """The same for a template: every text in it escaped, at any depth, and lists that keep to the
+    deadline."""
     if isinstance(value, str):
         return escape(value)
     if isinstance(value, Mapping):
-        return {key: escaped(item) for key, item in value.items()}
+        return {key: prepared(item, deadline) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [escaped(item) for item in value]
+        return _TimedList((prepared(item, deadline) for item in value), deadline)
     return value
 
 
@@ -28,7 +108,7 @@ def cut_longest(values: Mapping[str, Any], over: int) -> dict[str, Any] | None:
     longest = max(_texts(values, ()), key=lambda found: length(escape(found[1])), default=None)
     if longest is None or not longest[1]:
         return None
-    place, text = longest
+    place, text = longest[0], name_custom_emoji(longest[1])
     now, shown = length(text), length(escape(text))
     # In proportion: a character that is escaped takes two places in the message.
     most = min(now * max(shown - over, shown // 2) // max(shown, 1), now - 1)

@@ -18,17 +18,19 @@ from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
 from speakerbot.delivery.session import bot_of
 from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.domain.message import Decision, Message, NodeFlag, Route
 from speakerbot.errors import SpeakerbotError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context, Job
-from speakerbot.runs.report import Header, Outcome, Summary
-from speakerbot.runs.runner import Order, Runner
-from speakerbot.testing.crash.boundaries import REQUESTS, Reached, SteppingStore, stepping
+from speakerbot.runs.job import Job, JobContext
+from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary
+from speakerbot.runs.service import RunService
+from speakerbot.testing.crash.boundaries import REQUESTS, Reached, stepping, stepping_store
 from speakerbot.testing.discord import LoopbackDiscord
 
 if TYPE_CHECKING:
     from speakerbot.delivery.session import Connect, CountingChannel
+    from speakerbot.runs.runner import Runner
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 TOKEN = "trial"  # noqa: S105  # the loopback takes any
@@ -58,17 +60,17 @@ class Death:
 class Ended:
     """What became of a run."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
-    summary: Summary | None = None
+    outcomes: list[MessageOutcome] = field(default_factory=list)
+    summary: RunSummary | None = None
     error: SpeakerbotError | None = None
 
-    def begin(self, header: Header) -> None:
+    def begin(self, header: RunHeader) -> None:
         pass
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: MessageOutcome) -> None:
         self.outcomes.append(outcome)
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: RunSummary) -> None:
         self.summary = summary
 
     @property
@@ -102,24 +104,24 @@ class Trial:
         self.store.limits.remember_dms(bot_of(TOKEN), {user_id: dm_id})
 
     def run(
-        self, *decisions: Decision, order: Order | None = None, job: Job | None = None
+        self, *decisions: Decision, options: RunOptions | None = None, job: Job | None = None
     ) -> Ended:
         """One run of a job that decides exactly this."""
-        return self.run_with(_nothing_special, *decisions, order=order, job=job)
+        return self.run_with(_nothing_special, *decisions, options=options, job=job)
 
     def run_with(
         self,
         reached: Reached,
         *decisions: Decision,
-        order: Order | None = None,
+        options: RunOptions | None = None,
         job: Job | None = None,
     ) -> Ended:
         """One run that calls ``reached`` at every boundary; their names are those of
         speakerbot.testing.crash."""
         ended = Ended()
-        store = SteppingStore(self.store, reached)
+        store = stepping_store(self.store, reached)
         connect = _stepping(bootstrap.discord(self.settings), reached)
-        runner = self._runner(ended, _job(decisions, job), order, store, connect)
+        runner = self._runner(ended, _job(decisions, job), options, store, connect)
         try:
             runner.run()
         except SpeakerbotError as error:
@@ -139,18 +141,11 @@ class Trial:
             self.run_with(death, *decisions, job=job)
 
     def _runner(
-        self, ended: Ended, job: Job, order: Order | None, store: Store, connect: Connect
+        self, ended: Ended, job: Job, options: RunOptions | None, store: Store, connect: Connect
     ) -> Runner:
-        return Runner(
-            job=job,
-            order=order or Order(),
-            store=store,
-            settings=self.settings,
-            templates=bootstrap.templates(self.settings),
-            connect=connect,
-            sink=ended,
-            log=_Quiet(),
-            clock=self.clock,
+        service = RunService(self.settings, NO_JOBS, log=_Quiet())
+        return service.runner(
+            job, options or RunOptions(), store, connect, (ended,), self.clock, timeout=None
         )
 
     def message(
@@ -190,6 +185,9 @@ class Trial:
         return [(message.channel_id, message.content) for message in self.discord.messages]
 
 
+NO_JOBS = JobRegistry()
+
+
 class _Quiet(CapturingLogger):
     def bind(self, **_: object) -> _Quiet:
         return self
@@ -200,7 +198,7 @@ def _nothing_special(_boundary: str) -> None:
 
 
 def _job(decisions: tuple[Decision, ...], job: Job | None) -> Job:
-    def decide(_context: Context) -> Iterator[Decision]:
+    def decide(_context: JobContext) -> Iterator[Decision]:
         yield from decisions
 
     return job or Job("trial", decide)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from speakerbot.clock import real_now
-from speakerbot.domain.delivery import Change, Delivery, State, standing
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, standing
 from speakerbot.domain.run import Run
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HOUR = timedelta(hours=1)
 
 
-def record(name: str, state: State, **fields: Any) -> Delivery:
+def record(name: str, state: DeliveryState, **fields: Any) -> Delivery:
     now = real_now()
     made = Delivery(
         key=f"reminder.day_of/talk:{name}/user:1/2026-11-21",
@@ -50,21 +50,26 @@ def ledger(store: Store) -> Store:
     """One record of each kind; the younger, the later it stands here."""
     now = real_now()
     records = [
-        record("sent", "sent", sent_at=now - HOUR),
-        record("failed", "failed", retry_at=now + HOUR, error="Discord answered 503"),
-        record("doubt", "failed", retry_at=now + HOUR, doubt_since=now - HOUR),
-        record("late", "failed", retry_at=now, expires_at=now - timedelta(minutes=1)),
-        record("expired", "expired", expires_at=now - timedelta(minutes=1)),
-        record("under", "undeliverable", error="dm: closed; thread: gone"),
-        record("unknown", "unknown", doubt_since=now - HOUR),
-        record("claimed", "claimed", lease_until=now + HOUR),
-        record("lost", "claimed", lease_until=now - timedelta(minutes=1), doubt_since=now - HOUR),
+        record("sent", DeliveryState.SENT, sent_at=now - HOUR),
+        record("failed", DeliveryState.FAILED, retry_at=now + HOUR, error="Discord answered 503"),
+        record("doubt", DeliveryState.FAILED, retry_at=now + HOUR, unconfirmed_since=now - HOUR),
+        record("late", DeliveryState.FAILED, retry_at=now, expires_at=now - timedelta(minutes=1)),
+        record("expired", DeliveryState.EXPIRED, expires_at=now - timedelta(minutes=1)),
+        record("under", DeliveryState.UNDELIVERABLE, error="dm: closed; thread: gone"),
+        record("unknown", DeliveryState.UNKNOWN, unconfirmed_since=now - HOUR),
+        record("claimed", DeliveryState.CLAIMED, lease_until=now + HOUR),
+        record(
+            "lost",
+            DeliveryState.CLAIMED,
+            lease_until=now - timedelta(minutes=1),
+            unconfirmed_since=now - HOUR,
+        ),
     ]
     records = [
         one._replace(updated_at=now - HOUR + timedelta(seconds=number))
         for number, one in enumerate(records)
     ]
-    store.ledger.swap([Change(None, one) for one in records])
+    store.ledger.swap([DeliveryChange(None, one) for one in records])
     store.runs.put(Run("run-1", "reminders", now, now))
     return store
 
@@ -83,7 +88,7 @@ def names(document: dict[str, Any]) -> dict[str, str]:
 def test_list_shows_the_newest_first_as_people_should_read_them(cli: Cli, ledger: Store) -> None:
     document = cli.json("deliveries", "list")
     assert list(names(document).items()) == [
-        ("lost", "in_doubt"),
+        ("lost", "claimed"),
         ("claimed", "claimed"),
         ("unknown", "unknown"),
         ("under", "undeliverable"),
@@ -101,8 +106,7 @@ def test_list_shows_the_newest_first_as_people_should_read_them(cli: Cli, ledger
     [
         ("failed", ["doubt", "failed"]),
         ("expired", ["expired", "late"]),
-        ("in_doubt", ["lost"]),
-        ("claimed", ["claimed"]),
+        ("claimed", ["lost", "claimed"]),
         ("undeliverable", ["under"]),
         ("unknown", ["unknown"]),
         ("sent", ["sent"]),
@@ -150,7 +154,7 @@ def test_retry_has_a_failed_one_tried_at_once_by_its_route(cli: Cli, ledger: Sto
     after = stored(ledger, "failed")
     assert (after.state, after.attempts, after.route, after.target) == ("failed", 0, "thread", "55")
     assert after.revision != "r-failed"
-    assert standing(after, real_now()) == "retry"
+    assert standing(after, real_now()) == "planned"
 
 
 def test_retry_keeps_the_doubt_of_one_that_may_have_arrived(cli: Cli, ledger: Store) -> None:
@@ -158,24 +162,24 @@ def test_retry_keeps_the_doubt_of_one_that_may_have_arrived(cli: Cli, ledger: St
     said = cli.out("deliveries", "retry", key("doubt"))
     assert "it may have arrived: that run looks for it first" in said
     after = stored(ledger, "doubt")
-    assert after.doubt_since == before.doubt_since
+    assert after.unconfirmed_since == before.unconfirmed_since
     assert after.route == "thread"
-    assert standing(after, real_now()) == "in_doubt"
+    assert standing(after, real_now()) == "planned"
 
 
 def test_retry_of_one_given_up_begins_at_its_first_route(cli: Cli, ledger: Store) -> None:
     assert "its first route" in cli.out("deliveries", "retry", key("under"))
     after = stored(ledger, "under")
     assert (after.route, after.target) == ("", "")
-    assert standing(after, real_now()) == "retry"
+    assert standing(after, real_now()) == "planned"
 
 
 def test_retry_of_an_unknown_one_is_a_persons_decision(cli: Cli, ledger: Store) -> None:
     said = cli.out("deliveries", "retry", key("unknown"))
     assert "if it did arrive, this sends it a second time" in said
     after = stored(ledger, "unknown")
-    assert after.doubt_since is None
-    assert standing(after, real_now()) == "retry"
+    assert after.unconfirmed_since is None
+    assert standing(after, real_now()) == "planned"
 
 
 @pytest.mark.parametrize(
@@ -219,10 +223,10 @@ def test_retry_of_more_than_one_batch_takes_each_once(cli: Cli, store: Store) ->
     """Each one retried becomes the newest: the walk must not meet it again."""
     now = real_now()
     many = [
-        record(f"t{number}", "failed", updated_at=now - timedelta(seconds=number))
+        record(f"t{number}", DeliveryState.FAILED, updated_at=now - timedelta(seconds=number))
         for number in range(1200)
     ]
-    store.ledger.swap([Change(None, one) for one in many])
+    store.ledger.swap([DeliveryChange(None, one) for one in many])
     said = cli.out("deliveries", "retry", "--status", "failed")
     assert said.startswith("1,200 failed messages will be tried again")
     assert all(one.attempts == 0 for one in store.ledger.list(limit=2000))

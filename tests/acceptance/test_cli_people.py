@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "people.csv"
 KAZ = "802345678901234564"
-OTHERS = "changes, checkins, engagement, timers"
+OTHERS = "changes, checkins, timers"
 
 
 def test_a_discord_id_nobody_knows_becomes_a_person(cli: Cli) -> None:

@@ -18,8 +18,9 @@ import pytest
 
 import deploy.deploy_cron
 from deploy.machines import wanted_machines
+from jobs import JOBS
 from speakerbot.schedules import read_schedules
-from speakerbot.testing.fly import Fault, FlyMachine, Outcome, World, serve
+from speakerbot.testing.fly import CommandOutcome, FlyFault, FlyMachine, FlyWorld, serve
 from speakerbot.testing.fly.machine import digest_of
 
 SCRIPT = deploy.deploy_cron.__file__
@@ -29,7 +30,7 @@ IMAGE = "registry.fly.io/community:cron"
 class Desk:
     """A person's shell: a folder with schedules.json, and an environment that leads to Fly."""
 
-    def __init__(self, folder: Path, world: World, base: str) -> None:
+    def __init__(self, folder: Path, world: FlyWorld, base: str) -> None:
         self.folder, self.world = folder, world
         self.env = {
             "PATH": os.environ["PATH"], "HOME": str(folder), "FLY_FLAPS_BASE_URL": base,
@@ -56,7 +57,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """Serves a world from a thread while the test runs commands."""
-    world, ready, loop = World(limited=False), threading.Event(), asyncio.new_event_loop()
+    world, ready, loop = FlyWorld(limited=False), threading.Event(), asyncio.new_event_loop()
     found: list[str] = []
 
     async def stay() -> None:
@@ -128,32 +129,34 @@ def test_json_is_the_only_thing_on_stdout(desk: Desk) -> None:
 
 
 def test_a_pipe_gets_no_colour_and_whole_lines(desk: Desk) -> None:
-    desk.write({"name": "a" * 32, "job": "weekly", "cron": "0 17 * * MON", "args": ["x" * 300]})
+    desk.write(
+        {"name": "a" * 32, "job": "weekly", "cron": "0 17 * * MON", "args": ["--only", "1" * 300]}
+    )
     desk.run("apply", "--image", IMAGE)
     desk.write({"name": "a" * 32, "job": "weekly", "cron": "0 17 * * MON"})
     output = desk.run("plan").stdout
     assert "\x1b" not in output
-    assert any("x" * 300 in line for line in output.splitlines())
+    assert any("1" * 300 in line for line in output.splitlines())
     assert "a" * 32 in desk.run("status").stdout.splitlines()[1]
 
 
-def always(outcome: Outcome) -> Callable[[FlyMachine, float], Outcome]:
+def always(outcome: CommandOutcome) -> Callable[[FlyMachine, float], CommandOutcome]:
     return lambda _machine, _now: outcome
 
 
 def test_status_asks_for_a_person_when_one_is_needed(desk: Desk) -> None:
     missing = desk.run("status")
     assert missing.returncode == 2
-    assert "there is no such machine: `cron apply` makes it" in missing.stdout
+    assert "there is no such machine: `cron apply` creates it" in missing.stdout
     desk.world.time.seconds = time.time() - 2.5 * 3600
     desk.run("apply", "--image", IMAGE)
     desk.world.living()
     desk.world.time.seconds = time.time()  # no tick came in two and a half hours
     assert "overdue: no start since" in desk.run("status").stdout
     for outcome, code, said in (
-        (Outcome(exit_code=137, oom_killed=True), 2, "ran out of memory"),
-        (Outcome(exit_code=78), 2, "ended with exit code 78"),
-        (Outcome(), 0, "Nothing needs a person."),
+        (CommandOutcome(exit_code=137, oom_killed=True), 2, "ran out of memory"),
+        (CommandOutcome(exit_code=78), 2, "ended with exit code 78"),
+        (CommandOutcome(), 0, "Nothing needs a person."),
     ):
         desk.world.run = always(outcome)
         desk.world.start(desk.world.named("cron-reminders"))
@@ -164,7 +167,7 @@ def test_status_asks_for_a_person_when_one_is_needed(desk: Desk) -> None:
 
 def test_run_says_what_will_happen_and_starts_the_machine(desk: Desk) -> None:
     desk.write({"name": "weekly", "job": "weekly", "cron": "0 0 29 2 *"})
-    assert "`cron apply` makes it" in desk.fails(78, "run", "weekly")
+    assert "`cron apply` creates it" in desk.fails(78, "run", "weekly")
     desk.run("apply", "--image", IMAGE)
     desk.world.pass_time(60)
     done = desk.run("run", "weekly")
@@ -172,7 +175,7 @@ def test_run_says_what_will_happen_and_starts_the_machine(desk: Desk) -> None:
     assert "no occurrence is open" in done.stdout
     assert "fly logs --app community --machine" in done.stdout
     assert desk.world.named("cron-weekly").runs == 2
-    assert "runs already" in desk.fails(78, "run", "weekly")
+    assert "is running already" in desk.fails(78, "run", "weekly")
     assert "there is no schedule 'x'" in desk.fails(78, "run", "x")
 
 
@@ -215,7 +218,7 @@ def test_every_kind_of_failure_has_its_exit_code_and_its_advice(desk: Desk) -> N
 
 
 def test_failures_of_single_machines_make_the_exit_code(desk: Desk) -> None:
-    desk.world.faults = [Fault("revert", "update")]
+    desk.world.faults = [FlyFault("revert", "update")]
     desk.run("apply", "--image", IMAGE)
     desk.world.pass_time(60)
     done = desk.run("apply", "--image", f"{IMAGE}2")
@@ -224,13 +227,13 @@ def test_failures_of_single_machines_make_the_exit_code(desk: Desk) -> None:
 
 
 def test_a_skipped_machine_is_said_and_counts_as_a_change_left(desk: Desk) -> None:
-    desk.world.run = lambda _machine, _now: Outcome(seconds=10_000)
+    desk.world.run = lambda _machine, _now: CommandOutcome(seconds=10_000)
     desk.run("apply", "--image", IMAGE)
     words = ("apply", "--image", f"{IMAGE}2", "--wait-for-runs", "0s")
     assert desk.run(*words).returncode == 0
     done = desk.run(*words, "--detailed-exitcode")
     assert done.returncode == 2
-    assert "SKIPPED: its job still runs" in done.stdout
+    assert "SKIPPED: its job is still running" in done.stdout
 
 
 @pytest.mark.slow
@@ -249,7 +252,7 @@ def test_help_costs_little_more_than_typer_itself() -> None:
 @pytest.mark.slow
 def test_fifty_schedules_are_one_request(desk: Desk) -> None:
     desk.write(*({"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(50)))
-    for want in wanted_machines(read_schedules(desk.folder / "s.json"), {}):
+    for want in wanted_machines(read_schedules(desk.folder / "s.json", JOBS), {}):
         desk.world.create(want.name, want.region, dict(want.with_image(IMAGE).config))
     began = time.perf_counter()
     assert "50 machines are as" in desk.run("plan").stdout

@@ -205,7 +205,7 @@ def test_a_run_with_nothing_to_say_imports_nothing_of_the_network(
     done = cli.run("run", "changes", "--now", NOW, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0, done.stderr
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "speakerbot.snapshots" in loaded
+    assert "speakerbot.domain.talk_changes" in loaded
     assert not loaded & {"discord", "jinja2", "aiohttp", "pymongo", "speakerbot.delivery.session"}
 
 

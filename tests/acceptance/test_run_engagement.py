@@ -62,7 +62,7 @@ def test_a_coming_talk_needs_no_prompt(cli: Cli, discord: LoopbackDiscord, store
     assert discord.messages == []
     done = cli.run("run", "engagement", "--now", NOW, PYTHONPROFILEIMPORTTIME="1")
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "speakerbot.announcements" in loaded
+    assert "speakerbot.runs.routes" in loaded
     assert not loaded & {"discord", "jinja2", "aiohttp", "pymongo"}
 
 

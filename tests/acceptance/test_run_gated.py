@@ -233,9 +233,7 @@ def test_run_due_does_not_let_one_schedule_keep_the_others_waiting(
 def test_run_due_goes_on_after_a_failure_and_ends_with_the_highest_exit_code(
     cli: Cli, samples: Path, discord: LoopbackDiscord
 ) -> None:
-    timers = {"name": "timers", "job": "timers", "cron": "@hourly"}
-    odd = REMINDERS | {"name": "odd", "args": ["--no-such-option"]}
-    write_schedules(cli, timers, odd, WEEKLY | {"grace": "14d"}, REMINDERS)
+    write_schedules(cli, WEEKLY | {"grace": "14d"}, REMINDERS)
     done = cli.run("run", "due", "--now", NOW, "--json")
     assert done.returncode == 78
     weekly, reminders = json.loads(done.stdout)["runs"]
@@ -243,10 +241,27 @@ def test_run_due_goes_on_after_a_failure_and_ends_with_the_highest_exit_code(
     assert states(reminders) == ["sent", "sent"]
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     errors = [line["error"] for line in lines if line["event"] == "command_failed"]
-    assert "'timers': this version of speakerbot has no job timers" in errors[0]
-    assert "'odd': args: " in errors[1]
-    assert "--no-such-option" in errors[1]
-    assert "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID" in errors[2]
+    assert "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID" in errors[0]
+
+
+def test_a_job_or_an_option_that_does_not_exist_is_refused_with_the_whole_file(cli: Cli) -> None:
+    timers = {"name": "timers", "job": "timers", "cron": "@hourly"}
+    odd = REMINDERS | {"name": "odd", "args": ["--limt", "1"]}
+    write_schedules(cli, timers, odd, REMINDERS)
+    done = cli.run("run", "due", "--now", NOW, "--json")
+    assert (done.returncode, done.stdout) == (78, "")
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert "'timers' is not a job" in error
+    assert "args: '--limt' is not an option of reminders; did you mean '--limit'?" in error
+
+
+def test_preview_and_explain_obey_a_schedules_own_options(cli: Cli, samples: Path) -> None:
+    write_schedules(cli, REMINDERS | {"args": ["--limit", "1"]})
+    day = json.loads(cli.out("preview", "--days", "0", "--now", NOW, "--json"))["days"][0]
+    assert len({message["at"] for message in day["messages"]}) == 2, "one message a tick"
+    write_schedules(cli, REMINDERS | {"args": ["--dry-run"]})
+    day = json.loads(cli.out("preview", "--days", "0", "--now", NOW, "--json"))["days"][0]
+    assert day["messages"] == []
 
 
 def test_run_due_is_one_valid_document_even_if_nothing_could_begin(cli: Cli) -> None:

@@ -143,7 +143,7 @@ def test_only_somebody_nobody_knows_is_a_mistake_and_not_everybody(
     cli: Cli, samples: Path, discord: LoopbackDiscord, user: str
 ) -> None:
     said = cli.misused("run", "reminders", "--now", NOW, "--only", user)
-    assert f"'{user}' is nobody we know" in said
+    assert f"'{user}' is not a person we know" in said
     assert discord.messages == []
 
 

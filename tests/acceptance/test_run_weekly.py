@@ -89,7 +89,7 @@ def test_a_run_with_nothing_to_do_loads_neither_discord_nor_jinja(
     _run(cli)
     done = cli.run("run", "weekly", "--now", MONDAY, PYTHONPROFILEIMPORTTIME="1")
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "speakerbot.announcements" in loaded
+    assert "speakerbot.runs.routes" in loaded
     assert not loaded & {"discord", "jinja2", "aiohttp", "pymongo"}
 
 

@@ -56,7 +56,7 @@ def test_where_nothing_is_due_it_says_so(cli: Cli) -> None:
 
 def test_a_job_nobody_knows_is_named_with_those_there_are(cli: Cli) -> None:
     said = cli.misused("sandbox", "remind")
-    assert "'remind' is no job; choose from reminders, " in said
+    assert "'remind' is not a job; did you mean 'reminders'?" in said
 
 
 def test_a_channel_has_its_own_place_in_it(cli: Cli, samples: Path) -> None:

@@ -19,10 +19,10 @@ from speakerbot import bootstrap, logs
 from speakerbot.clock import Clock
 from speakerbot.config import load
 from speakerbot.delivery.session import bot_of
+from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Route
-from speakerbot.runs.job import Context, Job
-from speakerbot.runs.report import NoSink
-from speakerbot.runs.runner import Order, Runner
+from speakerbot.runs.job import Job, JobContext
+from speakerbot.runs.runner import Runner
 
 FIRST_USER = 800_000_000_000_000_000
 FIRST_DM = 900_000_000_000_000_000
@@ -32,7 +32,7 @@ DUE = datetime(2026, 11, 20, 16, tzinfo=UTC)
 def job(count: int, first: int = 0) -> Job:
     """Yields ``count`` messages to as many people."""
 
-    def decide(context: Context) -> Iterator[Decision]:
+    def decide(context: JobContext) -> Iterator[Decision]:
         for number in range(first, first + count):
             user = str(FIRST_USER + number)
             yield Message(
@@ -71,12 +71,13 @@ def main() -> None:
     started = time.perf_counter()
     Runner(
         job=job(options.count),
-        order=Order(dry_run=options.dry_run),
+        options=RunOptions(dry_run=options.dry_run),
+        timeout=None,
         store=store,
         settings=settings,
         templates=bootstrap.templates(settings),
         connect=None if options.dry_run else bootstrap.discord(settings),
-        sink=NoSink(),
+        observers=(),
         log=logs.get_logger(),
         clock=Clock(),
     ).run()

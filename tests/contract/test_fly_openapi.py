@@ -18,10 +18,11 @@ from deploy.apply import apply
 from deploy.fly import Fly
 from deploy.machines import wanted_machines
 from deploy.plan import make_plan
-from deploy.tempo import Tempo
+from deploy.rate_limit import RateLimit
 from deploy.transport import Transport
+from jobs import JOBS
 from speakerbot.schedules.reading import parse_schedules
-from speakerbot.testing.fly import Outcome, World
+from speakerbot.testing.fly import CommandOutcome, FlyWorld
 from speakerbot.testing.fly.server import application
 
 SPECS = Path(__file__).parents[3] / "shared" / "specs"
@@ -59,7 +60,7 @@ def recording(seen: list[Exchange]) -> Any:
 def a_day_of_work() -> list[Exchange]:
     """Create, refuse, update, wait, delete, start and look: every request we ever make."""
     seen: list[Exchange] = []
-    world = World(run=lambda _machine, _now: Outcome(seconds=90))
+    world = FlyWorld(run=lambda _machine, _now: CommandOutcome(seconds=90))
     first = [{"name": n, "job": "weekly", "cron": "@hourly"} for n in ("a", "b", "c", "d")]
     then = [{**first[0], "grace": "1d", "env": {"A": "1"}, "machines": 2, "regions": ["iad"] * 2}]
 
@@ -72,9 +73,11 @@ def a_day_of_work() -> list[Exchange]:
         base = f"http://127.0.0.1:{runner.addresses[0][1]}/v1/apps/{world.app}/machines"
         headers = {"Authorization": "FlyV1 fm2_good"}
         async with aiohttp.ClientSession(headers=headers) as session:
-            fly = Fly(Transport(session, base, world.app, Tempo(world.time.now, world.time.sleep)))
+            fly = Fly(
+                Transport(session, base, world.app, RateLimit(world.time.now, world.time.sleep))
+            )
             for entries in (first, then):
-                schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json")
+                schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json", JOBS)
                 wanted = list(wanted_machines(schedules, {}))
                 plan = make_plan(wanted, await fly.machines(), image=IMAGE, prune=True)
                 await apply(plan.actions, fly, wait_for_runs=600, done=lambda _result: None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.domain.delivery import Change, Delivery, State
+from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange, DeliveryState
 from speakerbot.ports.store import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -16,7 +16,7 @@ def _claim(name: str, *, user: str = "1", minutes: int = 0) -> Delivery:
         key=f"reminder.day_of/talk:{name}/{recipient}/2026-11-20",
         kind="reminder.day_of",
         recipient=recipient,
-        state="claimed",
+        state=DeliveryState.CLAIMED,
         revision=f"{name}.1",
         run_id="run",
         due_at=NOW,
@@ -26,20 +26,20 @@ def _claim(name: str, *, user: str = "1", minutes: int = 0) -> Delivery:
     )
 
 
-def _next(record: Delivery, state: State = "sent", step: str = "2") -> Delivery:
+def _next(record: Delivery, state: DeliveryState = DeliveryState.SENT, step: str = "2") -> Delivery:
     revision = f"{record.revision}.{step}"
     return record._replace(state=state, revision=revision, message_id="m", sent_at=NOW)
 
 
 def _created(store: Store, *records: Delivery) -> None:
-    keys = store.ledger.swap([Change(None, record) for record in records])
+    keys = store.ledger.swap([DeliveryChange(None, record) for record in records])
     assert keys == {record.key for record in records}
 
 
 def test_the_first_creation_of_a_key_wins(store: Store) -> None:
     first = _claim("a")
     _created(store, first)
-    assert store.ledger.swap([Change(None, first._replace(revision="other"))]) == set()
+    assert store.ledger.swap([DeliveryChange(None, first._replace(revision="other"))]) == set()
     assert store.ledger.get([first.key, "unknown"]) == {first.key: first}
 
 
@@ -47,32 +47,34 @@ def test_a_step_from_the_stored_revision_wins_and_a_stale_one_loses(store: Store
     first = _claim("a")
     _created(store, first)
     sent = _next(first)
-    assert store.ledger.swap([Change(first, sent)]) == {first.key}
-    assert store.ledger.swap([Change(first, _next(first, "failed", "3"))]) == set()
+    assert store.ledger.swap([DeliveryChange(first, sent)]) == {first.key}
+    assert (
+        store.ledger.swap([DeliveryChange(first, _next(first, DeliveryState.FAILED, "3"))]) == set()
+    )
     assert store.ledger.get([first.key]) == {first.key: sent}
 
 
 def test_a_step_replaces_every_field(store: Store) -> None:
-    first = _claim("a")._replace(lease_until=NOW, doubt_since=NOW, retry_at=NOW, error="late")
+    first = _claim("a")._replace(lease_until=NOW, unconfirmed_since=NOW, retry_at=NOW, error="late")
     _created(store, first)
     bare = _claim("a")._replace(revision="bare")
-    store.ledger.swap([Change(first, bare)])
+    store.ledger.swap([DeliveryChange(first, bare)])
     assert store.ledger.get([first.key]) == {first.key: bare}
 
 
 def test_a_deletion_wins_once_and_frees_the_key(store: Store) -> None:
     first = _claim("a")
     _created(store, first)
-    assert store.ledger.swap([Change(first._replace(revision="stale"), None)]) == set()
-    assert store.ledger.swap([Change(first, None)]) == {first.key}
+    assert store.ledger.swap([DeliveryChange(first._replace(revision="stale"), None)]) == set()
+    assert store.ledger.swap([DeliveryChange(first, None)]) == {first.key}
     assert store.ledger.get([first.key]) == {}
-    assert store.ledger.swap([Change(first, None)]) == set()
+    assert store.ledger.swap([DeliveryChange(first, None)]) == set()
     _created(store, first._replace(revision="again"))
 
 
 def test_a_step_of_a_record_that_is_gone_loses(store: Store) -> None:
     record = _claim("a")
-    assert store.ledger.swap([Change(record, _next(record))]) == set()
+    assert store.ledger.swap([DeliveryChange(record, _next(record))]) == set()
     assert store.ledger.get([record.key]) == {}
 
 
@@ -88,11 +90,13 @@ def test_a_batch_of_all_kinds_tells_winners_from_losers(store: Store) -> None:
     for n, record in enumerate(records):
         stale = record._replace(revision="stale")
         step = [
-            Change(None, record),  # free: wins
-            Change(None, stale),  # taken
-            Change(record, _next(record)),  # wins
-            Change(stale, _next(stale)),  # stale
-            Change(record, None) if n % 2 else Change(stale, None),  # wins, or stale
+            DeliveryChange(None, record),  # free: wins
+            DeliveryChange(None, stale),  # taken
+            DeliveryChange(record, _next(record)),  # wins
+            DeliveryChange(stale, _next(stale)),  # stale
+            DeliveryChange(record, None)
+            if n % 2
+            else DeliveryChange(stale, None),  # wins, or stale
         ][n % 5]
         changes.append(step)
         if n % 5 in (0, 2) or (n % 5 == 4 and n % 2):
@@ -107,7 +111,7 @@ def test_a_batch_of_all_kinds_tells_winners_from_losers(store: Store) -> None:
 def test_the_list_is_newest_first_by_state_and_limited(store: Store) -> None:
     records = [_claim(f"{n:04}", minutes=n * 7 % 1200) for n in range(1200)]
     _created(store, *records)
-    store.ledger.swap([Change(record, _next(record)) for record in records[::3]])
+    store.ledger.swap([DeliveryChange(record, _next(record)) for record in records[::3]])
     newest = sorted((record.updated_at for record in records), reverse=True)
     listed = list(store.ledger.list(limit=2000))
     assert [record.updated_at for record in listed] == newest
@@ -141,11 +145,45 @@ def test_a_subject_may_hold_slashes(store: Store) -> None:
     assert list(store.ledger.find("timer:a/b")) == [odd]
 
 
+def test_pruning_leaves_claimed_and_failed_records_until_they_are_past_expiry(
+    store: Store,
+) -> None:
+    before = NOW - timedelta(days=400)
+    old = before - timedelta(days=1)
+    gone, due = before - timedelta(hours=1), before + timedelta(hours=1)
+    kept = [
+        _claim("claimed")._replace(updated_at=old, expires_at=due),
+        _claim("failed")._replace(updated_at=old, expires_at=due, state=DeliveryState.FAILED),
+        _claim("young")._replace(updated_at=before, expires_at=gone, state=DeliveryState.FAILED),
+        _claim("sent lately")._replace(
+            updated_at=before, expires_at=gone, state=DeliveryState.SENT
+        ),
+    ]
+    over = [
+        _claim("failed long ago")._replace(
+            updated_at=old, expires_at=gone, state=DeliveryState.FAILED
+        ),
+        _claim("claimed long ago")._replace(updated_at=old, expires_at=gone),
+        *(_claim(state)._replace(updated_at=old, expires_at=due, state=state) for state in FINAL),
+    ]
+    _created(store, *kept, *over)
+    assert store.ledger.prune(before) == len(over)
+    assert set(store.ledger.get([record.key for record in (*kept, *over)])) == {
+        record.key for record in kept
+    }
+
+
 def test_pruning_forgets_old_final_records_only(store: Store) -> None:
     old = [_claim(f"old{n:04}", minutes=-60) for n in range(1100)]
-    waiting = _claim("waiting", minutes=-60)._replace(state="failed")
+    waiting = _claim("waiting", minutes=-60)._replace(state=DeliveryState.FAILED)
     running, young = _claim("running", minutes=-60), _next(_claim("young"))
-    _created(store, *(record._replace(state="sent") for record in old), waiting, running, young)
+    _created(
+        store,
+        *(record._replace(state=DeliveryState.SENT) for record in old),
+        waiting,
+        running,
+        young,
+    )
     assert store.ledger.prune(NOW) == 1100
     assert {record.key for record in store.ledger.list()} == {
         record.key for record in (waiting, running, young)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.domain.occurrence import Record
+from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.ports.store import Store
 
 AT = datetime(2026, 11, 23, 17, tzinfo=UTC)
 
 
-def _running(revision: str, at: datetime = AT) -> Record:
-    return Record(at, "running", lease_until=at + timedelta(minutes=11), revision=revision)
+def _running(revision: str, at: datetime = AT) -> OccurrenceRecord:
+    return OccurrenceRecord(
+        at, "running", lease_until=at + timedelta(minutes=11), revision=revision
+    )
 
 
 def test_an_unknown_occurrence_has_no_record(store: Store) -> None:
@@ -27,7 +29,7 @@ def test_the_first_to_create_wins_and_the_second_learns_it(store: Store) -> None
 def test_a_step_from_a_stale_record_loses(store: Store) -> None:
     first = _running("a")
     store.occurrences.swap("weekly", None, first)
-    done = Record(AT, "finished", revision="a.end")
+    done = OccurrenceRecord(AT, "finished", revision="a.end")
     assert store.occurrences.swap("weekly", first, done)
     assert not store.occurrences.swap("weekly", first, _running("b"))
     assert store.occurrences.get("weekly", AT) == done
@@ -35,7 +37,10 @@ def test_a_step_from_a_stale_record_loses(store: Store) -> None:
 
 def test_a_repeated_write_of_the_winner_still_says_that_it_won(store: Store) -> None:
     """After a lost answer the driver's write is repeated: it must not look lost."""
-    first, second = _running("a"), Record(AT, "open", retry_at=AT, resume_at=AT, revision="a.end")
+    first, second = (
+        _running("a"),
+        OccurrenceRecord(AT, "open", retry_at=AT, resume_at=AT, revision="a.end"),
+    )
     store.occurrences.swap("weekly", None, first)
     assert store.occurrences.swap("weekly", first, second)
     assert store.occurrences.get("weekly", AT) == second
@@ -50,8 +55,8 @@ def test_schedules_do_not_see_each_other(store: Store) -> None:
 def test_earlier_occurrences_that_were_not_finished_are_superseded(store: Store) -> None:
     times = [AT - timedelta(hours=hours) for hours in (3, 2, 1)]
     store.occurrences.swap("r", None, _running("a", times[0]))
-    store.occurrences.swap("r", None, Record(times[1], "open", revision="b"))
-    store.occurrences.swap("r", None, Record(times[2], "finished", revision="c"))
+    store.occurrences.swap("r", None, OccurrenceRecord(times[1], "open", revision="b"))
+    store.occurrences.swap("r", None, OccurrenceRecord(times[2], "finished", revision="c"))
     store.occurrences.swap("r", None, _running("d"))
     store.occurrences.supersede("r", before=AT)
     found = [store.occurrences.get("r", at) for at in (*times, AT)]

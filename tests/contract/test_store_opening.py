@@ -108,7 +108,7 @@ def test_reading_sees_what_a_writer_that_died_had_committed(tmp_path: Path) -> N
     path = tmp_path / "store.db"
     dying = (
         "import os\nfrom datetime import date\nfrom speakerbot.stores import open_store\n"
-        "from speakerbot.talks import Talk\n"
+        "from speakerbot.domain.talk import Talk\n"
         f"store = open_store({_url(path)!r})\nstore.prepare()\n"
         "store.talks.put([Talk('a', '1', 'ada', 'topic', date(2026, 11, 20))])\nos._exit(0)"
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -15,10 +16,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from speakerbot.domain.delivery import Change, Delivery
-from speakerbot.domain.occurrence import Record
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
+from speakerbot.errors import Unreachable
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.stores import open_store
 
@@ -39,6 +41,7 @@ class Proxy:
         self._server = (host, port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
+        self._clients: list[socket.socket] = []
         self.cut: bytes | None = None
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -47,6 +50,7 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self._clients.append(client)
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
@@ -61,6 +65,21 @@ class Proxy:
                     self.cuts += 1
                     return
                 client.sendall(answer)
+
+    def away(self, seconds: float) -> None:
+        """Nobody answers at this port until then, and whoever was connected is cut off."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for client in self._clients:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+        back = threading.Timer(seconds, self._listen)
+        back.daemon = True
+        back.start()
+
+    def _listen(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
         self._listener.close()
@@ -101,40 +120,47 @@ def store(server_url: str, proxy: Proxy) -> Iterator[Store]:
 
 def _claim(name: str) -> Delivery:
     key, recipient = f"kind/talk:{name}/user:1/2026", "user:1"
-    return Delivery(key, "kind", recipient, "claimed", f"{name}1", "run", NOW, NOW, NOW, NOW)
+    return Delivery(
+        key, "kind", recipient, DeliveryState.CLAIMED, f"{name}1", "run", NOW, NOW, NOW, NOW
+    )
 
 
 def test_creations_whose_answer_is_lost_have_won(store: Store, proxy: Proxy) -> None:
     theirs = [_claim(f"{n}") for n in range(0, 20, 4)]
-    store.ledger.swap([Change(None, each) for each in theirs])
+    store.ledger.swap([DeliveryChange(None, each) for each in theirs])
     ours = [_claim(f"{n}")._replace(revision=f"our{n}") for n in range(20)]
     proxy.cut = b"speakerbot_deliveries"
-    won = store.ledger.swap([Change(None, each) for each in ours])
+    won = store.ledger.swap([DeliveryChange(None, each) for each in ours])
     assert won == {each.key for each in ours} - {each.key for each in theirs}
 
 
 def test_steps_whose_answer_is_lost_have_won(store: Store, proxy: Proxy) -> None:
     before = [_claim(f"{n}") for n in range(20)]
-    store.ledger.swap([Change(None, each) for each in before])
-    changes = [Change(each, each._replace(state="sent", revision="our")) for each in before[:10]]
+    store.ledger.swap([DeliveryChange(None, each) for each in before])
+    changes = [
+        DeliveryChange(each, each._replace(state=DeliveryState.SENT, revision="our"))
+        for each in before[:10]
+    ]
     stale = before[10]._replace(revision="stale")
     proxy.cut = b"speakerbot_deliveries"
-    won = store.ledger.swap([*changes, Change(stale, stale._replace(revision="our"))])
+    won = store.ledger.swap([*changes, DeliveryChange(stale, stale._replace(revision="our"))])
     assert won == {each.key for each in before[:10]}
 
 
 @pytest.mark.parametrize("lost", [b"update", b"delete"])
 def test_deletions_whose_answer_is_lost_have_won(store: Store, proxy: Proxy, lost: bytes) -> None:
     first, second = _claim("a"), _claim("b")
-    store.ledger.swap([Change(None, first), Change(None, second)])
+    store.ledger.swap([DeliveryChange(None, first), DeliveryChange(None, second)])
     proxy.cut = lost + b"\0\x16\0\0\0speakerbot_deliveries"
     stale = second._replace(revision="stale")
-    assert store.ledger.swap([Change(first, None), Change(stale, None)]) == {first.key}
+    assert store.ledger.swap([DeliveryChange(first, None), DeliveryChange(stale, None)]) == {
+        first.key
+    }
     assert store.ledger.get([first.key, second.key]) == {second.key: second}
 
 
 def test_an_occurrence_whose_answer_is_lost_is_claimed(store: Store, proxy: Proxy) -> None:
-    record = Record(NOW, "running", revision="our")
+    record = OccurrenceRecord(NOW, "running", revision="our")
     proxy.cut = b"speakerbot_occurrences"
     assert store.occurrences.swap("hourly", None, record)
     assert not store.occurrences.swap("hourly", None, replace(record, revision="their"))
@@ -164,3 +190,33 @@ def test_a_question_whose_answer_is_lost_is_asked_again(store: Store, proxy: Pro
     store.people.put([Person("p", discord_user_id="1")])
     proxy.cut = b"speakerbot_people"
     assert store.people.by_users(["1"]).keys() == {"1"}
+
+
+@pytest.mark.slow
+def test_a_store_that_is_away_for_a_while_in_the_middle_of_a_run_is_waited_for(
+    server_url: str, proxy: Proxy
+) -> None:
+    """Longer than one that was never there: it will be back, and messages depend on it."""
+    through = urlsplit(server_url)._replace(netloc=f"127.0.0.1:{proxy.port}", query="")
+    with closing(open_store(through.geturl())) as opened:
+        opened.prepare()
+        proxy.away(5)
+        began = time.monotonic()
+        opened.people.put([Person("p", discord_user_id="1")])
+        assert 4 < time.monotonic() - began < 12
+        assert opened.people.by_users(["1"]).keys() == {"1"}
+
+
+@pytest.mark.slow
+def test_a_store_that_stays_away_in_the_middle_of_a_run_is_given_up_in_time(
+    server_url: str, proxy: Proxy
+) -> None:
+    query = "timeoutMS=4000"  # by default it is PATIENCE
+    through = urlsplit(server_url)._replace(netloc=f"127.0.0.1:{proxy.port}", query=query)
+    with closing(open_store(through.geturl())) as opened:
+        opened.prepare()
+        proxy.away(60)
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match=f"{proxy.port}.*no answer"):
+            opened.people.by_users(["1"])
+        assert 3.5 < time.monotonic() - began < 6

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speakerbot.domain.delivery import Change, Delivery
-from speakerbot.domain.occurrence import Record
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
 from speakerbot.domain.talk import Talk
@@ -49,7 +49,7 @@ def talks(draw: st.DrawFn) -> Talk:
         topic=draw(texts),
         date=date(1970, 1, 1) + timedelta(days=number),
         booked_at=draw(instants),
-        thread_id=draw(optional_texts),
+        thread_id=draw(st.none() | st.from_regex(r"[0-9]{1,20}", fullmatch=True)),
         completed=draw(st.booleans()),
         scheduler_user_id=draw(optional_texts),
         scheduler_username=draw(optional_texts),
@@ -69,13 +69,29 @@ def deliveries(draw: st.DrawFn) -> Delivery:
     }
     given_instants: dict[str, Any] = {
         name: draw(optional_instants)
-        for name in ("lease_until", "doubt_since", "retry_at", "sent_at", "flag_at", "flag_was")
+        for name in (
+            "lease_until",
+            "unconfirmed_since",
+            "retry_at",
+            "sent_at",
+            "flag_at",
+            "flag_was",
+        )
     }
     return Delivery(
         key=f"{kind}/{draw(texts)}/{recipient}/{next(NUMBERS)}",
         kind=kind,
         recipient=recipient,
-        state=draw(st.sampled_from(["claimed", "sent", "failed", "unknown"])),
+        state=draw(
+            st.sampled_from(
+                [
+                    DeliveryState.CLAIMED,
+                    DeliveryState.SENT,
+                    DeliveryState.FAILED,
+                    DeliveryState.UNKNOWN,
+                ]
+            )
+        ),
         revision=draw(names),
         run_id=draw(texts),
         due_at=draw(instants),
@@ -113,7 +129,7 @@ runs = st.builds(
     error=texts,
 )
 records = st.builds(
-    Record,
+    OccurrenceRecord,
     occurrence=st.builds(lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=next(NUMBERS))),
     standing=st.sampled_from(["running", "open", "finished", "missed", "superseded"]),
     lease_until=optional_instants,
@@ -140,7 +156,7 @@ def test_people(store: Store, person: Person) -> None:
 @given(delivery=deliveries())
 @on_one_store
 def test_deliveries(store: Store, delivery: Delivery) -> None:
-    store.ledger.swap([Change(None, delivery)])
+    store.ledger.swap([DeliveryChange(None, delivery)])
     assert store.ledger.get([delivery.key]) == {delivery.key: delivery}
 
 
@@ -153,7 +169,7 @@ def test_runs(store: Store, run: Run) -> None:
 
 @given(record=records)
 @on_one_store
-def test_occurrences(store: Store, record: Record) -> None:
+def test_occurrences(store: Store, record: OccurrenceRecord) -> None:
     assert store.occurrences.swap("hourly", None, record)
     assert store.occurrences.get("hourly", record.occurrence) == record
 

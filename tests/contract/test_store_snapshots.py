@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from speakerbot.domain.talk import Talk
-from speakerbot.domain.talk_changes import Entry, Pair, Version
+from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion
 from speakerbot.ports.store import Store
 
 AT = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -17,9 +17,9 @@ ADA = Talk("5f0000000000000000000001", "1", "ada", 'On "Engines"', DAY, AT, thre
 BOB = Talk("b", "2", "bob", "Bots", DAY + timedelta(days=1), AT)
 
 
-def entry_of(talk: Talk, sequence: int = 1, *, pending: bool = False) -> Entry:
-    known = Version(talk.date, talk.topic)
-    return Entry(
+def entry_of(talk: Talk, sequence: int = 1, *, pending: bool = False) -> TalkSnapshot:
+    known = TalkVersion(talk.date, talk.topic)
+    return TalkSnapshot(
         talk.id, talk.user_id, known, known, pending, sequence, AT, talk.username, talk.thread_id
     )
 
@@ -50,7 +50,7 @@ def test_it_is_taken_once(taken: Store) -> None:
     taken.talks.reschedule(ADA.id, DAY + timedelta(days=5))
     taken.snapshots.take(AT + timedelta(days=1))
     moved = replace(ADA, date=DAY + timedelta(days=5))
-    assert list(taken.snapshots.differing()) == [Pair(entry_of(ADA), moved)]
+    assert list(taken.snapshots.differing()) == [TalkPair(entry_of(ADA), moved)]
 
 
 def test_a_snapshot_of_no_talks_is_one_too(store: Store) -> None:
@@ -70,7 +70,7 @@ def test_a_snapshot_of_no_talks_is_one_too(store: Store) -> None:
 )
 def test_whatever_a_notice_may_need_makes_a_difference(taken: Store, after: Talk) -> None:
     taken.talks.put([after])
-    assert list(taken.snapshots.differing()) == [Pair(entry_of(BOB), after)]
+    assert list(taken.snapshots.differing()) == [TalkPair(entry_of(BOB), after)]
 
 
 def test_what_a_notice_does_not_need_makes_none(taken: Store) -> None:
@@ -80,7 +80,7 @@ def test_what_a_notice_does_not_need_makes_none(taken: Store) -> None:
 
 def test_a_talk_that_is_gone_leaves_its_entry_alone(taken: Store) -> None:
     taken.talks.delete(ADA.id)
-    assert list(taken.snapshots.differing()) == [Pair(entry_of(ADA), None)]
+    assert list(taken.snapshots.differing()) == [TalkPair(entry_of(ADA), None)]
 
 
 def test_another_speaker_is_one_entry_without_a_talk_and_one_talk_without_an_entry(
@@ -89,7 +89,7 @@ def test_another_speaker_is_one_entry_without_a_talk_and_one_talk_without_an_ent
     taken.talks.put([replace(ADA, user_id="3", username="eve")])
     pairs = {pair.key: pair for pair in taken.snapshots.differing()}
     assert set(pairs) == {(ADA.id, "1"), (ADA.id, "3")}
-    assert pairs[ADA.id, "1"] == Pair(entry_of(ADA), None)
+    assert pairs[ADA.id, "1"] == TalkPair(entry_of(ADA), None)
     assert pairs[ADA.id, "3"].entry is None
 
 

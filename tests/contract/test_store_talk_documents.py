@@ -195,6 +195,20 @@ def test_the_bots_own_indexes_are_taken_as_they_are(server_url: str) -> None:
 
 
 @pytest.mark.mongodb_server
+@pytest.mark.parametrize(
+    "options", [{"name": "one_talk_a_date"}, {"sparse": True, "name": "x"}, {"sparse": True}]
+)
+def test_a_unique_index_of_another_name_serves(server_url: str, options: Any) -> None:
+    with MongoClient[dict[str, Any]](server_url) as client:
+        documents = client.get_default_database()
+        documents.scheduledspeakers.create_index("scheduledDate", unique=True, **options)
+        with closing(open_store(server_url)) as store:
+            store.prepare()
+        name = options.get("name", "scheduledDate_1")
+        assert set(documents.scheduledspeakers.index_information()) == {"_id_", name}
+
+
+@pytest.mark.mongodb_server
 def test_an_index_of_the_same_name_that_is_not_unique_is_named(server_url: str) -> None:
     with MongoClient[dict[str, Any]](server_url) as client:
         client.get_default_database().scheduledspeakers.create_index("scheduledDate")

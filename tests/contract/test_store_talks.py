@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import DateTaken
@@ -42,9 +43,36 @@ def test_more_talks_than_a_page_come_each_once_while_others_are_written(store: S
 
 
 def test_the_whole_calendar_may_be_asked_for(store: Store) -> None:
-    first, last = _talk(1, date(1, 1, 1)), _talk(2, date(9999, 12, 31))
+    first, last = _talk(1, date(1970, 1, 1)), _talk(2, date(2999, 12, 31))
     store.talks.put([last, first])
     assert list(store.talks.between(date.min, date.max)) == [first, last]
+
+
+@pytest.mark.parametrize("day", [date(1, 1, 1), date(1969, 12, 31), date(3000, 1, 1), date.max])
+def test_a_talk_outside_1970_to_2999_is_hidden_with_one_warning(store: Store, day: date) -> None:
+    """Arithmetic with such dates leaves the calendar: it would stop everybody's reminders."""
+    odd, sound = _talk(1, day), _talk(2, DAY)
+    store.talks.put([odd, sound])
+    with capture_logs() as warnings:
+        for _ in range(2):
+            assert list(store.talks.all()) == [sound]
+            assert list(store.talks.between(date.min, date.max)) == [sound]
+            assert list(store.talks.between(DAY, DAY)) == [sound]
+            assert store.talks.get(odd.id) is None
+            assert store.talks.get(day.isoformat()) is None
+        assert list(store.calendar.differing()) == [(sound, None)]
+        store.snapshots.take(NOON)
+        assert [entry.talk_id for entry in store.snapshots.all()] == [sound.id]
+    assert [(each["event"], each["id"]) for each in warnings] == [
+        ("stored_field_unreadable", odd.id)
+    ]
+
+
+def test_a_hidden_talk_is_there_again_once_its_date_is_right(store: Store) -> None:
+    odd = _talk(1, date.max)
+    store.talks.put([odd])
+    assert store.talks.reschedule(odd.id, DAY)
+    assert list(store.talks.all()) == [replace(odd, date=DAY)]
 
 
 def test_a_talk_is_found_by_id_and_by_date(store: Store) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from speakerbot.testing.crash import Arena, Process, Round, Schedule, of_seed
+from speakerbot.testing.crash import Arena, CrashProcess, CrashRound, CrashSchedule, of_seed
 from speakerbot.testing.crash.changes import ChangesWorld
 
 SEEDS = range(12)
@@ -30,7 +30,7 @@ def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
 @pytest.mark.slow
 def test_a_run_may_die_at_every_boundary(arena: Arena) -> None:
     for boundary in count(1):
-        schedule = Schedule((Round((Process(kill_at=boundary),)),), variant=boundary)
+        schedule = CrashSchedule((CrashRound((CrashProcess(kill_at=boundary),)),), variant=boundary)
         played = arena.play(schedule)
         assert not played.problems, (boundary, played.text())
         if not played.killed:

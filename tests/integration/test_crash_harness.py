@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.testing.crash import RemindersWorld, of_seed
 from speakerbot.testing.crash.boundaries import stepping
 from speakerbot.testing.crash.forks import CRASHED, Child, call
@@ -36,7 +36,17 @@ def sent(key: str) -> Message:
 
 def record(key: str) -> Delivery:
     return Delivery(
-        key, "reminder", "user:1", "sent", "r", "run", AT, AT, AT, AT, message_id=sent(key).id
+        key,
+        "reminder",
+        "user:1",
+        DeliveryState.SENT,
+        "r",
+        "run",
+        AT,
+        AT,
+        AT,
+        AT,
+        message_id=sent(key).id,
     )
 
 

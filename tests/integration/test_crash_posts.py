@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from speakerbot.testing.crash import Arena, Process, Round, Schedule, WorldOf, of_seed
+from speakerbot.testing.crash import (
+    Arena,
+    CrashProcess,
+    CrashRound,
+    CrashSchedule,
+    WorldOf,
+    of_seed,
+)
 from speakerbot.testing.crash.posts import DigestWorld, EngagementWorld, WeeklyWorld
 
 SEEDS = range(12)
@@ -34,8 +41,8 @@ def arena(request: pytest.FixtureRequest, tmp_path: Path, server: str | None) ->
         yield opened
 
 
-def _dying_at(boundary: int, variant: int) -> Schedule:
-    return Schedule((Round((Process(kill_at=boundary),)),), variant=variant)
+def _dying_at(boundary: int, variant: int) -> CrashSchedule:
+    return CrashSchedule((CrashRound((CrashProcess(kill_at=boundary),)),), variant=variant)
 
 
 @pytest.mark.slow

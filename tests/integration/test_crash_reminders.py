@@ -14,7 +14,14 @@ from time import monotonic
 
 import pytest
 
-from speakerbot.testing.crash import Arena, Process, RemindersWorld, Round, Schedule, of_seed
+from speakerbot.testing.crash import (
+    Arena,
+    CrashProcess,
+    CrashRound,
+    CrashSchedule,
+    RemindersWorld,
+    of_seed,
+)
 from speakerbot.testing.crash.schedules import SHORT_LEASE, VARIANTS, Gap
 from speakerbot.testing.discord import Fault
 
@@ -44,16 +51,19 @@ def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
         yield opened
 
 
-def hold(arena: Arena, schedule: Schedule, replay: str) -> int:
+def hold(arena: Arena, schedule: CrashSchedule, replay: str) -> int:
     """Plays it; the promise has to hold. Returns how many processes died."""
     played = arena.play(schedule)
     assert not played.problems, f"again: {COMMAND} {replay}\n{played.text()}"
     return played.killed
 
 
-def dying_at(boundary: int, gap: Gap) -> Schedule:
-    return Schedule(
-        rounds=(Round((Process(kill_at=boundary),)), Round((Process(), Process()), gap=gap)),
+def dying_at(boundary: int, gap: Gap) -> CrashSchedule:
+    return CrashSchedule(
+        rounds=(
+            CrashRound((CrashProcess(kill_at=boundary),)),
+            CrashRound((CrashProcess(), CrashProcess()), gap=gap),
+        ),
         variant=boundary % VARIANTS,
         lease=SHORT_LEASE if gap == "lease" else 300.0,
         history_nonces=boundary % 3 == 0,
@@ -77,10 +87,10 @@ def test_a_run_may_die_at_every_boundary(arena: Arena) -> None:
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])
 def test_a_run_may_die_between_acceptance_and_answer(arena: Arena, nth: int) -> None:
     lost = Fault(kind="hang", on="create_message", nth=nth, accepted=True)
-    schedule = Schedule(
+    schedule = CrashSchedule(
         rounds=(
-            Round((Process(kill_unanswered=True),), faults=(lost,)),
-            Round((Process(), Process()), gap="window"),
+            CrashRound((CrashProcess(kill_unanswered=True),), faults=(lost,)),
+            CrashRound((CrashProcess(), CrashProcess()), gap="window"),
         ),
         variant=nth,
     )

@@ -13,7 +13,7 @@ from speakerbot.domain.message import Decision
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import FlagWrite
-from speakerbot.runs.job import Context, Job
+from speakerbot.runs.job import Job, JobContext
 from speakerbot.testing.discord import Fault
 from speakerbot.testing.trial import Trial
 
@@ -120,7 +120,7 @@ def test_a_flag_set_by_the_node_bot_between_reading_and_claiming_holds_us_back(
 ) -> None:
     node_bot = trial.clock.decision() - timedelta(seconds=1)
 
-    def decide_and_be_overtaken(context: Context) -> Iterator[Decision]:
+    def decide_and_be_overtaken(context: JobContext) -> Iterator[Decision]:
         decided = list(job.decide(context))
         node_bot_sends(trial, node_bot)
         return iter(decided)

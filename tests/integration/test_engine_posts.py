@@ -85,7 +85,7 @@ def test_where_nobody_can_tell_now_it_is_tried_again_without_a_doubt(trial: Tria
     message = _looking(trial, _post(trial))
     trial.discord.inject(Fault(kind="error", on="list_messages", status=503))
     assert trial.run(message).states == ["failed"]
-    assert trial.record(message).doubt_since is None
+    assert trial.record(message).unconfirmed_since is None
     trial.later(timedelta(minutes=31))
     assert trial.run(message).states == ["sent"]
 

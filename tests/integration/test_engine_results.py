@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 
-from speakerbot.domain.delivery import Change
+from speakerbot.domain.delivery import DeliveryChange
 from speakerbot.testing.discord import NO_LIMITS, Bucket
 from speakerbot.testing.trial import Trial
 
@@ -102,7 +102,7 @@ def test_a_message_that_another_run_took_over_is_told_of(trial: Trial) -> None:
             time.sleep(1.2)
             record = trial.record(messages[1])
             theirs = record._replace(revision="theirs", run_id="another")
-            trial.store.ledger.swap([Change(record, theirs)])
+            trial.store.ledger.swap([DeliveryChange(record, theirs)])
 
     ended = trial.run_with(overtake, *messages)
     assert sorted(ended.states) == ["held_back", "sent"]

@@ -83,7 +83,7 @@ def test_errors_of_the_server_fail_their_own_message_only(command: Command) -> N
     assert (report.counts["sent"], report.counts["failed"]) == (4, {"transient": 1})
     record = command.records()["t2"]
     assert (record.state, record.attempts) == ("failed", 1)
-    assert record.doubt_since is not None
+    assert record.unconfirmed_since is not None
     assert record.retry_at is not None
 
 

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from deploy.apply import Result, apply
+from deploy.apply import ActionResult, apply
 from deploy.fly import Fly, connect
 from deploy.machines import wanted_machines
-from deploy.plan import Plan, make_plan
-from deploy.settings import Target, authorization
-from deploy.tempo import Tempo
+from deploy.plan import MachinePlan, make_plan
+from deploy.rate_limit import RateLimit
+from deploy.settings import FlyTarget, authorization
+from jobs import JOBS
 from speakerbot.errors import ConfigError, TokenRefused, Unreachable
 from speakerbot.schedules.reading import parse_schedules
-from speakerbot.testing.fly import Fault, Outcome, World, serve
+from speakerbot.testing.fly import CommandOutcome, FlyFault, FlyWorld, serve
 
 IMAGE = "registry.fly.io/community:cron@sha256:" + "a" * 64
 GOOD = "fm2_good"
@@ -29,50 +30,52 @@ def entry(name: str, **more: Any) -> dict[str, Any]:
 class Person:
     """Somebody who runs plan and apply against a world."""
 
-    def __init__(self, world: World, *entries: dict[str, Any], token: str = GOOD) -> None:
+    def __init__(self, world: FlyWorld, *entries: dict[str, Any], token: str = GOOD) -> None:
         self.world, self.token, self.app = world, token, world.app
         self.entries = list(entries) or [entry("reminders"), entry("weekly", cron="0 17 * * MON")]
 
-    def plan(self, **options: Any) -> Plan:
+    def plan(self, **options: Any) -> MachinePlan:
         return asyncio.run(self._run(None, options))[0]
 
-    def apply(self, wait_for_runs: float = 600, **options: Any) -> list[Result]:
+    def apply(self, wait_for_runs: float = 600, **options: Any) -> list[ActionResult]:
         return asyncio.run(self._run(wait_for_runs, options))[1]
 
-    async def _run(self, wait: float | None, options: dict[str, Any]) -> tuple[Plan, list[Result]]:
-        tempo = Tempo(self.world.time.now, self.world.time.sleep)
+    async def _run(
+        self, wait: float | None, options: dict[str, Any]
+    ) -> tuple[MachinePlan, list[ActionResult]]:
+        rate_limit = RateLimit(self.world.time.now, self.world.time.sleep)
         async with serve(self.world) as base:
-            target = Target(self.app, base, {}, authorization(self.token))
-            async with connect(target, 20, tempo) as fly:
+            target = FlyTarget(self.app, base, {}, authorization(self.token))
+            async with connect(target, 20, rate_limit) as fly:
                 plan = await self._planned(fly, options)
                 if wait is None:
                     return plan, []
-                seen: list[Result] = []
+                seen: list[ActionResult] = []
                 results = await apply(plan.actions, fly, wait_for_runs=wait, done=seen.append)
                 assert results == seen
                 return plan, results
 
-    async def _planned(self, fly: Fly, options: dict[str, Any]) -> Plan:
-        schedules = parse_schedules(json.dumps({"schedules": self.entries}), "s.json")
+    async def _planned(self, fly: Fly, options: dict[str, Any]) -> MachinePlan:
+        schedules = parse_schedules(json.dumps({"schedules": self.entries}), "s.json", JOBS)
         wanted = list(wanted_machines(schedules, {"LLM_MODEL": "small"}))
         return make_plan(wanted, await fly.machines(), **{"image": IMAGE, **options})
 
 
-def kinds(plan: Plan) -> list[str]:
+def kinds(plan: MachinePlan) -> list[str]:
     return [f"{action.kind} {action.name}" for action in plan.actions]
 
 
-def outcomes(results: list[Result]) -> list[str]:
+def outcomes(results: list[ActionResult]) -> list[str]:
     return [f"{result.action.name}: {result.outcome}" for result in results]
 
 
-def settled(world: World) -> World:
+def settled(world: FlyWorld) -> FlyWorld:
     world.pass_time(60)
     return world
 
 
 def test_the_first_apply_creates_and_then_there_is_nothing_to_do() -> None:
-    person = Person(World())
+    person = Person(FlyWorld())
     assert kinds(person.plan()) == ["create cron-reminders", "create cron-weekly"]
     assert outcomes(person.apply()) == ["cron-reminders: done", "cron-weekly: done"]
     settled(person.world)
@@ -82,7 +85,7 @@ def test_the_first_apply_creates_and_then_there_is_nothing_to_do() -> None:
 
 
 def test_a_created_machine_is_what_fly_needs_to_fire_it() -> None:
-    world = World()
+    world = FlyWorld()
     Person(world, entry("weekly", cron="0 17 * * MON", timezone="Europe/Berlin")).apply()
     config = world.named("cron-weekly").config
     assert config["schedule"] == "hourly"
@@ -98,7 +101,7 @@ def test_a_created_machine_is_what_fly_needs_to_fire_it() -> None:
 
 
 def test_only_what_differs_is_updated_and_the_phase_stays() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world)
     person.apply()
     settled(world)
@@ -115,7 +118,7 @@ def test_only_what_differs_is_updated_and_the_phase_stays() -> None:
 
 
 def test_a_machine_is_not_touched_while_its_job_runs() -> None:
-    world = World(run=lambda _machine, _now: Outcome(seconds=300))
+    world = FlyWorld(run=lambda _machine, _now: CommandOutcome(seconds=300))
     person = Person(world, entry("weekly"))
     person.apply()
     person.entries[0]["grace"] = "1d"
@@ -125,11 +128,11 @@ def test_a_machine_is_not_touched_while_its_job_runs() -> None:
 
 
 def test_machines_at_rest_come_before_those_that_must_be_waited_for() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, entry("one"), entry("two"), entry("three"))
     person.apply()
     settled(world)
-    world.run = lambda _machine, _now: Outcome(seconds=300)
+    world.run = lambda _machine, _now: CommandOutcome(seconds=300)
     world.start(world.named("cron-one"))
     for each in person.entries:
         each["grace"] = "1d"
@@ -137,7 +140,7 @@ def test_machines_at_rest_come_before_those_that_must_be_waited_for() -> None:
 
 
 def test_what_nobody_wants_is_destroyed_only_when_told_to_and_last() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, *[entry(f"s{number}") for number in range(8)])
     person.apply()
     settled(world)
@@ -152,7 +155,7 @@ def test_what_nobody_wants_is_destroyed_only_when_told_to_and_last() -> None:
 
 
 def test_most_machines_are_never_destroyed_by_accident() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, *[entry(f"s{number}") for number in range(10)])
     person.apply()
     person.entries = person.entries[:7]
@@ -163,7 +166,7 @@ def test_most_machines_are_never_destroyed_by_accident() -> None:
 
 
 def test_machines_of_others_are_left_alone_even_under_our_names() -> None:
-    world = World()
+    world = FlyWorld()
     world.create("web", "iad", {"image": "registry.fly.io/community:web"})
     world.create("cron-weekly", "iad", {"image": "x/y:z", "metadata": {"managed_by": "somebody"}})
     person = Person(world)
@@ -176,7 +179,7 @@ def test_machines_of_others_are_left_alone_even_under_our_names() -> None:
 
 
 def test_duplicates_are_folded_into_the_machine_of_the_right_name() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world)
     person.apply()
     world.create("wild-river-1", "iad", dict(world.named("cron-weekly").config))
@@ -189,7 +192,7 @@ def test_duplicates_are_folded_into_the_machine_of_the_right_name() -> None:
 
 
 def test_a_machine_moves_by_being_replaced_if_that_is_allowed() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, entry("weekly"))
     person.apply()
     settled(world)
@@ -201,7 +204,7 @@ def test_a_machine_moves_by_being_replaced_if_that_is_allowed() -> None:
 
 
 def test_a_disabled_schedule_keeps_a_machine_that_never_fires_or_sends() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, entry("weekly", enabled=False))
     person.apply()
     config = world.named("cron-weekly").config
@@ -220,12 +223,12 @@ def test_a_disabled_schedule_keeps_a_machine_that_never_fires_or_sends() -> None
 def test_a_passing_fault_of_any_request_changes_nothing_about_the_outcome(
     kind: Any, action: str
 ) -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, *[entry(f"s{number}") for number in range(4)])
     person.apply()
     settled(world)
     person.entries = [entry("new"), *[entry(f"s{n}", grace="1d") for n in range(1, 4)]]
-    world.faults = [Fault(kind, action, times=2)]
+    world.faults = [FlyFault(kind, action, times=2)]
     assert {result.outcome for result in person.apply(prune=True)} == {"done"}
     settled(world)
     assert person.plan(prune=True).actions == ()
@@ -235,7 +238,7 @@ def test_a_passing_fault_of_any_request_changes_nothing_about_the_outcome(
 
 
 def test_no_request_is_ever_too_fast() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, *[entry(f"s{number}") for number in range(12)])
     person.apply()
     settled(world)
@@ -246,20 +249,20 @@ def test_no_request_is_ever_too_fast() -> None:
 
 
 def test_a_lost_create_is_found_again_and_never_made_twice() -> None:
-    world = World()
-    world.faults = [Fault("lost", "create")]
+    world = FlyWorld()
+    world.faults = [FlyFault("lost", "create")]
     assert outcomes(Person(world, entry("weekly")).apply()) == ["cron-weekly: done"]
     assert len(world.living()) == 1
     assert world.requests == ["list", "create", "list"]
 
 
 def test_a_change_that_fly_takes_back_is_noticed() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, entry("weekly"))
     person.apply()
     settled(world)
     person.entries[0]["grace"] = "1d"
-    world.faults = [Fault("revert", "update")]
+    world.faults = [FlyFault("revert", "update")]
     (result,) = person.apply()
     assert result.outcome == "failed"
     assert "took the update back (command)" in result.text
@@ -267,7 +270,7 @@ def test_a_change_that_fly_takes_back_is_noticed() -> None:
 
 
 def test_a_machine_whose_host_is_gone_is_left_and_said() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world)
     person.apply()
     settled(world)
@@ -279,22 +282,22 @@ def test_a_machine_whose_host_is_gone_is_left_and_said() -> None:
 
 
 def test_no_room_for_one_machine_does_not_stop_the_others() -> None:
-    world = World()
-    world.faults = [Fault("capacity", "create", times=7)]
+    world = FlyWorld()
+    world.faults = [FlyFault("capacity", "create", times=7)]
     results = Person(world, entry("one"), entry("two")).apply()
     assert outcomes(results) == ["cron-one: failed", "cron-two: done"]
     assert "no room in that region" in results[0].text
 
 
 def test_an_image_that_does_not_exist_is_named_after_a_while() -> None:
-    world = World(images=["registry.fly.io/community:other"])
+    world = FlyWorld(images=["registry.fly.io/community:other"])
     (result,) = Person(world, entry("weekly")).apply()
     assert "The image does not exist" in result.text
     assert isinstance(result.error, ConfigError)
 
 
 def test_an_image_just_pushed_is_waited_for() -> None:
-    world = World(images=[])
+    world = FlyWorld(images=[])
     assert world.images is not None
     images, sleep = world.images, world.time.sleep
 
@@ -311,13 +314,13 @@ def test_an_image_just_pushed_is_waited_for() -> None:
 )
 def test_a_refused_token_says_which_command_makes_the_right_one(token: str, said: str) -> None:
     with pytest.raises(TokenRefused, match="fly tokens create deploy -a community") as refused:
-        Person(World(), token=token).plan()
+        Person(FlyWorld(), token=token).plan()
     assert said in str(refused.value)
     assert refused.value.exit_code == 77
 
 
 def test_an_app_that_does_not_exist_is_named() -> None:
-    person = Person(World())
+    person = Person(FlyWorld())
     person.app = "comunity"
     with pytest.raises(ConfigError, match="there is no app 'comunity'"):
         person.plan()
@@ -325,17 +328,21 @@ def test_an_app_that_does_not_exist_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("nonsense", "no JSON but 'Sign in to continue'"), ("html", "502: 502"), ("text", "Bad Gate")],
+    [
+        ("nonsense", "'Sign in to continue' instead of JSON"),
+        ("html", "502: 502"),
+        ("text", "Bad Gate"),
+    ],
 )
 def test_an_answer_that_is_no_answer_gives_a_clear_error(kind: Any, said: str) -> None:
-    world = World()
-    world.faults = [Fault(kind, "list", times=99)]
+    world = FlyWorld()
+    world.faults = [FlyFault(kind, "list", times=99)]
     with pytest.raises(Unreachable, match=said):
         Person(world).plan()
 
 
 def test_pages_are_followed_to_the_end() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, *[entry(f"s{number}") for number in range(7)])
     person.apply()
     world.page = 3
@@ -345,7 +352,7 @@ def test_pages_are_followed_to_the_end() -> None:
 
 
 def test_leases_are_read_bare_or_wrapped() -> None:
-    world = World()
+    world = FlyWorld()
     world.lease_under_data = True
     person = Person(world, entry("weekly"))
     person.apply()
@@ -356,7 +363,7 @@ def test_leases_are_read_bare_or_wrapped() -> None:
 
 
 def test_somebody_elses_lease_is_waited_for() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, entry("weekly"))
     person.apply()
     settled(world)
@@ -372,7 +379,7 @@ def test_somebody_elses_lease_is_waited_for() -> None:
 
 
 def test_a_refresh_updates_what_does_not_differ_for_the_sake_of_secrets() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world)
     person.apply()
     settled(world)
@@ -381,7 +388,7 @@ def test_a_refresh_updates_what_does_not_differ_for_the_sake_of_secrets() -> Non
 
 
 def test_a_volume_attached_by_hand_survives_an_update() -> None:
-    world = World()
+    world = FlyWorld()
     person = Person(world, entry("weekly"))
     person.apply()
     settled(world)
@@ -392,7 +399,7 @@ def test_a_volume_attached_by_hand_survives_an_update() -> None:
 
 
 def test_two_people_at_once_end_with_one_set_of_machines() -> None:
-    world = World()
+    world = FlyWorld()
     first, second = Person(world), Person(world)
 
     async def both() -> None:

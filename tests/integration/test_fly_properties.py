@@ -18,21 +18,22 @@ from hypothesis import strategies as st
 
 from deploy.apply import apply
 from deploy.fly import connect
-from deploy.machines import Wanted, wanted_machines
-from deploy.plan import Plan, make_plan
-from deploy.settings import Target, authorization
-from deploy.tempo import Tempo
+from deploy.machines import WantedMachine, wanted_machines
+from deploy.plan import MachinePlan, make_plan
+from deploy.rate_limit import RateLimit
+from deploy.settings import FlyTarget, authorization
+from jobs import JOBS
 from speakerbot.clock import Clock, read_zone
 from speakerbot.domain.cron import Cron
-from speakerbot.domain.occurrence import Gate
+from speakerbot.domain.occurrence import OccurrenceRules
 from speakerbot.domain.run import Run, new_run
 from speakerbot.durations import parse_duration
 from speakerbot.ports.store import Store
-from speakerbot.runs.occurrence_lock import Gating, Turnstile
+from speakerbot.runs.occurrence_lock import LockedSchedule, OccurrenceLock
 from speakerbot.runs.report import Waits
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
-from speakerbot.testing.fly import FakeTime, Fault, FlyMachine, Outcome, World, serve
+from speakerbot.testing.fly import CommandOutcome, FakeTime, FlyFault, FlyMachine, FlyWorld, serve
 
 IMAGE = "registry.fly.io/community:cron@sha256:" + "a" * 64
 OLD = "registry.fly.io/community:cron@sha256:" + "b" * 64
@@ -40,16 +41,16 @@ NAMES = ("alpha", "beta", "gamma", "delta")
 STATES = ("missing", "right", "drifted", "silent", "moved", "running", "duplicated", "orphaned")
 
 
-def wanted() -> list[Wanted]:
+def wanted() -> list[WantedMachine]:
     entries = [
         {"name": name, "job": "weekly", "cron": "@hourly", "machines": 1 + (name == "delta")}
         for name in NAMES
     ]
-    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json")
+    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json", JOBS)
     return [want.with_image(IMAGE) for want in wanted_machines(schedules, {})]
 
 
-def make(world: World, want: Wanted, state: str) -> None:
+def make(world: FlyWorld, want: WantedMachine, state: str) -> None:
     """Puts a machine of that state where ``want`` belongs."""
     if state == "missing":
         return
@@ -62,19 +63,19 @@ def make(world: World, want: Wanted, state: str) -> None:
         del config["schedule"]
     elif state == "orphaned":
         name, config["metadata"] = f"{name}-x", {**config["metadata"], "speakerbot_schedule": "x"}
-    world.run = lambda _machine, _now: Outcome(seconds=200 if state == "running" else 2)
+    world.run = lambda _machine, _now: CommandOutcome(seconds=200 if state == "running" else 2)
     world.create(name, region, config)
     if state == "duplicated":
         world.create("", region, copy.deepcopy(config))
 
 
-def make_foreign(world: World) -> list[FlyMachine]:
+def make_foreign(world: FlyWorld) -> list[FlyMachine]:
     web = {"image": OLD, "metadata": {"fly_platform_version": "v2", "fly_process_group": "app"}}
     sly = {"image": OLD, "schedule": "daily", "metadata": {"speakerbot_schedule": "alpha"}}
     return [world.create(f"foreign-{i}", "iad", c) for i, c in enumerate((web, sly))]
 
 
-async def run_once(world: World) -> Plan:
+async def run_once(world: FlyWorld) -> MachinePlan:
     """Plan and apply, as a process that may be killed at any request."""
     async with serve(world) as base:
         client = asyncio.create_task(_client(world, base))
@@ -86,10 +87,10 @@ async def run_once(world: World) -> Plan:
             world.revive()
 
 
-async def _client(world: World, base: str) -> Plan:
-    tempo = Tempo(world.time.now, world.time.sleep)
-    target = Target(world.app, base, {}, authorization("fm2_good"))
-    async with connect(target, 20, tempo) as fly:
+async def _client(world: FlyWorld, base: str) -> MachinePlan:
+    rate_limit = RateLimit(world.time.now, world.time.sleep)
+    target = FlyTarget(world.app, base, {}, authorization("fm2_good"))
+    async with connect(target, 20, rate_limit) as fly:
         plan = make_plan(wanted(), await fly.machines(), image=IMAGE, prune=True)
         await apply(plan.actions, fly, wait_for_runs=600, done=lambda _result: None)
         return plan
@@ -104,14 +105,14 @@ async def _client(world: World, base: str) -> Plan:
 def test_from_anything_killed_anywhere_apply_ends_with_the_wanted_set(
     states: list[str], kills: list[tuple[int, bool]], seed: int
 ) -> None:
-    world = World(seed=seed)
+    world = FlyWorld(seed=seed)
     foreign = make_foreign(world)
     for want, state in zip(wanted(), states, strict=True):
         make(world, want, state)
-    world.run = lambda _machine, _now: Outcome(seconds=2)
+    world.run = lambda _machine, _now: CommandOutcome(seconds=2)
     untouched = [(machine.version, copy.deepcopy(machine.config)) for machine in foreign]
     for skip, before in kills:
-        world.faults = [Fault("crash", skip=skip, before=before)]
+        world.faults = [FlyFault("crash", skip=skip, before=before)]
         with contextlib.suppress(asyncio.CancelledError):
             asyncio.run(run_once(world))
         world.pass_time(7)
@@ -130,23 +131,23 @@ def test_from_anything_killed_anywhere_apply_ends_with_the_wanted_set(
 
 @dataclass
 class Runs:
-    """Stands in for the process: the real turnstile over a real store, at the machine's own time,
+    """Stands in for the process: the real lock over a real store, at the machine's own time,
     with the machine's own arguments; what it would send is left out."""
 
     store: Store
     served: list[tuple[str, datetime, datetime]] = field(default_factory=list)
 
-    def __call__(self, machine: FlyMachine, seconds: float) -> Outcome:
+    def __call__(self, machine: FlyMachine, seconds: float) -> CommandOutcome:
         now = datetime.fromtimestamp(seconds, UTC)
         clock = Clock(skew=now - Clock().real())
         command = machine.config["init"]["cmd"]
         options = dict(zip(command[2::2], command[3::2], strict=False))
-        gate = Gate(
+        gate = OccurrenceRules(
             Cron(options["--cron"], read_zone(options["--timezone"])),
             grace=parse_duration(options["--grace"]),
             wait=parse_duration(options["--wait"]),
         )
-        gating = Gating(options["--schedule"], gate, parse_duration(options["--timeout"]))
+        schedule = LockedSchedule(options["--schedule"], gate, parse_duration(options["--timeout"]))
         slept = 0.0
 
         def sleep(seconds: float) -> None:
@@ -156,13 +157,13 @@ class Runs:
 
         def work(run: Run) -> Waits:
             assert run.occurrence is not None
-            self.served.append((gating.schedule, run.occurrence, clock.decision()))
+            self.served.append((schedule.name, run.occurrence, clock.decision()))
             return Waits()
 
         log = structlog.get_logger()
-        turnstile = Turnstile(gating, self.store, clock, dry_run=False, log=log, sleep=sleep)
-        turnstile.serve(new_run(machine.config["init"]["cmd"][1], clock), work)
-        return Outcome(seconds=2 + slept)
+        lock = OccurrenceLock(schedule, self.store, clock, dry_run=False, log=log, sleep=sleep)
+        lock.serve(new_run(machine.config["init"]["cmd"][1], clock), work)
+        return CommandOutcome(seconds=2 + slept)
 
 
 @pytest.mark.slow
@@ -173,7 +174,7 @@ def test_a_month_with_daylight_saving_runs_every_occurrence_once(month: int, see
     store.prepare()
     runs = Runs(store)
     start = datetime(2026, month, 1, 3, 17, tzinfo=UTC)
-    world = World(run=runs, time=FakeTime(start), seed=seed)
+    world = FlyWorld(run=runs, time=FakeTime(start), seed=seed)
     zone: dict[str, Any] = {"timezone": "America/Los_Angeles", "job": "weekly"}
     entries = [
         {**zone, "name": "weekly", "cron": "0 17 * * MON", "grace": "6h", "wait": "60m"},
@@ -181,7 +182,7 @@ def test_a_month_with_daylight_saving_runs_every_occurrence_once(month: int, see
         {**zone, "name": "fold", "cron": "30 1 * * *", "grace": "6h"},
         {**zone, "name": "thrice", "cron": "0 */8 * * *", "grace": "6h"},
     ]
-    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json")
+    schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json", JOBS)
     for want in wanted_machines(schedules, {}):
         world.create(want.name, want.region, {"image": IMAGE, **want.config})
     for _ in range(30):

@@ -26,17 +26,17 @@ COMMAND = Path(sys.executable).parent / "speakerbot"
 OPT = f"""
 import sys
 from functools import partial
-from speakerbot import preferences
+from speakerbot.domain import person as people
 from speakerbot.stores import open_store
 
 url, kind, wish = sys.argv[1:]
-wished = getattr(preferences, wish)
+wished = getattr(people, wish)
 with_store = open_store(url)
 print("ready", flush=True)
 sys.stdin.readline()
 for user in {USERS}:
     update = lambda person: wished(person, kind)
-    with_store.people.change(user, update, partial(preferences.new_person, user))
+    with_store.people.change(user, update, partial(people.new_person, user))
 """
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import structlog
 
+import jobs
 from jobs.changes import JOB as CHANGES
 from jobs.digest import JOB as DIGEST
 from jobs.engagement import JOB as ENGAGEMENT
@@ -28,15 +29,16 @@ from speakerbot.domain.talk import Talk
 from speakerbot.errors import SpeakerbotError
 from speakerbot.ports.store import Store
 from speakerbot.preview import Preview
-from speakerbot.runs.occurrence_lock import Gating, Turnstile
-from speakerbot.runs.report import NoSink, Waits
-from speakerbot.runs.runner import Order, Runner
+from speakerbot.runs.occurrence_lock import LockedSchedule, OccurrenceLock
+from speakerbot.runs.report import Waits
+from speakerbot.runs.runner import Runner
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
 
+DECLARED = jobs.JOBS
 JOBS = {job.name: job for job in (REMINDERS, WEEKLY, CHANGES, ENGAGEMENT, DIGEST)}
 FILE = {
     "timezone": "Europe/Berlin",
@@ -114,19 +116,20 @@ def run(store: Store, chosen: Settings, schedule: Schedule, now: datetime) -> No
     def work(record: Run) -> Waits | None:
         return Runner(
             job=JOBS[schedule.job],
-            order=Order(edit_only="--edit-only" in schedule.args),
+            options=schedule.options,
+            timeout=None,
             store=store,
             settings=chosen,
             templates=Templates(),
             connect=bootstrap.discord(chosen),
-            sink=NoSink(),
+            observers=(),
             log=log,
             clock=clock,
             record=record,
         ).run()
 
-    gating = Gating(schedule.name, schedule.gate, schedule.timeout)
-    Turnstile(gating, store, clock, False, log).serve(new_run(schedule.job, clock), work)
+    locked = LockedSchedule(schedule.name, schedule.rules, schedule.timeout)
+    OccurrenceLock(locked, store, clock, False, log).serve(new_run(schedule.job, clock), work)
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +148,7 @@ def quiet_logs() -> Iterator[None]:
     ],
 )
 def test_preview_is_what_the_runs_send(tmp_path: Path, now: datetime) -> None:
-    schedules = list(parse_schedules(json.dumps(FILE), "test"))
+    schedules = list(parse_schedules(json.dumps(FILE), "test", DECLARED))
     end = now + timedelta(days=5)
     zone = ZoneInfo("Europe/Berlin")
     with LoopbackDiscord(NO_LIMITS).running_in_thread() as discord, opened(tmp_path / "s") as store:
@@ -190,7 +193,7 @@ def _went_out(before: object, after: object) -> bool:
 
 def test_two_previews_say_the_same_and_leave_nothing_behind(tmp_path: Path) -> None:
     now = datetime(2026, 11, 20, 12, tzinfo=UTC)
-    schedules = [(s, JOBS[s.job]) for s in parse_schedules(json.dumps(FILE), "test")]
+    schedules = [(s, JOBS[s.job]) for s in parse_schedules(json.dumps(FILE), "test", DECLARED)]
     with opened(tmp_path / "s") as store:
         fill(store, now.date(), now)
     with_nothing_written = (tmp_path / "s").read_bytes()

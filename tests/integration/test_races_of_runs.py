@@ -16,10 +16,10 @@ from speakerbot import bootstrap, logs
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.session import bot_of
+from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Route
-from speakerbot.runs.job import Context, Job
-from speakerbot.runs.report import NoSink
-from speakerbot.runs.runner import Order, Runner
+from speakerbot.runs.job import Job, JobContext
+from speakerbot.runs.runner import Runner
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.forks import Child, call, warm_up
 from speakerbot.testing.crash.scratch import scratch_store
@@ -56,7 +56,7 @@ def discord() -> Iterator[LoopbackProcess]:
 
 
 def job(count: int) -> Job:
-    def decide(context: Context) -> Iterator[Decision]:
+    def decide(context: JobContext) -> Iterator[Decision]:
         for number in range(count):
             user = str(FIRST_USER + number)
             yield Message(
@@ -82,12 +82,13 @@ def run(url: str, base: str, count: int) -> int:
     store = open_store(url)
     Runner(
         job=job(count),
-        order=Order(),
+        options=RunOptions(),
+        timeout=None,
         store=store,
         settings=settings,
         templates=bootstrap.templates(settings),
         connect=bootstrap.discord(settings),
-        sink=NoSink(),
+        observers=(),
         log=logs.get_logger(),
         clock=Clock(),
     ).run()

@@ -26,10 +26,10 @@ NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 BEGIN = f"""
 import json, sys
 from datetime import UTC, date, datetime, timedelta
-from speakerbot.ledger import Change, Delivery
+from speakerbot.domain.delivery import Change, Delivery
 from speakerbot.errors import DateTaken
 from speakerbot.stores import open_store
-from speakerbot.talks import Talk
+from speakerbot.domain.talk import Talk
 
 NOW = datetime.fromisoformat({NOW.isoformat()!r})
 url, me = sys.argv[1:]
@@ -68,7 +68,7 @@ firsts = [store.limits.reserve("b", "all", NOW, 1 / 45, 3, ahead=0) for _ in ran
 print(json.dumps([first.isoformat() for first in firsts]))
 """
 SERVE = """
-from speakerbot.gate import Record
+from speakerbot.domain.occurrence import Record
 times = [NOW + timedelta(hours=n) for n in range(100)]
 won = [
     n

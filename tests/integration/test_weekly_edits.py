@@ -13,7 +13,7 @@ import pytest
 from jobs import weekly
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.domain.talk import Talk
 from speakerbot.runs.job import Job
 from speakerbot.stores import open_store
@@ -128,7 +128,7 @@ def test_two_edits_at_once_leave_nobody_sure_so_the_next_run_edits_again(
         [first, _] = bench.read_records()
         store = open_store(bench.url)
         theirs = first._replace(text="theirs", revision="theirs")
-        store.ledger.swap([Change(first, theirs)])
+        store.ledger.swap([DeliveryChange(first, theirs)])
         store.close()
 
     assert bench.edit(reached=somebody_else_edits) == 0

@@ -17,11 +17,11 @@ from speakerbot.delivery.circuit_breakers import Guard
 from speakerbot.delivery.claims import Claim, Revisions, new_claim
 from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.pacing import Pacer
-from speakerbot.delivery.planning import Plan
+from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery
 from speakerbot.delivery.transitions import Endings
-from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, Route
 from speakerbot.ports.channel import Posted, RefusalClass, Refused
 from speakerbot.ports.store import Breaker
@@ -101,15 +101,15 @@ class Desk:
         given. It is due for an hour yet."""
         message = replace(MESSAGE, routes=routes or MESSAGE.routes)
         return new_claim(
-            Plan(message, "planned", "why", record=before), "hello",
+            MessagePlan(message, DeliveryState.PLANNED, "why", record=before), "hello",
             run_id="run", revision="run.0", now=NOW, flag_at=None, lease=LEASE,
             dm_channels={"7": "77"},
         )  # fmt: skip
 
-    def in_doubt(self, ago: timedelta, text: str = "hello") -> Claim:
+    def unconfirmed(self, ago: timedelta, text: str = "hello") -> Claim:
         """One on a message that may have arrived by direct message some time ago."""
         record = self.claim().record
-        ended = record._replace(doubt_since=NOW - ago, lease_until=NOW - HOUR, text=text)
+        ended = record._replace(unconfirmed_since=NOW - ago, lease_until=NOW - HOUR, text=text)
         return self.claim(before=ended)
 
     def _attempt(self, clock: Clock) -> Attempt:

@@ -10,7 +10,7 @@ import pytest
 
 from speakerbot.delivery.circuit_breakers import Misconfigured, RunStopped
 from speakerbot.delivery.claims import ClaimLost
-from speakerbot.domain.delivery import MAX_ATTEMPTS
+from speakerbot.domain.delivery import MAX_ATTEMPTS, DeliveryState
 from speakerbot.domain.message import Route
 from speakerbot.ports.channel import RefusalClass
 
@@ -70,14 +70,16 @@ def test_a_transient_failure_waits_and_keeps_its_doubt_if_there_is_any(
     desk.discord.refuse("77", "transient", maybe_accepted=maybe)
     record = desk.deliver(desk.claim())
     assert (record.state, record.attempts) == ("failed", 1)
-    assert (record.doubt_since is not None) is maybe
+    assert (record.unconfirmed_since is not None) is maybe
     assert desk.discord.asked == ["send 77"], "the next route is for those who refuse this one"
 
 
 @pytest.mark.parametrize(("maybe", "state"), [(True, "unknown"), (False, "undeliverable")])
 def test_the_last_try_decides(desk: Desk, maybe: bool, state: str) -> None:
     desk.discord.refuse("77", "transient", maybe_accepted=maybe)
-    last = desk.claim().record._replace(state="failed", attempts=MAX_ATTEMPTS - 1, doubt_since=None)
+    last = desk.claim().record._replace(
+        state=DeliveryState.FAILED, attempts=MAX_ATTEMPTS - 1, unconfirmed_since=None
+    )
     assert desk.deliver(desk.claim(before=last)).state == state
 
 
@@ -140,7 +142,7 @@ def test_a_claim_that_does_not_cover_the_request_is_renewed_first(desk: Desk) ->
     assert before.lease_until is not None
     assert after.lease_until is not None
     assert after.lease_until - before.lease_until > timedelta(minutes=4)
-    assert after.doubt_since == before.doubt_since
+    assert after.unconfirmed_since == before.unconfirmed_since
 
 
 def test_a_claim_that_was_taken_over_sends_nothing(desk: Desk) -> None:

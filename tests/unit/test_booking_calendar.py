@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -18,7 +18,7 @@ from speakerbot.errors import DateTaken
 from speakerbot.formats.talk_import import TalkImport
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.stores import open_store
-from speakerbot.testing.crash.boundaries import SteppingStore
+from speakerbot.testing.crash.boundaries import Reached, stepping_store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -201,7 +201,7 @@ def test_wherever_a_command_dies_the_next_look_mends_it(command: str) -> None:
             if next(reached) == last:
                 raise Died
 
-        dying = Untransacted(store, die)
+        dying = untransacted(store, die)
         try:
             if command == "move":
                 booking.move(dying, TALK, OTHER.date, NOW)
@@ -217,8 +217,8 @@ def test_wherever_a_command_dies_the_next_look_mends_it(command: str) -> None:
         store.close()
 
 
-class Untransacted(SteppingStore):
-    """Writes one by one, as MongoDB does."""
-
-    def at_once(self) -> AbstractContextManager[None]:
-        return nullcontext()
+def untransacted(store: Store, reached: Reached) -> Store:
+    """Writes one by one, as MongoDB does; dies where ``reached`` does."""
+    stepped = stepping_store(store, reached)
+    stepped.at_once = nullcontext  # type: ignore[method-assign]
+    return stepped

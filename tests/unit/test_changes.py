@@ -10,16 +10,17 @@ import pytest
 
 from jobs.changes import JOB
 from speakerbot.config import Settings
-from speakerbot.delivery.planning import Moment, Plan, weigh
-from speakerbot.domain.delivery import Change, Delivery, State
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Message, Skip
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
-from speakerbot.domain.talk_changes import Version
+from speakerbot.domain.talk_changes import TalkVersion
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
+from speakerbot.runs.job import JobContext
+from speakerbot.runs.steps import carry_out
 from speakerbot.stores import open_store
-from speakerbot.testing.crash.boundaries import SteppingStore
+from speakerbot.testing.crash.boundaries import stepping_store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 SETTINGS = Settings("sqlite:///:memory:")
@@ -47,27 +48,27 @@ class Community:
         return [each for each in self._decide(settled=True) if isinstance(each, Message)]
 
     def settle(self) -> None:
-        assert JOB.settle
-        JOB.settle(self._context(settled=True))
+        assert JOB.steps
+        carry_out(JOB.steps(self._context(settled=True)), self.store, self.now)
 
     def skips(self) -> list[str]:
         return [each.reason for each in self._decide(settled=False) if isinstance(each, Skip)]
 
-    def plans(self) -> list[Plan]:
+    def plans(self) -> list[MessagePlan]:
         """What would be done about each, once people and the ledger are asked."""
         moment = Moment(self.now, self.now, self.settings.timezone)
         weighed = weigh(self._decide(settled=True), self.store, moment)
-        return [plan for plan in weighed if isinstance(plan, Plan)]
+        return [plan for plan in weighed if isinstance(plan, MessagePlan)]
 
-    def report(self, message: Message, state: State, *, doubt: bool = False) -> None:
+    def report(self, message: Message, state: DeliveryState, *, doubt: bool = False) -> None:
         """The ledger's word on a message, as the engine would leave it."""
         known = self.store.ledger.get([message.key]).get(message.key)
         after = Delivery(
             message.key, message.kind, message.recipient, state, f"{state} at {self.now}", "run",
             message.due_at, message.expires_at, self.now, self.now,
-            doubt_since=self.now if doubt else None,
+            unconfirmed_since=self.now if doubt else None,
         )  # fmt: skip
-        assert self.store.ledger.swap([Change(known, after)])
+        assert self.store.ledger.swap([DeliveryChange(known, after)])
 
     def state(self, message: Message) -> str:
         return self.store.ledger.get([message.key])[message.key].state
@@ -75,8 +76,8 @@ class Community:
     def _decide(self, *, settled: bool) -> Iterator[Message | Skip]:
         return JOB.decide(self._context(settled=settled))
 
-    def _context(self, *, settled: bool) -> Context:
-        return Context(self.store, self.settings, self.now, settled=settled)
+    def _context(self, *, settled: bool) -> JobContext:
+        return JobContext(self.store, self.settings, self.now, settled=settled)
 
 
 @pytest.fixture
@@ -147,14 +148,14 @@ def test_a_notice_is_the_same_one_until_its_fate_is_known(community: Community) 
 def test_once_sent_there_is_nothing_left_to_say(community: Community) -> None:
     community.store.talks.put([MOVED])
     [message] = community.run()
-    community.report(message, "sent")
+    community.report(message, DeliveryState.SENT)
     assert (community.dry_run(), community.run(), community.run()) == ([], [], [])
 
 
 def test_a_change_undone_before_it_was_announced_vanishes(community: Community) -> None:
     community.store.talks.put([MOVED])
     [message] = community.run()
-    community.report(message, "failed")
+    community.report(message, DeliveryState.FAILED)
     community.store.talks.put([ADA])
     assert (community.dry_run(), community.run()) == ([], [])
     assert community.state(message) == "expired"
@@ -165,7 +166,7 @@ def test_undoing_what_was_sent_is_announced_although_the_run_died_before_it_coul
 ) -> None:
     community.store.talks.put([MOVED])
     [message] = community.run()
-    community.report(message, "sent")
+    community.report(message, DeliveryState.SENT)
     community.store.talks.put([ADA])
     assert reasons(community.run()) == [("user:1", "moved from 2026-11-29 to 2026-11-27")]
 
@@ -175,14 +176,14 @@ def test_undoing_what_may_have_arrived_waits_until_somebody_has_looked(
 ) -> None:
     community.store.talks.put([MOVED])
     [message] = community.run()
-    community.report(message, "claimed", doubt=True)
+    community.report(message, DeliveryState.CLAIMED, doubt=True)
     community.store.talks.put([ADA])
     [look] = community.run()
     assert look.key == message.key
     assert look.expires_at <= community.now
     [plan] = community.plans()
     assert (plan.state, "sends nothing" in plan.reason) == ("planned", True)
-    community.report(look, "expired")
+    community.report(look, DeliveryState.EXPIRED)
     assert community.run() == []
     community.store.talks.put([MOVED])
     [again] = community.run()
@@ -197,8 +198,10 @@ def test_a_run_that_would_send_an_overtaken_notice_loses_against_the_one_that_cl
     [plan] = community.plans()
     community.store.talks.put([ADA])
     community.settle()
-    claim = community.store.ledger.get([message.key])[message.key]._replace(state="claimed")
-    assert not community.store.ledger.swap([Change(plan.record, claim)])
+    claim = community.store.ledger.get([message.key])[message.key]._replace(
+        state=DeliveryState.CLAIMED
+    )
+    assert not community.store.ledger.swap([DeliveryChange(plan.record, claim)])
 
 
 def test_a_run_that_would_close_a_notice_leaves_it_to_the_one_that_has_claimed_it(
@@ -211,13 +214,13 @@ def test_a_run_that_would_close_a_notice_leaves_it_to_the_one_that_has_claimed_i
 
     def claiming(boundary: str) -> None:
         if boundary == "before ledger.swap":
-            community.report(message, "claimed", doubt=True)
+            community.report(message, DeliveryState.CLAIMED, doubt=True)
 
-    Community(SteppingStore(community.store, claiming)).settle()
+    Community(stepping_store(community.store, claiming)).settle()
     assert community.state(message) == "claimed"
     [pair] = community.store.snapshots.pending()
     assert pair.entry is not None
-    assert pair.entry.seen == Version(MOVED.date, MOVED.topic)
+    assert pair.entry.seen == TalkVersion(MOVED.date, MOVED.topic)
 
 
 def test_what_changes_while_a_run_decides_is_left_to_the_next_one(community: Community) -> None:
@@ -243,12 +246,12 @@ def test_who_opted_out_is_held_back_once_for_all_to_see_and_then_forgotten(
 
 
 @pytest.mark.parametrize("state", ["undeliverable", "unknown"])
-def test_a_person_may_retry_what_was_given_up(community: Community, state: State) -> None:
+def test_a_person_may_retry_what_was_given_up(community: Community, state: DeliveryState) -> None:
     community.store.talks.put([MOVED])
     [message] = community.run()
     community.report(message, state)
     assert community.run() == []
-    community.report(message, "failed")
+    community.report(message, DeliveryState.FAILED)
     assert community.run() == [message]
 
 
@@ -282,7 +285,7 @@ def test_a_dry_run_writes_nothing(community: Community) -> None:
 def test_a_dry_run_and_the_run_after_it_agree_to_the_letter(community: Community) -> None:
     community.store.talks.put([MOVED])
     [message] = community.run()
-    community.report(message, "sent")
+    community.report(message, DeliveryState.SENT)
     community.store.talks.put([replace(MOVED, date=date(2026, 12, 1))])
     community.store.talks.delete(BOB.id)
     assert sorted(m.key for m in community.dry_run()) == sorted(m.key for m in community.run())

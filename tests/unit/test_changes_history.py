@@ -19,17 +19,18 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from jobs.changes import JOB
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
+from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import DateTaken
 from speakerbot.ports.channel import Posted, Refused
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
-from speakerbot.runs.report import NoSink
-from speakerbot.runs.runner import Order, Runner
+from speakerbot.runs.job import JobContext
+from speakerbot.runs.runner import Runner
+from speakerbot.runs.steps import carry_out
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
-from speakerbot.testing.crash.boundaries import REQUESTS, SteppingStore, stepping
+from speakerbot.testing.crash.boundaries import REQUESTS, stepping, stepping_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
@@ -211,13 +212,14 @@ class History(RuleBasedStateMachine):
             if meanwhile and number == at:
                 talk, day, settled = meanwhile
                 self.move(talk, day) if day else self.cancel(talk)
-                if settled and JOB.settle:
+                if settled and JOB.steps:
                     now = self.clock.decision()
-                    JOB.settle(Context(self.store, self.settings, now, settled=True))
+                    context = JobContext(self.store, self.settings, now, settled=True)
+                    carry_out(JOB.steps(context), self.store, self.clock.real())
 
         before = self.store.talks.get(meanwhile[0]) if meanwhile else None
         self.mailbox.faults = list(faults)
-        self.run_once(kill_at, reached, Order(limit=limit))
+        self.run_once(kill_at, reached, RunOptions(limit=limit))
         self.mailbox.faults.clear()
         if before and undone:
             self.book_or_hand_over(before.id, before.user_id, before.date)
@@ -228,22 +230,23 @@ class History(RuleBasedStateMachine):
         self,
         kill_at: int | None = None,
         reached: Callable[[int], None] = lambda _: None,
-        order: Order | None = None,
+        order: RunOptions | None = None,
     ) -> None:
         self.true_now = {}
         self._note_truth()
         steps = _Steps(kill_at, reached)
-        store = SteppingStore(self.store, steps)
+        store = stepping_store(self.store, steps)
         store.snapshots = stepping(self.store.snapshots, SNAPSHOTS, "snapshots", steps)
         with suppress(Killed):
             Runner(
                 job=JOB,
-                order=order or Order(),
+                options=order or RunOptions(),
+                timeout=None,
                 store=store,
                 settings=self.settings,
                 templates=Templates(),
                 connect=lambda _: self._connected(steps),
-                sink=NoSink(),
+                observers=(),
                 log=structlog.wrap_logger(None, processors=[_silence]),
                 clock=self.clock,
             ).run()
@@ -273,7 +276,7 @@ class History(RuleBasedStateMachine):
 
 
 class _Steps:
-    """Counts boundaries; edits happen at those of the store, where nothing is under way."""
+    """RunCounts boundaries; edits happen at those of the store, where nothing is under way."""
 
     def __init__(self, kill_at: int | None, reached: Callable[[int], None]) -> None:
         self._kill_at = kill_at

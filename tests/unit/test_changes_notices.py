@@ -10,15 +10,15 @@ import pytest
 
 from jobs.changes import notice
 from speakerbot.config import Settings
-from speakerbot.domain.talk_changes import Entry, Version
+from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 from speakerbot.templates import Templates
 from speakerbot.text import LIMIT, length
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 SETTINGS = Settings("sqlite:///:memory:")
-OLD = Version(date(2026, 11, 27), "Engines")
-NEW = Version(date(2026, 11, 29), "Engines")
-MOVED = Entry("a", "1", OLD, NEW, True, 2, NOW, "ada", "77")
+OLD = TalkVersion(date(2026, 11, 27), "Engines")
+NEW = TalkVersion(date(2026, 11, 29), "Engines")
+MOVED = TalkSnapshot("a", "1", OLD, NEW, True, 2, NOW, "ada", "77")
 
 
 def test_a_notice_says_who_where_and_until_when() -> None:
@@ -59,12 +59,12 @@ def test_its_time_is_the_communitys() -> None:
         ),
     ],
 )
-def test_the_texts(entry: Entry, text: str) -> None:
+def test_the_texts(entry: TalkSnapshot, text: str) -> None:
     assert Templates().of(notice(entry, SETTINGS)) == text
 
 
 def test_a_topic_can_neither_ping_nor_break_out_nor_be_too_long() -> None:
-    loud = Version(NEW.date, "@everyone `rm -rf`\n# hi " + "x" * 3000)
+    loud = TalkVersion(NEW.date, "@everyone `rm -rf`\n# hi " + "x" * 3000)
     entry = replace(MOVED, told=replace(OLD, topic="y" * 3000), seen=loud)
     text = Templates().of(notice(entry, SETTINGS))
     assert "@everyone" not in text
@@ -81,5 +81,5 @@ def test_an_entry_that_never_was_a_talk_has_no_notice() -> None:
 
 
 def test_the_notice_of_a_far_away_talk_waits_as_long() -> None:
-    far = replace(MOVED, seen=Version(OLD.date + timedelta(days=700), "Engines"))
+    far = replace(MOVED, seen=TalkVersion(OLD.date + timedelta(days=700), "Engines"))
     assert notice(far, SETTINGS).expires_at == datetime(2028, 10, 28, tzinfo=UTC)

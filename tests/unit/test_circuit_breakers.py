@@ -14,13 +14,15 @@ from speakerbot.delivery.circuit_breakers import (
     Guard,
     RunStopped,
 )
-from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Route
 from speakerbot.ports.channel import Refused
 
 AT = datetime(2026, 11, 20, 16, tzinfo=UTC)
-SENT = Delivery("k", "trial", "user:1", "sent", "r", "run", AT, AT, AT, AT)
-CLOSED = SENT._replace(state="undeliverable", error_class="recipient", error="dm: closed")
+SENT = Delivery("k", "trial", "user:1", DeliveryState.SENT, "r", "run", AT, AT, AT, AT)
+CLOSED = SENT._replace(
+    state=DeliveryState.UNDELIVERABLE, error_class="recipient", error="dm: closed"
+)
 
 
 class Invalid:
@@ -69,7 +71,7 @@ def test_what_fails_alike_for_everybody_is_not_their_fault(
 ) -> None:
     """Discord is away, the bot lost a permission, or Discord takes our messages no more."""
     for _ in range(FAILURES_IN_A_ROW):
-        guard.notice(CLOSED._replace(state="failed", error_class=error_class))
+        guard.notice(CLOSED._replace(state=DeliveryState.FAILED, error_class=error_class))
     assert reason(guard) == expected
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored, sent, unsent
 from speakerbot.delivery.nonces import longest_send, nonce_of
-from speakerbot.delivery.planning import Plan
+from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import FIRST_RETRY, LAST_RETRY, backoff
-from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, NodeFlag, Route
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
@@ -26,7 +26,7 @@ MESSAGE = Message(
 
 def claim(record: Delivery | None = None, message: Message = MESSAGE) -> Claim:
     return new_claim(
-        Plan(message, "planned", "why", record=record),
+        MessagePlan(message, DeliveryState.PLANNED, "why", record=record),
         "hello",
         run_id="run",
         revision="run.1",
@@ -41,7 +41,7 @@ def test_a_first_claim_covers_its_lease_and_names_its_first_route() -> None:
     record = claim().record
     assert (record.state, record.attempts, record.lease_until) == ("claimed", 1, NOW + 5 * MINUTE)
     assert (record.route, record.target, record.text) == ("dm", "7", "hello")
-    assert record.doubt_since == NOW, "from now on it may have arrived"
+    assert record.unconfirmed_since == NOW, "from now on it may have arrived"
     assert claim().doubt is None, "but not by an earlier attempt"
 
 
@@ -52,17 +52,20 @@ def test_a_mention_is_part_of_the_text_on_record() -> None:
 
 def test_a_retry_goes_on_from_the_route_it_had_reached() -> None:
     assert claim().routes() == (DM, THREAD)
-    failed = claim().record._replace(state="failed", route="thread", target="70")
+    failed = claim().record._replace(state=DeliveryState.FAILED, route="thread", target="70")
     assert claim(failed).routes() == (THREAD,)
     elsewhere = failed._replace(target="71")
     assert claim(elsewhere).routes() == (DM, THREAD)
 
 
 def test_the_dm_channel_of_an_earlier_attempt_is_known_although_no_route_leads_there_now() -> None:
-    before = claim().record._replace(state="failed")
+    before = claim().record._replace(state=DeliveryState.FAILED)
     now = claim(before, replace(MESSAGE, routes=(THREAD,)))
     assert (now.dm_user, now.dm_channel) == ("7", "77")
-    assert dm_user(Plan(replace(MESSAGE, routes=(THREAD,)), "planned", "why")) is None
+    assert (
+        dm_user(MessagePlan(replace(MESSAGE, routes=(THREAD,)), DeliveryState.PLANNED, "why"))
+        is None
+    )
 
 
 def test_only_who_is_written_to_first_can_be_a_newcomer() -> None:
@@ -93,7 +96,7 @@ def test_a_sent_record_is_free_of_what_went_before() -> None:
     before = claim().record._replace(error="no answer", error_class="transient", retry_at=NOW)
     record = sent(before, revision="run.2", now=NOW, channel_id="77", message_id="1")
     assert (record.state, record.sent_at, record.message_id) == ("sent", NOW, "1")
-    assert (record.error, record.error_class, record.retry_at, record.doubt_since) == (
+    assert (record.error, record.error_class, record.retry_at, record.unconfirmed_since) == (
         "", "", None, None,
     )  # fmt: skip
     assert record.lease_until is None
@@ -101,9 +104,14 @@ def test_a_sent_record_is_free_of_what_went_before() -> None:
 
 def test_an_error_is_kept_short() -> None:
     record = unsent(
-        claim().record, "failed", revision="r", now=NOW, error_class="x", error="y" * 999,
+        claim().record,
+        DeliveryState.FAILED,
+        revision="r",
+        now=NOW,
+        error_class="x",
+        error="y" * 999,
         attempts=1,
-    )  # fmt: skip
+    )
     assert len(record.error) == 300
 
 

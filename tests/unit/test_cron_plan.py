@@ -9,12 +9,21 @@ from typing import Any
 
 import pytest
 
-from deploy.answers import Answer, Conflict, Gone, ImageMissing, NameTaken, NoCapacity, Refused
-from deploy.fields import changed_fields, same_image
-from deploy.machines import Machine, Wanted, read_machine, wanted_machines
-from deploy.notices import lost_databases, open_occurrence, served_at_once
+from deploy.api_errors import (
+    Conflict,
+    FlyAnswer,
+    FlyRefused,
+    Gone,
+    ImageMissing,
+    NameTaken,
+    NoCapacity,
+)
+from deploy.diff import changed_fields, same_image
+from deploy.machines import Machine, WantedMachine, read_machine, wanted_machines
 from deploy.plan import make_plan
-from deploy.tempo import Tempo
+from deploy.plan_warnings import lost_databases, open_occurrence, served_at_once
+from deploy.rate_limit import RateLimit
+from jobs import JOBS
 from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
 from speakerbot.schedules.reading import parse_schedules
 
@@ -22,9 +31,9 @@ DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 
 
-def wanted(**more: Any) -> Wanted:
+def wanted(**more: Any) -> WantedMachine:
     entry = {"name": "weekly", "job": "weekly", "cron": "0 17 * * MON", **more}
-    schedules = parse_schedules(json.dumps({"schedules": [entry]}), "s.json")
+    schedules = parse_schedules(json.dumps({"schedules": [entry]}), "s.json", JOBS)
     return next(iter(wanted_machines(schedules, {})))
 
 
@@ -115,11 +124,11 @@ def test_a_new_machine_gets_the_image_of_the_others_or_of_the_app() -> None:
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [
-        ("x", "no object"),
+        ("x", "not an object"),
         ({}, "without id"),
         ({"id": "a", "name": "n", "state": "stopped"}, "without region"),
-        ({"id": "../x", "name": "n", "state": "s", "region": "r"}, "odd id"),
-        ({"id": "a", "name": "n", "state": "s", "region": "r", "config": [1]}, "odd config"),
+        ({"id": "../x", "name": "n", "state": "s", "region": "r"}, "invalid id"),
+        ({"id": "a", "name": "n", "state": "s", "region": "r", "config": [1]}, "invalid config"),
     ],
 )
 def test_a_machine_that_lacks_something_is_refused(raw: object, problem: str) -> None:
@@ -137,17 +146,17 @@ def test_a_machine_that_lacks_something_is_refused(raw: object, problem: str) ->
         (409, '{"error":"aborted"}', Conflict, 69),
         (412, "failed_precondition", Conflict, 69),
         (400, "MANIFEST_UNKNOWN", ImageMissing, 78),
-        (422, '{"error":"invalid config"}', Refused, 78),
+        (422, '{"error":"invalid config"}', FlyRefused, 78),
         (503, '{"status":"insufficient_capacity"}', NoCapacity, 69),
         (408, "", Unreachable, 69),
-        (302, "", Refused, 78),
+        (302, "", FlyRefused, 78),
         (599, "?", Unreachable, 69),
     ],
 )
 def test_answers_become_errors_with_their_exit_code(
     status: int, body: str, kind: type[SpeakerbotError], code: int
 ) -> None:
-    error = Answer("GET /x", "community", status, body, "req-1").error()
+    error = FlyAnswer("GET /x", "community", status, body, "req-1").error()
     assert type(error) is kind
     assert error.exit_code == code
     assert "request req-1" in str(error)
@@ -155,10 +164,10 @@ def test_answers_become_errors_with_their_exit_code(
 
 def test_whatever_shape_an_answer_has_its_words_are_short_and_on_one_line() -> None:
     html = "<html><style>x{}</style><body><h1>Bad\n gateway</h1></body></html>"
-    assert Answer("", "", 502, html).said() == "Bad gateway"
-    assert len(Answer("", "", 502, "x" * 9999).said()) == 300
-    assert Answer("", "", 500, '{"error": {"a": 1}}').said() == "{'a': 1}"
-    assert Answer("", "", 500, "[1]").said() == "[1]"
+    assert FlyAnswer("", "", 502, html).message() == "Bad gateway"
+    assert len(FlyAnswer("", "", 502, "x" * 9999).message()) == 300
+    assert FlyAnswer("", "", 500, '{"error": {"a": 1}}').message() == "{'a': 1}"
+    assert FlyAnswer("", "", 500, "[1]").message() == "[1]"
 
 
 def test_requests_keep_to_the_rate_and_may_burst() -> None:
@@ -169,9 +178,9 @@ def test_requests_keep_to_the_rate_and_may_burst() -> None:
 
     async def take(action: str, times: int) -> list[float]:
         slept.clear()
-        tempo = Tempo(lambda: 100.0, sleep)
+        rate_limit = RateLimit(lambda: 100.0, sleep)
         for _ in range(times):
-            await tempo.take(action)
+            await rate_limit.take(action)
         return [round(seconds, 3) for seconds in slept if seconds > 0.001]
 
     assert asyncio.run(take("create", 5)) == [1.0, 2.0]

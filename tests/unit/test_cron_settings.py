@@ -49,7 +49,7 @@ def test_the_file_is_read_in_the_home_folder(tmp_path: Path) -> None:
 
 
 def test_without_a_token_the_command_that_makes_one_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TokenRefused, match="`fly tokens create deploy -a app` makes one"):
+    with pytest.raises(TokenRefused, match="create one with `fly tokens create deploy -a app`"):
         find_target("app", None, {"HOME": str(tmp_path)}, tmp_path)
 
 
@@ -68,7 +68,7 @@ def test_app_and_environment_come_from_fly_toml(tmp_path: Path) -> None:
     [
         ("app = ", {}, "fly.toml: cannot be read"),
         ("", {}, "which app?"),
-        ('app = "../x"', {}, "no name of a Fly app"),
+        ('app = "../x"', {}, "not the name of a Fly app"),
         ('app = "a"', {"FLY_FLAPS_BASE_URL": "machines.dev"}, "FLY_FLAPS_BASE_URL"),
     ],
 )

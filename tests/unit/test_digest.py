@@ -11,13 +11,13 @@ import pytest
 
 from jobs.digest import JOB, LONGEST_TOPIC, MOST_NAMES
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import Change, Delivery, State
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Message
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 from speakerbot.text import LIMIT, length
@@ -40,7 +40,7 @@ def _decide(
     settings: Settings = SETTINGS,
     occurrence: datetime | None = None,
 ) -> Message:
-    [message] = JOB.decide(Context(store, settings, now, occurrence))
+    [message] = JOB.decide(JobContext(store, settings, now, occurrence))
     assert isinstance(message, Message)
     return message
 
@@ -49,7 +49,7 @@ def _text(store: Store) -> str:
     return Templates().of(_decide(store))
 
 
-def _deliver(store: Store, name: str, state: State, hours_ago: int) -> None:
+def _deliver(store: Store, name: str, state: DeliveryState, hours_ago: int) -> None:
     at = NOW - timedelta(hours=hours_ago)
     record = Delivery(
         key=f"reminder.day_of/talk:{name}/user:1/2026-11-20",
@@ -64,7 +64,7 @@ def _deliver(store: Store, name: str, state: State, hours_ago: int) -> None:
         updated_at=at,
         sent_at=at if state == "sent" else None,
     )
-    assert store.ledger.swap([Change(None, record)])
+    assert store.ledger.swap([DeliveryChange(None, record)])
 
 
 def test_a_quiet_day(store: Store) -> None:
@@ -77,10 +77,17 @@ def test_a_quiet_day(store: Store) -> None:
 
 
 def test_it_counts_the_last_24_hours_and_says_where_to_look(store: Store) -> None:
-    states: tuple[State, ...] = ("sent", "sent", "failed", "undeliverable", "unknown", "claimed")
+    states = (
+        DeliveryState.SENT,
+        DeliveryState.SENT,
+        DeliveryState.FAILED,
+        DeliveryState.UNDELIVERABLE,
+        DeliveryState.UNKNOWN,
+        DeliveryState.CLAIMED,
+    )
     for number, state in enumerate(states):
         _deliver(store, str(number), state, hours_ago=number)
-    _deliver(store, "old", "sent", hours_ago=25)
+    _deliver(store, "old", DeliveryState.SENT, hours_ago=25)
     counted = "2 sent, 1 failed and to be tried again, 1 undeliverable, 1 unknown."
     assert counted in _text(store)
     assert "`speakerbot deliveries list`" in _text(store)

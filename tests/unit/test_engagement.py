@@ -11,12 +11,12 @@ import pytest
 
 from jobs.engagement import JOB, free_dates
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import MAX_ATTEMPTS, Change, Delivery, State
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 
@@ -39,7 +39,7 @@ def _book(store: Store, *days: date, completed: bool = False) -> None:
 
 
 def _decide(store: Store, now: datetime = NOW, settings: Settings = SETTINGS) -> Decision:
-    [decision] = JOB.decide(Context(store, settings, now))
+    [decision] = JOB.decide(JobContext(store, settings, now))
     return decision
 
 
@@ -55,7 +55,7 @@ def _skip(store: Store, now: datetime = NOW, settings: Settings = SETTINGS) -> s
     return decision.reason
 
 
-def _note(store: Store, message: Message, state: State, *, attempts: int = 1) -> None:
+def _note(store: Store, message: Message, state: DeliveryState, *, attempts: int = 1) -> None:
     """Notes in the ledger what became of it."""
     record = Delivery(
         key=message.key,
@@ -70,7 +70,7 @@ def _note(store: Store, message: Message, state: State, *, attempts: int = 1) ->
         updated_at=message.due_at,
         attempts=attempts,
     )
-    assert store.ledger.swap([Change(None, record)])
+    assert store.ledger.swap([DeliveryChange(None, record)])
 
 
 @pytest.mark.parametrize(("days", "asked"), [(0, False), (13, False), (14, True)])
@@ -91,7 +91,7 @@ def test_a_completed_talk_is_none(store: Store) -> None:
 
 
 def test_the_period_counts_from_the_last_prompt_to_the_second(store: Store) -> None:
-    _note(store, _prompt(store), "sent")
+    _note(store, _prompt(store), DeliveryState.SENT)
     assert _skip(store, NOW + PERIOD - timedelta(seconds=1)) == "asked_recently"
     _prompt(store, NOW + PERIOD)
     weekly = replace(SETTINGS, engagement_every=timedelta(days=7))
@@ -100,28 +100,30 @@ def test_the_period_counts_from_the_last_prompt_to_the_second(store: Store) -> N
 
 def test_every_run_until_a_prompt_is_settled_decides_the_same_one(store: Store) -> None:
     first = _prompt(store)
-    _note(store, first, "failed")
+    _note(store, first, DeliveryState.FAILED)
     assert _prompt(store, NOW + timedelta(days=3)).key == first.key
 
 
 def test_the_next_prompts_key_names_the_last_one(store: Store) -> None:
     first = _prompt(store)
-    _note(store, first, "sent")
+    _note(store, first, DeliveryState.SENT)
     later = NOW + 2 * PERIOD
     second = _prompt(store, later)
     assert second.key == "engagement/speakers/channel:77/after-2026-11-20T16:05:00.000Z"
-    _note(store, second, "sent")
+    _note(store, second, DeliveryState.SENT)
     assert _prompt(store, later + PERIOD).key not in (first.key, second.key)
 
 
 def test_another_channel_does_not_hear_it_within_the_period(store: Store) -> None:
-    _note(store, _prompt(store), "sent")
+    _note(store, _prompt(store), DeliveryState.SENT)
     elsewhere = replace(SETTINGS, announcements_channel_id="88")
     assert _skip(store, NOW + timedelta(days=1), elsewhere) == "asked_recently"
 
 
 @pytest.mark.parametrize("state", ["unknown", "undeliverable"])
-def test_a_prompt_that_is_given_up_does_not_end_them_for_ever(store: Store, state: State) -> None:
+def test_a_prompt_that_is_given_up_does_not_end_them_for_ever(
+    store: Store, state: DeliveryState
+) -> None:
     _note(store, _prompt(store), state)
     assert _skip(store, NOW + timedelta(days=1)) == "asked_recently"
     _prompt(store, NOW + PERIOD)
@@ -129,13 +131,13 @@ def test_a_prompt_that_is_given_up_does_not_end_them_for_ever(store: Store, stat
 
 def test_a_prompt_that_expired_reached_nobody_and_the_next_may_go(store: Store) -> None:
     first = _prompt(store)
-    _note(store, first, "expired")
+    _note(store, first, DeliveryState.EXPIRED)
     assert _prompt(store, NOW + timedelta(days=1)).key != first.key
 
 
 def test_a_prompt_that_failed_too_often_is_settled(store: Store) -> None:
     first = _prompt(store)
-    _note(store, first, "failed", attempts=MAX_ATTEMPTS)
+    _note(store, first, DeliveryState.FAILED, attempts=MAX_ATTEMPTS)
     assert _prompt(store, NOW + PERIOD).key != first.key
 
 

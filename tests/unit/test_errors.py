@@ -16,6 +16,7 @@ CODES = {
     errors.ConfigError: 78,
     errors.StoreCorrupt: 78,
     errors.StoreTooNew: 78,
+    errors.TemplateError: 78,
 }
 
 

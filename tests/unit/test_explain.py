@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+import jobs
 from jobs.changes import JOB as CHANGES
 from jobs.digest import JOB as DIGEST
 from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
@@ -60,7 +61,7 @@ def explainer(
     ]
     schedules: list[tuple[Schedule, Job]] = []
     if entries:
-        read = parse_schedules(json.dumps({"schedules": entries}), "test")
+        read = parse_schedules(json.dumps({"schedules": entries}), "test", jobs.JOBS)
         schedules = [(schedule, JOBS[schedule.job]) for schedule in read]
     preview = Preview(schedules, store, chosen, Templates(chosen.templates), now)
     return Explainer(list(JOBS.values()), Foresight(preview))
@@ -90,7 +91,7 @@ def record(store: Store, talk: Talk, state: str, **fields: Any) -> None:
         "expires_at": at + timedelta(hours=8), "created_at": at, "updated_at": at, "attempts": 1,
         "route": "dm",
     }  # fmt: skip
-    store.ledger.swap([Change(None, Delivery(**usual | fields))])
+    store.ledger.swap([DeliveryChange(None, Delivery(**usual | fields))])
 
 
 def told(explained: Explanation) -> tuple[str, str, str]:

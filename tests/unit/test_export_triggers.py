@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from deploy.export import EXPORTERS
 from deploy.export.triggers import catch_up, exact, portable
 from deploy.export.yaml import to_yaml
+from jobs import JOBS
 from speakerbot.domain.cron import Cron
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
@@ -31,7 +32,7 @@ def entry(cron: str = "0 17 * * MON", name: str = "weekly", **more: Any) -> dict
 
 
 def read(*entries: dict[str, Any]) -> tuple[Schedule, ...]:
-    return parse_schedules(json.dumps({"schedules": entries}), "s.json").schedules
+    return parse_schedules(json.dumps({"schedules": entries}), "s.json", JOBS).schedules
 
 
 def exported(kind: str, *entries: dict[str, Any]) -> dict[str, str]:

@@ -13,16 +13,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from speakerbot.testing.fly import FlyMachine, Outcome, World, serve
+from speakerbot.testing.fly import CommandOutcome, FlyMachine, FlyWorld, serve
 from speakerbot.testing.fly.commands import RealCommand
-from speakerbot.testing.fly.limits import Limits
-from speakerbot.testing.fly.world import Refusal
+from speakerbot.testing.fly.limits import FlyLimits
+from speakerbot.testing.fly.world import FlyRefusal
 
 HOUR, DAY = 3600.0, 86_400.0
 
 
-def world_with(schedule: str | None = "hourly", **more: Any) -> tuple[World, FlyMachine]:
-    world = World(**more)
+def world_with(schedule: str | None = "hourly", **more: Any) -> tuple[FlyWorld, FlyMachine]:
+    world = FlyWorld(**more)
     config = {"image": "i:1", **({"schedule": schedule} if schedule else {})}
     return world, world.create("m", "iad", config)
 
@@ -30,9 +30,9 @@ def world_with(schedule: str | None = "hourly", **more: Any) -> tuple[World, Fly
 def test_creating_launches_and_the_schedule_keeps_that_phase() -> None:
     started: list[float] = []
 
-    def run(_machine: FlyMachine, now: float) -> Outcome:
+    def run(_machine: FlyMachine, now: float) -> CommandOutcome:
         started.append(now)
-        return Outcome()
+        return CommandOutcome()
 
     world, machine = world_with(run=run)
     made = world.time.now()
@@ -62,13 +62,13 @@ def test_ticks_may_be_late_or_missed_and_nothing_catches_up() -> None:
 
 
 def test_a_running_machine_is_not_started_again() -> None:
-    world, machine = world_with(run=lambda _machine, _now: Outcome(seconds=2.5 * HOUR))
+    world, machine = world_with(run=lambda _machine, _now: CommandOutcome(seconds=2.5 * HOUR))
     world.pass_time(2 * HOUR, fuzz=0)
     assert machine.runs == 1
 
 
 def test_skip_launch_silences_a_schedule_for_good() -> None:
-    world = World()
+    world = FlyWorld()
     config = {"image": "i:1", "schedule": "hourly"}
     born = world.create("born", "iad", dict(config), skip_launch=True)
     later = world.create("later", "iad", dict(config))
@@ -79,7 +79,7 @@ def test_skip_launch_silences_a_schedule_for_good() -> None:
 
 
 def test_an_update_replaces_the_whole_config_and_kills_what_runs() -> None:
-    world, machine = world_with(run=lambda _machine, _now: Outcome(seconds=100))
+    world, machine = world_with(run=lambda _machine, _now: CommandOutcome(seconds=100))
     world.update(machine, {"image": "i:2"}, skip_launch=False)
     assert machine.killed == 1
     assert machine.config == {"image": "i:2"}
@@ -91,7 +91,7 @@ def test_an_update_replaces_the_whole_config_and_kills_what_runs() -> None:
 
 def test_names_are_unique_among_the_living() -> None:
     world, machine = world_with()
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(FlyRefusal) as refused:
         world.create("m", "iad", {"image": "i:1"})
     assert (refused.value.status, refused.value.code) == (409, "name_taken")
     world.delete(machine, force=True)
@@ -99,8 +99,8 @@ def test_names_are_unique_among_the_living() -> None:
 
 
 def test_only_a_stopped_machine_is_destroyed_without_force() -> None:
-    world, machine = world_with(run=lambda _machine, _now: Outcome(seconds=100))
-    with pytest.raises(Refusal, match="not currently stopped"):
+    world, machine = world_with(run=lambda _machine, _now: CommandOutcome(seconds=100))
+    with pytest.raises(FlyRefusal, match="not currently stopped"):
         world.delete(machine, force=False)
     world.pass_time(200)
     world.delete(machine, force=False)
@@ -109,7 +109,7 @@ def test_only_a_stopped_machine_is_destroyed_without_force() -> None:
 
 def test_limits_allow_a_burst_and_then_a_rate() -> None:
     now = 0.0
-    limits = Limits(lambda: now)
+    limits = FlyLimits(lambda: now)
     assert [limits.allow("create") for _ in range(5)] == [True, True, True, False, False]
     now = 1.0
     assert [limits.allow("create") for _ in range(2)] == [True, False]
@@ -117,7 +117,7 @@ def test_limits_allow_a_burst_and_then_a_rate() -> None:
 
 
 def test_filters_and_pages_work_as_fly_documents_them() -> None:
-    world = World(limited=False)
+    world = FlyWorld(limited=False)
     for number in range(5):
         owner = "us" if number % 2 else "them"
         world.create(f"m{number}", "iad", {"image": "i:1", "metadata": {"owner": owner}})
@@ -144,7 +144,7 @@ def test_the_real_command_runs_with_the_machines_arguments_and_environment(tmp_p
         "env['FLY_MACHINE_ID'], env['A'], env['S']])); sys.exit(3)"
     )
     runner = RealCommand([sys.executable, "-c", code], env={"S": "secret", "A": "0"})
-    world = World(run=runner)
+    world = FlyWorld(run=runner)
     config = {"image": "i:1", "init": {"cmd": ["run", "weekly"]}, "env": {"A": "1"}}
     machine = world.create("m", "iad", config)
     seen = json.loads((tmp_path / "seen").read_text())
@@ -155,7 +155,7 @@ def test_the_real_command_runs_with_the_machines_arguments_and_environment(tmp_p
 
 def test_a_command_that_hangs_is_killed() -> None:
     runner = RealCommand([sys.executable, "-c", "import time; time.sleep(60)"], limit=0.2)
-    outcome = World(run=runner).run(FlyMachine("a", "m", "iad", {}, "1", 0, 0), 0.0)
+    outcome = FlyWorld(run=runner).run(FlyMachine("a", "m", "iad", {}, "1", 0, 0), 0.0)
     assert outcome.exit_code == 137
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from speakerbot.formats import guild_file
 from speakerbot.formats.guild_file import GuildEntry
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Source, read_source
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "guildsettings.jsonl"
@@ -42,7 +42,7 @@ def test_the_sample_is_read() -> None:
 )
 def test_a_bad_field_is_named_with_its_line(change: dict[str, Any], problem: str) -> None:
     text = f"{json.dumps(GOOD)}\n{json.dumps(GOOD | {'guildId': '8'} | change)}\n"
-    source = Source(text, "json", Problems("guildsettings.jsonl"))
+    source = Source(text, "json", ImportProblems("guildsettings.jsonl"))
     assert len(list(guild_file.read(source))) == 1
     [found] = source.problems.found
     assert problem in found

@@ -12,7 +12,7 @@ import pytest
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.formats import person_files, person_import
 from speakerbot.formats.person_import import PersonImport
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Kind, Source, read_source
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "people.csv"
@@ -29,7 +29,7 @@ SAM = Person(
 
 
 def source(text: str, kind: Kind) -> Source:
-    return Source(text, kind, Problems(f"people.{kind}"))
+    return Source(text, kind, ImportProblems(f"people.{kind}"))
 
 
 def planned(text: str, kind: Kind = "csv", stored: tuple[Person, ...] = ()) -> PersonImport:
@@ -115,7 +115,10 @@ def test_an_import_opts_nobody_in_and_clears_nothing() -> None:
         ({"name": "Sam", "quiet_hours": "08:00-08:00"}, "to get nothing at all, opt out"),
         ({"name": "Sam", "routes": ["dm", "pigeon"]}, "routes: 'pigeon' is no route"),
         ({"name": "Sam", "routes": [1]}, "routes: must be a list of texts, not [1]"),
-        ({"name": "Sam", "opted_out": "spam"}, "opted_out: 'spam' is no kind; choose from"),
+        (
+            {"name": "Sam", "opted_out": "spam"},
+            "opted_out: 'spam' is not a kind of message; choose from",
+        ),
         ({"id": "123"}, "id: '123' is no id of a person"),
         ({"id": "a b"}, "id: 'a b' is no id of a person"),
         ({"timezone": "UTC", "name": ""}, "line 1: nobody can be told by it: give"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from speakerbot.domain.talk import Talk
 from speakerbot.formats import talk_csv, talk_import
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Source
 from speakerbot.formats.spreadsheet import guarded, unguarded
 
@@ -22,7 +22,7 @@ ROW = "802345678901234561,mira,Evals,2026-11-06"
 
 
 def source(text: str) -> Source:
-    return Source(text, "csv", Problems("talks.csv"))
+    return Source(text, "csv", ImportProblems("talks.csv"))
 
 
 def imported(text: str) -> list[Talk]:

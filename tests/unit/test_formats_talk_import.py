@@ -8,7 +8,7 @@ from typing import Any
 
 from speakerbot.domain.talk import Talk
 from speakerbot.formats import talk_import
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.talk_fields import TalkEntry
 from speakerbot.formats.talk_import import TalkImport
 from speakerbot.ports.store import FlagWrite
@@ -36,14 +36,14 @@ def entry(place: str = "line 1", extra: dict[str, Any] | None = None, **values: 
 
 
 def planned(*entries: TalkEntry, stored: list[Talk] | None = None) -> TalkImport:
-    problems = Problems("talks.jsonl")
+    problems = ImportProblems("talks.jsonl")
     change = talk_import.plan(entries, stored or [], NOW, problems)
     problems.refuse()
     return change
 
 
 def problems(*entries: TalkEntry, stored: list[Talk] | None = None) -> list[str]:
-    found = Problems("talks.jsonl")
+    found = ImportProblems("talks.jsonl")
     talk_import.plan(entries, stored or [], NOW, found)
     return found.found
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import InputRefused
 from speakerbot.formats import talk_import, talk_json
-from speakerbot.formats.problems import Problems
+from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import LONGEST_LINE, Source, read_source
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "talks.jsonl"
@@ -31,7 +31,7 @@ GOOD: dict[str, Any] = {
 
 
 def source(text: str) -> Source:
-    return Source(text, "json", Problems("talks.jsonl"))
+    return Source(text, "json", ImportProblems("talks.jsonl"))
 
 
 def parsed(line: str) -> Any:
@@ -202,7 +202,7 @@ def test_every_bad_line_is_named_at_once() -> None:
 
 
 def test_a_thousand_problems_are_cut_to_fifty_and_counted() -> None:
-    found = Problems("talks.jsonl")
+    found = ImportProblems("talks.jsonl")
     for line in range(1000):
         found.add(f"line {line}", "missing", field="topic")
     with pytest.raises(InputRefused, match="… and 950 more"):

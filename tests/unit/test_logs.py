@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -53,6 +54,17 @@ def test_pretty_lines_are_for_eyes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "sent=2" in written
     assert not written.startswith("{")
     assert "\x1b[" not in written, "no colours where nobody sees them"
+
+
+def test_a_warning_of_a_library_is_a_line_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    """A plain one would break the JSON."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logs.configure("json")
+        warnings.warn_explicit("Odd server.", UserWarning, "/lib/pymongo/topology.py", 7)
+    [line] = lines(capsys)
+    said = line["event"], line["library"], line["message"]
+    assert said == ("library_warned", "pymongo", "Odd server.")
 
 
 @pytest.mark.parametrize("debug", [False, True])

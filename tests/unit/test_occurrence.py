@@ -10,16 +10,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerbot.domain.cron import Cron
-from speakerbot.domain.occurrence import Due, Gate, Missed, NotDue, Record, Standing
+from speakerbot.domain.occurrence import (
+    Due,
+    Missed,
+    NotDue,
+    OccurrenceRecord,
+    OccurrenceRules,
+    OccurrenceStanding,
+)
 
 ZONE = ZoneInfo("America/Los_Angeles")
 MONDAY = datetime(2026, 11, 24, 1, tzinfo=UTC)  # Monday 17:00 in Los Angeles
 HOUR = timedelta(hours=1)
-WEEKLY = Gate(Cron("0 17 * * MON", ZONE), grace=24 * HOUR)
+WEEKLY = OccurrenceRules(Cron("0 17 * * MON", ZONE), grace=24 * HOUR)
 
 
 def tick(
-    now: datetime, record: Record | None = None, gate: Gate = WEEKLY, real: datetime | None = None
+    now: datetime,
+    record: OccurrenceRecord | None = None,
+    gate: OccurrenceRules = WEEKLY,
+    real: datetime | None = None,
 ) -> Due | NotDue | Missed:
     return gate.decide(gate.occurrence(now), record, now=now, real=real or now)
 
@@ -35,53 +45,55 @@ def test_past_its_grace_it_is_missed_and_says_how_late() -> None:
 
 
 def test_one_that_was_begun_but_never_finished_is_missed_as_begun() -> None:
-    dead = Record(MONDAY, "running", lease_until=MONDAY + HOUR)
+    dead = OccurrenceRecord(MONDAY, "running", lease_until=MONDAY + HOUR)
     assert tick(MONDAY + 25 * HOUR, dead) == Missed(MONDAY, 25 * HOUR, begun=True)
 
 
 def test_a_recorded_miss_is_not_reported_again() -> None:
-    answer = tick(MONDAY + 30 * HOUR, Record(MONDAY, "missed"))
+    answer = tick(MONDAY + 30 * HOUR, OccurrenceRecord(MONDAY, "missed"))
     assert answer == NotDue("missed", MONDAY, MONDAY + timedelta(days=7))
 
 
 @pytest.mark.parametrize("standing", ["finished", "superseded"])
-def test_a_settled_occurrence_is_done(standing: Standing) -> None:
-    answer = tick(MONDAY + HOUR, Record(MONDAY, standing))
+def test_a_settled_occurrence_is_done(standing: OccurrenceStanding) -> None:
+    answer = tick(MONDAY + HOUR, OccurrenceRecord(MONDAY, standing))
     assert answer == NotDue("already_done", MONDAY, MONDAY + timedelta(days=7))
 
 
 def test_an_occurrence_another_run_holds_is_left_to_it_until_its_lease_is_over() -> None:
-    held = Record(MONDAY, "running", lease_until=MONDAY + HOUR)
+    held = OccurrenceRecord(MONDAY, "running", lease_until=MONDAY + HOUR)
     assert tick(MONDAY, held) == NotDue("already_running", MONDAY, MONDAY + HOUR)
     assert tick(MONDAY + HOUR, held) == Due(MONDAY, resumed=True)
 
 
 def test_a_shared_occurrence_is_worked_on_by_all() -> None:
-    gate = Gate(WEEKLY.cron, grace=24 * HOUR, share=True)
-    held = Record(MONDAY, "running", lease_until=MONDAY + HOUR)
+    gate = OccurrenceRules(WEEKLY.cron, grace=24 * HOUR, share=True)
+    held = OccurrenceRecord(MONDAY, "running", lease_until=MONDAY + HOUR)
     assert tick(MONDAY, held, gate) == Due(MONDAY, resumed=True)
-    assert tick(MONDAY, Record(MONDAY, "finished"), gate).__class__ is NotDue
+    assert tick(MONDAY, OccurrenceRecord(MONDAY, "finished"), gate).__class__ is NotDue
 
 
 def test_an_open_occurrence_rests_until_going_on_makes_sense() -> None:
-    waiting = Record(MONDAY, "open", retry_at=MONDAY + 2 * HOUR, resume_at=MONDAY + 3 * HOUR)
+    waiting = OccurrenceRecord(
+        MONDAY, "open", retry_at=MONDAY + 2 * HOUR, resume_at=MONDAY + 3 * HOUR
+    )
     assert tick(MONDAY + HOUR, waiting) == NotDue("not_due", MONDAY, MONDAY + 2 * HOUR)
     assert tick(MONDAY + 2 * HOUR, waiting) == Due(MONDAY, resumed=True)
-    assert tick(MONDAY + 2 * HOUR, Record(MONDAY, "open")) == Due(MONDAY, resumed=True)
+    assert tick(MONDAY + 2 * HOUR, OccurrenceRecord(MONDAY, "open")) == Due(MONDAY, resumed=True)
 
 
 def test_retries_and_leases_follow_the_real_clock_and_deferrals_the_decision_clock() -> None:
     real = MONDAY + timedelta(days=90)
-    retry = Record(MONDAY, "open", retry_at=real + HOUR)
+    retry = OccurrenceRecord(MONDAY, "open", retry_at=real + HOUR)
     assert tick(MONDAY + 9 * HOUR, retry, real=real) == NotDue("not_due", MONDAY, real + HOUR)
-    deferred = Record(MONDAY, "open", resume_at=MONDAY + 8 * HOUR)
+    deferred = OccurrenceRecord(MONDAY, "open", resume_at=MONDAY + 8 * HOUR)
     assert tick(MONDAY + 9 * HOUR, deferred, real=real) == Due(MONDAY, resumed=True)
-    dead = Record(MONDAY, "running", lease_until=real - HOUR)
+    dead = OccurrenceRecord(MONDAY, "running", lease_until=real - HOUR)
     assert tick(MONDAY, dead, real=real) == Due(MONDAY, resumed=True)
 
 
 def test_wait_makes_an_early_tick_sleep_to_the_minute() -> None:
-    gate = Gate(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
+    gate = OccurrenceRules(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
     early = MONDAY - timedelta(minutes=40)
     answer = tick(early, gate=gate)
     assert answer == Due(MONDAY)
@@ -91,14 +103,14 @@ def test_wait_makes_an_early_tick_sleep_to_the_minute() -> None:
 
 
 def test_a_tick_earlier_than_the_wait_is_about_last_week() -> None:
-    gate = Gate(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
+    gate = OccurrenceRules(WEEKLY.cron, grace=24 * HOUR, wait=HOUR)
     last = MONDAY - timedelta(days=7)
-    answer = tick(MONDAY - 2 * HOUR, Record(last, "finished"), gate)
+    answer = tick(MONDAY - 2 * HOUR, OccurrenceRecord(last, "finished"), gate)
     assert answer == NotDue("already_done", last, MONDAY - HOUR)
 
 
 def test_a_machine_of_unknown_phase_never_misses_within_its_period() -> None:
-    daily = Gate(Cron("@daily", ZoneInfo("UTC")), grace=6 * HOUR)
+    daily = OccurrenceRules(Cron("@daily", ZoneInfo("UTC")), grace=6 * HOUR)
     assert isinstance(tick(datetime(2026, 11, 23, 23, 59, tzinfo=UTC), gate=daily), Due)
 
 
@@ -107,10 +119,10 @@ def test_whatever_the_ticks_each_occurrence_is_run_at_most_once_and_in_its_grace
     gaps: list[int], wait: int
 ) -> None:
     """Every tick that is due runs to its end; what the hour's last tick leaves is the next's."""
-    gate = Gate(
+    gate = OccurrenceRules(
         Cron("0 */3 * * *", ZONE), grace=timedelta(minutes=50), wait=timedelta(minutes=wait)
     )
-    now, records = datetime(2026, 10, 31, 20, tzinfo=UTC), dict[datetime, Record]()
+    now, records = datetime(2026, 10, 31, 20, tzinfo=UTC), dict[datetime, OccurrenceRecord]()
     for gap in gaps:
         now += timedelta(minutes=gap)
         occurrence = gate.occurrence(now)
@@ -119,9 +131,9 @@ def test_whatever_the_ticks_each_occurrence_is_run_at_most_once_and_in_its_grace
         if isinstance(answer, Due):
             assert occurrence not in records
             assert now + answer.sleep(now) - occurrence <= gate.grace
-            records[occurrence] = Record(occurrence, "finished")
+            records[occurrence] = OccurrenceRecord(occurrence, "finished")
         elif isinstance(answer, Missed):
             assert now - occurrence > gate.grace
-            records[occurrence] = Record(occurrence, "missed")
+            records[occurrence] = OccurrenceRecord(occurrence, "missed")
         else:
             assert occurrence in records

@@ -1,4 +1,4 @@
-"""The turnstile over a real store: of any number of ticks, one serves each occurrence."""
+"""The lock over a real store: of any number of ticks, one serves each occurrence."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from structlog.testing import capture_logs
 
 from speakerbot.clock import Clock, read_zone
 from speakerbot.domain.cron import Cron
-from speakerbot.domain.occurrence import Gate, NotDue, Record, Standing
+from speakerbot.domain.occurrence import (
+    NotDue,
+    OccurrenceRecord,
+    OccurrenceRules,
+    OccurrenceStanding,
+)
 from speakerbot.domain.run import Run, new_run
 from speakerbot.ports.store import Occurrences, Store
-from speakerbot.runs.occurrence_lock import MARGIN, Gating, Turn, Turnstile
+from speakerbot.runs.occurrence_lock import MARGIN, HeldOccurrence, LockedSchedule, OccurrenceLock
 from speakerbot.runs.report import Waits
 from speakerbot.stores import open_store
 
@@ -55,12 +60,12 @@ class Machine:
     served: list[Run] = field(default_factory=list)
     naps: list[float] = field(default_factory=list)
 
-    def turnstile(self) -> Turnstile:
+    def lock(self) -> OccurrenceLock:
         cron = Cron("0 17 * * MON", read_zone("UTC"))
-        gate = Gate(cron, grace=24 * HOUR, wait=self.wait, share=self.share)
-        gating = Gating(NAME, gate, TIMEOUT)
+        rules = OccurrenceRules(cron, grace=24 * HOUR, wait=self.wait, share=self.share)
+        schedule = LockedSchedule(NAME, rules, TIMEOUT)
         log = structlog.get_logger()
-        return Turnstile(gating, self.store, self.clock, self.dry_run, log, sleep=self.sleep)
+        return OccurrenceLock(schedule, self.store, self.clock, self.dry_run, log, sleep=self.sleep)
 
     def sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
@@ -73,18 +78,18 @@ class Machine:
             self.served.append(run)
             return waits
 
-        skipped = self.turnstile().serve(new_run(NAME, self.clock), work)
+        skipped = self.lock().serve(new_run(NAME, self.clock), work)
         return skipped.reason if skipped else ""
 
-    def enter(self) -> Turn:
-        turn = self.turnstile().enter(new_run(NAME, self.clock))
-        assert isinstance(turn, Turn)
+    def acquire(self) -> HeldOccurrence:
+        turn = self.lock().acquire(new_run(NAME, self.clock))
+        assert isinstance(turn, HeldOccurrence)
         return turn
 
-    def stored(self, occurrence: datetime = MONDAY) -> Record | None:
+    def stored(self, occurrence: datetime = MONDAY) -> OccurrenceRecord | None:
         return self.store.occurrences.get(NAME, occurrence)
 
-    def standing(self, occurrence: datetime = MONDAY) -> Standing | None:
+    def standing(self, occurrence: datetime = MONDAY) -> OccurrenceStanding | None:
         stored = self.stored(occurrence)
         return stored.standing if stored else None
 
@@ -119,13 +124,13 @@ def test_the_next_occurrence_is_served_again(
 
 def test_why_a_tick_does_nothing_names_the_occurrence(machine: Machine) -> None:
     machine.tick(DONE)
-    skipped = machine.turnstile().serve(new_run(NAME, machine.clock), lambda _: DONE)
+    skipped = machine.lock().serve(new_run(NAME, machine.clock), lambda _: DONE)
     assert skipped is not None
     assert (skipped.reason, skipped.occurrence) == ("already_done", MONDAY)
 
 
 def test_while_it_runs_it_is_held_a_little_longer_than_it_may_take(machine: Machine) -> None:
-    turn = machine.enter()
+    turn = machine.acquire()
     assert turn.held is not None
     assert turn.held.lease_until == MONDAY + 5 * MINUTE + TIMEOUT + MARGIN
     assert machine.stored() == turn.held
@@ -135,7 +140,7 @@ def test_while_it_runs_it_is_held_a_little_longer_than_it_may_take(machine: Mach
 def test_a_run_that_died_is_taken_up_again_when_its_lease_is_over(
     machine: Machine, time: time_machine.Traveller
 ) -> None:
-    machine.enter()
+    machine.acquire()
     time.shift(TIMEOUT)
     assert machine.tick(DONE) == "already_running"
     time.shift(MARGIN)
@@ -148,7 +153,7 @@ def test_a_run_that_fails_leaves_its_occurrence_open_for_the_next_tick(machine: 
         raise RuntimeError("as a bug would")
 
     with pytest.raises(RuntimeError):
-        machine.turnstile().serve(new_run(NAME, machine.clock), fail)
+        machine.lock().serve(new_run(NAME, machine.clock), fail)
     assert machine.standing() == "open"
     assert machine.tick(DONE) == ""
 
@@ -221,10 +226,10 @@ def test_of_two_that_sleep_towards_it_one_is_let_in(
 
     def oversleep(_: float) -> None:
         time.move_to(MONDAY)
-        other.enter()
+        other.acquire()
 
-    turnstile = replace(machine.turnstile(), sleep=oversleep)
-    answer = turnstile.enter(new_run(NAME, machine.clock))
+    lock = replace(machine.lock(), sleep=oversleep)
+    answer = lock.acquire(new_run(NAME, machine.clock))
     assert answer == NotDue("already_running", MONDAY, MONDAY + TIMEOUT + MARGIN)
 
 
@@ -235,13 +240,13 @@ class Contested:
         self.behind = behind
         self.meanwhile = [meanwhile]
 
-    def get(self, schedule: str, occurrence: datetime) -> Record | None:
+    def get(self, schedule: str, occurrence: datetime) -> OccurrenceRecord | None:
         found = self.behind.get(schedule, occurrence)
         if self.meanwhile:
             self.meanwhile.pop()()
         return found
 
-    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+    def swap(self, schedule: str, before: OccurrenceRecord | None, after: OccurrenceRecord) -> bool:
         return self.behind.swap(schedule, before, after)
 
     def supersede(self, schedule: str, before: datetime) -> None:
@@ -259,7 +264,7 @@ def test_of_two_that_look_at_the_same_instant_one_is_let_in(
     machine: Machine, store: Store, time: time_machine.Traveller
 ) -> None:
     other = Machine(store, time)
-    machine.store = contested(store, other.enter)
+    machine.store = contested(store, other.acquire)
     assert machine.tick(DONE) == "already_running"
     assert machine.served == []
 
@@ -278,10 +283,10 @@ def test_a_shared_occurrence_lets_all_in_and_is_over_when_all_say_so(
     machine: Machine, store: Store
 ) -> None:
     machine.share = True
-    first = machine.enter()
-    second = machine.enter()
-    machine.turnstile().leave(second, DONE)
-    machine.turnstile().leave(first, Waits(retry_at=MONDAY + HOUR))
+    first = machine.acquire()
+    second = machine.acquire()
+    machine.lock().release(second, DONE)
+    machine.lock().release(first, Waits(retry_at=MONDAY + HOUR))
     assert machine.standing() == "open"
     assert machine.tick(DONE) == ""
     assert machine.standing() == "finished"
@@ -290,12 +295,12 @@ def test_a_shared_occurrence_lets_all_in_and_is_over_when_all_say_so(
 def test_who_was_taken_for_dead_does_not_overrule_who_took_over(
     machine: Machine, time: time_machine.Traveller
 ) -> None:
-    slow = machine.enter()
+    slow = machine.acquire()
     time.shift(TIMEOUT + MARGIN)
-    quick = machine.enter()
-    machine.turnstile().leave(slow, DONE)
+    quick = machine.acquire()
+    machine.lock().release(slow, DONE)
     assert machine.stored() == quick.held
-    machine.turnstile().leave(quick, DONE)
+    machine.lock().release(quick, DONE)
     assert machine.standing() == "finished"
 
 
@@ -321,8 +326,8 @@ def test_nothing_is_held_while_it_sleeps(machine: Machine, time: time_machine.Tr
         assert machine.stored() is None
         time.move_to(MONDAY)
 
-    turnstile = replace(machine.turnstile(), sleep=look)
-    assert isinstance(turnstile.enter(new_run(NAME, machine.clock)), Turn)
+    lock = replace(machine.lock(), sleep=look)
+    assert isinstance(lock.acquire(new_run(NAME, machine.clock)), HeldOccurrence)
 
 
 def test_a_tick_too_early_to_wait_is_about_last_week(

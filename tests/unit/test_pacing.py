@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from speakerbot.clock import Clock
 from speakerbot.delivery.circuit_breakers import RunStopped
 from speakerbot.delivery.pacing import LONGEST_PAUSE, Pacer
-from speakerbot.stores.slots import Reservation, instant
+from speakerbot.stores.send_slots import Reservation, instant
 
 CLOCK = Clock()
 

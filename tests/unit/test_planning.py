@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from speakerbot.delivery.planning import CHUNK, Moment, Plan, weigh
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.delivery.planning import CHUNK, MessagePlan, Moment, weigh
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Decision, Message, NodeFlag, Route, Skip
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.ports.store import Store
@@ -25,9 +25,20 @@ MESSAGE = Message(
     NOW - HOUR, NOW + 8 * HOUR, "it is due", opt_out="reminders",
 )  # fmt: skip
 RECORD = Delivery(
-    MESSAGE.key, "trial", "user:7", "claimed", "r1", "run1", NOW, NOW + 8 * HOUR, NOW, NOW,
-    route="dm", target="7", attempts=1,
-)  # fmt: skip
+    MESSAGE.key,
+    "trial",
+    "user:7",
+    DeliveryState.CLAIMED,
+    "r1",
+    "run1",
+    NOW,
+    NOW + 8 * HOUR,
+    NOW,
+    NOW,
+    route="dm",
+    target="7",
+    attempts=1,
+)
 
 
 @pytest.fixture
@@ -38,15 +49,15 @@ def store() -> Iterator[Store]:
     opened.close()
 
 
-def plan(store: Store, message: Message = MESSAGE, moment: Moment = MOMENT) -> Plan:
+def plan(store: Store, message: Message = MESSAGE, moment: Moment = MOMENT) -> MessagePlan:
     [weighed] = weigh([message], store, moment)
-    assert isinstance(weighed, Plan)
+    assert isinstance(weighed, MessagePlan)
     return weighed
 
 
 def known(store: Store, **changes: object) -> None:
     record = RECORD._replace(**changes)  # type: ignore[arg-type]
-    store.ledger.swap([Change(None, record)])
+    store.ledger.swap([DeliveryChange(None, record)])
 
 
 def person(store: Store, **wishes: object) -> None:
@@ -61,7 +72,7 @@ def test_what_nobody_has_touched_is_planned(store: Store) -> None:
 def test_skips_pass_through_in_order(store: Store) -> None:
     decisions: list[Decision] = [Skip("a", "talk:0"), MESSAGE, Skip("b", "talk:2")]
     weighed = list(weigh(decisions, store, MOMENT))
-    assert [type(each) for each in weighed] == [Skip, Plan, Skip]
+    assert [type(each) for each in weighed] == [Skip, MessagePlan, Skip]
 
 
 def test_a_stream_is_weighed_piece_by_piece(store: Store) -> None:
@@ -88,7 +99,7 @@ def test_a_stream_is_weighed_piece_by_piece(store: Store) -> None:
         ({"lease_until": NOW - MINUTE}, "planned", ""),
         ({"state": "failed", "retry_at": NOW + MINUTE}, "failed", "retry_later"),
         ({"state": "failed", "retry_at": NOW - MINUTE}, "planned", ""),
-        ({"state": "failed", "retry_at": NOW, "doubt_since": NOW - MINUTE}, "planned", ""),
+        ({"state": "failed", "retry_at": NOW, "unconfirmed_since": NOW - MINUTE}, "planned", ""),
     ],
 )
 def test_the_ledger_comes_first(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import time
-from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.people import OptOutKind
 from speakerbot.domain.person import (
     OPT_OUT_KINDS,
     SINGLE_KINDS,
@@ -18,6 +16,7 @@ from speakerbot.domain.person import (
     new_person,
     opted_in,
     opted_out,
+    parse_opt_outs,
     parse_quiet_hours,
 )
 
@@ -56,8 +55,9 @@ def test_all_also_covers_kinds_that_are_yet_to_come() -> None:
     assert opted_out(new_person("802"), "all").refuses("a kind of next year")
 
 
-def test_the_command_knows_every_kind() -> None:
-    assert get_args(OptOutKind) == OPT_OUT_KINDS
+def test_a_kind_that_addresses_nobody_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValueError, match="engagement posts to a channel and writes to no person"):
+        parse_opt_outs("reminders, engagement")
 
 
 @pytest.mark.parametrize("text", ["22:00-08:00", " 22:00 - 08:00 ", "22:00–08:00"])

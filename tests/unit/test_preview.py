@@ -11,22 +11,23 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from jobs import JOBS
 from jobs.changes import JOB as CHANGES
 from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Decision, Message, Route
-from speakerbot.domain.occurrence import Record
+from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
 from speakerbot.preview import Coming, Preview, end_of_day
-from speakerbot.preview.overlay import Overlay
-from speakerbot.runs.job import Context, Job
+from speakerbot.preview.overlay import overlay
+from speakerbot.runs.job import Job, JobContext
 from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.stores import open_store
@@ -48,7 +49,7 @@ def schedule(job: str, cron: str = "@hourly", **fields: Any) -> Schedule:
     import json
 
     entry = {"name": job, "job": job, "cron": cron, **fields}
-    [made] = parse_schedules(json.dumps({"schedules": [entry]}), "test")
+    [made] = parse_schedules(json.dumps({"schedules": [entry]}), "test", JOBS)
     return made
 
 
@@ -110,7 +111,7 @@ def test_what_is_late_goes_at_once(store: Store) -> None:
 def test_an_occurrence_that_is_done_is_not_served_again(store: Store) -> None:
     book(store, date(2026, 11, 20))
     now = NOW.replace(hour=17, minute=30)
-    done = Record(now.replace(minute=0), "finished", revision="1")
+    done = OccurrenceRecord(now.replace(minute=0), "finished", revision="1")
     store.occurrences.swap("reminders", None, done)
     assert times(coming(store, HOURLY, now=now)) == [("20 18:00", "reminder.day_of")]
 
@@ -126,7 +127,7 @@ def test_an_occurrence_past_its_grace_is_not_served(store: Store) -> None:
 def test_an_open_occurrence_is_taken_up_where_its_messages_wait_for(store: Store) -> None:
     daily = (schedule("reminders", "0 12 * * *", grace="8h"), REMINDERS)
     book(store, date(2026, 11, 20))
-    resting = Record(
+    resting = OccurrenceRecord(
         NOW.replace(minute=0), "open", resume_at=NOW.replace(hour=17, minute=20), revision="1"
     )
     store.occurrences.swap("reminders", None, resting)
@@ -137,17 +138,26 @@ def test_what_was_sent_is_not_sent_again(store: Store) -> None:
     book(store, date(2026, 11, 20))
     [message] = coming(store, HOURLY, days=0)
     record = sent_record(message)
-    store.ledger.swap([Change(None, record)])
+    store.ledger.swap([DeliveryChange(None, record)])
     assert coming(store, HOURLY, days=0) == []
 
 
 def sent_record(message: Coming) -> Delivery:
     made = message.outcome.message
     return Delivery(
-        key=made.key, kind=made.kind, recipient=made.recipient, state="sent", revision="1",
-        run_id="r", due_at=made.due_at, expires_at=made.expires_at, created_at=NOW,
-        updated_at=NOW, attempts=1, sent_at=NOW,
-    )  # fmt: skip
+        key=made.key,
+        kind=made.kind,
+        recipient=made.recipient,
+        state=DeliveryState.SENT,
+        revision="1",
+        run_id="r",
+        due_at=made.due_at,
+        expires_at=made.expires_at,
+        created_at=NOW,
+        updated_at=NOW,
+        attempts=1,
+        sent_at=NOW,
+    )
 
 
 def test_quiet_hours_defer_to_a_later_occurrence(store: Store) -> None:
@@ -179,8 +189,10 @@ def test_a_failed_message_goes_when_it_may_be_tried_again(store: Store) -> None:
     book(store, date(2026, 11, 20))
     [message] = coming(store, HOURLY, days=0)
     retry_at = NOW.replace(hour=17, minute=20)
-    failed = sent_record(message)._replace(state="failed", sent_at=None, retry_at=retry_at)
-    store.ledger.swap([Change(None, failed)])
+    failed = sent_record(message)._replace(
+        state=DeliveryState.FAILED, sent_at=None, retry_at=retry_at
+    )
+    store.ledger.swap([DeliveryChange(None, failed)])
     assert times(coming(store, HOURLY, days=0)) == [("20 18:00", "reminder.day_of")]
 
 
@@ -273,7 +285,7 @@ def test_local_times_are_kept_across_daylight_saving(
 def test_no_occurrence_is_missed_or_doubled_where_clocks_change(store: Store) -> None:
     """A job that sends one message per occurrence, hourly over the night with 25 hours."""
 
-    def decide(context: Context) -> Iterator[Decision]:
+    def decide(context: JobContext) -> Iterator[Decision]:
         assert context.occurrence is not None
         yield Message(
             kind="tick", subject="s", recipient="user:1", occasion=context.occurrence.isoformat(),
@@ -293,17 +305,28 @@ class TestOverlay:
 
     def record(self, key: str, **fields: Any) -> Delivery:
         usual = Delivery(
-            key=key, kind="k", recipient="user:1", state="sent", revision=f"{key}.1", run_id="r",
-            due_at=NOW, expires_at=NOW, created_at=NOW, updated_at=NOW, sent_at=NOW,
-        )  # fmt: skip
+            key=key,
+            kind="k",
+            recipient="user:1",
+            state=DeliveryState.SENT,
+            revision=f"{key}.1",
+            run_id="r",
+            due_at=NOW,
+            expires_at=NOW,
+            created_at=NOW,
+            updated_at=NOW,
+            sent_at=NOW,
+        )
         return usual._replace(**fields)
 
     def test_reads_through_and_covers(self, store: Store) -> None:
         old, other = self.record("k/s/user:1/a"), self.record("k/s/user:1/b")
-        store.ledger.swap([Change(None, old), Change(None, other)])
-        ledger = Overlay(store).ledger
-        new = old._replace(revision="2", state="failed", updated_at=NOW + timedelta(hours=1))
-        assert ledger.swap([Change(old, new)]) == {old.key}
+        store.ledger.swap([DeliveryChange(None, old), DeliveryChange(None, other)])
+        ledger = overlay(store).ledger
+        new = old._replace(
+            revision="2", state=DeliveryState.FAILED, updated_at=NOW + timedelta(hours=1)
+        )
+        assert ledger.swap([DeliveryChange(old, new)]) == {old.key}
         assert ledger.get([old.key, other.key]) == {old.key: new, other.key: other}
         assert [each.key for each in ledger.find("user:1")] == [old.key, other.key]
         assert list(ledger.find("s", limit=1)) == [new]
@@ -313,11 +336,11 @@ class TestOverlay:
         assert store.ledger.get([old.key]) == {old.key: old}
 
     def test_only_a_step_from_what_is_there_wins(self, store: Store) -> None:
-        ledger = Overlay(store).ledger
+        ledger = overlay(store).ledger
         first = self.record("k/s/user:1/a")
-        assert ledger.swap([Change(first, first._replace(revision="2"))]) == set()
-        assert ledger.swap([Change(None, first)]) == {first.key}
-        assert ledger.swap([Change(None, first)]) == set()
-        assert ledger.swap([Change(first, None)]) == {first.key}
+        assert ledger.swap([DeliveryChange(first, first._replace(revision="2"))]) == set()
+        assert ledger.swap([DeliveryChange(None, first)]) == {first.key}
+        assert ledger.swap([DeliveryChange(None, first)]) == set()
+        assert ledger.swap([DeliveryChange(first, None)]) == {first.key}
         assert ledger.get([first.key]) == {}
         assert ledger.counts(since=NOW) == {}

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from jobs.reminders import JOB, of_talk, slots
 from speakerbot.config import Settings
-from speakerbot.delivery.planning import Moment, Plan, weigh
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Decision, Message, Route, Skip
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 
@@ -362,7 +362,7 @@ def test_the_job_reads_every_talk_an_offset_can_reach(store: Store) -> None:
         [replace(TALK, id=str(day), date=day, starts_at=clock("16:00")) for day in days]
     )
     using = settings("7d@16:00,1d@16:00,0d@15:00,48h")
-    found = messages(JOB.decide(Context(store, using, at("2026-11-20 16:00"))))
+    found = messages(JOB.decide(JobContext(store, using, at("2026-11-20 16:00"))))
     assert [(m.kind, m.occasion) for m in found] == [
         ("reminder.day_before", "2026-11-21"),
         ("reminder.48h", "2026-11-22"),
@@ -370,10 +370,12 @@ def test_the_job_reads_every_talk_an_offset_can_reach(store: Store) -> None:
     ]
 
 
-def weighed(store: Store, now: str) -> list[Plan]:
-    context = Context(store, DEFAULTS, at(now))
+def weighed(store: Store, now: str) -> list[MessagePlan]:
+    context = JobContext(store, DEFAULTS, at(now))
     moment = Moment(context.now, context.now, DEFAULTS.timezone)
-    return [each for each in weigh(JOB.decide(context), store, moment) if isinstance(each, Plan)]
+    return [
+        each for each in weigh(JOB.decide(context), store, moment) if isinstance(each, MessagePlan)
+    ]
 
 
 def test_what_the_ledger_says_was_sent_is_not_sent_again(store: Store) -> None:
@@ -386,7 +388,7 @@ def test_what_the_ledger_says_was_sent_is_not_sent_again(store: Store) -> None:
         key=message.key,
         kind=message.kind,
         recipient=message.recipient,
-        state="sent",
+        state=DeliveryState.SENT,
         revision="r1",
         run_id="run",
         due_at=message.due_at,
@@ -396,7 +398,7 @@ def test_what_the_ledger_says_was_sent_is_not_sent_again(store: Store) -> None:
         attempts=1,
         sent_at=when,
     )
-    store.ledger.swap([Change(None, sent)])
+    store.ledger.swap([DeliveryChange(None, sent)])
     assert [plan.state for plan in weighed(store, "2026-11-20 17:05")] == ["already_sent"]
 
 
@@ -455,7 +457,7 @@ def decided_with_a_store(talk: Talk, using: Settings, now: datetime) -> list[Mes
     with closing(open_store("sqlite:///:memory:")) as opened:
         opened.prepare()
         opened.talks.put([talk])
-        return messages(JOB.decide(Context(opened, using, now)))
+        return messages(JOB.decide(JobContext(opened, using, now)))
 
 
 def assert_true(text: str, talk: Talk, now: datetime, zone: ZoneInfo) -> None:

@@ -13,12 +13,20 @@ import structlog
 from structlog.testing import capture_logs
 
 from speakerbot.delivery.claims import Claim, Revisions, found, new_claim, restored, sent, unsent
-from speakerbot.delivery.planning import MessageState, Plan
+from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.results import Result
-from speakerbot.domain.delivery import Delivery, State
+from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Edit, Message, NodeFlag, Route
 from speakerbot.ports.channel import Posted
-from speakerbot.runs.report import Header, Outcome, Summary, Tally, Waits
+from speakerbot.runs.report import (
+    MessageOutcome,
+    OutcomeLog,
+    Report,
+    RunCounts,
+    RunHeader,
+    RunSummary,
+    Waits,
+)
 from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -36,27 +44,27 @@ MESSAGE = Message(
     expires_at=NOW + timedelta(hours=7),
     reason="talk on 2026-11-21",
 )
-PLAN = Plan(MESSAGE, "planned", MESSAGE.reason)
+PLAN = MessagePlan(MESSAGE, DeliveryState.PLANNED, MESSAGE.reason)
 REVISIONS = Revisions("run")
 
 
 @dataclass
 class Shown:
-    """A sink that keeps what it is shown."""
+    """An observer that keeps what it is shown."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[MessageOutcome] = field(default_factory=list)
 
-    def begin(self, header: Header) -> None:
+    def begin(self, header: RunHeader) -> None:
         """Of no use here."""
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: MessageOutcome) -> None:
         self.outcomes.append(outcome)
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: RunSummary) -> None:
         """Of no use here."""
 
     @property
-    def last(self) -> Outcome:
+    def last(self) -> MessageOutcome:
         return self.outcomes[-1]
 
 
@@ -66,11 +74,11 @@ def shown() -> Shown:
 
 
 @pytest.fixture
-def tally(shown: Shown) -> Tally:
-    return Tally(shown, Templates(), structlog.get_logger())
+def report(shown: Shown) -> Report:
+    return Report((OutcomeLog(structlog.get_logger()), shown), Templates())
 
 
-def claim(plan: Plan = PLAN) -> Claim:
+def claim(plan: MessagePlan = PLAN) -> Claim:
     return new_claim(
         plan,
         Templates().of(plan.message),
@@ -88,7 +96,7 @@ def accepted(of: Claim) -> Delivery:
 
 
 def refused(
-    of: Claim, state: State, error_class: str, retry_at: datetime | None = None
+    of: Claim, state: DeliveryState, error_class: str, retry_at: datetime | None = None
 ) -> Delivery:
     return unsent(
         of.record,
@@ -102,20 +110,22 @@ def refused(
     )
 
 
-def finish(tally: Tally, after: Callable[[Claim], Delivery], plan: Plan = PLAN) -> dict[str, Any]:
+def finish(
+    report: Report, after: Callable[[Claim], Delivery], plan: MessagePlan = PLAN
+) -> dict[str, Any]:
     """Its log line."""
     held = claim(plan)
     with capture_logs() as lines:
-        tally.finished(Result(held, after(held)))
+        report.finished(Result(held, after(held)))
     [line] = lines
     return dict(line)
 
 
 def test_a_sent_message_is_counted_shown_and_logged_without_its_text(
-    tally: Tally, shown: Shown
+    report: Report, shown: Shown
 ) -> None:
-    line = finish(tally, accepted)
-    assert tally.counts.sent == 1
+    line = finish(report, accepted)
+    assert report.counts.sent == 1
     assert (shown.last.state, shown.last.route, shown.last.reason) == ("sent", "dm", MESSAGE.reason)
     assert TOPIC in shown.last.text
     assert line == {
@@ -125,7 +135,7 @@ def test_a_sent_message_is_counted_shown_and_logged_without_its_text(
         "route": "dm",
         "message_id": "77",
     }
-    assert tally.waits == Waits()
+    assert report.waits == Waits()
 
 
 @pytest.mark.parametrize(
@@ -138,42 +148,49 @@ def test_a_sent_message_is_counted_shown_and_logged_without_its_text(
     ],
 )
 def test_one_that_did_not_go_is_counted_by_class_and_logged_with_the_reason(
-    tally: Tally, shown: Shown, state: State, error_class: str, counted: dict[str, Any]
+    report: Report, shown: Shown, state: DeliveryState, error_class: str, counted: dict[str, Any]
 ) -> None:
-    line = finish(tally, lambda held: refused(held, state, error_class))
-    empty = Tally(shown, Templates(), None).counts.as_dict()
-    assert tally.counts.as_dict() == empty | counted
+    line = finish(report, lambda held: refused(held, state, error_class))
+    empty = RunCounts().as_dict()
+    assert report.counts.as_dict() == empty | counted
     assert (shown.last.state, shown.last.reason) == (state, "Discord said no")
     assert (line["event"], line["log_level"]) == (f"message_{state}", "warning")
     assert line["error"] == "Discord said no"
     assert TOPIC not in str(line)
 
 
-def test_the_first_retry_of_all_is_when_the_occurrence_goes_on(tally: Tally) -> None:
+def test_the_first_retry_of_all_is_when_the_occurrence_goes_on(report: Report) -> None:
     for minutes in (9, 4, 7):
         retry_at = NOW + minutes * MINUTE
-        finish(tally, partial(refused, state="failed", error_class="transient", retry_at=retry_at))
-    assert tally.waits.retry_at == NOW + 4 * MINUTE
-    assert tally.counts.failed == {"transient": 3}
+        finish(
+            report,
+            partial(
+                refused, state=DeliveryState.FAILED, error_class="transient", retry_at=retry_at
+            ),
+        )
+    assert report.waits.retry_at == NOW + 4 * MINUTE
+    assert report.counts.failed == {"transient": 3}
 
 
-def test_a_claim_that_was_given_back_waits_for_a_later_run(tally: Tally, shown: Shown) -> None:
+def test_a_claim_that_was_given_back_waits_for_a_later_run(report: Report, shown: Shown) -> None:
     held = claim()
-    tally.finished(Result(held, restored(held.before, REVISIONS), given_back=True))
-    assert tally.counts.skipped == {"given_back": 1}
-    assert tally.waits.more
+    report.finished(Result(held, restored(held.before, REVISIONS), given_back=True))
+    assert report.counts.skipped == {"given_back": 1}
+    assert report.waits.more
     assert shown.last.state == "held_back"
     assert "a later run sends it" in shown.last.reason
 
 
-def test_what_the_bot_had_posted_itself_counts_as_already_sent(tally: Tally, shown: Shown) -> None:
+def test_what_the_bot_had_posted_itself_counts_as_already_sent(
+    report: Report, shown: Shown
+) -> None:
     post = Posted("5", "theirs", NOW - MINUTE)
     line = finish(
-        tally,
+        report,
         lambda held: found(held.record, post, revision=REVISIONS.next(), now=NOW, channel_id="9"),
     )
     assert (shown.last.state, shown.last.text) == ("already_sent", "theirs")
-    assert tally.counts.already_sent == 1
+    assert report.counts.already_sent == 1
     assert line["event"] == "message_found"
 
 
@@ -182,12 +199,12 @@ def test_what_the_bot_had_posted_itself_counts_as_already_sent(tally: Tally, sho
     [("", "sent", "sent"), ("deleted", "held_back", "skipped"), ("transient", "failed", "failed")],
 )
 def test_of_an_edit_its_own_outcome_is_shown_though_the_post_stays_sent(
-    tally: Tally, shown: Shown, error_class: str, state: MessageState, counted: str
+    report: Report, shown: Shown, error_class: str, state: DeliveryState, counted: str
 ) -> None:
     plan = replace(PLAN, message=replace(MESSAGE, edit=Edit()))
-    finish(tally, lambda held: accepted(held)._replace(error_class=error_class), plan)
+    finish(report, lambda held: accepted(held)._replace(error_class=error_class), plan)
     assert shown.last.state == state
-    assert tally.counts.as_dict()[counted] in (1, {error_class: 1})
+    assert report.counts.as_dict()[counted] in (1, {error_class: 1})
 
 
 @pytest.mark.parametrize(
@@ -203,52 +220,52 @@ def test_of_an_edit_its_own_outcome_is_shown_though_the_post_stays_sent(
     ],
 )
 def test_what_is_held_back_is_counted_by_reason_and_waited_for_where_it_may_still_go(
-    tally: Tally, shown: Shown, skip: str, retry: bool, resume: bool, more: bool
+    report: Report, shown: Shown, skip: str, retry: bool, resume: bool, more: bool
 ) -> None:
     until = NOW + MINUTE
-    tally.held(Plan(MESSAGE, "held_back", "why", skip, until=until))
-    assert tally.counts.skipped == {skip: 1}
+    report.held(MessagePlan(MESSAGE, DeliveryState.HELD_BACK, "why", skip, until=until))
+    assert report.counts.skipped == {skip: 1}
     assert (shown.last.state, shown.last.reason) == ("held_back", "why")
-    assert tally.waits == Waits(until if retry else None, until if resume else None, more)
+    assert report.waits == Waits(until if retry else None, until if resume else None, more)
 
 
 @pytest.mark.parametrize("state", ["already_sent", "undeliverable", "unknown"])
 def test_what_the_ledger_knows_is_shown_as_it_was(
-    tally: Tally, shown: Shown, state: MessageState
+    report: Report, shown: Shown, state: DeliveryState
 ) -> None:
     record = accepted(claim())._replace(route="thread", text="as it was sent")
-    tally.held(Plan(MESSAGE, state, "known", record=record))
+    report.held(MessagePlan(MESSAGE, state, "known", record=record))
     assert (shown.last.route, shown.last.text) == ("thread", "as it was sent")
-    assert tally.counts.as_dict()[state] == 1
+    assert report.counts.as_dict()[state] == 1
 
 
-def test_the_node_bots_text_is_not_ours_to_tell(tally: Tally, shown: Shown) -> None:
+def test_the_node_bots_text_is_not_ours_to_tell(report: Report, shown: Shown) -> None:
     message = replace(MESSAGE, flag=NodeFlag("t1", "sentTminus1At", NOW, counts=True))
-    tally.held(Plan(message, "already_sent", "the Node bot sent it"))
+    report.held(MessagePlan(message, DeliveryState.ALREADY_SENT, "the Node bot sent it"))
     assert (shown.last.route, shown.last.text) == ("", "")
 
 
 def test_a_planned_message_is_shown_by_its_first_route_as_it_would_go_there(
-    tally: Tally, shown: Shown
+    report: Report, shown: Shown
 ) -> None:
-    tally.held(PLAN)
+    report.held(PLAN)
     assert (shown.last.state, shown.last.route) == ("planned", "dm")
     assert shown.last.text.startswith("Hi ada!")
     thread_only = replace(MESSAGE, routes=MESSAGE.routes[1:])
-    tally.held(Plan(thread_only, "planned", "why"))
+    report.held(MessagePlan(thread_only, DeliveryState.PLANNED, "why"))
     assert shown.last.text.startswith("<@42> Hi ada!")
 
 
-def test_a_retry_is_shown_by_the_route_it_goes_on_with(tally: Tally, shown: Shown) -> None:
-    record = refused(claim(), "failed", "transient")._replace(
+def test_a_retry_is_shown_by_the_route_it_goes_on_with(report: Report, shown: Shown) -> None:
+    record = refused(claim(), DeliveryState.FAILED, "transient")._replace(
         route="thread", target="900", text="old"
     )
-    tally.held(Plan(MESSAGE, "planned", "why", record=record))
+    report.held(MessagePlan(MESSAGE, DeliveryState.PLANNED, "why", record=record))
     assert shown.last.route == "thread"
     assert shown.last.text.startswith("<@42> Hi ada!")
 
 
-def test_a_message_without_any_route_is_shown_without_one(tally: Tally, shown: Shown) -> None:
-    tally.held(Plan(replace(MESSAGE, routes=()), "planned", "why"))
+def test_a_message_without_any_route_is_shown_without_one(report: Report, shown: Shown) -> None:
+    report.held(MessagePlan(replace(MESSAGE, routes=()), DeliveryState.PLANNED, "why"))
     assert shown.last.route == ""
     assert shown.last.text.startswith("Hi ada!")

@@ -13,21 +13,23 @@ from structlog.testing import capture_logs
 
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
+from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Route, Skip
 from speakerbot.domain.person import Person
 from speakerbot.domain.run import Run
 from speakerbot.errors import Unreachable
 from speakerbot.ports.store import Runs, Store
-from speakerbot.runs.job import Context, Job
-from speakerbot.runs.report import Header, Outcome, Sink, Summary, Waits
-from speakerbot.runs.runner import Order, Runner
+from speakerbot.runs.job import Job, JobContext
+from speakerbot.runs.report import MessageOutcome, RunHeader, RunObserver, RunSummary, Waits
+from speakerbot.runs.runner import Runner
+from speakerbot.runs.steps import Step, TakeSnapshot
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
-DRY = Order(dry_run=True)
+DRY = RunOptions(dry_run=True)
 SETTINGS = Settings(database_url="", discord_token="token")
-Decide = Callable[[Context], Iterator[Decision]]
+Decide = Callable[[JobContext], Iterator[Decision]]
 
 
 @pytest.fixture
@@ -42,17 +44,17 @@ def store() -> Iterator[Store]:
 class Shown:
     """A sink that keeps what it is shown."""
 
-    header: Header | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
-    summary: Summary | None = None
+    header: RunHeader | None = None
+    outcomes: list[MessageOutcome] = field(default_factory=list)
+    summary: RunSummary | None = None
 
-    def begin(self, header: Header) -> None:
+    def begin(self, header: RunHeader) -> None:
         self.header = header
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: MessageOutcome) -> None:
         self.outcomes.append(outcome)
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: RunSummary) -> None:
         self.summary = summary
 
     @property
@@ -80,15 +82,16 @@ def yielding(*decisions: Decision) -> Decide:
     return lambda _: iter(decisions)
 
 
-def runner(store: Store, decide: Decide, sink: Sink, order: Order = DRY) -> Runner:
+def runner(store: Store, decide: Decide, sink: RunObserver, order: RunOptions = DRY) -> Runner:
     return Runner(
         job=Job("probe", decide),
-        order=order,
+        options=order,
+        timeout=None,
         store=store,
         settings=SETTINGS,
         templates=Templates(),
         connect=None,
-        sink=sink,
+        observers=(sink,),
         log=structlog.get_logger(),
         clock=Clock.at(NOW),
     )
@@ -110,7 +113,7 @@ def test_a_dry_run_shows_what_would_go_and_writes_nothing(store: Store) -> None:
 
 def test_a_limit_ends_the_run_and_says_that_there_may_be_more(store: Store) -> None:
     shown = Shown()
-    assert runner(store, THREE, shown, Order(dry_run=True, limit=2)).run() is None
+    assert runner(store, THREE, shown, RunOptions(dry_run=True, limit=2)).run() is None
     assert shown.users == ["1", "2"]
     assert shown.summary is not None
     assert shown.summary.counts.planned == 2
@@ -118,14 +121,14 @@ def test_a_limit_ends_the_run_and_says_that_there_may_be_more(store: Store) -> N
 
 def test_a_limit_of_none_at_all_plans_nothing(store: Store) -> None:
     shown = Shown()
-    runner(store, THREE, shown, Order(limit=0)).run()
+    runner(store, THREE, shown, RunOptions(limit=0)).run()
     assert shown.outcomes == []
 
 
 def test_only_one_person_leaves_everybody_else_out_and_uncounted(store: Store) -> None:
     shown = Shown()
     decide = yielding(Skip("completed", "talk:9"), message("1"), message("2"))
-    assert runner(store, decide, shown, Order(dry_run=True, only="2")).run() is None
+    assert runner(store, decide, shown, RunOptions(dry_run=True, only="2")).run() is None
     assert shown.users == ["2"]
     assert shown.summary is not None
     assert shown.summary.counts.skipped == {}
@@ -134,7 +137,7 @@ def test_only_one_person_leaves_everybody_else_out_and_uncounted(store: Store) -
 def test_only_narrows_and_still_honours_what_the_person_wishes(store: Store) -> None:
     store.people.put([Person("p2", "2", opted_out=frozenset({"all"}))])
     shown = Shown()
-    runner(store, THREE, shown, Order(dry_run=True, only="2")).run()
+    runner(store, THREE, shown, RunOptions(dry_run=True, only="2")).run()
     assert [outcome.state for outcome in shown.outcomes] == ["held_back"]
     assert shown.outcomes[0].reason == "opted out of reminders"
 
@@ -149,7 +152,7 @@ def test_what_the_job_leaves_out_is_counted_by_reason(store: Store) -> None:
 
 def test_a_run_with_nothing_to_send_is_recorded_and_opens_no_channel(store: Store) -> None:
     shown = Shown()
-    runner(store, yielding(Skip("completed", "talk:1")), shown, Order()).run()
+    runner(store, yielding(Skip("completed", "talk:1")), shown, RunOptions()).run()
     [run] = store.runs.list()
     assert (run.job, run.now, run.outcome) == ("probe", NOW, "done")
     assert run.finished_at is not None
@@ -185,7 +188,7 @@ def test_the_last_line_of_a_run_holds_every_count(store: Store) -> None:
 
 
 def failing(error: Exception) -> Decide:
-    def decide(_: Context) -> Iterator[Decision]:
+    def decide(_: JobContext) -> Iterator[Decision]:
         yield message("1")
         raise error
 
@@ -198,7 +201,7 @@ def test_whatever_fails_inside_the_run_is_closed_recorded_and_told(
 ) -> None:
     shown = Shown()
     with capture_logs() as lines, pytest.raises(type(error), match=str(error)):
-        runner(store, failing(error), shown, Order()).run()
+        runner(store, failing(error), shown, RunOptions()).run()
     assert shown.summary is not None, "a JSON document is closed in any case"
     [run] = store.runs.list()
     assert (run.outcome, run.error) == ("failed", str(error))
@@ -221,25 +224,32 @@ def test_a_run_that_cannot_be_recorded_says_so_and_still_ends_as_it_did(store: S
     broken = copy(store)
     broken.runs = Unwritable(store.runs)
     with capture_logs() as lines:
-        runner(broken, yielding(), Shown(), Order()).run()
+        runner(broken, yielding(), Shown(), RunOptions()).run()
     assert [line["event"] for line in lines] == ["run_not_recorded", "run_finished"]
     shown = Shown()
     with pytest.raises(ZeroDivisionError):
-        runner(broken, failing(ZeroDivisionError()), shown, Order()).run()
+        runner(broken, failing(ZeroDivisionError()), shown, RunOptions()).run()
     assert shown.summary is not None
     assert shown.summary.error == "ZeroDivisionError"
 
 
-def test_a_job_settles_before_it_decides_but_never_in_a_dry_run(store: Store) -> None:
+def test_a_jobs_steps_are_carried_out_before_it_decides_but_never_in_a_dry_run(
+    store: Store,
+) -> None:
     calls: list[str] = []
 
-    def decide(context: Context) -> Iterator[Decision]:
+    def decide(context: JobContext) -> Iterator[Decision]:
         calls.append(f"decide, settled {context.settled}")
         return iter(())
 
-    job = Job("probe", decide, settle=lambda _: calls.append("settle"))
-    for order in (DRY, Order()):
+    def steps(context: JobContext) -> Iterator[Step]:
+        calls.append("steps")
+        yield TakeSnapshot(context.now)
+
+    job = Job("probe", decide, steps=steps)
+    for order in (DRY, RunOptions()):
         one = runner(store, decide, Shown(), order)
         one.job = job
         one.run()
-    assert calls == ["decide, settled False", "settle", "decide, settled True"]
+    assert calls == ["decide, settled False", "steps", "decide, settled True"]
+    assert store.snapshots.taken()

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from jobs import JOBS
 from speakerbot.errors import ConfigError
 from speakerbot.schedules import Guest, Schedule, Schedules, read_schedules
 from speakerbot.schedules.model import json_schema
@@ -21,7 +22,7 @@ WEEKLY = {"name": "weekly", "job": "weekly", "cron": "0 17 * * MON"}
 
 
 def parse(*entries: Any, **top: Any) -> Schedules:
-    return parse_schedules(json.dumps({**top, "schedules": list(entries)}), "s.json")
+    return parse_schedules(json.dumps({**top, "schedules": list(entries)}), "s.json", JOBS)
 
 
 def only(*entries: Any, **top: Any) -> Schedule:
@@ -105,7 +106,7 @@ def test_fly_serves_macros_itself_and_everything_else_hourly(cron: str, interval
         ({"crn": "x"}, "unknown key 'crn'; did you mean 'cron'?"),
         ({"cron": "0 0 30 2 *"}, "cron: '0 0 30 2 *' never fires"),
         ({"cron": "61 * * * *"}, "cron: '61 * * * *' is no cron expression: bad minute"),
-        ({"job": "reminder"}, "job: 'reminder' is no job; did you mean 'reminders'?"),
+        ({"job": "reminder"}, "job: 'reminder' is not a job; did you mean 'reminders'?"),
         ({"job": 3}, "job: expected str, got int"),
         ({"name": "Weekly!"}, "name: 'Weekly!' is no name"),
         ({"name": "w" * 33}, "is 33 characters long: 32 at most"),
@@ -166,16 +167,16 @@ def test_a_name_is_used_once_and_machines_never_share_theirs() -> None:
 )
 def test_a_file_that_holds_no_schedules_is_refused(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem) as refused:
-        parse_schedules(text, "s.json")
+        parse_schedules(text, "s.json", JOBS)
     assert refused.value.exit_code == 78
 
 
 def test_a_missing_file_says_how_to_name_another(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such file; --schedules or SPEAKERBOT_SCHEDULES"):
-        read_schedules(tmp_path / "none.json")
+        read_schedules(tmp_path / "none.json", JOBS)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_schedules(tmp_path / "binary")
+        read_schedules(tmp_path / "binary", JOBS)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_an_unknown_name_is_answered_with_those_there_are() -> None:
 
 
 def test_the_products_own_file_names_jobs_that_exist_and_has_no_warnings() -> None:
-    schedules = read_schedules(DEPLOY / "schedules.json")
+    schedules = read_schedules(DEPLOY / "schedules.json", JOBS)
     assert schedules.warnings == ()
     for schedule in schedules:
         assert importlib.util.find_spec(f"jobs.{schedule.job}"), schedule.name
@@ -210,7 +211,7 @@ def test_the_products_own_file_names_jobs_that_exist_and_has_no_warnings() -> No
 
 def test_the_shipped_json_schema_is_current_and_fits_the_shipped_file() -> None:
     shipped = json.loads((DEPLOY / "schedules.schema.json").read_text("utf-8"))
-    assert shipped == json_schema(), "run: make schema"
+    assert shipped == json_schema(JOBS), "run: make schema"
     validator = jsonschema.Draft202012Validator(shipped)
     validator.check_schema(shipped)
     validator.validate(json.loads((DEPLOY / "schedules.json").read_text("utf-8")))
@@ -222,4 +223,4 @@ def test_the_shipped_json_schema_is_current_and_fits_the_shipped_file() -> None:
 def test_the_json_schema_refuses_what_we_refuse(change: dict[str, Any]) -> None:
     document = {"schedules": [{**WEEKLY, **change}]}
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(document, json_schema())
+        jsonschema.validate(document, json_schema(JOBS))

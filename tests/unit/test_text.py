@@ -8,7 +8,14 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from speakerbot.text import escape, length, mentions_all, one_line, shorten
+from speakerbot.text import (
+    escape,
+    length,
+    mentions_all,
+    name_custom_emoji,
+    one_line,
+    shorten,
+)
 
 ANY = st.text(st.characters())  # surrogates and controls included
 NASTY = st.text("\\*_~|`[]()<>@#&:-.1 a\né\u05d0\u202e\u200beveryonehere/", max_size=40)
@@ -46,7 +53,7 @@ def shown(markdown: str) -> str:
         ("1. item", r"1\. item"),
         ("1.5 reasons", "1.5 reasons"),
         ("[text](https://a.example)", r"\[text](https://a.example)"),
-        ("<@80> <@&81> <#82> <:a:83> <t:84:R>", r"\<@80> \<@&81> \<#82> \<:a:83> \<t:84:R>"),
+        ("<@80> <@&81> <#82> <t:84:R>", r"\<@80> \<@&81> \<#82> \<t:84:R>"),
         (r"C:\dir \*", r"C:\\dir \\\*"),
         ("see https://a.example/x_y_z*?q=a~~b. Yes", "see https://a.example/x_y_z*?q=a~~b. Yes"),
         ("https://a.example/<@80>", r"https://a.example/\<@80>"),
@@ -58,6 +65,43 @@ def shown(markdown: str) -> str:
 )
 def test_markdown_is_shown_not_obeyed(typed: str, sent: str) -> None:
     assert escape(typed) == sent
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("hi <:party:123456789012345678>", "hi :party:"),
+        ("<a:wave:123>!", ":wave:!"),
+        ("<:a_b:123456789012345678><:a_b:123456789012345678>", ":a_b::a_b:"),
+        ("*<:party:123>*", r"\*:party:\*"),
+        (r"\<:party:123>", r"\\:party:"),
+        ("<:par\0ty:123>", ":party:"),
+        ("<<:party:123>456>", ":party:"),
+        ("https://a.example/x<:party:123>", "https://a.example/x :party:"),
+        ("<:pärty:123> <:party:abc> <b:party:123>", r"\<:pärty:123> \<:party:abc> \<b:party:123>"),
+    ],
+)
+def test_a_custom_emoji_is_written_as_its_name(typed: str, sent: str) -> None:
+    """As Discord itself stores one that the bot cannot use: else recovery would not find it."""
+    assert escape(typed) == sent
+
+
+EMOJI = st.lists(
+    st.sampled_from(["<", "<:", "<a:", ":", "_", "*", "p", "party", "123>", "https://a.b"])
+)
+
+
+@given(EMOJI.map("".join))
+@example("<<:party:123>456>")
+@example("<:_party_:123>")
+def test_no_custom_emoji_is_left_as_markup(typed: str) -> None:
+    assert not re.search(r"<a?:\w+:\d+>", escape(typed).replace("\\", ""))
+
+
+def test_an_emoji_is_not_cut_in_two() -> None:
+    assert shorten("<:party:123456789012345678> at noon", 10) == ":party: a…"
+    assert shorten("<:party:123456789012345678>", 7) == ":party:"
+    assert shorten("<:party:123456789012345678>", 27) == "<:party:123456789012345678>"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +144,7 @@ def test_escaped_text_never_mentions_all_and_can_be_sent(typed: str) -> None:
 def test_escaped_text_shows_its_own_characters(typed: str) -> None:
     assume("@" not in "".join(LINK.findall(typed)))
     assume("@\u200b" not in typed)
-    assert shown(escape(typed)) == one_line(typed)
+    assert shown(escape(typed)) == name_custom_emoji(one_line(typed))
 
 
 @given(NASTY)
@@ -116,10 +160,13 @@ def test_addresses_are_left_alone(path: str) -> None:
 
 
 @given(ANY, st.integers(1, 60))
+@example("\ud800 ab", 4)
+@example("\ud800\udc00ab", 2)
 def test_shortened_text_fits_and_begins_as_the_whole_does(text: str, most: int) -> None:
     short = shorten(text, most)
     assert length(short) <= most
-    assert short == text or (short.endswith("…") and text.startswith(short[:-1]))
+    named = name_custom_emoji(text)
+    assert short in (text, named) or (short.endswith("…") and named.startswith(short[:-1]))
 
 
 @pytest.mark.parametrize(

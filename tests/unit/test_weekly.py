@@ -11,12 +11,12 @@ import pytest
 
 from jobs.weekly import HEADING, JOB, split
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Edit, Message, Skip
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import Context
+from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 from speakerbot.text import LIMIT, length
@@ -53,12 +53,12 @@ def _decide(
     occurrence: datetime | None = None,
     edit_only: bool = False,
 ) -> list[Message]:
-    context = Context(store, settings, now, occurrence, edit_only)
+    context = JobContext(store, settings, now, occurrence, edit_only)
     return [each for each in JOB.decide(context) if isinstance(each, Message)]
 
 
 def _skipped(store: Store, now: datetime = MONDAY, *, settings: Settings = SETTINGS) -> list[str]:
-    decided = list(JOB.decide(Context(store, settings, now, edit_only=True)))
+    decided = list(JOB.decide(JobContext(store, settings, now, edit_only=True)))
     return [each.reason for each in decided if isinstance(each, Skip)]
 
 
@@ -68,7 +68,7 @@ def _post(store: Store, message: Message, text: str | None = None, *, attempts: 
         key=message.key,
         kind=message.kind,
         recipient=message.recipient,
-        state="sent",
+        state=DeliveryState.SENT,
         revision=f"{message.key}.1",
         run_id="run",
         due_at=message.due_at,
@@ -79,13 +79,13 @@ def _post(store: Store, message: Message, text: str | None = None, *, attempts: 
         attempts=attempts,
         message_id="1",
     )
-    assert store.ledger.swap([Change(None, record)])
+    assert store.ledger.swap([DeliveryChange(None, record)])
 
 
 def _note(store: Store, message: Message, **changes: str) -> None:
     [record] = store.ledger.get([message.key]).values()
     after = record._replace(revision=f"{record.revision}+", **changes)  # type: ignore[arg-type]
-    assert store.ledger.swap([Change(record, after)])
+    assert store.ledger.swap([DeliveryChange(record, after)])
 
 
 def _text(message: Message) -> str:

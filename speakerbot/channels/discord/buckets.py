@@ -1,7 +1,7 @@
 """discord.py's per-channel rate limits, so that nobody waits longer than need be.
 
 discord.py lets the request that has used a bucket up return only when the bucket is full again,
-seconds after its answer came in: a crash meanwhile would leave an accepted message in doubt.
+seconds after its answer came in: a crash meanwhile would leave an accepted message unconfirmed.
 """
 
 from __future__ import annotations

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import date, time
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError
 
-from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
-from speakerbot.stores.mongo.documents import document_id
+from speakerbot.stores.mongo.talk_documents import document_ids
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks
+from speakerbot.stores.nouns import calendar_entry_of
+from speakerbot.stores.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from speakerbot.domain.calendar_entry import CalendarEntry
     from speakerbot.domain.talk import Talk
 
 CALENDAR = "speakerbot_calendar"
@@ -30,10 +31,15 @@ class MongoCalendar:
 
     def get(self, talk_id: str) -> CalendarEntry | None:
         found = self._db.find(CALENDAR, {"_id": talk_id}, limit=1)
-        return _entry(found[0]) if found else None
+        return self._entry(found[0]) if found else None
 
     def all(self) -> Iterator[CalendarEntry]:
-        return (_entry(each) for page in self._pages({}) for each in page)
+        entries = (self._entry(each) for page in self._pages({}) for each in page)
+        return (entry for entry in entries if entry is not None)
+
+    def _entry(self, document: Document) -> CalendarEntry | None:
+        reader = Reader(self._db.damage, "calendar_entry", document["_id"])
+        return calendar_entry_of(document, reader)
 
     def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
         live, talks = 0, MongoTalks(self._db).all()
@@ -41,29 +47,33 @@ class MongoCalendar:
             entries = self._by_id([talk.id for talk in page])
             for talk in page:
                 entry = entries.get(talk.id)
+                if talk.id in entries and entry is None:
+                    continue
                 live += entry is not None and not entry.cancelled
                 if entry is None or not entry.shows(talk):
                     yield talk, entry
         if self._db.ask(lambda: self._db[CALENDAR].count_documents(LIVE)) != live:
             yield from self._gone()
 
-    def _by_id(self, ids: Sequence[str]) -> dict[str, CalendarEntry]:
-        found = self._db.find(CALENDAR, {"_id": {"$in": list(ids)}}, batch_size=PAGE)
-        return {each["_id"]: _entry(each) for each in found}
+    def _by_id(self, ids: Sequence[str]) -> dict[str, CalendarEntry | None]:
+        """Those that are there; None for one that cannot be read."""
+        found = self._db.find(CALENDAR, {"_id": {"$in": list(ids)}})
+        return {each["_id"]: self._entry(each) for each in found}
 
     def _gone(self) -> Iterator[tuple[None, CalendarEntry]]:
         for page in self._pages(LIVE):
-            ids = [document_id(each["_id"]) for each in page]
+            ids = document_ids([each["_id"] for each in page])
             # A talk whose date cannot be read is there, and nobody knows when: not cancelled.
-            found = self._db.find(TALKS, {"_id": {"$in": ids}}, projection=["_id"], batch_size=PAGE)
-            there = {str(each["_id"]) for each in found}
-            yield from ((None, _entry(each)) for each in page if each["_id"] not in there)
+            there = {str(each["_id"]) for each in self._db.find(TALKS, ids, projection=["_id"])}
+            for each in page:
+                if each["_id"] not in there and (entry := self._entry(each)):
+                    yield None, entry
 
     def _pages(self, query: Document) -> Iterator[list[Document]]:
         after = ""
         while True:
             rest = query | {"_id": {"$gt": after}}
-            page = self._db.find(CALENDAR, rest, sort=[("_id", 1)], limit=PAGE, batch_size=PAGE)
+            page = self._db.find(CALENDAR, rest, sort=[("_id", 1)], limit=PAGE)
             yield page
             if len(page) < PAGE:
                 return
@@ -97,14 +107,3 @@ def _document(entry: CalendarEntry) -> Document:
         "cancelled": entry.cancelled,
         "changed_at": entry.changed_at,
     }
-
-
-def _entry(document: Document) -> CalendarEntry:
-    values = dict(document)
-    starts_at = values.pop("starts_at")
-    return CalendarEntry(
-        talk_id=values.pop("_id"),
-        date=date.fromisoformat(values.pop("date")),
-        starts_at=None if starts_at is None else time.fromisoformat(starts_at),
-        **values,
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,25 +12,33 @@ from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
     DuplicateKeyError,
+    NetworkTimeout,
     OperationFailure,
     PyMongoError,
     ServerSelectionTimeoutError,
 )
 
 from speakerbot.errors import ConfigError, SpeakerbotError, Unreachable
+from speakerbot.stores.reading import LAST_INSTANT, Damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pymongo.collection import Collection
+    from pymongo.topology_description import TopologyDescription
 
 T = TypeVar("T")
 Document = dict[str, Any]
 
 PAGE = 500
+BATCH = 5000
+"""Documents that one answer may hold: by default the first holds 101, the rest takes another."""
 PATIENCE = 12.0
 """Seconds that one operation may take in all, its repeats included; ``timeoutMS`` in the address
 says otherwise."""
+REFUSED_PATIENCE = 3.0
+"""Seconds for a server that has never answered and refuses the connection. One that did answer is
+waited for as long as any other."""
 REFUSED_LOGIN = frozenset({13, 18, 8000})
 OTHER_INDEX = frozenset({85, 86})
 DUPLICATE_KEY = 11000
@@ -52,7 +61,9 @@ class Database:
         patience: float = PATIENCE,
     ) -> None:
         self.where = where
+        self.damage = Damage()
         self._patience = patience
+        self._answered = False
         self._client = client
         self._database = client[name]
 
@@ -66,31 +77,47 @@ class Database:
         comes to the same when it is repeated.
         """
         give_up = time.monotonic() + self._patience
-        try:
-            with pymongo.timeout(self._patience):
-                while True:
-                    try:
-                        return operation()
-                    except AutoReconnect as error:
-                        over = isinstance(error, ServerSelectionTimeoutError)
-                        if over or time.monotonic() >= give_up:
-                            raise
-                        time.sleep(0.05)
-        except PyMongoError as error:
-            if isinstance(error, DuplicateKeyError) or only_duplicates(error):
-                raise
-            raise translated(error, self.where) from error
+        patience = self._patience if self._answered else min(self._patience, REFUSED_PATIENCE)
+        while True:
+            try:
+                with pymongo.timeout(patience):
+                    answer = operation()
+            except PyMongoError as error:
+                if isinstance(error, DuplicateKeyError) or only_duplicates(error):
+                    self._answered = True
+                    raise
+                if not self._worth_repeating(error, give_up):
+                    raise translated(error, self.where) from error
+                time.sleep(0.05)
+                patience = give_up - time.monotonic()
+            else:
+                self._answered = True
+                return answer
+
+    def _worth_repeating(self, error: PyMongoError, give_up: float) -> bool:
+        passing = isinstance(error, AutoReconnect) or error.timeout
+        if not passing or time.monotonic() >= give_up - 0.1:
+            return False
+        refused = isinstance(error, ServerSelectionTimeoutError) and _refusing(
+            self._client.topology_description
+        )
+        return self._answered or not refused
 
     def find(self, collection: str, query: Mapping[str, Any], **options: Any) -> list[Document]:
-        """The documents, all read when this returns. ``options`` are pymongo's."""
+        """The documents, all read when this returns, in one round trip. ``options`` are
+        pymongo's."""
+        # One more than the limit: a batch that is just full leaves a cursor open on the server.
+        options.setdefault("batch_size", options["limit"] + 1 if "limit" in options else BATCH)
         return self.ask(lambda: list(self[collection].find(query, **options)))
 
     def newest(self, collection: str, query: Mapping[str, Any], by: str) -> Iterator[Document]:
         """In pages, descending by the instant ``by``, which is indexed together with ``_id``."""
+        # Any other type would be compared with nothing but its like, and end the walk.
+        dated: Document = {by: {"$lt": LAST_INSTANT, "$not": {"$type": "array"}}}
         after: list[Document] = []
         while True:
             page = self.find(
-                collection, {**query, "$and": after} if after else query,
+                collection, {**query, **dated, **({"$and": after} if after else {})},
                 sort=[(by, -1), ("_id", -1)], limit=PAGE,
             )  # fmt: skip
             yield from page
@@ -116,6 +143,12 @@ class Database:
         self._client.close()
 
 
+def ids_as_stored(ids: Sequence[str]) -> list[str | int]:
+    """Discord ids as texts, and as the numbers that people's hands make of them."""
+    numbers = [each for each in ids if each.isascii() and each.isdigit() and len(each) < 19]
+    return [*ids, *map(int, numbers)]
+
+
 def replacement(document: Document) -> pymongo.ReplaceOne[Document]:
     """Inserts it, or replaces the one with its ``_id``."""
     return pymongo.ReplaceOne({"_id": document["_id"]}, document, upsert=True)
@@ -129,14 +162,36 @@ def only_duplicates(error: PyMongoError) -> bool:
     return codes == {DUPLICATE_KEY} and not error.details["writeConcernErrors"]
 
 
+def _refusing(topology: TopologyDescription) -> bool:
+    """Whether all servers of the address refuse connections, or have names that nobody knows."""
+    errors = [server.error for server in topology.server_descriptions().values()]
+    return all(
+        isinstance(error, AutoReconnect) and not isinstance(error, NetworkTimeout)
+        for error in errors
+    )
+
+
+def _reason(error: PyMongoError) -> tuple[str, int | None]:
+    """What the server or the driver says, and the server's code for it."""
+    if isinstance(error, BulkWriteError) and error.details is not None:
+        found = [*error.details["writeErrors"], *error.details["writeConcernErrors"]]
+        # A key that was there already is seldom what went wrong: callers expect that.
+        found.sort(key=lambda each: each["code"] == DUPLICATE_KEY)
+        if found:
+            return f"{found[0]['errmsg']}, code {found[0]['code']}", found[0]["code"]
+    reason = re.split(", Timeout:|, full error:| \\(configured timeouts:", str(error))[0]
+    if isinstance(error, OperationFailure) and error.code is not None:
+        return f"{reason}, code {error.code}", error.code
+    return reason, None
+
+
 def translated(error: PyMongoError, where: str) -> SpeakerbotError:
     """The driver's error in our words."""
     setting = "DATABASE_URL (or MONGO_URI)"
-    reason = str(error).partition(", Timeout:")[0].partition(", full error:")[0]
+    reason, code = _reason(error)
     looked_up = type(error.__cause__).__module__.startswith("dns.")
     if isinstance(error, ConfigurationError) and not looked_up:
         return ConfigError(f"{where}: {reason}. Check {setting}.")
-    code = error.code if isinstance(error, OperationFailure) else None
     if code in REFUSED_LOGIN:
         return ConfigError(
             f"{where}: it refused the user, the password or the right to do this ({reason}). "
@@ -144,7 +199,7 @@ def translated(error: PyMongoError, where: str) -> SpeakerbotError:
         )
     if code in OTHER_INDEX:
         return ConfigError(f"{where}: an index stands in the way ({reason}). Drop that index.")
-    if code is not None:
+    if isinstance(error, OperationFailure):
         return Unreachable(f"{where}: refused a request ({reason}). Run again; look at its logs.")
     return Unreachable(
         f"{where}: no answer ({reason}). Check {setting}, the network, and that the server is up."

@@ -11,16 +11,17 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from speakerbot.domain.delivery import FINAL, Change, Delivery
+from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange
 from speakerbot.stores.keys import subject
-from speakerbot.stores.mongo.connection import Database, Document, only_duplicates
+from speakerbot.stores.mongo.connection import BATCH, PAGE, Database, Document, only_duplicates
+from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
+from speakerbot.stores.reading import TEXT, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
 DELIVERIES = "speakerbot_deliveries"
-PRUNED_AT_ONCE = 1000
 NAMES = Delivery._fields[1:]
 """But for the key, which is the document's ``_id``."""
 
@@ -33,9 +34,18 @@ class MongoLedger:
 
     def get(self, keys: Sequence[str]) -> dict[str, Delivery]:
         found = self._db.find(DELIVERIES, {"_id": {"$in": list(keys)}})
-        return {each["_id"]: _delivery(each) for each in found}
+        return {each["_id"]: self._read(each)[0] for each in found}
 
-    def swap(self, changes: Sequence[Change]) -> set[str]:
+    def _read(self, document: Document) -> tuple[Delivery, bool]:
+        """The record, and whether all of it could be read."""
+        key = document["_id"]
+        reader = Reader(self._db.damage, "delivery", str(key))
+        if not isinstance(key, str):
+            reader.warn("_id", key, TEXT.expected, LEFT_OUT)
+        record = delivery_of(document, reader)
+        return record, not reader.damaged
+
+    def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         """A deletion is a change of the revision first: of two processes that delete, each would
         otherwise find the record gone, and a lost answer would leave no trace of who won. A crash
         in between leaves the record in its old state, so that it is recovered like any other."""
@@ -49,7 +59,7 @@ class MongoLedger:
             self._db.ask(lambda: self._db[DELIVERIES].delete_many(gone))
         return won
 
-    def _write(self, changes: Sequence[Change], wanted: Mapping[str, str]) -> set[str]:
+    def _write(self, changes: Sequence[DeliveryChange], wanted: Mapping[str, str]) -> set[str]:
         """May be repeated: who won is told by the revisions, and each is used only once."""
         steps = [_step(change, wanted[change.key]) for change in changes]
         try:
@@ -60,8 +70,9 @@ class MongoLedger:
             matched = -1
         if matched == sum(change.before is not None for change in changes):
             return set(wanted)
-        stored = self._db[DELIVERIES].find({"_id": {"$in": list(wanted)}}, ["revision"])
-        return {each["_id"] for each in stored if each["revision"] == wanted[each["_id"]]}
+        own = {"_id": {"$in": list(wanted)}}
+        stored = self._db[DELIVERIES].find(own, ["revision"], batch_size=BATCH)
+        return {each["_id"] for each in stored if each.get("revision") == wanted[each["_id"]]}
 
     def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
         return islice(self._newest({"state": state} if state else {}), limit)
@@ -78,7 +89,8 @@ class MongoLedger:
         return islice(found, limit)
 
     def _newest(self, query: Document) -> Iterator[Delivery]:
-        return map(_delivery, self._db.newest(DELIVERIES, query, "updated_at"))
+        found = map(self._read, self._db.newest(DELIVERIES, query, "updated_at"))
+        return (record for record, sound in found if sound)
 
     def counts(self, *, since: datetime) -> dict[str, int]:
         then = {"$gte": since}
@@ -88,19 +100,25 @@ class MongoLedger:
             {"$group": {"_id": "$state", "count": {"$sum": 1}}},
         ]
         found = self._db.ask(lambda: list(self._db[DELIVERIES].aggregate(steps)))
-        return {each["_id"]: each["count"] for each in found}
+        known = (each for each in found if isinstance(each["_id"], str) and each["_id"] in STATES)
+        return {each["_id"]: each["count"] for each in known}
 
     def prune(self, before: datetime) -> int:
         deliveries, pruned = self._db[DELIVERIES], 0
-        old = {"state": {"$in": sorted(FINAL)}, "updated_at": {"$lt": before}}
-        while page := self._db.find(DELIVERIES, old, projection=["_id"], limit=PRUNED_AT_ONCE):
+        over: list[Document] = [
+            {"state": {"$in": sorted(FINAL)}},
+            {"expires_at": {"$lt": before}},
+        ]
+        old: Document = {"updated_at": {"$lt": before}, "$or": over}
+        order = [("updated_at", 1), ("_id", 1)]
+        while page := self._db.find(DELIVERIES, old, projection=["_id"], sort=order, limit=PAGE):
             doomed = {**old, "_id": {"$in": [each["_id"] for each in page]}}
             self._db.ask(lambda: deliveries.delete_many(doomed))  # noqa: B023
             pruned += len(page)
         return pruned
 
 
-def _step(change: Change, revision: str) -> Step:
+def _step(change: DeliveryChange, revision: str) -> Step:
     before, after = change.before, change.after
     stands = {"_id": change.key, "revision": before.revision if before else None}
     if after is None:
@@ -112,9 +130,3 @@ def _document(record: Delivery) -> Document:
     key, *values = record
     present = {name: value for name, value in zip(NAMES, values, strict=True) if value is not None}
     return {"_id": key, "subject": subject(record), **present}
-
-
-def _delivery(document: Document) -> Delivery:
-    return Delivery(
-        key=document["_id"], **{name: document[name] for name in NAMES if name in document}
-    )

@@ -10,7 +10,9 @@ from pymongo.errors import DuplicateKeyError
 from speakerbot.errors import Unreachable
 from speakerbot.ports.store import Breaker
 from speakerbot.stores.mongo.connection import Database, Document, replacement
-from speakerbot.stores.slots import Reservation, instant
+from speakerbot.stores.nouns import breaker_of
+from speakerbot.stores.reading import IDENTIFIER, Reader
+from speakerbot.stores.send_slots import Reservation, instant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,15 +46,14 @@ class MongoLimits:
         )
 
     def _queue_up(self, slot: str, wanted: Reservation) -> int | None:
-        busy = {"_id": slot, "next_free": {"$gte": wanted.earliest, "$lte": wanted.latest}}
+        busy = {"_id": slot, **_taken(wanted)}
         later = {"$inc": {"next_free": wanted.span}}
         before = self._db.ask(lambda: self._db[LIMITS].find_one_and_update(busy, later))
         return None if before is None else int(before["next_free"])
 
     def _begin(self, slot: str, wanted: Reservation) -> bool:
         """False: another process was first, and there is a queue now."""
-        bounds = [{"next_free": {"$lt": wanted.earliest}}, {"next_free": {"$gt": wanted.latest}}]
-        idle: Document = {"_id": slot, "$or": bounds}
+        idle: Document = {"_id": slot, "$nor": [_taken(wanted)]}
         update = {"$set": {"next_free": wanted.earliest + wanted.span}}
         try:
             self._db.ask(lambda: self._db[LIMITS].update_one(idle, update, upsert=True))
@@ -64,10 +65,11 @@ class MongoLimits:
         prefix = f"breaker/{bot}/"
         # All that starts with the prefix: "0" is the character after "/".
         found = self._db.find(LIMITS, {"_id": {"$gte": prefix, "$lt": f"breaker/{bot}0"}})
-        return {
-            each["_id"].removeprefix(prefix): Breaker(each["until"], each["reason"], each["count"])
-            for each in found
-        }
+        read = {each["_id"].removeprefix(prefix): self._breaker(each) for each in found}
+        return {name: breaker for name, breaker in read.items() if breaker is not None}
+
+    def _breaker(self, document: Document) -> Breaker | None:
+        return breaker_of(document, Reader(self._db.damage, "breaker", document["_id"]))
 
     def set_breaker(self, bot: str, name: str, breaker: Breaker | None) -> None:
         own = {"_id": f"breaker/{bot}/{name}"}
@@ -80,7 +82,12 @@ class MongoLimits:
     def dm_channels(self, bot: str, user_ids: Sequence[str]) -> dict[str, str]:
         ids = [f"{bot}/{user_id}" for user_id in user_ids]
         found = self._db.find(DM_CHANNELS, {"_id": {"$in": ids}})
-        return {each["_id"].removeprefix(f"{bot}/"): each["channel_id"] for each in found}
+        read = {each["_id"].removeprefix(f"{bot}/"): self._channel(each) for each in found}
+        return {user_id: channel_id for user_id, channel_id in read.items() if channel_id}
+
+    def _channel(self, document: Document) -> str:
+        reader = Reader(self._db.damage, "dm_channel", document["_id"])
+        return reader.read("channel_id", document.get("channel_id"), IDENTIFIER, "")
 
     def remember_dms(self, bot: str, channels: Mapping[str, str | None]) -> None:
         self._db.write_all(
@@ -92,3 +99,9 @@ class MongoLimits:
                 for user_id, channel_id in channels.items()
             ],
         )
+
+
+def _taken(wanted: Reservation) -> Document:
+    """The next free slot is one to queue up behind. Anything else, readable or not, is not."""
+    bounds = {"$gte": wanted.earliest, "$lte": wanted.latest}
+    return {"next_free": {**bounds, "$not": {"$type": "array"}}}

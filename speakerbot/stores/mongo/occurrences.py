@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from pymongo.errors import DuplicateKeyError
 
-from speakerbot.domain.occurrence import Record
+from speakerbot.stores.nouns import occurrence_of
+from speakerbot.stores.reading import Reader
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.stores.mongo.connection import Database, Document
 
 OCCURRENCES = "speakerbot_occurrences"
@@ -21,11 +23,13 @@ class MongoOccurrences:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def get(self, schedule: str, occurrence: datetime) -> Record | None:
-        found = self._db.find(OCCURRENCES, {"_id": _id(schedule, occurrence)})
-        return Record(**{name: found[0][name] for name in NAMES}) if found else None
+    def get(self, schedule: str, occurrence: datetime) -> OccurrenceRecord | None:
+        own = _id(schedule, occurrence)
+        found = self._db.find(OCCURRENCES, {"_id": own})
+        reader = Reader(self._db.damage, "occurrence", own)
+        return occurrence_of(found[0], reader, occurrence) if found else None
 
-    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+    def swap(self, schedule: str, before: OccurrenceRecord | None, after: OccurrenceRecord) -> bool:
         own = _id(schedule, after.occurrence)
         values: Document = {"schedule": schedule, **{name: getattr(after, name) for name in NAMES}}
         if before is None:
@@ -34,12 +38,14 @@ class MongoOccurrences:
             except DuplicateKeyError:
                 return self._is(own, after)
             return True
-        seen = {"_id": own, "revision": before.revision}
+        seen: Document = {"_id": own, "revision": before.revision}
+        if not before.revision:  # none, or none that could be read
+            seen["revision"] = {"$not": {"$type": "string", "$ne": ""}}
         update = {"$set": values}
         result = self._db.ask(lambda: self._db[OCCURRENCES].update_one(seen, update))
         return result.matched_count == 1 or self._is(own, after)
 
-    def _is(self, own: str, after: Record) -> bool:
+    def _is(self, own: str, after: OccurrenceRecord) -> bool:
         """Whether a write that seems to have lost was ours, repeated because its answer was."""
         return bool(self._db.find(OCCURRENCES, {"_id": own, "revision": after.revision}))
 

@@ -1,16 +1,23 @@
-"""People and their wishes. Each document has a ``revision`` of its own, new with every write."""
+"""People and their preferences. Each document has its own ``revision``, new with every write."""
 
 from __future__ import annotations
 
-from datetime import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from pymongo.errors import DuplicateKeyError
 
-from speakerbot.domain.person import Person, QuietHours
-from speakerbot.stores.mongo.connection import PAGE, Database, Document, replacement
-from speakerbot.stores.mongo.extended import from_bson, to_bson
+from speakerbot.domain.person import Person
+from speakerbot.stores.mongo.connection import (
+    PAGE,
+    Database,
+    Document,
+    ids_as_stored,
+    replacement,
+)
+from speakerbot.stores.mongo.extended_json import from_bson, to_bson
+from speakerbot.stores.nouns import person_of
+from speakerbot.stores.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,16 +30,23 @@ class MongoPeople:
         self._db = db
 
     def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
-        found = self._db.find(PEOPLE, {"discord_user_id": {"$in": list(user_ids)}})
-        return {each["discord_user_id"]: _person(each) for each in found}
+        found = self._db.find(PEOPLE, {"discord_user_id": {"$in": ids_as_stored(user_ids)}})
+        people = map(self._person, found)
+        return {person.discord_user_id: person for person in people if person.discord_user_id}
 
     def get(self, user: str) -> Person | None:
         found = self._found(user)
-        return _person(found) if found else None
+        return self._person(found) if found else None
+
+    def _person(self, document: Document) -> Person:
+        values = document
+        if isinstance(document.get("extra"), dict):
+            values = {**document, "extra": from_bson(document["extra"])}
+        return person_of(values, Reader(self._db.damage, "person", str(document["_id"])))
 
     def _found(self, user: str) -> Document | None:
-        for field in ("discord_user_id", "_id"):
-            found = self._db.find(PEOPLE, {field: user}, limit=1)
+        for query in ({"discord_user_id": {"$in": ids_as_stored([user])}}, {"_id": user}):
+            found = self._db.find(PEOPLE, query, limit=1)
             if found:
                 return found[0]
         return None
@@ -41,7 +55,7 @@ class MongoPeople:
         after = ""
         while True:
             page = self._db.find(PEOPLE, {"_id": {"$gt": after}}, sort=[("_id", 1)], limit=PAGE)
-            yield from map(_person, page)
+            yield from map(self._person, page)
             if len(page) < PAGE:
                 return
             after = page[-1]["_id"]
@@ -54,7 +68,7 @@ class MongoPeople:
     ) -> tuple[Person, Person]:
         while True:
             found = self._found(user)
-            before = _person(found) if found else newcomer()
+            before = self._person(found) if found else newcomer()
             after = update(before)
             if after == before or self._swap(found, _document(after)):
                 return before, after
@@ -68,7 +82,8 @@ class MongoPeople:
                 self._db.ask(lambda: people.insert_one(after))
                 return True
             stands = {"_id": before["_id"], "revision": before.get("revision")}
-            if self._db.ask(lambda: people.replace_one(stands, after)).matched_count:
+            own = {**after, "_id": before["_id"]}  # whatever type somebody gave it
+            if self._db.ask(lambda: people.replace_one(stands, own)).matched_count:
                 return True
         except DuplicateKeyError:
             pass  # somebody else's, or our own, whose answer was lost
@@ -88,23 +103,3 @@ def _document(person: Person) -> Document:
         "extra": to_bson(person.extra),
         "revision": uuid4().hex,
     }
-
-
-def _person(document: Document) -> Person:
-    return Person(
-        id=document["_id"],
-        discord_user_id=document["discord_user_id"],
-        name=document["name"],
-        timezone=document["timezone"],
-        opted_out=frozenset(document["opted_out"]),
-        quiet_hours=_quiet_hours(document["quiet_hours"]),
-        routes=tuple(document["routes"]),
-        extra=from_bson(document["extra"]),
-    )
-
-
-def _quiet_hours(text: str | None) -> QuietHours | None:
-    if text is None:
-        return None
-    start, _, end = text.partition("-")
-    return QuietHours(time.fromisoformat(start), time.fromisoformat(end))

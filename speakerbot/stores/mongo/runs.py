@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from speakerbot.domain.run import Run
 from speakerbot.stores.mongo.connection import Database, Document, replacement
+from speakerbot.stores.nouns import run_of
+from speakerbot.stores.reading import Reader, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +28,15 @@ class MongoRuns:
 
     def get(self, run_id: str) -> Run | None:
         found = self._db.find(RUNS, {"_id": run_id})
-        return _run(found[0]) if found else None
+        return self._read(found[0]) if found else None
 
     def list(self, *, job: str | None = None, limit: int = 50) -> Iterator[Run]:
         query: Document = {"job": job} if job else {}
-        return map(_run, islice(self._db.newest(RUNS, query, "started_at"), limit))
+        found = map(self._read, self._db.newest(RUNS, query, "started_at"))
+        return islice((run for run in found if run is not None), limit)
 
-
-def _run(document: Document) -> Run:
-    return Run(id=document["_id"], **{name: document[name] for name in NAMES})
+    def _read(self, document: Document) -> Run | None:
+        try:
+            return run_of(document, Reader(self._db.damage, "run", str(document["_id"])))
+        except Unreadable:
+            return None

@@ -1,14 +1,19 @@
-"""Indexes for every query, and the version of what is stored, in ``speakerbot_meta``."""
+"""The versions of what is stored: what each adds, and which one it is, in ``speakerbot_meta``.
+
+A new version appends a step to STEPS; what was released never changes. A crash, or two processes
+that begin at once, make a step run twice, or again after a later one: so a step adds what is
+missing, and is content with what is there. The version is written after its step.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError
 
-from speakerbot.errors import ConfigError, StoreTooNew
+from speakerbot.errors import ConfigError, StoreCorrupt, StoreTooNew
 from speakerbot.stores.mongo.calendar import CALENDAR
 from speakerbot.stores.mongo.guilds import GUILDS
 from speakerbot.stores.mongo.ledger import DELIVERIES
@@ -19,11 +24,12 @@ from speakerbot.stores.mongo.snapshots import SNAPSHOT
 from speakerbot.stores.mongo.talks import TALKS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from speakerbot.stores.mongo.connection import Database
 
-VERSION = 1
+    Steps = Sequence[Callable[[Database], None]]
+
 META = "speakerbot_meta"
 NEWEST = ("updated_at", -1), ("_id", -1)
 INDEXES: Mapping[str, Sequence[IndexModel]] = {
@@ -47,35 +53,65 @@ INDEXES: Mapping[str, Sequence[IndexModel]] = {
 }
 
 
-def stored_version(db: Database) -> int:
-    """0 for a database that is not prepared. Raises StoreTooNew."""
-    found = db.find(META, {"_id": "schema"})
-    version = int(found[0]["version"]) if found else 0
-    if version > VERSION:
-        raise StoreTooNew(
-            f"{db.where}: a newer speakerbot wrote it (its schema is version {version}, "
-            f"this program knows {VERSION}). Update this program."
-        )
-    return version
-
-
-def migrate(db: Database) -> None:
-    """Makes the indexes, then notes the version: whatever is interrupted is done again."""
-    if stored_version(db) == VERSION:
-        return
+def _version_1(db: Database) -> None:
     for collection, indexes in INDEXES.items():
         _make(db, collection, indexes)
-    update = {"$max": {"version": VERSION}}
+
+
+STEPS: Steps = (_version_1,)
+
+
+def stored_version(db: Database, steps: Steps = STEPS) -> int:
+    """0 for a database that is not prepared. Raises StoreTooNew, StoreCorrupt."""
+    found = db.find(META, {"_id": "schema"}, limit=1)
+    version = found[0].get("version") if found else 0
+    if not isinstance(version, int | float) or version != version // 1:
+        raise StoreCorrupt(
+            f"{db.where}: the version of its schema cannot be read ({META}, document schema). "
+            "Restore that document from a backup."
+        )
+    if version > len(steps):
+        raise StoreTooNew(
+            f"{db.where}: a newer speakerbot wrote it (its schema is version {version:g}, "
+            f"this program knows {len(steps)}). Update this program."
+        )
+    return int(version)
+
+
+def migrate(db: Database, steps: Steps = STEPS) -> None:
+    """Brings what is stored to the last version, step by step."""
+    stored = stored_version(db, steps)
+    for number, step in enumerate(steps[stored:], stored + 1):
+        step(db)
+        _note(db, number)
+
+
+def _note(db: Database, version: int) -> None:
+    update = {"$max": {"version": version}}
     with suppress(DuplicateKeyError):  # another process has just noted it
         db.ask(lambda: db[META].update_one({"_id": "schema"}, update, upsert=True))
 
 
 def _make(db: Database, collection: str, indexes: Sequence[IndexModel]) -> None:
+    there = db.ask(lambda: db[collection].index_information()).values()
+    missing = [each for each in indexes if not any(_serves(has, each.document) for has in there)]
+    if not missing:
+        return
     try:
-        db.ask(lambda: db[collection].create_indexes(indexes))
+        db.ask(lambda: db[collection].create_indexes(missing))
     except DuplicateKeyError as error:
-        [field] = indexes[0].document["key"]
+        [field] = missing[0].document["key"]
         raise ConfigError(
             f"{db.where}: two documents of {collection} have the same {field} ({error}). "
             "Delete or change one of them, then run again."
         ) from error
+
+
+def _serves(has: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether an index, under whatever name, does all that the wanted one would."""
+    if wanted.get("unique") and not has.get("unique"):
+        return False
+    special = ("partialFilterExpression", "collation", "hidden")
+    return list(has["key"]) == list(wanted["key"].items()) and not any(
+        has.get(name) for name in special
+    )

@@ -7,7 +7,7 @@ becomes the one that counts by one last write, which only one process wins: no t
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -15,10 +15,12 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from speakerbot.domain.talk_changes import Entry, Pair, Version
+from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
-from speakerbot.stores.mongo.documents import document_id, speaker, to_talk
+from speakerbot.stores.mongo.talk_documents import document_ids, speaker, to_talk
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks
+from speakerbot.stores.nouns import entry_of
+from speakerbot.stores.reading import TEXT, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +42,8 @@ class MongoSnapshots:
 
     def taken(self) -> bool:
         if not self._first and (found := self._db.find(SNAPSHOT, {"_id": TAKEN})):
-            self._first = found[0]["first"]
+            reader = Reader(self._db.damage, "snapshot", TAKEN)
+            self._first = reader.read("first", found[0].get("first"), TEXT, "", "taken again")
         return bool(self._first)
 
     def take(self, at: datetime) -> None:
@@ -48,24 +51,26 @@ class MongoSnapshots:
             return
         name, talks = uuid4().hex, MongoTalks(self._db).all()
         while page := list(islice(talks, PAGE)):
-            known = ((talk, Version(talk.date, talk.topic)) for talk in page)
+            known = ((talk, TalkVersion(talk.date, talk.topic)) for talk in page)
             entries = (
-                Entry(t.id, t.user_id, v, v, False, 1, at, t.username, t.thread_id)
+                TalkSnapshot(t.id, t.user_id, v, v, False, 1, at, t.username, t.thread_id)
                 for t, v in known
             )
             self._write([InsertOne(_document(name, entry)) for entry in entries])
-        with suppress(DuplicateKeyError):  # another process was first: theirs counts
-            taken = {"_id": TAKEN, "first": name, "at": at}
-            self._db.ask(lambda: self._db[SNAPSHOT].insert_one(taken))
-        self.taken()
-        self._forget_others()
+        # Unless another process was first: then theirs counts.
+        free = {"_id": TAKEN, "first": {"$not": {"$type": "string"}}}
+        taken = {"$set": {"first": name, "at": at}}
+        with suppress(DuplicateKeyError):
+            self._db.ask(lambda: self._db[SNAPSHOT].update_one(free, taken, upsert=True))
+        if self.taken():
+            self._forget_others()
 
     def _forget_others(self) -> None:
         outside = [{"_id": {"$lt": f"{self._first}/"}}, {"_id": {"$gte": f"{self._first}0"}}]
         doomed: Document = {"_id": {"$ne": TAKEN}, "$or": outside}
         self._db.ask(lambda: self._db[SNAPSHOT].delete_many(doomed))
 
-    def differing(self) -> Iterator[Pair]:
+    def differing(self) -> Iterator[TalkPair]:
         if not self.taken():
             return
         live = 0
@@ -78,51 +83,56 @@ class MongoSnapshots:
         if self._count_live() != live:
             yield from self._gone()
 
-    def _with_entries(self, talks: Sequence[Talk]) -> Iterator[Pair]:
+    def _with_entries(self, talks: Sequence[Talk]) -> Iterator[TalkPair]:
         ids = [_key(self._first, talk.id, talk.user_id) for talk in talks]
-        stored = self._db.find(SNAPSHOT, {"_id": {"$in": ids}}, batch_size=PAGE)
-        found = {each["_id"]: each for each in stored}
+        stored = self._db.find(SNAPSHOT, {"_id": {"$in": ids}})
+        found = {each["_id"]: self._entry(each) for each in stored}
         for own, talk in zip(ids, talks, strict=True):
-            yield Pair(_entry(found[own]) if own in found else None, talk)
+            if own not in found or found[own] is not None:
+                yield TalkPair(found.get(own), talk)
+
+    def _entry(self, document: Document) -> TalkSnapshot | None:
+        return entry_of(document, Reader(self._db.damage, "snapshot", document["_id"]))
 
     def _count_live(self) -> int:
         live = self._own(f"{self._first}/") | {"$or": [{"pending": True}, {"seen": {"$ne": None}}]}
         return self._db.ask(lambda: self._db[SNAPSHOT].count_documents(live))
 
-    def _gone(self) -> Iterator[Pair]:
+    def _gone(self) -> Iterator[TalkPair]:
         for entry, document in self._with_documents({}):
             if document is None and entry.live:
-                yield Pair(entry, None)
+                yield TalkPair(entry, None)
 
-    def pending(self) -> Iterator[Pair]:
+    def pending(self) -> Iterator[TalkPair]:
         for entry, document in self._with_documents({"pending": True}):
             if document is None:
-                yield Pair(entry, None)
+                yield TalkPair(entry, None)
             # A talk whose date cannot be read is there, and nobody knows when: not cancelled.
-            elif isinstance(document.get("scheduledDate"), datetime):
-                yield Pair(entry, to_talk(document))
+            elif talk := to_talk(document, self._db.damage):
+                yield TalkPair(entry, talk)
 
-    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+    def advance(self, steps: Sequence[tuple[TalkSnapshot | None, TalkSnapshot]]) -> None:
         if self.taken():
             self._write([self._step(before, after) for before, after in steps])
 
-    def all(self) -> Iterator[Entry]:
-        return (_entry(each) for page in self._pages({}) for each in page)
+    def all(self) -> Iterator[TalkSnapshot]:
+        entries = (self._entry(each) for page in self._pages({}) for each in page)
+        return (entry for entry in entries if entry is not None)
 
-    def _with_documents(self, query: Document) -> Iterator[tuple[Entry, Document | None]]:
+    def _with_documents(self, query: Document) -> Iterator[tuple[TalkSnapshot, Document | None]]:
         """Entries, each with the document of its talk if that is still this speaker's."""
         for page in self._pages(query):
-            ids = [document_id(each["talk_id"]) for each in page]
-            found = self._db.find(TALKS, {"_id": {"$in": ids}}, batch_size=PAGE)
-            documents = {(str(each["_id"]), speaker(each)): each for each in found}
-            for each in page:
-                yield _entry(each), documents.get((each["talk_id"], each["user_id"]))
+            entries = [entry for each in page if (entry := self._entry(each))]
+            found = self._db.find(TALKS, document_ids([entry.talk_id for entry in entries]))
+            documents = {(str(each["_id"]), speaker(each, self._db.damage)): each for each in found}
+            for entry in entries:
+                yield entry, documents.get((entry.talk_id, entry.user_id))
 
     def _pages(self, query: Document) -> Iterator[list[Document]]:
         after = f"{self._first}/"
         while self.taken():
             rest = query | self._own(after)
-            page = self._db.find(SNAPSHOT, rest, sort=[("_id", 1)], limit=PAGE, batch_size=PAGE)
+            page = self._db.find(SNAPSHOT, rest, sort=[("_id", 1)], limit=PAGE)
             yield page
             if len(page) < PAGE:
                 return
@@ -132,7 +142,7 @@ class MongoSnapshots:
         """All that starts with the first snapshot's name: "0" is the character after "/"."""
         return {"_id": {"$gt": after, "$lt": f"{self._first}0"}}
 
-    def _step(self, before: Entry | None, after: Entry) -> Step:
+    def _step(self, before: TalkSnapshot | None, after: TalkSnapshot) -> Step:
         document = _document(self._first, after)
         if before is None:
             return InsertOne(document)
@@ -149,7 +159,7 @@ def _key(first: str, talk_id: str, user_id: str) -> str:
     return f"{first}/{talk_id}/{user_id}"
 
 
-def _document(first: str, entry: Entry) -> Document:
+def _document(first: str, entry: TalkSnapshot) -> Document:
     values: Document = {name: getattr(entry, name) for name in NAMES}
     return {
         "_id": _key(first, entry.talk_id, entry.user_id),
@@ -159,14 +169,5 @@ def _document(first: str, entry: Entry) -> Document:
     }
 
 
-def _stored(version: Version | None) -> Document | None:
+def _stored(version: TalkVersion | None) -> Document | None:
     return {"date": version.date.isoformat(), "topic": version.topic} if version else None
-
-
-def _entry(document: Document) -> Entry:
-    values = {name: document[name] for name in NAMES}
-    return Entry(**values, told=_version(document["told"]), seen=_version(document["seen"]))
-
-
-def _version(stored: Document | None) -> Version | None:
-    return Version(date.fromisoformat(stored["date"]), stored["topic"]) if stored else None

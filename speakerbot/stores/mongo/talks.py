@@ -10,12 +10,23 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from speakerbot.clock import real_now
 from speakerbot.errors import Unreachable
-from speakerbot.stores.dates import as_date, date_taken, in_order
 from speakerbot.stores.mongo.connection import PAGE, Database
-from speakerbot.stores.mongo.documents import document_id, midnight, on_days, to_talk, update_of
+from speakerbot.stores.mongo.talk_documents import (
+    DATE_UNREADABLE,
+    SUBDOCUMENTS,
+    can_be_set_in,
+    document_id,
+    document_ids,
+    flag_is,
+    midnight,
+    on_days,
+    to_talk,
+    update_of,
+)
+from speakerbot.stores.talk_dates import FIRST_DAY, LAST_DAY, as_date, date_taken, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from speakerbot.domain.talk import Talk
     from speakerbot.ports.store import FlagWrite
@@ -23,33 +34,44 @@ if TYPE_CHECKING:
 
 TALKS = "scheduledspeakers"
 TRIES = 3
-IS_NULL = {"reminders": {"$eq": None, "$exists": True}}
-"""Missing ``reminders`` become a subdocument by themselves, null ones do not."""
+HIDDEN_NAMED = 100
+"""So many talks whose dates cannot be read are named; whoever has more has another problem."""
 
 
 class MongoTalks:
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._hidden_named = False
 
     def between(self, first: date, last: date) -> Iterator[Talk]:
-        lower = "$gte"
-        after: datetime = midnight(first)
+        self._name_hidden()
+        lower, last = "$gte", min(last, LAST_DAY)
+        after: datetime = midnight(max(first, FIRST_DAY))
         while True:
             page = self._find({"scheduledDate": {**on_days(first, last), lower: after}}, limit=PAGE)
-            yield from map(to_talk, page)
+            yield from self._talks(page)
             if len(page) < PAGE:
                 return
             lower, after = "$gt", page[-1]["scheduledDate"]
 
+    def _talks(self, documents: Iterable[Document]) -> Iterator[Talk]:
+        talks = (to_talk(each, self._db.damage) for each in documents)
+        return (talk for talk in talks if talk is not None)
+
+    def _name_hidden(self) -> None:
+        """Warns, once, of the talks that no query for days finds."""
+        if not self._hidden_named:
+            self._hidden_named = True
+            list(self._talks(self._find(DATE_UNREADABLE, limit=HIDDEN_NAMED)))
+
     def all(self) -> Iterator[Talk]:
-        return self.between(date.min, date.max)
+        return self.between(FIRST_DAY, LAST_DAY)
 
     def get(self, talk: str) -> Talk | None:
-        any_day = on_days(date.min, date.max)
-        found = self._find({"_id": document_id(talk), "scheduledDate": any_day}, limit=1)
+        found = self._find(document_ids([talk]), limit=1)
         if not found and (day := as_date(talk)):
             found = self._find({"scheduledDate": on_days(day, day)}, limit=1)
-        return to_talk(found[0]) if found else None
+        return next(self._talks(found), None)
 
     def _find(self, query: Document, **options: Any) -> list[Document]:
         return self._db.find(TALKS, query, sort=[("scheduledDate", 1)], **options)
@@ -59,7 +81,8 @@ class MongoTalks:
         interrupted completes it."""
         latest = list({talk.id: talk for talk in talks}.values())
         for _ in range(TRIES if latest else 0):
-            updates = _updates(in_order(latest, self._held(latest)))
+            held, ids = self._held(latest)
+            updates = _updates(in_order(latest, held), ids)
             try:
                 self._write(updates)
             except BulkWriteError:
@@ -68,16 +91,22 @@ class MongoTalks:
         if latest:
             raise self._contended()
 
-    def _held(self, talks: Sequence[Talk]) -> dict[date, str]:
-        """Which talk's id holds a date, for the dates and the ids concerned."""
+    def _held(self, talks: Sequence[Talk]) -> tuple[dict[date, str], dict[str, Any]]:
+        """Which talk's id holds a date, for the dates and the ids concerned, and what is the
+        ``_id`` of those talks that are there."""
         days = [talk.date for talk in talks]
-        ids = [document_id(talk.id) for talk in talks]
         stored = self._find(
-            {"$or": [{"scheduledDate": on_days(min(days), max(days))}, {"_id": {"$in": ids}}]},
+            {
+                "$or": [
+                    {"scheduledDate": on_days(min(days), max(days))},
+                    document_ids([talk.id for talk in talks]),
+                ]
+            },
             projection=["scheduledDate"],
         )
         dated = [each for each in stored if isinstance(each.get("scheduledDate"), datetime)]
-        return {each["scheduledDate"].date(): str(each["_id"]) for each in dated}
+        held = {each["scheduledDate"].date(): str(each["_id"]) for each in dated}
+        return held, {str(each["_id"]): each["_id"] for each in stored}
 
     def _write(self, updates: Sequence[UpdateOne | UpdateMany]) -> None:
         self._db.ask(lambda: self._db[TALKS].bulk_write(updates, ordered=True))
@@ -87,7 +116,7 @@ class MongoTalks:
 
     def reschedule(self, talk_id: str, to: date) -> bool:
         update = {"$set": {"scheduledDate": midnight(to)}}
-        own = {"_id": document_id(talk_id)}
+        own = document_ids([talk_id])
         for _ in range(TRIES):
             holders = self._find({"scheduledDate": on_days(to, to)}, projection=["_id"])
             for holder in holders:
@@ -101,36 +130,42 @@ class MongoTalks:
         raise self._contended()
 
     def delete(self, talk_id: str) -> bool:
-        own = {"_id": document_id(talk_id)}
+        own = document_ids([talk_id])
         return self._db.ask(lambda: self._db[TALKS].find_one_and_delete(own)) is not None
 
     def write_flags(self, writes: Sequence[FlagWrite]) -> set[str]:
         return {write.talk_id for write in writes if self._write_flag(write)}
 
     def _write_flag(self, write: FlagWrite) -> bool:
-        path, talks = f"reminders.{write.name}", self._db[TALKS]
-        own = {"_id": document_id(write.talk_id)}
+        path = f"reminders.{write.name}"
+        own = document_ids([write.talk_id])
         # Has it already: this very write, whose answer was lost.
-        stands: Document = {**own, path: {"$in": [write.seen, write.to]}}
+        stands: Document = {**own, "$and": [flag_is(path, write.seen, write.to)]}
         if write.to is None:
             update = {"$unset": {path: ""}}
-            return self._db.ask(lambda: talks.update_one(stands, update)).matched_count > 0
-        stands["$nor"] = [IS_NULL]
-        if self._db.ask(lambda: talks.update_one(stands, {"$set": {path: write.to}})).matched_count:
-            return True
-        if write.seen is not None:
-            return False
-        whole = {"$set": {"reminders": {write.name: write.to}}}
-        return self._db.ask(lambda: talks.update_one(own | IS_NULL, whole)).matched_count > 0
+            return self._matched(stands, update)
+        stands["$and"].append(can_be_set_in("reminders"))
+        dotted = stands, {"$set": {path: write.to}}
+        whole = (
+            own | {"$nor": [can_be_set_in("reminders")]},
+            {"$set": {"reminders": {write.name: write.to}}},
+        )
+        # The last one, since the answer of the second may have been lost.
+        tries = (dotted, whole, dotted) if write.seen is None else (dotted,)
+        return any(self._matched(query, update) for query, update in tries)
+
+    def _matched(self, query: Document, update: Document) -> bool:
+        return self._db.ask(lambda: self._db[TALKS].update_one(query, update)).matched_count > 0
 
 
-def _updates(talks: Sequence[Talk]) -> list[UpdateOne | UpdateMany]:
+def _updates(talks: Sequence[Talk], ids: Mapping[str, Any]) -> list[UpdateOne | UpdateMany]:
     now = real_now()
-    ids = [document_id(talk.id) for talk in talks]
+    own = {talk.id: ids.get(talk.id, document_id(talk.id)) for talk in talks}
+    among: Document = {"_id": {"$in": list(own.values())}}
     return [
-        UpdateMany({"_id": {"$in": ids}} | IS_NULL, {"$unset": {"reminders": ""}}),
         *(
-            UpdateOne({"_id": talk_id}, update_of(talk, now), upsert=True)
-            for talk_id, talk in zip(ids, talks, strict=True)
+            UpdateMany({**among, "$nor": [can_be_set_in(name)]}, {"$unset": {name: ""}})
+            for name in SUBDOCUMENTS
         ),
+        *(UpdateOne({"_id": own[talk.id]}, update_of(talk, now), upsert=True) for talk in talks),
     ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, time
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from speakerbot.stores.nouns import calendar_entry_of
+from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
-from speakerbot.stores.sqlite.rows import from_ms, marks, to_ms
+from speakerbot.stores.sqlite.rows import instant, placeholders, to_ms
 from speakerbot.stores.sqlite.talks import COLUMNS as TALK_COLUMNS
 from speakerbot.stores.sqlite.talks import to_talk
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from speakerbot.domain.talk import Talk
 
 COLUMNS = "talk_id, sequence, date, starts_at, topic, username, cancelled, changed_at"
-ENTRY = [f"e.{name}" for name in COLUMNS.split(", ")]
+NAMES = COLUMNS.split(", ")
+ENTRY = [f"e.{name}" for name in NAMES]
 PAIR = ", ".join([*ENTRY, *(f"t.{name}" for name in TALK_COLUMNS.split(", "))])
 CHANGED_TALKS = f"""
     SELECT {PAIR} FROM talks t LEFT JOIN calendar e ON e.talk_id = t.id
@@ -33,8 +35,8 @@ GONE = f"""
     ORDER BY e.talk_id LIMIT ?"""  # noqa: S608
 ALL = f"SELECT {COLUMNS} FROM calendar WHERE talk_id > ? ORDER BY talk_id LIMIT ?"  # noqa: S608
 ONE = f"SELECT {COLUMNS} FROM calendar WHERE talk_id = ?"  # noqa: S608
-INSERT = f"INSERT INTO calendar ({COLUMNS}) VALUES ({marks(8)}) ON CONFLICT DO NOTHING"  # noqa: S608
-UPDATE = f"UPDATE calendar SET ({COLUMNS}) = ({marks(8)}) WHERE talk_id = ? AND sequence = ?"  # noqa: S608
+INSERT = f"INSERT INTO calendar ({COLUMNS}) VALUES ({placeholders(8)}) ON CONFLICT DO NOTHING"  # noqa: S608
+UPDATE = f"UPDATE calendar SET ({COLUMNS}) = ({placeholders(8)}) WHERE talk_id = ? AND sequence = ?"  # noqa: S608
 
 
 class SqliteCalendar:
@@ -43,13 +45,27 @@ class SqliteCalendar:
 
     def get(self, talk_id: str) -> CalendarEntry | None:
         rows = self._db.rows(ONE, (talk_id,))
-        return _entry(rows[0]) if rows else None
+        return self._entry(rows[0]) if rows else None
 
     def all(self) -> Iterator[CalendarEntry]:
-        return map(_entry, self._pages(ALL))
+        return (entry for row in self._pages(ALL) if (entry := self._entry(row)))
+
+    def _entry(self, row: Row) -> CalendarEntry | None:
+        values = dict(zip(NAMES, row, strict=True))
+        values["changed_at"] = instant(values["changed_at"])
+        return calendar_entry_of(
+            values, Reader(self._db.damage, "calendar_entry", values["talk_id"])
+        )
 
     def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
-        return map(_pair, chain(self._pages(CHANGED_TALKS), self._pages(GONE)))
+        for row in chain(self._pages(CHANGED_TALKS), self._pages(GONE)):
+            entry_row, talk_row = row[: len(ENTRY)], row[len(ENTRY) :]
+            entry = None if entry_row[0] is None else self._entry(entry_row)
+            talk = None if talk_row[0] is None else to_talk(talk_row, self._db.damage)
+            # What is there and cannot be read is neither new nor gone.
+            read = (entry, talk).count(None) == (entry_row[0], talk_row[0]).count(None)
+            if read and not (entry and talk and entry.shows(talk)):
+                yield talk, entry
 
     def _pages(self, sql: str) -> Iterator[Row]:
         after = ""
@@ -79,28 +95,4 @@ def _row(entry: CalendarEntry) -> Sequence[Any]:
         entry.username,
         entry.cancelled,
         to_ms(entry.changed_at),
-    )
-
-
-def _pair(row: Row) -> tuple[Talk | None, CalendarEntry | None]:
-    entry, talk = row[: len(ENTRY)], row[len(ENTRY) :]
-    return (
-        None if talk[0] is None else to_talk(talk),
-        None if entry[0] is None else _entry(entry),
-    )
-
-
-def _entry(row: Row) -> CalendarEntry:
-    from speakerbot.domain.calendar_entry import CalendarEntry  # most runs need none
-
-    talk_id, sequence, day, starts_at, topic, username, cancelled, changed_at = row
-    return CalendarEntry(
-        talk_id=talk_id,
-        sequence=sequence,
-        date=date.fromisoformat(day),
-        starts_at=None if starts_at is None else time.fromisoformat(starts_at),
-        topic=topic,
-        username=username,
-        cancelled=bool(cancelled),
-        changed_at=from_ms(changed_at),
     )

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.errors import ConfigError, SpeakerbotError, StoreCorrupt, StoreLocked, Unreachable
-from speakerbot.stores.sqlite.rows import marks
+from speakerbot.stores.reading import Damage
+from speakerbot.stores.sqlite.rows import placeholders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ class Database:
 
     def __init__(self, uri: str, where: str, lock_timeout: float) -> None:
         self.where = where
+        self.damage = Damage()
         self._lock_timeout = lock_timeout
         self._depth = 0
         try:
@@ -56,7 +58,7 @@ class Database:
         found: list[Row] = []
         for start in range(0, len(values), PAGE):
             page = values[start : start + PAGE]
-            found += self.rows(f"{sql} ({marks(len(page))})", (*parameters, *page))
+            found += self.rows(f"{sql} ({placeholders(len(page))})", (*parameters, *page))
         return found
 
     def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:

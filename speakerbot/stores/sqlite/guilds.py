@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.stores.sqlite.rows import from_ms, to_ms
+from speakerbot.stores.reading import INSTANT, Reader
+from speakerbot.stores.sqlite.rows import from_ms, instant, to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,9 +31,10 @@ class SqliteGuilds:
 
     def all(self) -> Iterator[Mapping[str, Any]]:
         for guild_id, channel_id, at, by in self._db.rows("SELECT * FROM guilds ORDER BY guild_id"):
+            reader = Reader(self._db.damage, "guild", guild_id)
             yield {
                 "guildId": guild_id,
                 "proactiveAnnouncementsChannelId": channel_id,
-                "updatedAt": from_ms(at),
+                "updatedAt": reader.read("updatedAt", instant(at), INSTANT, from_ms(0)),
                 "updatedBy": by,
             }

@@ -8,21 +8,23 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.domain.delivery import FINAL, Change, Delivery
+from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange
 from speakerbot.stores.keys import subject
+from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
+from speakerbot.stores.reading import TEXT, Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
-from speakerbot.stores.sqlite.rows import from_ms, marks, to_ms
+from speakerbot.stores.sqlite.rows import instant, placeholders, to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 NAMES = Delivery._fields
-INSTANTS = tuple("datetime" in str(kind) for kind in Delivery.__annotations__.values())
+INSTANTS = [name for name, kind in Delivery.__annotations__.items() if "datetime" in str(kind)]
 IN_KEY = 3
 """The first of them, up to the recipient, stand in the key and never change."""
 COLUMNS = ", ".join(NAMES)
 INSERT = (
-    f"INSERT INTO deliveries ({COLUMNS}, subject) VALUES ({marks(len(NAMES) + 1)}) "  # noqa: S608
+    f"INSERT INTO deliveries ({COLUMNS}, subject) VALUES ({placeholders(len(NAMES) + 1)}) "  # noqa: S608
     "ON CONFLICT (key) DO NOTHING"
 )
 UPDATE = (
@@ -31,6 +33,12 @@ UPDATE = (
 )
 DELETE = "DELETE FROM deliveries WHERE key = ? AND revision = ?"
 
+PRUNE = f"""
+    DELETE FROM deliveries WHERE rowid IN (
+        SELECT rowid FROM deliveries
+        WHERE updated_at < ? AND (state IN ({placeholders(len(FINAL))}) OR expires_at < ?)
+        ORDER BY updated_at LIMIT ?)"""  # noqa: S608
+
 
 class SqliteLedger:
     def __init__(self, db: Database) -> None:
@@ -38,13 +46,25 @@ class SqliteLedger:
 
     def get(self, keys: Sequence[str]) -> dict[str, Delivery]:
         rows = self._db.rows_among(f"SELECT {COLUMNS} FROM deliveries WHERE key IN", keys)  # noqa: S608
-        return {row[0]: _delivery(row) for row in rows}
+        return {row[0]: self._read(row)[0] for row in rows}
 
-    def swap(self, changes: Sequence[Change]) -> set[str]:
+    def _read(self, row: Row) -> tuple[Delivery, bool]:
+        """From the columns of NAMES, whatever follows them: the record, and whether all of it could
+        be read."""
+        values = dict(zip(NAMES, row, strict=False))
+        for name in INSTANTS:
+            values[name] = instant(values[name])
+        reader = Reader(self._db.damage, "delivery", str(values["key"]))
+        if not isinstance(values["key"], str):
+            reader.warn("key", values["key"], TEXT.expected, LEFT_OUT)
+        record = delivery_of(values, reader)
+        return record, not reader.damaged
+
+    def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         with self._db.write():
             return {change.key for change in changes if self._take(change)}
 
-    def _take(self, change: Change) -> bool:
+    def _take(self, change: DeliveryChange) -> bool:
         before, after = change.before, change.after
         if after is None:
             return before is not None and self._ran(DELETE, before.key, before.revision)
@@ -70,14 +90,14 @@ class SqliteLedger:
         return islice(found, limit)
 
     def _newest(self, where: str, value: str | None) -> Iterator[Delivery]:
-        after = (2**62, 0)
+        after: tuple[Any, int] = (2**62, 0)
         while True:
             page = self._db.rows(
                 f"SELECT {COLUMNS}, rowid FROM deliveries WHERE {where} "  # noqa: S608
                 "AND (updated_at, rowid) < (?, ?) ORDER BY updated_at DESC, rowid DESC LIMIT ?",
                 (value, *after, PAGE),
             )
-            yield from map(_delivery, page)
+            yield from (record for record, sound in map(self._read, page) if sound)
             if len(page) < PAGE:
                 return
             after = (page[-1][NAMES.index("updated_at")], page[-1][-1])
@@ -88,28 +108,18 @@ class SqliteLedger:
             "AND (state <> 'sent' OR sent_at >= ?1) GROUP BY state",
             (to_ms(since),),
         )
-        return dict(rows)
+        return {state: count for state, count in rows if state in STATES}
 
     def prune(self, before: datetime) -> int:
-        with self._db.write():
-            return sum(
-                self._db.run(
-                    "DELETE FROM deliveries WHERE state = ? AND updated_at < ?",
-                    (state, to_ms(before)),
-                )
-                for state in FINAL
-            )
+        pruned = 0
+        while True:
+            # One by one, so that others get their turn at the file in between.
+            with self._db.write():
+                page = self._db.run(PRUNE, (to_ms(before), *FINAL, to_ms(before), PAGE))
+            pruned += page
+            if page < PAGE:
+                return pruned
 
 
 def _row(record: Delivery) -> list[Any]:
     return [to_ms(value) if isinstance(value, datetime) else value for value in record]
-
-
-def _delivery(row: Row) -> Delivery:
-    """From the columns of NAMES, whatever follows them."""
-    return Delivery(
-        *(
-            from_ms(value) if instant else value
-            for value, instant in zip(row, INSTANTS, strict=False)
-        )
-    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speakerbot.ports.store import Breaker
-from speakerbot.stores.slots import Reservation, instant
-from speakerbot.stores.sqlite.rows import from_ms, to_ms
+from speakerbot.stores import send_slots
+from speakerbot.stores.nouns import breaker_of
+from speakerbot.stores.reading import Reader
+from speakerbot.stores.send_slots import Reservation
+from speakerbot.stores.sqlite.rows import instant, to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,20 +30,23 @@ class SqliteLimits:
             rows = self._db.rows(
                 "SELECT next_free FROM slots WHERE bot = ? AND lane = ?", (bot, lane)
             )
-            first = wanted.first(rows[0][0] if rows else None)
+            stored = rows[0][0] if rows else None
+            first = wanted.first(stored if isinstance(stored, int) else None)
             self._db.run(
                 "INSERT OR REPLACE INTO slots VALUES (?, ?, ?)", (bot, lane, first + wanted.span)
             )
-        return instant(first)
+        return send_slots.instant(first)
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         rows = self._db.rows(
             "SELECT name, until, reason, count FROM breakers WHERE bot = ?", (bot,)
         )
-        return {
-            name: Breaker(until=from_ms(until), reason=reason, count=count)
-            for name, until, reason, count in rows
-        }
+        found = {name: self._breaker(f"{bot}/{name}", *rest) for name, *rest in rows}
+        return {name: breaker for name, breaker in found.items() if breaker is not None}
+
+    def _breaker(self, name: str, until: Any, reason: Any, count: Any) -> Breaker | None:
+        values = {"until": instant(until), "reason": reason, "count": count}
+        return breaker_of(values, Reader(self._db.damage, "breaker", name))
 
     def set_breaker(self, bot: str, name: str, breaker: Breaker | None) -> None:
         with self._db.write():
@@ -58,7 +64,7 @@ class SqliteLimits:
             user_ids,
             (bot,),
         )
-        return dict(rows)
+        return {user_id: channel_id for user_id, channel_id in rows if isinstance(channel_id, str)}
 
     def remember_dms(self, bot: str, channels: Mapping[str, str | None]) -> None:
         with self._db.write():

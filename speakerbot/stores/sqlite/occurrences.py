@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from speakerbot.stores.sqlite.rows import from_ms, to_ms
+from speakerbot.stores.nouns import occurrence_of
+from speakerbot.stores.reading import Reader
+from speakerbot.stores.sqlite.rows import instant, to_ms
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from speakerbot.domain.occurrence import Record
+    from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.stores.sqlite.connection import Database
 
 
@@ -18,7 +20,7 @@ class SqliteOccurrences:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def get(self, schedule: str, occurrence: datetime) -> Record | None:
+    def get(self, schedule: str, occurrence: datetime) -> OccurrenceRecord | None:
         rows = self._db.rows(
             "SELECT standing, lease_until, retry_at, resume_at, revision FROM occurrences "
             "WHERE schedule = ? AND occurrence = ?",
@@ -26,20 +28,19 @@ class SqliteOccurrences:
         )
         if not rows:
             return None
-        # Here, since it brings the cron library, which a run without a schedule does without.
-        from speakerbot.domain.occurrence import Record
+        standing, *instants, revision = rows[0]
+        lease_until, retry_at, resume_at = map(instant, instants)
+        values = {
+            "standing": standing,
+            "lease_until": lease_until,
+            "retry_at": retry_at,
+            "resume_at": resume_at,
+            "revision": revision,
+        }
+        reader = Reader(self._db.damage, "occurrence", f"{schedule}/{occurrence:%Y-%m-%dT%H:%M}Z")
+        return occurrence_of(values, reader, occurrence)
 
-        standing, lease_until, retry_at, resume_at, revision = rows[0]
-        return Record(
-            occurrence=occurrence,
-            standing=standing,
-            lease_until=from_ms(lease_until),
-            retry_at=from_ms(retry_at),
-            resume_at=from_ms(resume_at),
-            revision=revision,
-        )
-
-    def swap(self, schedule: str, before: Record | None, after: Record) -> bool:
+    def swap(self, schedule: str, before: OccurrenceRecord | None, after: OccurrenceRecord) -> bool:
         own = (schedule, to_ms(after.occurrence))
         values = (
             after.standing,

@@ -1,18 +1,21 @@
-"""People and their wishes."""
+"""People and their preferences."""
 
 from __future__ import annotations
 
-from datetime import time
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.domain.person import Person, QuietHours
+from speakerbot.domain.person import Person
+from speakerbot.stores.nouns import person_of
+from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
-from speakerbot.stores.sqlite.rows import from_json, marks, to_json
+from speakerbot.stores.sqlite.rows import from_json, placeholders, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 COLUMNS = "id, discord_user_id, name, timezone, opted_out, quiet_hours, routes, extra"
+NAMES = COLUMNS.split(", ")
+JSON = ("opted_out", "routes", "extra")
 
 
 class SqlitePeople:
@@ -22,7 +25,7 @@ class SqlitePeople:
     def by_users(self, user_ids: Sequence[str]) -> dict[str, Person]:
         sql = f"SELECT {COLUMNS} FROM people WHERE discord_user_id IN"  # noqa: S608
         rows = self._db.rows_among(sql, user_ids)
-        return {row[1]: _person(row) for row in rows}
+        return {row[1]: self._person(row) for row in rows}
 
     def get(self, user: str) -> Person | None:
         for column in ("discord_user_id", "id"):
@@ -31,8 +34,14 @@ class SqlitePeople:
                 (user,),
             )
             if rows:
-                return _person(rows[0])
+                return self._person(rows[0])
         return None
+
+    def _person(self, row: Row) -> Person:
+        values = dict(zip(NAMES, row, strict=True))
+        for name in JSON:
+            values[name] = from_json(values[name])
+        return person_of(values, Reader(self._db.damage, "person", str(values["id"])))
 
     def all(self) -> Iterator[Person]:
         after = ""
@@ -41,7 +50,7 @@ class SqlitePeople:
                 f"SELECT {COLUMNS} FROM people WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608
                 (after, PAGE),
             )
-            yield from map(_person, page)
+            yield from map(self._person, page)
             if len(page) < PAGE:
                 return
             after = page[-1][0]
@@ -51,7 +60,7 @@ class SqlitePeople:
             for person in people:
                 row = _row(person)
                 self._db.run(
-                    f"INSERT OR REPLACE INTO people ({COLUMNS}) VALUES ({marks(len(row))})",  # noqa: S608
+                    f"INSERT OR REPLACE INTO people ({COLUMNS}) VALUES ({placeholders(len(row))})",  # noqa: S608
                     row,
                 )
 
@@ -77,24 +86,3 @@ def _row(person: Person) -> Sequence[Any]:
         to_json(person.routes),
         to_json(person.extra),
     )
-
-
-def _person(row: Row) -> Person:
-    person_id, discord_user_id, name, timezone, opted_out, quiet_hours, routes, extra = row
-    return Person(
-        id=person_id,
-        discord_user_id=discord_user_id,
-        name=name,
-        timezone=timezone,
-        opted_out=frozenset(from_json(opted_out)),
-        quiet_hours=_quiet_hours(quiet_hours),
-        routes=tuple(from_json(routes)),
-        extra=from_json(extra),
-    )
-
-
-def _quiet_hours(text: str | None) -> QuietHours | None:
-    if text is None:
-        return None
-    start, _, end = text.partition("-")
-    return QuietHours(time.fromisoformat(start), time.fromisoformat(end))

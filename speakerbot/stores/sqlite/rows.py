@@ -29,14 +29,26 @@ def from_ms(ms: int | None) -> datetime | None:
     return None if ms is None else _EPOCH + ms * _MILLISECOND
 
 
+def instant(ms: Any) -> Any:
+    """As :func:`from_ms`; what is not an instant stays as it is, for its reader to judge."""
+    try:
+        return from_ms(ms)
+    except (TypeError, OverflowError):
+        return ms
+
+
 def to_json(value: Mapping[str, Any] | Sequence[str]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def from_json(text: str) -> Any:
-    return json.loads(text)
+def from_json(text: Any) -> Any:
+    """What a JSON text holds; what is not JSON stays as it is, for its reader to judge."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return text
 
 
-def marks(count: int) -> str:
+def placeholders(count: int) -> str:
     """Placeholders for that many values."""
     return ",".join("?" * count)

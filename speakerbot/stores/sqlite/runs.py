@@ -6,13 +6,17 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.domain.run import Run
+from speakerbot.stores.nouns import run_of
+from speakerbot.stores.reading import Reader, Unreadable
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
-from speakerbot.stores.sqlite.rows import from_json, from_ms, marks, to_json, to_ms
+from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_json, to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 COLUMNS = "id, job, now, started_at, finished_at, outcome, schedule, occurrence, counts, error"
+NAMES = COLUMNS.split(", ")
+INSTANTS = ("now", "started_at", "finished_at", "occurrence")
 
 
 class SqliteRuns:
@@ -23,26 +27,37 @@ class SqliteRuns:
         row = _row(run)
         with self._db.write():
             self._db.run(
-                f"INSERT OR REPLACE INTO runs ({COLUMNS}) VALUES ({marks(len(row))})",  # noqa: S608
+                f"INSERT OR REPLACE INTO runs ({COLUMNS}) VALUES ({placeholders(len(row))})",  # noqa: S608
                 row,
             )
 
     def get(self, run_id: str) -> Run | None:
         rows = self._db.rows(f"SELECT {COLUMNS} FROM runs WHERE id = ?", (run_id,))  # noqa: S608
-        return _run(rows[0]) if rows else None
+        return self._read(rows[0]) if rows else None
+
+    def _read(self, row: Row) -> Run | None:
+        """From the columns of COLUMNS, whatever follows them. None: it cannot be read."""
+        values = dict(zip(NAMES, row, strict=False))
+        values["counts"] = from_json(values["counts"])
+        for name in INSTANTS:
+            values[name] = instant(values[name])
+        try:
+            return run_of(values, Reader(self._db.damage, "run", str(values["id"])))
+        except Unreadable:
+            return None
 
     def list(self, *, job: str | None = None, limit: int = 50) -> Iterator[Run]:
         return islice(self._newest("job = ?" if job else "? IS NULL", job), limit)
 
     def _newest(self, where: str, value: str | None) -> Iterator[Run]:
-        after = (2**62, 0)
+        after: tuple[Any, int] = (2**62, 0)
         while True:
             page = self._db.rows(
                 f"SELECT {COLUMNS}, rowid FROM runs WHERE {where} "  # noqa: S608
                 "AND (started_at, rowid) < (?, ?) ORDER BY started_at DESC, rowid DESC LIMIT ?",
                 (value, *after, PAGE),
             )
-            yield from map(_run, page)
+            yield from (run for run in map(self._read, page) if run is not None)
             if len(page) < PAGE:
                 return
             after = (page[-1][3], page[-1][-1])
@@ -60,21 +75,4 @@ def _row(run: Run) -> Sequence[Any]:
         to_ms(run.occurrence),
         to_json(run.counts),
         run.error,
-    )
-
-
-def _run(row: Row) -> Run:
-    """From the columns of COLUMNS, whatever follows them."""
-    run_id, job, now, started, finished, outcome, schedule, occurrence, counts, error = row[:10]
-    return Run(
-        id=run_id,
-        job=job,
-        now=from_ms(now),
-        started_at=from_ms(started),
-        finished_at=from_ms(finished),
-        outcome=outcome,
-        schedule=schedule,
-        occurrence=from_ms(occurrence),
-        counts=from_json(counts),
-        error=error,
     )

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import date
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from speakerbot.stores.nouns import entry_of
+from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
-from speakerbot.stores.sqlite.rows import from_ms, marks, to_ms
+from speakerbot.stores.sqlite.rows import instant, placeholders, to_ms
 from speakerbot.stores.sqlite.talks import COLUMNS as TALK_COLUMNS
 from speakerbot.stores.sqlite.talks import to_talk
+from speakerbot.stores.talk_dates import FIRST_DAY, LAST_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from speakerbot.domain.talk_changes import Entry, Pair, Version
+    from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion
 
 COLUMNS = (
     "talk_id, user_id, told_date, told_topic, seen_date, seen_topic, pending, sequence, at, "
     "username, thread_id"
 )
-ENTRY = [f"e.{name}" for name in COLUMNS.split(", ")]
+NAMES = COLUMNS.split(", ")
+ENTRY = [f"e.{name}" for name in NAMES]
 PAIR = ", ".join([*ENTRY, *(f"t.{name}" for name in TALK_COLUMNS.split(", "))])
 SAME = "e.talk_id = t.id AND e.user_id = t.user_id"
 CHANGED_TALKS = f"""
@@ -40,10 +43,11 @@ ALL = ENTRIES % "TRUE"
 FIRST = f"""
     INSERT INTO snapshot ({COLUMNS})
     SELECT id, user_id, date, topic, date, topic, FALSE, 1, ?, username, thread_id FROM talks
+    WHERE date BETWEEN '{FIRST_DAY}' AND '{LAST_DAY}' AND date(date) IS date
 """  # noqa: S608
-INSERT = f"INSERT INTO snapshot ({COLUMNS}) VALUES ({marks(11)}) ON CONFLICT DO NOTHING"  # noqa: S608
+INSERT = f"INSERT INTO snapshot ({COLUMNS}) VALUES ({placeholders(11)}) ON CONFLICT DO NOTHING"  # noqa: S608
 UPDATE = (
-    f"UPDATE snapshot SET ({COLUMNS}) = ({marks(11)}) "  # noqa: S608
+    f"UPDATE snapshot SET ({COLUMNS}) = ({placeholders(11)}) "  # noqa: S608
     "WHERE talk_id = ? AND user_id = ? AND sequence = ?"
 )
 
@@ -61,27 +65,49 @@ class SqliteSnapshots:
                 self._db.run(FIRST, (to_ms(at),))
                 self._db.run("INSERT INTO snapshot_taken VALUES (1, ?)", (to_ms(at),))
 
-    def differing(self) -> Iterator[Pair]:
-        return chain(self._pairs(CHANGED_TALKS), self._pairs(GONE))
+    def differing(self) -> Iterator[TalkPair]:
+        found = chain(self._pairs(CHANGED_TALKS), self._pairs(GONE))
+        return (pair for pair in found if not pair.at_rest())
 
-    def pending(self) -> Iterator[Pair]:
+    def pending(self) -> Iterator[TalkPair]:
         return self._pairs(PENDING)
 
-    def all(self) -> Iterator[Entry]:
-        return (pair.entry for pair in self._pairs(ALL) if pair.entry)
+    def all(self) -> Iterator[TalkSnapshot]:
+        rows = (row[: len(ENTRY)] for row in self._rows(ALL))
+        return (entry for row in rows if (entry := self._entry(row)))
 
-    def _pairs(self, sql: str) -> Iterator[Pair]:
+    def _pairs(self, sql: str) -> Iterator[TalkPair]:
+        from speakerbot.domain.talk_changes import TalkPair  # other jobs need none
+
+        for row in self._rows(sql):
+            entry_row, talk_row = row[: len(ENTRY)], row[len(ENTRY) :]
+            entry = None if entry_row[0] is None else self._entry(entry_row)
+            talk = None if talk_row[0] is None else to_talk(talk_row, self._db.damage)
+            # What is there and cannot be read is neither new nor gone.
+            if (entry, talk).count(None) == (entry_row[0], talk_row[0]).count(None):
+                yield TalkPair(entry, talk)
+
+    def _rows(self, sql: str) -> Iterator[Row]:
+        """In pages, each row with the columns of ENTRY, then those of a talk."""
         after = ("", "")
         while self.taken():
             page = self._db.rows(sql, (*after, PAGE))
-            for row in page:
-                pair = _pair(row)
-                yield pair
+            yield from page
             if len(page) < PAGE:
                 return
-            after = pair.key
+            last = page[-1]
+            after = (last[0] or last[len(ENTRY)], last[1] or last[len(ENTRY) + 1])
 
-    def advance(self, steps: Sequence[tuple[Entry | None, Entry]]) -> None:
+    def _entry(self, row: Row) -> TalkSnapshot | None:
+        values = dict(zip(NAMES, row, strict=True))
+        values["at"] = instant(values["at"])
+        for name in ("told", "seen"):
+            day, topic = values[f"{name}_date"], values[f"{name}_topic"]
+            values[name] = None if day is None else {"date": day, "topic": topic}
+        talk, user = values["talk_id"], values["user_id"]
+        return entry_of(values, Reader(self._db.damage, "snapshot", f"{talk}/{user}"))
+
+    def advance(self, steps: Sequence[tuple[TalkSnapshot | None, TalkSnapshot]]) -> None:
         with self._db.write():
             for before, after in steps:
                 if before is None:
@@ -91,7 +117,7 @@ class SqliteSnapshots:
                     self._db.run(UPDATE, (*_row(after), *own))
 
 
-def _row(entry: Entry) -> Sequence[Any]:
+def _row(entry: TalkSnapshot) -> Sequence[Any]:
     return (
         entry.talk_id,
         entry.user_id,
@@ -105,39 +131,5 @@ def _row(entry: Entry) -> Sequence[Any]:
     )
 
 
-def _values(version: Version | None) -> tuple[str | None, str | None]:
+def _values(version: TalkVersion | None) -> tuple[str | None, str | None]:
     return (version.date.isoformat(), version.topic) if version else (None, None)
-
-
-def _pair(row: Row) -> Pair:
-    from speakerbot.domain.talk_changes import Pair  # other jobs need none
-
-    entry, talk = row[: len(ENTRY)], row[len(ENTRY) :]
-    return Pair(
-        None if entry[0] is None else _entry(entry),
-        None if talk[0] is None else to_talk(talk),
-    )
-
-
-def _entry(row: Row) -> Entry:
-    from speakerbot.domain.talk_changes import Entry
-
-    talk_id, user_id, told_date, told_topic, seen_date, seen_topic, *rest = row
-    pending, sequence, at, username, thread_id = rest
-    return Entry(
-        talk_id=talk_id,
-        user_id=user_id,
-        told=_version(told_date, told_topic),
-        seen=_version(seen_date, seen_topic),
-        pending=bool(pending),
-        sequence=sequence,
-        at=from_ms(at),
-        username=username,
-        thread_id=thread_id,
-    )
-
-
-def _version(day: str | None, topic: str | None) -> Version | None:
-    from speakerbot.domain.talk_changes import Version
-
-    return None if day is None or topic is None else Version(date.fromisoformat(day), topic)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import date, time, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import DateTaken
-from speakerbot.stores.dates import as_date, date_taken
+from speakerbot.stores.reading import (
+    CLOCK_TIME,
+    FIELDS,
+    FIRST_INSTANT,
+    IDENTIFIER,
+    INSTANT,
+    LAST_INSTANT,
+    SNOWFLAKE,
+    TEXT,
+    TRUTH,
+    WORDS,
+    Damage,
+    Reader,
+    Unreadable,
+)
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
-from speakerbot.stores.sqlite.rows import from_json, from_ms, marks, to_json, to_ms
+from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_json, to_ms
+from speakerbot.stores.talk_dates import DATE_TEXT, FIRST_DAY, HIDDEN, LAST_DAY, as_date, date_taken
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from speakerbot.ports.store import FlagWrite
 
@@ -22,35 +37,56 @@ COLUMNS = (
     "scheduler_username, starts_at, sent_tminus1_at, sent_day_of_at, extra"
 )
 
+NAMES = COLUMNS.split(", ")
+DATE = NAMES.index("date")
+BETWEEN = f"""
+    SELECT {COLUMNS} FROM talks WHERE (date, id) > (?, ?) AND date <= ?
+    ORDER BY date, id LIMIT ?"""  # noqa: S608
+DATE_UNREADABLE = f"SELECT {COLUMNS} FROM talks WHERE date < ? OR date > ? LIMIT ?"  # noqa: S608
+WRITE_FLAG = f"""
+    UPDATE talks SET {{0}} = ?1 WHERE id = ?2 AND ({{0}} IS ?3 OR {{0}} IS ?4 OR (?3 IS NULL AND
+    ({{0}} < {to_ms(FIRST_INSTANT)} OR {{0}} >= {to_ms(LAST_INSTANT)})))"""  # noqa: S608
+"""What cannot be read is read as None; a text is greater than any number."""
+HIDDEN_NAMED = 100
+"""So many talks whose dates cannot be read are named; whoever has more has another problem."""
+
 
 class SqliteTalks:
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._hidden_named = False
 
     def between(self, first: date, last: date) -> Iterator[Talk]:
+        self._name_hidden()
+        first, last = max(first, FIRST_DAY), min(last, LAST_DAY)
+        after = (first.isoformat(), "")
         while True:
-            page = self._db.rows(
-                f"SELECT {COLUMNS} FROM talks WHERE date BETWEEN ? AND ? ORDER BY date LIMIT ?",  # noqa: S608
-                (first.isoformat(), last.isoformat(), PAGE),
-            )
-            talks = [to_talk(row) for row in page]
-            yield from talks
-            if len(talks) < PAGE or talks[-1].date >= last:
+            page = self._db.rows(BETWEEN, (*after, last.isoformat(), PAGE))
+            yield from self._talks(page)
+            if len(page) < PAGE:
                 return
-            first = talks[-1].date + timedelta(days=1)
+            after = (page[-1][DATE], page[-1][0])
+
+    def _talks(self, rows: Iterable[Row]) -> Iterator[Talk]:
+        talks = (to_talk(row, self._db.damage) for row in rows)
+        return (talk for talk in talks if talk is not None)
+
+    def _name_hidden(self) -> None:
+        """Warns, once, of the talks that no query for days finds."""
+        if not self._hidden_named:
+            self._hidden_named = True
+            days = (FIRST_DAY.isoformat(), LAST_DAY.isoformat())
+            list(self._talks(self._db.rows(DATE_UNREADABLE, (*days, HIDDEN_NAMED))))
 
     def all(self) -> Iterator[Talk]:
-        return self.between(date.min, date.max)
+        return self.between(FIRST_DAY, LAST_DAY)
 
     def get(self, talk: str) -> Talk | None:
-        found = self._one("id = ?", talk)
-        if found is None and (day := as_date(talk)):
-            found = self._one("date = ?", day.isoformat())
-        return found
-
-    def _one(self, where: str, value: str) -> Talk | None:
-        rows = self._db.rows(f"SELECT {COLUMNS} FROM talks WHERE {where}", (value,))  # noqa: S608
-        return to_talk(rows[0]) if rows else None
+        rows = self._db.rows(f"SELECT {COLUMNS} FROM talks WHERE id = ?", (talk,))  # noqa: S608
+        if not rows and (day := as_date(talk)):
+            sql = f"SELECT {COLUMNS} FROM talks WHERE date = ?"  # noqa: S608
+            rows = self._db.rows(sql, (day.isoformat(),))
+        return next(self._talks(rows), None)
 
     def put(self, talks: Sequence[Talk]) -> None:
         latest = {talk.id: talk for talk in talks}
@@ -61,7 +97,7 @@ class SqliteTalks:
                 self._db.run("DELETE FROM talks WHERE id = ?", (talk_id,))
             for talk in latest.values():
                 row = _row(talk, flags.get(talk.id))
-                sql = f"INSERT INTO talks ({COLUMNS}) VALUES ({marks(len(row))})"  # noqa: S608
+                sql = f"INSERT INTO talks ({COLUMNS}) VALUES ({placeholders(len(row))})"  # noqa: S608
                 if not self._db.run(f"{sql} ON CONFLICT (date) DO NOTHING", row):
                     raise self._taken(talk.date, talk.id)
 
@@ -95,8 +131,8 @@ class SqliteTalks:
             return {write.talk_id for write in writes if self._write_flag(write)}
 
     def _write_flag(self, write: FlagWrite) -> bool:
-        column, seen, to = FLAGS[write.name], to_ms(write.seen), to_ms(write.to)
-        sql = f"UPDATE talks SET {column} = ? WHERE id = ? AND ({column} IS ? OR {column} IS ?)"  # noqa: S608
+        sql = WRITE_FLAG.format(FLAGS[write.name])
+        seen, to = to_ms(write.seen), to_ms(write.to)
         return bool(self._db.run(sql, (to, write.talk_id, seen, to)))
 
 
@@ -119,25 +155,32 @@ def _row(talk: Talk, flags: Sequence[int | None] | None) -> Sequence[Any]:
     )
 
 
-def to_talk(row: Row) -> Talk:
-    """From the columns of COLUMNS."""
-    (
-        talk_id, user_id, username, topic, day, booked_at, thread_id, completed,
-        scheduler_user_id, scheduler_username, starts_at, sent_tminus1_at, sent_day_of_at, extra,
-    ) = row  # fmt: skip
+def to_talk(row: Row, damage: Damage) -> Talk | None:
+    """From the columns of COLUMNS; None where its date cannot be read."""
+    values = dict(zip(NAMES, row, strict=True))
+    reader = Reader(damage, "talk", str(values["id"]))
+    read = reader.read
+    try:
+        reader.need("id", values["id"], TEXT, HIDDEN)
+        day = reader.need("date", values["date"], DATE_TEXT, HIDDEN)
+    except Unreadable:
+        return None
+    flags = {
+        name: read(name, instant(values[name]), INSTANT, None, "taken as not sent")
+        for name in FLAGS.values()
+    }
     return Talk(
-        id=talk_id,
-        user_id=user_id,
-        username=username,
-        topic=topic,
-        date=date.fromisoformat(day),
-        booked_at=from_ms(booked_at),
-        thread_id=thread_id,
-        completed=bool(completed),
-        scheduler_user_id=scheduler_user_id,
-        scheduler_username=scheduler_username,
-        starts_at=None if starts_at is None else time.fromisoformat(starts_at),
-        sent_tminus1_at=from_ms(sent_tminus1_at),
-        sent_day_of_at=from_ms(sent_day_of_at),
-        extra=from_json(extra),
+        id=reader.id,
+        user_id=read("user_id", values["user_id"], IDENTIFIER, ""),
+        username=read("username", values["username"], WORDS, ""),
+        topic=read("topic", values["topic"], WORDS, ""),
+        date=day,
+        booked_at=read("booked_at", instant(values["booked_at"]), INSTANT, None),
+        thread_id=read("thread_id", values["thread_id"], SNOWFLAKE, None, "no thread"),
+        completed=read("completed", values["completed"], TRUTH, False),
+        scheduler_user_id=read("scheduler_user_id", values["scheduler_user_id"], IDENTIFIER, None),
+        scheduler_username=read("scheduler_username", values["scheduler_username"], WORDS, None),
+        starts_at=read("starts_at", values["starts_at"], CLOCK_TIME, None),
+        extra=read("extra", from_json(values["extra"]), FIELDS, {}),
+        **flags,
     )

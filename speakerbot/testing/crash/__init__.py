@@ -14,25 +14,25 @@ By hand, and to replay what a test printed::
     python -m speakerbot.testing.crash --seed 7
     python -m speakerbot.testing.crash --schedules 5000
 
-Another job takes part with a :class:`World` of its own.
+Another job takes part with a :class:`CrashWorld` of its own.
 """
 
 from __future__ import annotations
 
 from speakerbot.testing.crash.playing import Arena, Played
 from speakerbot.testing.crash.reminders import RemindersWorld
-from speakerbot.testing.crash.schedules import Process, Round, Schedule, of_seed
-from speakerbot.testing.crash.world import Expected, World, WorldOf
+from speakerbot.testing.crash.schedules import CrashProcess, CrashRound, CrashSchedule, of_seed
+from speakerbot.testing.crash.world import CrashWorld, Expected, WorldOf
 
 __all__ = [
     "Arena",
+    "CrashProcess",
+    "CrashRound",
+    "CrashSchedule",
+    "CrashWorld",
     "Expected",
     "Played",
-    "Process",
     "RemindersWorld",
-    "Round",
-    "Schedule",
-    "World",
     "WorldOf",
     "of_seed",
 ]

@@ -10,9 +10,9 @@ from importlib import import_module
 
 from speakerbot.config import Settings
 from speakerbot.delivery.session import bot_of
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.talk import Talk
-from speakerbot.domain.talk_changes import Entry, Version
+from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.world import TOKEN, Expected
@@ -54,7 +54,7 @@ class ChangesWorld:
         store.talks.put([booked, replace(moved, date=moved.date + SHIFT)])
         store.talks.delete(cancelled.id)
         store.snapshots.advance([_noted(back, self.now), _noted(undone, self.now)])
-        store.ledger.swap([Change(None, self._sent(back))])
+        store.ledger.swap([DeliveryChange(None, self._sent(back))])
         known = {t.user_id: self._dm_of(t) for t in self._talks if self._way(t) != 1}
         store.limits.remember_dms(bot_of(TOKEN), known)
 
@@ -64,7 +64,7 @@ class ChangesWorld:
             key=_key("moved", talk, talk.date, talk.date + SHIFT, sequence=2),
             kind="change.moved",
             recipient=f"user:{talk.user_id}",
-            state="sent",
+            state=DeliveryState.SENT,
             revision="of a run that died",
             run_id="run",
             due_at=self.now,
@@ -110,10 +110,12 @@ class ChangesWorld:
         ]
 
 
-def _noted(talk: Talk, at: datetime) -> tuple[Entry, Entry]:
+def _noted(talk: Talk, at: datetime) -> tuple[TalkSnapshot, TalkSnapshot]:
     """From its entry to the one that says that a later date is being announced."""
-    known = Version(talk.date, talk.topic)
-    entry = Entry(talk.id, talk.user_id, known, known, False, 1, at, talk.username, talk.thread_id)
+    known = TalkVersion(talk.date, talk.topic)
+    entry = TalkSnapshot(
+        talk.id, talk.user_id, known, known, False, 1, at, talk.username, talk.thread_id
+    )
     later = replace(known, date=talk.date + SHIFT)
     return entry, replace(entry, seen=later, pending=True, sequence=2)
 

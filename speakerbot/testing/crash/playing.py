@@ -15,10 +15,10 @@ from speakerbot.clock import Clock, real_now
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.forks import CRASHED, Child, call, warm_up
 from speakerbot.testing.crash.running import Place, dying_at, run_once
-from speakerbot.testing.crash.schedules import Gap, Process, Round, Schedule
+from speakerbot.testing.crash.schedules import CrashProcess, CrashRound, CrashSchedule, Gap
 from speakerbot.testing.crash.scratch import scratch_store
 from speakerbot.testing.crash.verdict import Evidence, Kept, judge, quiet
-from speakerbot.testing.crash.world import World, WorldOf
+from speakerbot.testing.crash.world import CrashWorld, WorldOf
 from speakerbot.testing.discord import NO_LIMITS, LoopbackProcess, loopback_process
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Arena:
         warm_up(*(("pymongo", "speakerbot.stores.mongo") if mongodb else ()))
         self._discord: LoopbackProcess | None = None
 
-    def play(self, schedule: Schedule) -> Played:
+    def play(self, schedule: CrashSchedule) -> Played:
         number = next(self._numbers)
         if self._discord is None or number % PLAYED_BY_ONE == 0:
             self._restart()
@@ -68,7 +68,7 @@ class Arena:
             return game.play()
 
     @contextmanager
-    def _game(self, number: int, schedule: Schedule) -> Iterator[_Game]:
+    def _game(self, number: int, schedule: CrashSchedule) -> Iterator[_Game]:
         assert self._discord is not None, "it was started"  # noqa: S101
         log = self._folder / f"crash-{number}.log"
         with scratch_store(self._folder, self.mongodb) as url:
@@ -99,7 +99,12 @@ class _Game:
     """One schedule in one world."""
 
     def __init__(
-        self, world: World, place: Place, schedule: Schedule, discord: LoopbackProcess, log: Path
+        self,
+        world: CrashWorld,
+        place: Place,
+        schedule: CrashSchedule,
+        discord: LoopbackProcess,
+        log: Path,
     ) -> None:
         self._world = world
         self._place = place
@@ -139,7 +144,7 @@ class _Game:
         self._world.fill(store)
         store.close()
 
-    def _play(self, each: Round) -> None:
+    def _play(self, each: CrashRound) -> None:
         self._wait(each.gap)
         self._discord.clear_faults()
         self._discord.inject(*each.faults)
@@ -152,7 +157,7 @@ class _Game:
             self._played.killed += ended.code < 0
             self._note(process, ended.code, steps)
 
-    def _end_of(self, process: Process, begin: float) -> Callable[[], bool] | None:
+    def _end_of(self, process: CrashProcess, begin: float) -> Callable[[], bool] | None:
         """Whether it is time to kill it from outside; None: never."""
         seconds, unanswered = process.kill_after, self._unanswered()
         if seconds is not None:
@@ -163,7 +168,7 @@ class _Game:
         by_operation = self._discord.counts().by_operation
         return sum(statuses.get("none", 0) for statuses in by_operation.values())
 
-    def _start(self, process: Process) -> Child:
+    def _start(self, process: CrashProcess) -> Child:
         world, place, clock = self._world, self._place, self._clock
         return Child(
             lambda mouth: run_once(world, place, clock, dying_at(process.kill_at, mouth)), self._log
@@ -196,7 +201,7 @@ class _Game:
 
     def _run_through(self) -> Kept:
         code, steps, kept = call(self._run_and_look, self._log)
-        self._note(Process(), code, steps)
+        self._note(CrashProcess(), code, steps)
         return kept
 
     def _run_and_look(self) -> tuple[int, list[str], Kept]:
@@ -209,7 +214,7 @@ class _Game:
         finally:
             store.close()
 
-    def _note(self, process: Process, code: int, steps: list[str]) -> None:
+    def _note(self, process: CrashProcess, code: int, steps: list[str]) -> None:
         self._played.trace.append(f"exit {code}: {process}: {'; '.join(steps)}")
         if code == CRASHED:
             self._played.problems.append("a process ended with a traceback")

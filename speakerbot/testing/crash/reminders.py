@@ -11,6 +11,7 @@ from typing import Literal
 
 from speakerbot.config import Settings
 from speakerbot.delivery.session import bot_of
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
@@ -120,7 +121,7 @@ class RemindersWorld:
             if name is None or record is None or talk is None:
                 continue
             flag = getattr(talk, name)
-            wanted = record.flag_at if record.state == "sent" else None
+            wanted = record.flag_at if record.state == DeliveryState.SENT else None
             if flag != wanted:
                 found.append(f"{person.key}: the Node bot's flag is {flag}, not {wanted}")
         return found

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from speakerbot import bootstrap, logs
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
+from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.errors import SpeakerbotError
-from speakerbot.runs.report import NoSink
-from speakerbot.runs.runner import Order, Runner
+from speakerbot.runs.service import RunService
 from speakerbot.stores import open_store
-from speakerbot.testing.crash.boundaries import REQUESTS, Reached, SteppingStore, stepping
-from speakerbot.testing.crash.world import TOKEN, World
+from speakerbot.testing.crash.boundaries import REQUESTS, Reached, stepping, stepping_store
+from speakerbot.testing.crash.world import TOKEN, CrashWorld
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ class Place:
     discord_base: str
     lease: timedelta
 
-    def settings(self, world: World) -> Settings:
+    def settings(self, world: CrashWorld) -> Settings:
         base = Settings(
             database_url=self.store_url,
             discord_token=TOKEN,
@@ -47,24 +47,17 @@ class Place:
         return world.settings(base)
 
 
-def run_once(world: World, place: Place, clock: Clock, reached: Reached) -> int:
+def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) -> int:
     """The exit code that the command line would end with."""
     logs.configure("json")
     settings = place.settings(world)
     store = open_store(settings.database_url)
     try:
         store.prepare()
-        Runner(
-            job=world.job,
-            order=Order(),
-            store=SteppingStore(store, reached),
-            settings=settings,
-            templates=bootstrap.templates(settings),
-            connect=_stepping_connect(bootstrap.discord(settings), reached),
-            sink=NoSink(),
-            log=logs.get_logger(),
-            clock=clock,
-        ).run()
+        service = RunService(settings, JobRegistry())
+        connect = _stepping_connect(bootstrap.discord(settings), reached)
+        stepped = stepping_store(store, reached)
+        service.runner(world.job, RunOptions(), stepped, connect, (), clock).run()
     except SpeakerbotError as error:
         logs.report(error)
         return error.exit_code

@@ -26,29 +26,29 @@ OPERATIONS: tuple[Operation, ...] = (
 Gap = Literal["none", "lease", "window"]
 
 
-class Process(msgspec.Struct, frozen=True, omit_defaults=True):
+class CrashProcess(msgspec.Struct, frozen=True, omit_defaults=True):
     """One run of the job, and how it dies, if it does: at its nth boundary, after some seconds, or
-    as soon as Discord leaves a request unanswered (see Round.faults)."""
+    as soon as Discord leaves a request unanswered (see CrashRound.faults)."""
 
     kill_at: int | None = None
     kill_after: float | None = None
     kill_unanswered: bool = False
 
 
-class Round(msgspec.Struct, frozen=True, omit_defaults=True):
+class CrashRound(msgspec.Struct, frozen=True, omit_defaults=True):
     """Processes that run side by side, and what goes wrong with their requests."""
 
-    processes: tuple[Process, ...]
+    processes: tuple[CrashProcess, ...]
     gap: Gap = "none"
     """How much time passes before them: ``lease`` ends claims but not Discord's memory of nonces,
     ``window`` both."""
     faults: tuple[Fault, ...] = ()
 
 
-class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
+class CrashSchedule(msgspec.Struct, frozen=True, omit_defaults=True):
     """Rounds, one after another; afterwards everything is left to run its course."""
 
-    rounds: tuple[Round, ...]
+    rounds: tuple[CrashRound, ...]
     variant: int = 0
     """Of the world."""
     lease: float = 300.0
@@ -64,12 +64,12 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
 
-def read(text: str) -> Schedule:
+def read(text: str) -> CrashSchedule:
     """Raises msgspec.ValidationError."""
-    return msgspec.json.decode(text, type=Schedule)
+    return msgspec.json.decode(text, type=CrashSchedule)
 
 
-def of_seed(seed: int) -> Schedule:
+def of_seed(seed: int) -> CrashSchedule:
     """A schedule at random: one to four rounds of one or two processes, most of which die."""
     random = Random(seed)  # noqa: S311  # repeatable
     forgetful = random.random() < 0.3
@@ -80,7 +80,7 @@ def of_seed(seed: int) -> Schedule:
         kinds = tuple(kind for kind in kinds if kind != "error")
     gaps: tuple[Gap, ...] = ("none", "window") if forgetful else ("none", "lease", "window")
     rounds = random.randint(1, 4)
-    return Schedule(
+    return CrashSchedule(
         rounds=tuple(_round(random, kinds, gaps if n else ("none",)) for n in range(rounds)),
         variant=random.randrange(VARIANTS),
         lease=lease,
@@ -89,19 +89,19 @@ def of_seed(seed: int) -> Schedule:
     )
 
 
-def _round(random: Random, kinds: Sequence[FaultKind], gaps: Sequence[Gap]) -> Round:
-    return Round(
+def _round(random: Random, kinds: Sequence[FaultKind], gaps: Sequence[Gap]) -> CrashRound:
+    return CrashRound(
         processes=tuple(_process(random) for _ in range(random.choice((1, 1, 2)))),
         gap=random.choice(gaps),
         faults=tuple(_fault(random, kinds) for _ in range(random.choice((0, 0, 1, 2)))),
     )
 
 
-def _process(random: Random) -> Process:
+def _process(random: Random) -> CrashProcess:
     how = random.random()
     if how < 0.6:
-        return Process(kill_at=random.randint(1, STEPS))
-    return Process(kill_after=random.uniform(0.01, 0.12)) if how < 0.85 else Process()
+        return CrashProcess(kill_at=random.randint(1, STEPS))
+    return CrashProcess(kill_after=random.uniform(0.01, 0.12)) if how < 0.85 else CrashProcess()
 
 
 def _fault(random: Random, kinds: Sequence[FaultKind]) -> Fault:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from speakerbot.domain.delivery import Delivery
-from speakerbot.testing.crash.world import Expected, World
+from speakerbot.domain.delivery import Delivery, DeliveryState
+from speakerbot.testing.crash.world import CrashWorld, Expected
 from speakerbot.testing.discord import DmOpened, Message
 
 
@@ -27,13 +27,17 @@ class Evidence:
     kept: Kept
 
 
-def quiet(world: World, kept: Kept) -> bool:
+def quiet(world: CrashWorld, kept: Kept) -> bool:
     """Nothing is left to do: every expected message has a record, and none waits."""
-    waiting = [record for record in kept.records.values() if record.state in ("claimed", "failed")]
+    waiting = [
+        record
+        for record in kept.records.values()
+        if record.state in (DeliveryState.CLAIMED, DeliveryState.FAILED)
+    ]
     return not waiting and set(kept.records) == set(world.expected())
 
 
-def judge(world: World, evidence: Evidence) -> list[str]:
+def judge(world: CrashWorld, evidence: Evidence) -> list[str]:
     """What is wrong, one line each; empty if every message went exactly once."""
     expected = world.expected()
     found = list(evidence.kept.problems)
@@ -52,7 +56,7 @@ def _problems_of(key: str, wanted: Expected, evidence: Evidence) -> Iterator[str
     elif not _arrived(sent[0], wanted, evidence):
         yield f"{key}: sent to {sent[0].channel_id}, not as {wanted} says"
     record = evidence.kept.records.get(key)
-    if record is None or record.state != "sent":
+    if record is None or record.state != DeliveryState.SENT:
         state = f"{record.state} ({record.error})" if record else "nothing"
         yield f"{key}: the ledger says {state}, not sent"
     elif sent and record.message_id not in ("", *(message.id for message in sent)):

@@ -25,7 +25,7 @@ class Expected:
     channel_id: str | None = None
 
 
-class World(Protocol):
+class CrashWorld(Protocol):
     """One job's small world, made anew for every schedule. Its ids and texts must be its own:
     many worlds share one loopback Discord."""
 
@@ -52,4 +52,4 @@ class World(Protocol):
 class WorldOf(Protocol):
     """Makes the world of a number: two numbers have nothing in common."""
 
-    def __call__(self, number: int, variant: int) -> World: ...
+    def __call__(self, number: int, variant: int) -> CrashWorld: ...

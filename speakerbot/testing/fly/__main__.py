@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from speakerbot.testing.fly.clock import FakeTime
 from speakerbot.testing.fly.commands import RealCommand
 from speakerbot.testing.fly.server import serve
-from speakerbot.testing.fly.world import World
+from speakerbot.testing.fly.world import FlyWorld
 
 
 class RunningTime(FakeTime):
@@ -29,9 +29,9 @@ class RunningTime(FakeTime):
         await asyncio.sleep(max(seconds / self.speed, 0.05))
 
 
-def world_from(arguments: argparse.Namespace) -> World:
+def world_from(arguments: argparse.Namespace) -> FlyWorld:
     """The world that the command line describes: it has one machine, the web process's."""
-    world = World(app=arguments.app, time=RunningTime(arguments.speed))
+    world = FlyWorld(app=arguments.app, time=RunningTime(arguments.speed))
     world.tokens[arguments.token] = arguments.app
     image = f"registry.fly.io/{arguments.app}:web"
     world.create("web", "iad", {"image": image, "metadata": {"fly_process_group": "app"}})

@@ -8,12 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from speakerbot.testing.fly.machine import FlyMachine, Outcome
+from speakerbot.testing.fly.machine import CommandOutcome, FlyMachine
 
 
 @dataclass(frozen=True, slots=True)
 class RealCommand:
-    """A runner for :class:`World`: the image's entrypoint with the machine's arguments.
+    """A runner for :class:`FlyWorld`: the image's entrypoint with the machine's arguments.
 
     Blocks until the command ends; ``limit`` seconds at most, then it is killed (exit code 137).
     ``env`` stands for the app's secrets.
@@ -24,7 +24,7 @@ class RealCommand:
     app: str = "community"
     limit: float = 120.0
 
-    def __call__(self, machine: FlyMachine, _now: float) -> Outcome:
+    def __call__(self, machine: FlyMachine, _now: float) -> CommandOutcome:
         config = machine.config
         variables = {
             **os.environ,
@@ -39,5 +39,5 @@ class RealCommand:
         try:
             run = subprocess.run(command, env=variables, timeout=self.limit, check=False)  # noqa: S603
         except subprocess.TimeoutExpired:
-            return Outcome(exit_code=137, seconds=self.limit)
-        return Outcome(exit_code=run.returncode, seconds=time.monotonic() - began)
+            return CommandOutcome(exit_code=137, seconds=self.limit)
+        return CommandOutcome(exit_code=run.returncode, seconds=time.monotonic() - began)

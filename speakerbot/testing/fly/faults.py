@@ -32,12 +32,12 @@ ANSWERS: dict[str, tuple[int, str, str]] = {
 
 
 @dataclass(slots=True)
-class Fault:
+class FlyFault:
     """Happens to requests of ``action`` ("" means all), after ``skip`` of them, ``times`` often.
 
     lost: done, but the answer never comes. unheard: neither. crash: done (or, if ``before``, not),
-    and the client is dead: ``World.on_crash`` is called and nothing is answered until
-    ``World.revive``. revert: an update answers 200 and is taken back.
+    and the client is dead: ``FlyWorld.on_crash`` is called and nothing is answered until
+    ``FlyWorld.revive``. revert: an update answers 200 and is taken back.
     """
 
     kind: Kind

@@ -8,15 +8,17 @@ from typing import Any
 
 from aiohttp import web
 
-from speakerbot.testing.fly.faults import Fault
+from speakerbot.testing.fly.faults import FlyFault
 from speakerbot.testing.fly.machine import FlyMachine
-from speakerbot.testing.fly.world import Refusal, World
+from speakerbot.testing.fly.world import FlyRefusal, FlyWorld
 
-Handler = Callable[[World, web.Request, Fault | None], Awaitable[web.Response]]
+Handler = Callable[[FlyWorld, web.Request, FlyFault | None], Awaitable[web.Response]]
 _NONCE = "fly-machine-lease-nonce"
 
 
-async def list_machines(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def list_machines(
+    world: FlyWorld, request: web.Request, _fault: FlyFault | None
+) -> web.Response:
     query = request.query
     wanted = {key[9:]: value for key, value in query.items() if key.startswith("metadata.")}
     states = set(filter(None, query.get("state", "").split(",")))
@@ -35,7 +37,7 @@ async def list_machines(world: World, request: web.Request, _fault: Fault | None
     return web.json_response([machine.document() for machine in page], headers=more)
 
 
-async def create(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def create(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
     body = await _body(request)
     machine = world.create(
         str(body.get("name") or ""),
@@ -46,17 +48,17 @@ async def create(world: World, request: web.Request, _fault: Fault | None) -> we
     return web.json_response(machine.document())
 
 
-async def show(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def show(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
     return web.json_response(_machine(world, request).document())
 
 
-async def update(world: World, request: web.Request, fault: Fault | None) -> web.Response:
+async def update(world: FlyWorld, request: web.Request, fault: FlyFault | None) -> web.Response:
     machine, body = _machine(world, request), await _body(request)
     _check_lease(world, machine, request)
     if body.get("current_version") not in (None, "", machine.version):
-        raise Refusal(409, f"aborted: machine version mismatch: {machine.version}")
+        raise FlyRefusal(409, f"aborted: machine version mismatch: {machine.version}")
     if body.get("region") not in (None, machine.region):
-        raise Refusal(400, "invalid_argument: a machine's region cannot be changed")
+        raise FlyRefusal(400, "invalid_argument: a machine's region cannot be changed")
     before = copy.deepcopy(machine.config)
     world.update(machine, body["config"], skip_launch=body.get("skip_launch") is True)
     response = web.json_response(machine.document())
@@ -65,32 +67,32 @@ async def update(world: World, request: web.Request, fault: Fault | None) -> web
     return response
 
 
-async def delete(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def delete(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
     machine = _machine(world, request)
     _check_lease(world, machine, request)
     world.delete(machine, force=request.query.get("force") == "true")
     return web.json_response({"ok": True})
 
 
-async def start(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def start(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
     machine = _machine(world, request)
     _check_lease(world, machine, request)
     world.start(machine)
     return web.json_response({"previous_state": "stopped"})
 
 
-async def stop(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def stop(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
     machine = _machine(world, request)
     _check_lease(world, machine, request)
     world.stop(machine)
     return web.json_response({"ok": True})
 
 
-async def wait(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def wait(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
     machine = _machine(world, request)
     limit = float(request.query.get("timeout", "60").rstrip("s"))
     if not 1 <= limit <= 60:
-        raise Refusal(400, "invalid_argument: timeout must be between 1 and 60 seconds")
+        raise FlyRefusal(400, "invalid_argument: timeout must be between 1 and 60 seconds")
     end = world.time.now() + limit
     states = request.query.get("state", "started").split(",")
     while machine.state not in states:
@@ -98,16 +100,16 @@ async def wait(world: World, request: web.Request, _fault: Fault | None) -> web.
         await world.time.sleep(max(until - world.time.now(), 0.0))
         machine.settle(world.time.now())
         if world.time.now() >= end and machine.state not in states:
-            raise Refusal(408, f"deadline_exceeded: machine is {machine.state}")
+            raise FlyRefusal(408, f"deadline_exceeded: machine is {machine.state}")
     return web.json_response({"ok": True, "state": machine.state, "version": machine.version})
 
 
-async def events(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def events(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
     limit = min(int(request.query.get("limit", "20")), 50)
     return web.json_response(_machine(world, request).events[:limit])
 
 
-async def lease(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def lease(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
     machine, body = _machine(world, request), await _body(request)
     _check_lease(world, machine, request)
     nonce = request.headers.get(_NONCE) or f"nonce{len(world.requests)}"
@@ -123,34 +125,34 @@ async def lease(world: World, request: web.Request, _fault: Fault | None) -> web
     return web.json_response(machine.lease, status=201)
 
 
-async def release(world: World, request: web.Request, _fault: Fault | None) -> web.Response:
+async def release(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
     machine = _machine(world, request)
     _check_lease(world, machine, request)
     machine.lease = None
     return web.json_response({"ok": True})
 
 
-def _machine(world: World, request: web.Request) -> FlyMachine:
+def _machine(world: FlyWorld, request: web.Request) -> FlyMachine:
     return world.find(request.match_info["machine"])
 
 
-def _check_lease(world: World, machine: FlyMachine, request: web.Request) -> None:
+def _check_lease(world: FlyWorld, machine: FlyMachine, request: web.Request) -> None:
     held = machine.lease
     if (
         held
         and held["expires_at"] > world.time.now()
         and held["nonce"] != request.headers.get(_NONCE)
     ):
-        raise Refusal(409, f"aborted: machine is leased by {held['owner']}")
+        raise FlyRefusal(409, f"aborted: machine is leased by {held['owner']}")
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
     try:
         body = await request.json()
     except ValueError as error:
-        raise Refusal(400, "invalid_argument: the body is no JSON") from error
+        raise FlyRefusal(400, "invalid_argument: the body is not JSON") from error
     if not isinstance(body, dict) or not isinstance(body.get("config", {}), dict):
-        raise Refusal(400, "invalid_argument: the body is no object")
+        raise FlyRefusal(400, "invalid_argument: the body is not an object")
     return body
 
 

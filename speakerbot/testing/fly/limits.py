@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 
-class Limits:
+class FlyLimits:
     """``allow`` says whether a request may pass at this moment."""
 
     def __init__(self, now: Callable[[], float], *, on: bool = True) -> None:

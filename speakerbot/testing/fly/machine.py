@@ -14,7 +14,7 @@ DEFAULT_GUEST = {"cpu_kind": "shared", "cpus": 1, "memory_mb": 256}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandOutcome:
     """How one run of a machine's command goes."""
 
     exit_code: int = 0
@@ -38,7 +38,7 @@ class FlyMachine:
     events: list[dict[str, Any]] = field(default_factory=list)
     lease: dict[str, Any] | None = None
     runs_until: float | None = None
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: CommandOutcome = field(default_factory=CommandOutcome)
     phase: float | None = None
     """When it was first launched: its ticks come at this, and every period after."""
     silenced: bool = False
@@ -58,7 +58,7 @@ class FlyMachine:
         self.events.insert(0, {**event, **({"request": request} if request else {})})
         del self.events[EVENTS_KEPT:]
 
-    def start(self, now: float, outcome: Outcome, source: str = "flyd") -> None:
+    def start(self, now: float, outcome: CommandOutcome, source: str = "flyd") -> None:
         self.state, self.outcome, self.runs_until = "started", outcome, now + outcome.seconds
         self.runs += 1
         self.add_event(now, "start", "started", source)
@@ -68,7 +68,7 @@ class FlyMachine:
         if self.state == "started" and self.runs_until is not None and self.runs_until <= now:
             self.stop(self.runs_until, self.outcome, requested=False)
 
-    def stop(self, now: float, outcome: Outcome, *, requested: bool) -> None:
+    def stop(self, now: float, outcome: CommandOutcome, *, requested: bool) -> None:
         self.state, self.runs_until = "stopped", None
         exit_event = {
             "exit_code": outcome.exit_code,

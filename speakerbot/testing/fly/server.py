@@ -1,4 +1,4 @@
-"""The Machines API of a :class:`World`, over HTTP on the loopback."""
+"""The Machines API of a :class:`FlyWorld`, over HTTP on the loopback."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager
 
 from aiohttp import BasicAuth, web
 
-from speakerbot.testing.fly.faults import ANSWERS, Fault
+from speakerbot.testing.fly.faults import ANSWERS, FlyFault
 from speakerbot.testing.fly.handlers import ROUTES, Handler
 from speakerbot.testing.fly.machine import digest_of
-from speakerbot.testing.fly.world import Refusal, World
+from speakerbot.testing.fly.world import FlyRefusal, FlyWorld
 
 Guarded = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def serve(world: World, *, port: int = 0) -> AsyncIterator[str]:
+async def serve(world: FlyWorld, *, port: int = 0) -> AsyncIterator[str]:
     """Serves the world; yields the address to set as ``FLY_FLAPS_BASE_URL``."""
     runner = web.AppRunner(application(world), access_log=None, shutdown_timeout=0)
     await runner.setup()
@@ -28,7 +28,7 @@ async def serve(world: World, *, port: int = 0) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def application(world: World) -> web.Application:
+def application(world: FlyWorld) -> web.Application:
     """The API as an aiohttp application."""
     app = web.Application()
     for method, path, action, handler in ROUTES:
@@ -39,7 +39,7 @@ def application(world: World) -> web.Application:
     return app
 
 
-def _manifest(world: World) -> Guarded:
+def _manifest(world: FlyWorld) -> Guarded:
     """The registry's answer to which digest a tag has, to whom may ask."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -55,7 +55,7 @@ def _manifest(world: World) -> Guarded:
     return handle
 
 
-def _guarded(world: World, action: str, handler: Handler) -> Guarded:
+def _guarded(world: FlyWorld, action: str, handler: Handler) -> Guarded:
     """Limits, token, app and faults, in the order in which Fly meets them."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -78,7 +78,7 @@ def _guarded(world: World, action: str, handler: Handler) -> Guarded:
 
 
 async def _answer(
-    world: World, request: web.Request, action: str, handler: Handler, fault: Fault | None
+    world: FlyWorld, request: web.Request, action: str, handler: Handler, fault: FlyFault | None
 ) -> web.Response:
     if fault and fault.kind in ANSWERS:
         status, content_type, text = ANSWERS[fault.kind]
@@ -88,22 +88,22 @@ async def _answer(
     try:
         _check_token(world, request)
         return await handler(world, request, fault)
-    except Refusal as refusal:
+    except FlyRefusal as refusal:
         document = {"error": str(refusal), "status": refusal.code}
         return web.json_response(document, status=refusal.status)
 
 
-def _check_token(world: World, request: web.Request) -> None:
+def _check_token(world: FlyWorld, request: web.Request) -> None:
     header = request.headers.get("Authorization", "")
     scheme, _, token = header.partition(" ")
     wanted = "FlyV1" if token.startswith(("fm1r_", "fm1a_", "fm2_")) else "Bearer"
     if scheme != wanted or token not in world.tokens:
-        raise Refusal(401, "unauthorized: token validation error: no verified tokens")
+        raise FlyRefusal(401, "unauthorized: token validation error: no verified tokens")
     app = request.match_info["app"]
     if app != world.app:
-        raise Refusal(404, f"app not found: {app}")
+        raise FlyRefusal(404, f"app not found: {app}")
     if world.tokens[token] != app:
-        raise Refusal(403, "forbidden: token is not authorized for this app")
+        raise FlyRefusal(403, "forbidden: token is not authorized for this app")
 
 
 def _silence(request: web.Request) -> web.Response:
@@ -113,7 +113,7 @@ def _silence(request: web.Request) -> web.Response:
     return web.Response(status=500)
 
 
-def _crash(world: World, request: web.Request) -> web.Response:
+def _crash(world: FlyWorld, request: web.Request) -> web.Response:
     world.client_dead = True
     world.on_crash()
     return _silence(request)

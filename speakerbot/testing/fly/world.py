@@ -8,22 +8,22 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from speakerbot.testing.fly.clock import FakeTime
-from speakerbot.testing.fly.faults import Fault
-from speakerbot.testing.fly.limits import Limits
-from speakerbot.testing.fly.machine import PERIODS, FlyMachine, Outcome
+from speakerbot.testing.fly.faults import FlyFault
+from speakerbot.testing.fly.limits import FlyLimits
+from speakerbot.testing.fly.machine import PERIODS, CommandOutcome, FlyMachine
 
-Runner = Callable[[FlyMachine, float], Outcome]
+Runner = Callable[[FlyMachine, float], CommandOutcome]
 
 
-class Refusal(Exception):
-    """An answer that is no success."""
+class FlyRefusal(Exception):
+    """An answer that is not a success."""
 
     def __init__(self, status: int, error: str, code: str = "unknown") -> None:
         super().__init__(error)
         self.status, self.code = status, code
 
 
-class World:
+class FlyWorld:
     """One app and its machines.
 
     ``run`` is called with a machine and the time whenever its command starts, and says how that
@@ -34,7 +34,7 @@ class World:
         self,
         *,
         app: str = "community",
-        run: Runner = lambda _machine, _now: Outcome(),
+        run: Runner = lambda _machine, _now: CommandOutcome(),
         time: FakeTime | None = None,
         images: Iterable[str] | None = None,
         limited: bool = True,
@@ -43,9 +43,9 @@ class World:
         self.app, self.run, self.time = app, run, time or FakeTime()
         self.images = None if images is None else set(images)
         self.tokens = {"fm2_good": app, "fm2_other": "another-app"}
-        self.limits = Limits(self.time.now, on=limited)
+        self.limits = FlyLimits(self.time.now, on=limited)
         self.machines: dict[str, FlyMachine] = {}
-        self.faults: list[Fault] = []
+        self.faults: list[FlyFault] = []
         self.requests: list[str] = []
         self.on_crash: Callable[[], object] = lambda: None
         self.client_dead = False
@@ -68,7 +68,7 @@ class World:
     def find(self, machine_id: str) -> FlyMachine:
         machine = self.machines.get(machine_id)
         if machine is None or machine.state == "destroyed":
-            raise Refusal(404, f"machine not found: {machine_id}")
+            raise FlyRefusal(404, f"machine not found: {machine_id}")
         machine.settle(self.time.now())
         return machine
 
@@ -79,7 +79,7 @@ class World:
         self._check_config(config)
         name = name or f"quiet-sound-{len(self.machines)}"
         if any(machine.name == name for machine in self.living()):
-            raise Refusal(
+            raise FlyRefusal(
                 409, f"already_exists: unique machine name violation: {name}", "name_taken"
             )
         now = self.time.now()
@@ -100,7 +100,7 @@ class World:
         now = self.time.now()
         if machine.state == "started":
             machine.killed += 1
-            machine.stop(now, Outcome(exit_code=143), requested=True)
+            machine.stop(now, CommandOutcome(exit_code=143), requested=True)
             if not skip_launch:
                 machine.start(now, self.run(machine, now), "user")
         machine.config, machine.version = config, next(self._versions)
@@ -111,13 +111,13 @@ class World:
     def delete(self, machine: FlyMachine, *, force: bool) -> None:
         if machine.state != "stopped" and not force:
             text = "failed_precondition: unable to destroy machine, not currently stopped"
-            raise Refusal(412, text)
+            raise FlyRefusal(412, text)
         machine.killed += machine.state == "started"
         machine.state = "destroyed"
 
     def start(self, machine: FlyMachine) -> None:
         if machine.state == "started":
-            raise Refusal(412, "failed_precondition: machine is already started")
+            raise FlyRefusal(412, "failed_precondition: machine is already started")
         now = self.time.now()
         machine.phase = machine.phase or now
         machine.start(now, self.run(machine, now), "user")
@@ -125,7 +125,7 @@ class World:
     def stop(self, machine: FlyMachine) -> None:
         """Ends its job, if one runs."""
         if machine.state == "started":
-            machine.stop(self.time.now(), Outcome(exit_code=143), requested=True)
+            machine.stop(self.time.now(), CommandOutcome(exit_code=143), requested=True)
 
     def pass_time(self, seconds: float, *, fuzz: float = 60.0, missed: float = 0.0) -> None:
         """Lets time pass and schedules fire: up to ``fuzz`` seconds late, a share of ``missed``
@@ -163,9 +163,10 @@ class World:
     def _check_config(self, config: dict[str, Any]) -> None:
         image = config.get("image")
         if not isinstance(image, str) or not image:
-            raise Refusal(400, "invalid_argument: config.image is required")
+            raise FlyRefusal(400, "invalid_argument: config.image is required")
         if self.images is not None and image.partition("@")[0] not in self.images:
-            raise Refusal(400, f"failed to get manifest {image}: MANIFEST_UNKNOWN")
+            raise FlyRefusal(400, f"failed to get manifest {image}: MANIFEST_UNKNOWN")
         memory = config.get("guest", {}).get("memory_mb", 256)
         if memory % 256:
-            raise Refusal(422, f"invalid config.guest.memory_mb, {memory} is no multiple of 256")
+            text = f"invalid config.guest.memory_mb, {memory} is not a multiple of 256"
+            raise FlyRefusal(422, text)

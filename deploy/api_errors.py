@@ -1,4 +1,4 @@
-"""What Fly's answers mean: errors a person can act on, whatever shape they come in. Pure."""
+"""What Fly's answers mean, as errors that a person can act on, whatever their shape. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Conflict(SpeakerbotError):
-    """Somebody else holds or has changed the machine: look again."""
+    """Somebody else holds the machine's lease, or has changed it: look again."""
 
     exit_code = 69
 
@@ -24,7 +24,7 @@ class NameTaken(Conflict):
 
 
 class NoCapacity(Unreachable):
-    """There is no room for this machine at the moment; others may fit."""
+    """Fly has no room for this machine at the moment; another one may fit."""
 
 
 class Gone(SpeakerbotError):
@@ -37,12 +37,12 @@ class ImageMissing(ConfigError):
     """Fly cannot find the image. Right after a push that may pass."""
 
 
-class Refused(ConfigError):
+class FlyRefused(ConfigError):
     """Fly does not accept what it was sent."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FlyAnswer:
     """One answer of Fly. ``about`` is the request, for messages."""
 
     about: str
@@ -61,13 +61,13 @@ class Answer:
         try:
             return json.loads(self.body)
         except ValueError as error:
-            raise self.odd(f"no JSON but {self.said() or 'nothing'!r}") from error
+            raise self.unexpected(f"{self.message() or 'nothing'!r} instead of JSON") from error
 
-    def odd(self, what: str) -> Unreachable:
+    def unexpected(self, what: str) -> Unreachable:
         """An answer that makes no sense."""
         return Unreachable(f"Fly answered {self.about} with {what}{self._request()}")
 
-    def said(self) -> str:
+    def message(self) -> str:
         """The message in the body, be it JSON, HTML or plain text, on one short line."""
         text = self.body
         try:
@@ -80,15 +80,15 @@ class Answer:
         return " ".join(text.split())[:300]
 
     def error(self) -> SpeakerbotError:
-        """What an answer that is no success means."""
-        said = f"Fly answered {self.about} with {self.status}: {self.said()}{self._request()}"
+        """What an answer that is not a success means."""
+        said = f"Fly answered {self.about} with {self.status}: {self.message()}{self._request()}"
         create = f"`fly tokens create deploy -a {self.app}`"
         if self.status == 401:
-            return TokenRefused(f"{said}\nThe token is not valid: {create} makes one; set it as "
-                                "FLY_API_TOKEN")  # fmt: skip
+            return TokenRefused(f"{said}\nThe token is not valid: create one with {create} and set "
+                                "it as FLY_API_TOKEN")  # fmt: skip
         if self.status == 403:
-            return TokenRefused(f"{said}\nThe token is not for app {self.app}: {create} makes one "
-                                "that is; set it as FLY_API_TOKEN")  # fmt: skip
+            return TokenRefused(f"{said}\nThe token is not for app {self.app}: create one "
+                                f"that is with {create} and set it as FLY_API_TOKEN")  # fmt: skip
         if "manifest" in self.body.lower().replace("_", " ") and self.status < 500:
             return ImageMissing(f"{said}\nThe image does not exist: build and push it with "
                                 "`make cron-deploy`, or name another with --image")  # fmt: skip
@@ -106,7 +106,7 @@ class Answer:
                               "name another region")  # fmt: skip
         if self.retryable or self.status >= 500:
             return Unreachable(said)
-        return Refused(said)
+        return FlyRefused(said)
 
     def _request(self) -> str:
         return f" (request {self.request_id})" if self.request_id else ""

@@ -1,4 +1,4 @@
-"""How fast Fly may be asked: its limits, and the pauses after a fault. Time is replaceable."""
+"""How fast Fly may be asked: its rate limits, and the backoff after a fault. Time can be faked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ATTEMPTS = 7
 
 
 @dataclass(slots=True)
-class Tempo:
+class RateLimit:
     """Keeps each kind of request within its rate. One for each run of a command."""
 
     now: Callable[[], float] = time.monotonic
@@ -30,7 +30,7 @@ class Tempo:
         if (pause := full_at - now - burst / rate) > 0:
             await self.sleep(pause)
 
-    def pauses(self) -> Iterator[float]:
+    def backoff(self) -> Iterator[float]:
         """Seconds before each further attempt, doubling from one to 30, with jitter."""
         for attempt in range(ATTEMPTS - 1):
             yield min(2.0**attempt, 30.0) * random.uniform(0.8, 1.2)  # noqa: S311

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cli.output import on_terminal, plain, utc
 from speakerbot import logs
-from speakerbot.runs.report import Header, Outcome, Sink, Summary
+from speakerbot.runs.report import MessageOutcome, RunHeader, RunObserver, RunSummary
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,13 +21,22 @@ MOST_ROWS = 200
 """Rows a terminal's table shows; more would only scroll away, and memory must not grow."""
 
 
-def sink(*, as_json: bool) -> Sink:
+def run_observers(*, as_json: bool) -> tuple[RunObserver, ...]:
+    """Those that show a run on stdout."""
     if as_json:
-        return JsonSink()
-    return TerminalSink() if on_terminal() else RowSink()
+        return (JsonOutput(),)
+    return (TerminalOutput() if on_terminal() else RowOutput(),)
 
 
-def message_document(outcome: Outcome) -> dict[str, Any]:
+@contextmanager
+def document_of_runs() -> Iterator[RunObserver]:
+    """One JSON document around the documents of several runs, which one observer writes."""
+    write('{"runs": [\n')
+    yield JsonListOutput()
+    write("]}\n", flush=True)
+
+
+def message_document(outcome: MessageOutcome) -> dict[str, Any]:
     """A message as ``run --json`` and ``preview --json`` show it."""
     message = outcome.message
     return {
@@ -53,10 +64,10 @@ def write(text: str, *, flush: bool = False) -> None:
         logs.get_logger().warning("output_lost", error=str(error))
 
 
-class JsonSink:
+class JsonOutput:
     """Writes the document piece by piece: memory does not grow with the number of messages."""
 
-    def begin(self, header: Header) -> None:
+    def begin(self, header: RunHeader) -> None:
         self._separator = "\n    "
         head = {
             "job": header.job,
@@ -67,11 +78,11 @@ class JsonSink:
         }
         write(json.dumps(head, indent=2)[:-2] + ',\n  "messages": [')
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: MessageOutcome) -> None:
         write(self._separator + json.dumps(message_document(outcome), ensure_ascii=False))
         self._separator = ",\n    "
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: RunSummary) -> None:
         tail = {"counts": summary.counts.as_dict(), "duration_ms": summary.duration_ms}
         for name in ("skipped_because", "stopped", "error"):
             if told := getattr(summary, name):
@@ -80,33 +91,33 @@ class JsonSink:
         write(close + ",\n  " + json.dumps(tail, indent=2)[4:] + "\n", flush=True)
 
 
-class JsonListSink(JsonSink):
+class JsonListOutput(JsonOutput):
     """The documents of several runs, one after another, as items of a list."""
 
     def __init__(self) -> None:
         self._between = ""
 
-    def begin(self, header: Header) -> None:
+    def begin(self, header: RunHeader) -> None:
         write(self._between)
         self._between = ",\n"
         super().begin(header)
 
 
-class RowSink:
+class RowOutput:
     """Tab-separated rows for pipes: one line a message, the whole text."""
 
-    def begin(self, header: Header) -> None:
+    def begin(self, header: RunHeader) -> None:
         self._job = header.job
         write("\t".join(COLUMNS) + "\n")
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: MessageOutcome) -> None:
         write("\t".join(plain(cell) for cell in _cells(outcome)) + "\n")
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: RunSummary) -> None:
         write(_sentence(self._job, summary) + "\n", flush=True)
 
 
-class TerminalSink:
+class TerminalOutput:
     """A table at the end, and what is happening until then."""
 
     def __init__(self) -> None:
@@ -122,19 +133,19 @@ class TerminalSink:
         self._status = self._console.status("looking for what is due …")
         self._seen = 0
 
-    def begin(self, header: Header) -> None:
+    def begin(self, header: RunHeader) -> None:
         self._job = header.job
         mode = " (dry run: nothing is sent or written)" if header.dry_run else ""
         self._table.title = f"{header.job} at {header.now:%Y-%m-%d %H:%M} UTC{mode}"
         self._status.start()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: MessageOutcome) -> None:
         self._seen += 1
         if self._seen <= MOST_ROWS:
             self._table.add_row(*_drawn(outcome))
         self._status.update(f"{self._seen:,} messages …")
 
-    def end(self, summary: Summary) -> None:
+    def end(self, summary: RunSummary) -> None:
         self._status.stop()
         if self._seen:
             self._console.print(self._table)
@@ -144,7 +155,7 @@ class TerminalSink:
         self._console.print(_sentence(self._job, summary), highlight=False)
 
 
-def _drawn(outcome: Outcome) -> tuple[Text, ...]:
+def _drawn(outcome: MessageOutcome) -> tuple[Text, ...]:
     """The cells of a row as a terminal shows them."""
     from rich.text import Text
 
@@ -170,7 +181,7 @@ _STYLES = {
 }
 
 
-def _cells(outcome: Outcome) -> tuple[object, ...]:
+def _cells(outcome: MessageOutcome) -> tuple[object, ...]:
     message = outcome.message
     return (
         outcome.state,
@@ -182,7 +193,7 @@ def _cells(outcome: Outcome) -> tuple[object, ...]:
     )
 
 
-def _sentence(job: str, summary: Summary) -> str:
+def _sentence(job: str, summary: RunSummary) -> str:
     if summary.skipped_because:
         return f"{job}: nothing was done ({summary.skipped_because})."
     counts = summary.counts

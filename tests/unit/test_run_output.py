@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from cli.sinks import COLUMNS, JsonListSink, JsonSink, RowSink, sink
+from cli.run_output import COLUMNS, JsonListOutput, JsonOutput, RowOutput, run_observers
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Message, Route
-from speakerbot.runs.report import Counts, Header, Outcome, Sink, Summary
+from speakerbot.runs.report import MessageOutcome, RunCounts, RunHeader, RunObserver, RunSummary
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
-HEADER = Header("reminders", "run1", dry_run=True, now=NOW)
+HEADER = RunHeader("reminders", "run1", dry_run=True, now=NOW)
 MESSAGE = Message(
     kind="reminder.day_before",
     subject="talk:t1",
@@ -28,14 +29,14 @@ MESSAGE = Message(
     reason="why",
 )
 ODD = 'Line one\n\ttwo "quoted" 日本語 🎌 \u2028 \x1b[2J \u200b'
-OUTCOME = Outcome(MESSAGE, "planned", "why", "dm", ODD)
+OUTCOME = MessageOutcome(MESSAGE, DeliveryState.PLANNED, "why", "dm", ODD)
 
 
-def show(shown: Sink, outcomes: int, summary: Summary | None = None) -> None:
+def show(shown: RunObserver, outcomes: int, summary: RunSummary | None = None) -> None:
     shown.begin(HEADER)
     for _ in range(outcomes):
         shown.add(OUTCOME)
-    shown.end(summary or Summary(Counts(planned=outcomes), 7))
+    shown.end(summary or RunSummary(RunCounts(planned=outcomes), 7))
 
 
 def document(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -46,7 +47,7 @@ def document(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_a_run_is_one_json_document_whatever_the_number_of_messages(
     capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
-    show(JsonSink(), number)
+    show(JsonOutput(), number)
     found = document(capsys)
     assert list(found) == [
         "job",
@@ -73,7 +74,7 @@ def test_a_run_is_one_json_document_whatever_the_number_of_messages(
 def test_a_message_in_it_has_these_keys_and_its_text_whole(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show(JsonSink(), 1)
+    show(JsonOutput(), 1)
     assert document(capsys)["messages"] == [
         {
             "key": "reminder.day_before/talk:t1/user:42/2026-11-21",
@@ -90,26 +91,26 @@ def test_a_message_in_it_has_these_keys_and_its_text_whole(
 
 
 def test_what_is_not_known_is_null(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = JsonSink()
+    shown = JsonOutput()
     shown.begin(HEADER)
     shown.add(replace(OUTCOME, route=""))
-    shown.end(Summary(Counts(), 0))
+    shown.end(RunSummary(RunCounts(), 0))
     found = document(capsys)
     assert found["occurrence"] is None
     assert found["messages"][0]["route"] is None
 
 
 def test_a_gated_run_names_its_occurrence_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = JsonSink()
+    shown = JsonOutput()
     shown.begin(replace(HEADER, occurrence=NOW))
-    shown.end(Summary(Counts(), 0))
+    shown.end(RunSummary(RunCounts(), 0))
     assert document(capsys)["occurrence"] == "2026-11-20T16:05:00Z"
 
 
 def test_a_skipped_run_is_the_same_document_empty_with_the_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show(JsonSink(), 0, Summary(Counts(), 0, "already_done"))
+    show(JsonOutput(), 0, RunSummary(RunCounts(), 0, "already_done"))
     found = document(capsys)
     assert (found["messages"], found["skipped_because"]) == ([], "already_done")
 
@@ -118,14 +119,18 @@ def test_a_run_that_ended_badly_says_so_in_its_document(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """An empty list of messages must not look like a calm day."""
-    show(JsonSink(), 1, Summary(Counts(), 0, stopped="token", error="DISCORD_TOKEN was refused"))
+    show(
+        JsonOutput(),
+        1,
+        RunSummary(RunCounts(), 0, stopped="token", error="DISCORD_TOKEN was refused"),
+    )
     found = document(capsys)
     assert (found["stopped"], found["error"]) == ("token", "DISCORD_TOKEN was refused")
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_several_runs_are_items_of_a_list(capsys: pytest.CaptureFixture[str], number: int) -> None:
-    shown = JsonListSink()
+    shown = JsonListOutput()
     for outcomes in range(number):
         show(shown, outcomes)
     found = json.loads(f"[{capsys.readouterr().out}]")
@@ -135,7 +140,7 @@ def test_several_runs_are_items_of_a_list(capsys: pytest.CaptureFixture[str], nu
 def test_in_a_pipe_each_message_is_one_line_with_its_whole_text(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show(RowSink(), 2)
+    show(RowOutput(), 2)
     header, first, second, summary = capsys.readouterr().out.removesuffix("\n").split("\n")
     assert header.split("\t") == list(COLUMNS)
     cells = dict(zip(COLUMNS, first.split("\t"), strict=True))
@@ -154,30 +159,30 @@ def test_in_a_pipe_each_message_is_one_line_with_its_whole_text(
 @pytest.mark.parametrize(
     ("summary", "sentence"),
     [
-        (Summary(Counts(), 1234), "reminders: nothing is due (1.2 s)."),
-        (Summary(Counts(), 0, "disabled"), "reminders: nothing was done (disabled)."),
-        (Summary(Counts(), 0, error="no channel"), "reminders: failed (0.0 s)."),
-        (Summary(Counts(sent=1), 0, error="gone"), "reminders: 1 sent, failed (0.0 s)."),
+        (RunSummary(RunCounts(), 1234), "reminders: nothing is due (1.2 s)."),
+        (RunSummary(RunCounts(), 0, "disabled"), "reminders: nothing was done (disabled)."),
+        (RunSummary(RunCounts(), 0, error="no channel"), "reminders: failed (0.0 s)."),
+        (RunSummary(RunCounts(sent=1), 0, error="gone"), "reminders: 1 sent, failed (0.0 s)."),
         (
-            Summary(Counts(planned=2, sent=1), 0, stopped="timeout"),
+            RunSummary(RunCounts(planned=2, sent=1), 0, stopped="timeout"),
             "reminders: 2 planned, 1 sent, stopped (timeout) (0.0 s).",
         ),
     ],
 )
 def test_the_last_line_says_what_became_of_the_run(
-    capsys: pytest.CaptureFixture[str], summary: Summary, sentence: str
+    capsys: pytest.CaptureFixture[str], summary: RunSummary, sentence: str
 ) -> None:
-    show(RowSink(), 0, summary)
+    show(RowOutput(), 0, summary)
     assert capsys.readouterr().out.splitlines()[-1] == sentence
 
 
 def test_the_last_line_counts_every_outcome_by_its_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    counts = Counts(planned=1200, sent=1190, already_sent=3, undeliverable=1, unknown=2)
+    counts = RunCounts(planned=1200, sent=1190, already_sent=3, undeliverable=1, unknown=2)
     counts.skipped["opted_out"] = 4
     counts.failed["transient"] = 7
-    show(RowSink(), 0, Summary(counts, 90_000))
+    show(RowOutput(), 0, RunSummary(counts, 90_000))
     assert capsys.readouterr().out.splitlines()[-1] == (
         "reminders: 1,200 planned, 1,190 sent, 3 already sent, 1 undeliverable, 2 unknown, "
         "7 failed (transient), 4 skipped (opted_out) (90.0 s)."
@@ -187,5 +192,5 @@ def test_the_last_line_counts_every_outcome_by_its_reason(
 def test_a_pipe_gets_rows_and_json_where_it_is_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert isinstance(sink(as_json=False), RowSink)
-    assert isinstance(sink(as_json=True), JsonSink)
+    assert isinstance(run_observers(as_json=False)[0], RowOutput)
+    assert isinstance(run_observers(as_json=True)[0], JsonOutput)

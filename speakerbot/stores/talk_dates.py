@@ -1,17 +1,39 @@
-"""One talk a date: reading a date, and saying that one is taken."""
+"""The dates of talks: which are read, and that each belongs to one talk."""
 
 from __future__ import annotations
 
 import re
-from datetime import date
-from typing import TYPE_CHECKING
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
 
 from speakerbot.errors import DateTaken
+from speakerbot.stores.reading import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from speakerbot.domain.talk import Talk
+
+
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
+"""A talk on another day is hidden, with a warning: nothing can be reckoned from its date."""
+
+
+def _within(day: date | None) -> date:
+    if day is None or not FIRST_DAY <= day <= LAST_DAY:
+        raise ValueError
+    return day
+
+
+def _of_datetime(value: Any) -> date:
+    return _within(value.date() if isinstance(value, datetime) else None)
+
+
+DATE = Kind("a date from 1970 to 2999", _of_datetime)
+"""As MongoDB keeps it, whatever the time of day."""
+DATE_TEXT = Kind("a date from 1970-01-01 to 2999-12-31", lambda value: _within(as_date(value)))
+"""As SQLite keeps it."""
+HIDDEN = "the talk is hidden"
 
 
 def as_date(text: str) -> date | None:

@@ -1,0 +1,273 @@
+"""The one way to run a job: the command line, ``run due``, the sandbox and triggers call it.
+
+It looks at the kill switch, finds the schedule a run belongs to, opens the store, takes the
+occurrence lock, runs the job and closes what it opened, whatever happens. Jobs, and all they need,
+are imported only once a run has its turn: most ticks find that nothing is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from speakerbot import bootstrap, logs
+from speakerbot.clock import Clock
+from speakerbot.domain.job_registry import JobRegistry, RunOptions
+from speakerbot.domain.run import Run, named, new_run
+from speakerbot.errors import SpeakerbotError, UsageError
+
+if TYPE_CHECKING:
+    from speakerbot.config import Settings
+    from speakerbot.delivery.session import Connect
+    from speakerbot.ports.store import Store
+    from speakerbot.runs.job import Job
+    from speakerbot.runs.occurrence_lock import LockedSchedule
+    from speakerbot.runs.report import RunObserver, Waits
+    from speakerbot.runs.runner import Runner
+    from speakerbot.schedules import Schedule
+
+TIMEOUT = timedelta(minutes=10)
+"""Of a run outside a schedule."""
+HARMLESS = ("not_due", "already_done", "already_running")
+"""Reasons to skip a run that nobody need look at."""
+ASKED_TO_STOP = ("sigterm", "sigint")
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduling:
+    """How a run is bound to a schedule: by a name in the file, or by its own ``cron``. Neither:
+    the run is not bound to any, and runs at once."""
+
+    schedule: str | None = None
+    """With ``cron`` it only names the occurrences; the job's name where it is missing."""
+    cron: str | None = None
+    timezone: str = "UTC"
+    grace: timedelta = timedelta(hours=6)
+    wait: timedelta = timedelta(0)
+    share: bool = False
+    may_wait: bool = True
+    """False: a schedule's ``wait`` would keep others waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One run of one job, as somebody asked for it."""
+
+    job: str
+    options: RunOptions = field(default_factory=RunOptions)
+    scheduling: Scheduling = field(default_factory=Scheduling)
+    now: datetime | None = None
+    """Decide as if it were this time (UTC); None: the real one."""
+    timeout: timedelta | None = None
+    """None: the schedule's, else ``TIMEOUT``."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run ended."""
+
+    skipped: str = ""
+    """Why it did nothing at all; empty if it ran."""
+    stopped: str = ""
+    """Why it ended early: sigterm, timeout, …"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunService:
+    """Runs jobs with these settings. The last three are other ones in tests and the sandbox."""
+
+    settings: Settings
+    jobs: JobRegistry
+    open_store: Callable[..., Store] = bootstrap.store
+    connect: Callable[[Settings], Connect] = bootstrap.discord
+    log: Any = field(default_factory=logs.get_logger)
+
+    def run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
+        """Runs the job if it is its turn; where it is not, says so loudly. Raises a SpeakerbotError
+        with its exit code for what makes the whole run fail."""
+        declared = self.jobs[request.job]
+        schedule, clock = self._schedule(request), Clock.at(request.now)
+        record = new_run(declared.name, clock)
+        logs.about(**named(record))
+        dry_run = request.options.dry_run
+        if not self.settings.runs(declared.name) or (schedule and not schedule.enabled):
+            return self._skip(_at_occurrence(record, schedule), "disabled", dry_run, observers)
+        connect = None if dry_run else self.connect(self.settings)
+        self._warn()
+        store = self.open_store(self.settings, read_only=dry_run)
+        self.log.info("store_opened", store=store.describe())
+        timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
+        work = _Work(self, request, timeout, store, connect, clock, observers)
+        try:
+            if schedule is None:
+                work(record)
+                return RunEnd(stopped=work.stopped)
+            from speakerbot.runs.occurrence_lock import OccurrenceLock
+
+            lock = OccurrenceLock(schedule, store, clock, dry_run, self.log)
+            if not_due := lock.serve(record, work):
+                record = replace(record, schedule=schedule.name, occurrence=not_due.occurrence)
+                return self._skip(record, not_due.reason, dry_run, observers)
+            return RunEnd(stopped=work.stopped)
+        finally:
+            store.close()
+
+    def run_due(
+        self,
+        schedules: Iterable[Schedule],
+        *,
+        dry_run: bool,
+        now: datetime | None,
+        observers: Callable[[], Sequence[RunObserver]],
+    ) -> int:
+        """Runs every schedule that is due, one after another; one failure stops no other. Returns
+        the highest exit code. ``observers`` makes those of one run."""
+        exit_code = 0
+        for schedule in schedules:
+            options = schedule.options
+            request = RunRequest(
+                schedule.job,
+                replace(options, dry_run=dry_run or options.dry_run),
+                Scheduling(schedule.name, may_wait=False),
+                now,
+            )
+            try:
+                if self.run(request, observers()).stopped in ASKED_TO_STOP:
+                    break
+            except SpeakerbotError as error:
+                logs.report(error)
+                exit_code = max(exit_code, error.exit_code)
+            except Exception as error:
+                logs.report_bug(error)
+                exit_code = max(exit_code, SpeakerbotError.exit_code)
+        return exit_code
+
+    def runner(
+        self,
+        job: Job,
+        options: RunOptions,
+        store: Store,
+        connect: Connect | None,
+        observers: Sequence[RunObserver],
+        clock: Clock,
+        *,
+        timeout: timedelta | None = TIMEOUT,
+        record: Run | None = None,
+    ) -> Runner:
+        """Everything one run of a job needs, joined."""
+        from speakerbot.runs.runner import Runner
+
+        return Runner(
+            job=job,
+            options=options,
+            timeout=timeout,
+            store=store,
+            settings=self.settings,
+            templates=bootstrap.templates(self.settings),
+            connect=connect,
+            observers=observers,
+            log=self.log,
+            clock=clock,
+            record=record,
+        )
+
+    def _schedule(self, request: RunRequest) -> LockedSchedule | None:
+        """The schedule the run belongs to. With a cron expression no file is read."""
+        asked = request.scheduling
+        if asked.cron is None and asked.schedule is None:
+            return None
+        from speakerbot.clock import read_zone
+        from speakerbot.domain.cron import Cron
+        from speakerbot.domain.occurrence import OccurrenceRules
+        from speakerbot.runs.occurrence_lock import LockedSchedule
+
+        if asked.cron is None:
+            return self._from_file(request)
+        try:
+            cron = Cron(asked.cron, read_zone(asked.timezone))
+        except ValueError as error:
+            raise UsageError(f"--cron, --timezone: {error}") from error
+        rules = OccurrenceRules(cron, grace=asked.grace, wait=asked.wait, share=asked.share)
+        return LockedSchedule(asked.schedule or request.job, rules, request.timeout or TIMEOUT)
+
+    def _from_file(self, request: RunRequest) -> LockedSchedule:
+        from speakerbot.runs.occurrence_lock import LockedSchedule
+        from speakerbot.schedules import read_schedules
+
+        asked = request.scheduling
+        schedule = read_schedules(self.settings.schedules, self.jobs).get(asked.schedule or "")
+        if schedule.job != request.job:
+            raise UsageError(
+                f"--schedule: schedule {schedule.name!r} runs {schedule.job}, not {request.job}"
+            )
+        rules = schedule.rules if asked.may_wait else replace(schedule.rules, wait=timedelta())
+        timeout = request.timeout or schedule.timeout
+        return LockedSchedule(schedule.name, rules, timeout, schedule.enabled)
+
+    def _skip(
+        self, record: Run, reason: str, dry_run: bool, observers: Sequence[RunObserver]
+    ) -> RunEnd:
+        """Says loudly that nothing was done, and why: it must never look like a success."""
+        from speakerbot.runs.report import RunCounts, RunHeader, RunSummary
+
+        logs.about(**named(record))
+        log = self.log.info if reason in HARMLESS else self.log.warning
+        log("run_skipped", reason=reason)
+        for observer in observers:
+            observer.begin(RunHeader(record.job, record.id, dry_run, record.now, record.occurrence))
+            observer.end(RunSummary(RunCounts(), 0, reason))
+        return RunEnd(skipped=reason)
+
+    def _warn(self) -> None:
+        from speakerbot.config import SHORT_LEASE
+        from speakerbot.durations import format_duration
+
+        if self.settings.lease < SHORT_LEASE:
+            self.log.warning(
+                "lease_short",
+                lease=format_duration(self.settings.lease),
+                advised=format_duration(SHORT_LEASE),
+                hint="SPEAKERBOT_LEASE does not cover the longest send with its retries",
+            )
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is done once it is the run's turn."""
+
+    service: RunService
+    request: RunRequest
+    timeout: timedelta
+    store: Store
+    connect: Connect | None
+    clock: Clock
+    observers: Sequence[RunObserver]
+    stopped: str = ""
+
+    def __call__(self, record: Run) -> Waits | None:
+        from speakerbot.runs.job import load_job
+
+        logs.about(**named(record))
+        runner = self.service.runner(
+            load_job(self.service.jobs[self.request.job]),
+            self.request.options,
+            self.store,
+            self.connect,
+            self.observers,
+            self.clock,
+            timeout=self.timeout,
+            record=record,
+        )
+        waits = runner.run()
+        self.stopped = runner.stopped
+        return waits
+
+
+def _at_occurrence(record: Run, schedule: LockedSchedule | None) -> Run:
+    """The run as one of its schedule, before the store is asked about the occurrence."""
+    if schedule is None:
+        return record
+    occurrence = schedule.rules.occurrence(record.now)
+    return replace(record, schedule=schedule.name, occurrence=occurrence)

@@ -1,0 +1,92 @@
+"""What a job writes down, as data. Jobs only say it; the runner carries it out here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from speakerbot import booking
+
+if TYPE_CHECKING:
+    from speakerbot.domain.delivery import Delivery
+    from speakerbot.domain.message import Message
+    from speakerbot.domain.talk_changes import TalkSnapshot
+    from speakerbot.ports.store import Store
+
+BATCH = 200
+"""Snapshots that advance in one write."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowTalks:
+    """Brings what calendar programs are told of talks up to date."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSnapshot:
+    """Takes the first snapshot of all talks, if there is none."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """The ledger is to refuse this message for ever. ``record`` is what it has of it now."""
+
+    message: Message
+    record: Delivery | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdvanceSnapshot:
+    """From exactly one entry (None: there is none) to the next; only once ``void``, where there is
+    one, has won in the ledger: an entry advances past a notice that no run will send any more."""
+
+    before: TalkSnapshot | None
+    after: TalkSnapshot
+    void: Void | None = None
+
+
+Step = FollowTalks | TakeSnapshot | AdvanceSnapshot
+
+
+def carry_out(steps: Iterable[Step], store: Store, real: datetime) -> None:
+    """Each in turn, before the next one is asked for; snapshots advance in batches. ``real`` is the
+    real time. A crash between any two leaves work that the same steps, decided again, complete."""
+    batch: list[AdvanceSnapshot] = []
+    for step in steps:
+        if isinstance(step, AdvanceSnapshot):
+            batch.append(step)
+            if len(batch) < BATCH:
+                continue
+        _advance(batch, store, real)
+        batch = []
+        match step:
+            case TakeSnapshot():
+                store.snapshots.take(step.at)
+            case FollowTalks():
+                booking.follow(store.calendar, real)
+    _advance(batch, store, real)
+
+
+def _advance(batch: list[AdvanceSnapshot], store: Store, real: datetime) -> None:
+    won = _voided([step.void for step in batch if step.void], store, real)
+    advancing = [
+        (step.before, step.after)
+        for step in batch
+        if step.void is None or step.void.message.key in won
+    ]
+    if advancing:
+        store.snapshots.advance(advancing)
+
+
+def _voided(voids: list[Void], store: Store, real: datetime) -> set[str]:
+    """The keys of those that the ledger now refuses."""
+    if not voids:
+        return set()
+    from speakerbot.delivery.transitions import void  # most runs write nothing down
+
+    return store.ledger.swap([void(v.message, v.record, v.reason, real) for v in voids])

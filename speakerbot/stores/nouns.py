@@ -1,0 +1,215 @@
+"""How people, deliveries and the like are read: the same in every store, by the names of their
+fields, and as little of them lost as can be.
+
+Instants come as datetimes, lists and subdocuments as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from speakerbot.domain.delivery import FINAL, Delivery, DeliveryState
+from speakerbot.domain.person import OPT_OUT_KINDS, Person
+from speakerbot.domain.run import Run
+from speakerbot.ports.store import Breaker
+from speakerbot.stores.reading import (
+    CLOCK_TIME,
+    FIELDS,
+    FIRST_INSTANT,
+    IDENTIFIER,
+    INSTANT,
+    PROBLEMS,
+    QUIET_HOURS,
+    SNOWFLAKE,
+    TEXT,
+    TEXTS,
+    TRUTH,
+    WHOLE,
+    WORDS,
+    Kind,
+    Reader,
+    Unreadable,
+)
+
+if TYPE_CHECKING:
+    from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.occurrence import OccurrenceRecord
+    from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
+
+T = TypeVar("T")
+
+STATES = {state.value: state for state in (*FINAL, DeliveryState.CLAIMED, DeliveryState.FAILED)}
+LEFT_OUT = "the delivery is left out of lists, and never sent again"
+
+
+def _one_of(words: Mapping[str, Any]) -> Kind[Any]:
+    return Kind(f"one of {', '.join(sorted(words))}", words.__getitem__)
+
+
+STATE = _one_of(STATES)
+STANDING = _one_of({word: word for word in ("running", "open", "finished", "missed", "superseded")})
+
+
+def person_of(values: Mapping[str, Any], reader: Reader) -> Person:
+    """A person, by the names of their fields. Whatever else is unreadable, nobody loses an opt-out:
+    one that cannot be read counts as an opt-out of everything."""
+    read, given = reader.read, values.get("opted_out")
+    rescued = _rescued(given)
+    so = f"taken as an opt-out of {', '.join(rescued)}" if rescued else "ignored"
+    return Person(
+        id=reader.id,
+        discord_user_id=read("discord_user_id", values.get("discord_user_id"), IDENTIFIER, None),
+        name=read("name", values.get("name"), WORDS, None),
+        timezone=read("timezone", values.get("timezone"), TEXT, None),
+        opted_out=frozenset(read("opted_out", given, TEXTS, rescued, so)),
+        quiet_hours=read("quiet_hours", values.get("quiet_hours"), QUIET_HOURS, None),
+        routes=read("routes", values.get("routes"), TEXTS, ()),
+        extra=read("extra", values.get("extra"), FIELDS, {}),
+    )
+
+
+def _rescued(given: Any) -> tuple[str, ...]:
+    """The opt-outs in a field that is not a list of texts."""
+    if isinstance(given, list):
+        kinds = tuple(each for each in given if isinstance(each, str))
+    elif isinstance(given, str):
+        kinds = tuple(word for word in given.replace(",", " ").split() if word in OPT_OUT_KINDS)
+    else:
+        kinds = ()
+    return kinds or (("all",) if given else ())
+
+
+DELIVERY = tuple(
+    (
+        name,
+        STATE if name == "state" else INSTANT if "datetime" in kind
+        else WHOLE if "int" in kind else TEXT,
+        name not in Delivery._field_defaults,
+    )
+    for name, kind in ((name, str(kind)) for name, kind in Delivery.__annotations__.items())
+)  # fmt: skip
+"""Its fields: their names, what they hold, and whether each record has them."""
+NOT_READ = {INSTANT: FIRST_INSTANT, WHOLE: 0, TEXT: "", STATE: DeliveryState.UNKNOWN}
+
+
+def delivery_of(values: Mapping[str, Any], reader: Reader) -> Delivery:
+    """The record whose key is ``reader.id``. Where ``reader.damaged`` afterwards, its outcome is
+    unknown: it is never sent again, and lists leave it out."""
+    read: dict[str, Any] = {"key": reader.id}
+    for name, kind, required in DELIVERY[1:]:
+        value = values.get(name)
+        if value is None and not required:
+            continue
+        try:
+            read[name] = kind.parse(value)
+        except PROBLEMS:
+            reader.warn(name, value, kind.expected, LEFT_OUT)
+            if required:
+                read[name] = NOT_READ[kind]
+    record = Delivery(**read)
+    return record._replace(state=DeliveryState.UNKNOWN) if reader.damaged else record
+
+
+def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
+    """None where it is not known until when: as if it were closed."""
+    try:
+        until = reader.need("until", values.get("until"), INSTANT, "taken as closed")
+    except Unreadable:
+        return None
+    reason = reader.read("reason", values.get("reason"), TEXT, "")
+    return Breaker(until, reason, reader.read("count", values.get("count"), WHOLE, 0))
+
+
+def entry_of(values: Mapping[str, Any], reader: Reader) -> TalkSnapshot | None:
+    """What a speaker knows of a talk; ``told`` and ``seen`` as ``{"date": …, "topic": …}``. None,
+    so that nobody is told anything of that talk, where part of it cannot be read."""
+    from speakerbot.domain.talk_changes import TalkSnapshot  # other jobs need none
+
+    version = Kind("a date and a topic", _version)
+    so = "the talk's changes are not announced"
+    try:
+        return TalkSnapshot(
+            talk_id=reader.need("talk_id", values.get("talk_id"), TEXT, so),
+            user_id=reader.need("user_id", values.get("user_id"), TEXT, so),
+            told=_optional(reader, "told", values.get("told"), version, so),
+            seen=_optional(reader, "seen", values.get("seen"), version, so),
+            pending=reader.need("pending", values.get("pending"), TRUTH, so),
+            sequence=reader.need("sequence", values.get("sequence"), WHOLE, so),
+            at=reader.need("at", values.get("at"), INSTANT, so),
+            username=reader.read("username", values.get("username"), WORDS, ""),
+            thread_id=reader.read("thread_id", values.get("thread_id"), SNOWFLAKE, None),
+        )
+    except Unreadable:
+        return None
+
+
+def _optional(reader: Reader, field: str, value: Any, kind: Kind[T], so: str) -> T | None:
+    return None if value is None else reader.need(field, value, kind, so)
+
+
+def _version(value: Any) -> TalkVersion:
+    from speakerbot.domain.talk_changes import TalkVersion
+
+    stored = FIELDS.parse(value)
+    return TalkVersion(
+        date.fromisoformat(TEXT.parse(stored.get("date"))), TEXT.parse(stored.get("topic"))
+    )
+
+
+def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntry | None:
+    """A talk as calendar programs were told of it, the talk's id being ``reader.id``. None, so that
+    they are told nothing new, where part of it cannot be read."""
+    from speakerbot.domain.calendar_entry import CalendarEntry  # most runs need none
+
+    so = "calendars are told nothing new of the talk"
+    day = Kind("a date", lambda value: date.fromisoformat(TEXT.parse(value)))
+    try:
+        return CalendarEntry(
+            talk_id=reader.id,
+            sequence=reader.need("sequence", values.get("sequence"), WHOLE, so),
+            date=reader.need("date", values.get("date"), day, so),
+            starts_at=_optional(reader, "starts_at", values.get("starts_at"), CLOCK_TIME, so),
+            topic=reader.need("topic", values.get("topic"), WORDS, so),
+            username=reader.need("username", values.get("username"), WORDS, so),
+            cancelled=reader.need("cancelled", values.get("cancelled"), TRUTH, so),
+            changed_at=reader.need("changed_at", values.get("changed_at"), INSTANT, so),
+        )
+    except Unreadable:
+        return None
+
+
+def occurrence_of(
+    values: Mapping[str, Any], reader: Reader, occurrence: datetime
+) -> OccurrenceRecord:
+    """How far an occurrence came. Where that cannot be read it is open, with no lease: a run works
+    on it again, and the ledger keeps what was sent from being sent again."""
+    from speakerbot.domain.occurrence import OccurrenceRecord  # brings the cron library
+
+    read = reader.read
+    return OccurrenceRecord(
+        occurrence=occurrence,
+        standing=read("standing", values.get("standing"), STANDING, "open", "taken as open"),
+        lease_until=read("lease_until", values.get("lease_until"), INSTANT, None),
+        retry_at=read("retry_at", values.get("retry_at"), INSTANT, None),
+        resume_at=read("resume_at", values.get("resume_at"), INSTANT, None),
+        revision=read("revision", values.get("revision"), TEXT, ""),
+    )
+
+
+def run_of(values: Mapping[str, Any], reader: Reader) -> Run:
+    """The run whose id is ``reader.id``. Raises Unreadable where it is not known when it was."""
+    read = reader.read
+    return Run(
+        id=reader.id,
+        job=read("job", values.get("job"), TEXT, ""),
+        now=reader.need("now", values.get("now"), INSTANT),
+        started_at=reader.need("started_at", values.get("started_at"), INSTANT),
+        finished_at=read("finished_at", values.get("finished_at"), INSTANT, None),
+        outcome=read("outcome", values.get("outcome"), TEXT, ""),
+        schedule=read("schedule", values.get("schedule"), TEXT, None),
+        occurrence=read("occurrence", values.get("occurrence"), INSTANT, None),
+        counts=read("counts", values.get("counts"), FIELDS, {}),
+        error=read("error", values.get("error"), TEXT, ""),
+    )

@@ -1,0 +1,236 @@
+"""From one version of what is stored to the next: forward, whole, safe from crashes and races."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
+from speakerbot.errors import StoreTooNew
+from speakerbot.stores.mongo import MongoStore
+from speakerbot.stores.mongo import schema as mongo_schema
+from speakerbot.stores.mongo.connection import Database as MongoDatabase
+from speakerbot.stores.sqlite import SqliteStore
+from speakerbot.stores.sqlite import schema as sqlite_schema
+from speakerbot.stores.sqlite.connection import Database
+
+NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+TALK = Talk("5f0000000000000000000001", "1", "ada", "Engines", date(2026, 11, 20), NOW, "77")
+ADA = Person("p1", "1", "Ada", opted_out=frozenset({"changes"}))
+SENT = Delivery(
+    "k/talk:1/user:1/x", "k", "user:1", DeliveryState.SENT, "r", "run", NOW, NOW, NOW, NOW
+)
+
+
+class Crash(Exception):
+    pass
+
+
+def fill(store: Any) -> None:
+    store.talks.put([TALK])
+    store.people.put([ADA])
+    store.ledger.swap([DeliveryChange(None, SENT)])
+
+
+def assert_filled(store: Any) -> None:
+    assert list(store.talks.all()) == [TALK]
+    assert list(store.people.all()) == [ADA]
+    assert list(store.ledger.list()) == [SENT]
+
+
+def in_file(path: Path) -> Database:
+    return Database(path.as_uri(), f"SQLite store {path}", lock_timeout=10)
+
+
+@pytest.fixture
+def version_1(tmp_path: Path) -> Path:
+    """A file as the first version of the program left it."""
+    path = tmp_path / "store.db"
+    with closing(in_file(path)) as db:
+        sqlite_schema.migrate(db, sqlite_schema.STEPS[:1])
+        fill(SqliteStore(db))
+    return path
+
+
+def add_colour(db: Database) -> None:
+    db.run("ALTER TABLE talks ADD COLUMN colour TEXT NOT NULL DEFAULT 'red'")
+    db.run("UPDATE talks SET colour = 'blue' WHERE username = 'ada'")
+
+
+def add_room(db: Database) -> None:
+    db.run("ALTER TABLE talks ADD COLUMN room TEXT")
+
+
+NEXT = (*sqlite_schema.STEPS, add_colour, add_room)
+
+
+def colours(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return [colour for (colour,) in db.execute("SELECT colour FROM talks")]
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        [(number,)] = db.execute("PRAGMA user_version")
+        return int(number)
+
+
+def test_a_file_of_version_1_is_brought_to_the_newest_with_all_it_holds(version_1: Path) -> None:
+    with closing(in_file(version_1)) as db:
+        sqlite_schema.migrate(db, NEXT)
+        assert_filled(SqliteStore(db))
+    assert (version(version_1), colours(version_1)) == (len(NEXT), ["blue"])
+
+
+def test_a_new_file_goes_through_every_version(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    with closing(in_file(path)) as db:
+        sqlite_schema.migrate(db, NEXT)
+        sqlite_schema.migrate(db, NEXT)
+    assert (version(path), colours(path)) == (len(NEXT), [])
+
+
+def test_a_step_that_dies_in_the_middle_leaves_the_version_before_it(version_1: Path) -> None:
+    def dying(db: Database) -> None:
+        add_colour(db)
+        raise Crash
+
+    with closing(in_file(version_1)) as db:
+        with pytest.raises(Crash):
+            sqlite_schema.migrate(db, (*sqlite_schema.STEPS, dying, add_room))
+        assert_filled(SqliteStore(db))
+        assert version(version_1) == len(sqlite_schema.STEPS)
+        sqlite_schema.migrate(db, NEXT)
+    assert (version(version_1), colours(version_1)) == (len(NEXT), ["blue"])
+
+
+def test_steps_before_the_one_that_dies_stay(version_1: Path) -> None:
+    def dying(db: Database) -> None:
+        add_room(db)
+        raise Crash
+
+    with closing(in_file(version_1)) as db, pytest.raises(Crash):
+        sqlite_schema.migrate(db, (*sqlite_schema.STEPS, add_colour, dying))
+    assert (version(version_1), colours(version_1)) == (len(NEXT) - 1, ["blue"])
+
+
+def together(*work: Callable[[], None]) -> None:
+    """All at once, each in its thread; raises what one of them raised."""
+    raised: list[BaseException] = []
+    start = threading.Barrier(len(work))
+
+    def run(one: Callable[[], None]) -> None:
+        start.wait()
+        try:
+            one()
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=run, args=(one,)) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+def test_several_connections_that_begin_at_once_run_each_step_once(version_1: Path) -> None:
+    ran: list[str] = []
+
+    def noted(db: Database) -> None:
+        add_colour(db)
+        ran.append("colour")
+
+    def migrate() -> None:
+        with closing(in_file(version_1)) as db:
+            sqlite_schema.migrate(db, (*sqlite_schema.STEPS, noted, add_room))
+
+    together(*[migrate] * 4)
+    assert ran == ["colour"]
+    assert version(version_1) == len(NEXT)
+
+
+def test_a_file_of_a_version_to_come_is_refused_by_this_program(version_1: Path) -> None:
+    with closing(in_file(version_1)) as db:
+        sqlite_schema.migrate(db, NEXT)
+        with pytest.raises(StoreTooNew, match=rf"version {len(NEXT)}.*Update"):
+            sqlite_schema.migrate(db)
+
+
+def add_index(db: MongoDatabase) -> None:
+    db.ask(lambda: db["speakerbot_people"].create_index("name"))
+    db.ask(lambda: db["speakerbot_people"].update_many({}, {"$set": {"colour": "blue"}}))
+
+
+@pytest.fixture
+def database(documents: Any) -> MongoDatabase:
+    """A database as the first version of the program left it."""
+    opened = MongoDatabase(documents.client, documents.name, "MongoDB x")
+    mongo_schema.migrate(opened, mongo_schema.STEPS[:1])
+    fill(MongoStore(opened))
+    return opened
+
+
+Steps = Sequence[Callable[[MongoDatabase], None]]
+MONGO_NEXT: Steps = (*mongo_schema.STEPS, add_index)
+
+
+def test_a_database_of_version_1_is_brought_to_the_newest_with_all_it_holds(
+    database: MongoDatabase, documents: Any
+) -> None:
+    mongo_schema.migrate(database, MONGO_NEXT)
+    assert_filled(MongoStore(database))
+    assert documents.speakerbot_people.find_one()["colour"] == "blue"
+    assert mongo_schema.stored_version(database, MONGO_NEXT) == len(MONGO_NEXT)
+    with pytest.raises(StoreTooNew, match=rf"version {len(MONGO_NEXT)}.*Update"):
+        mongo_schema.migrate(database)
+
+
+def test_a_step_that_dies_in_the_middle_is_done_again(
+    database: MongoDatabase, documents: Any
+) -> None:
+    def dying(db: MongoDatabase) -> None:
+        add_index(db)
+        raise Crash
+
+    with pytest.raises(Crash):
+        mongo_schema.migrate(database, (*mongo_schema.STEPS, dying))
+    assert mongo_schema.stored_version(database) == len(mongo_schema.STEPS)
+    mongo_schema.migrate(database, MONGO_NEXT)
+    assert_filled(MongoStore(database))
+    assert mongo_schema.stored_version(database, MONGO_NEXT) == len(MONGO_NEXT)
+
+
+def test_a_late_process_does_not_take_the_version_back(
+    database: MongoDatabase, documents: Any
+) -> None:
+    """It read the version before the other had noted a newer one."""
+
+    def overtaken(db: MongoDatabase) -> None:
+        add_index(db)
+        mongo_schema.migrate(database, (*MONGO_NEXT, lambda _: None))
+
+    mongo_schema.migrate(database, (*mongo_schema.STEPS, overtaken))
+    newest = (*MONGO_NEXT, add_index)
+    assert mongo_schema.stored_version(database, newest) == len(newest)
+
+
+def test_a_database_is_migrated_by_several_at_once(database: MongoDatabase, documents: Any) -> None:
+    def paint(db: MongoDatabase) -> None:
+        db.ask(lambda: db["speakerbot_people"].update_many({}, {"$set": {"colour": "blue"}}))
+
+    steps = (*mongo_schema.STEPS, paint)
+    together(*[lambda: mongo_schema.migrate(database, steps)] * 4)
+    assert_filled(MongoStore(database))
+    assert documents.speakerbot_people.find_one()["colour"] == "blue"
+    assert mongo_schema.stored_version(database, steps) == len(steps)
