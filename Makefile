@@ -9,7 +9,7 @@ CLEAN := env -i HOME="$$HOME" PATH="$$PATH" TERM="$$TERM" LANG=C.UTF-8 PYTHONUTF
 DEMO := $(CLEAN) DATABASE_URL=sqlite:///.demo/speakerbot.db
 
 .DEFAULT_GOAL := help
-.PHONY: help run sandbox test test-slow check lint format map bench schema lock clean cron-plan cron-deploy cron-status
+.PHONY: help run sandbox test test-slow check lint format map mutants bench schema lock clean cron-plan cron-deploy cron-status
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,9 @@ format: .venv/dev ## Format the code
 
 map: .venv/dev ## Rooms, arrows, circles and single importers, beside their limits
 	@$(CLEAN) $(BIN)/python -m tests.map
+
+mutants: .venv/dev ## Small faults in the code that decides what is sent: which does no test notice? An hour
+	@$(CLEAN) $(BIN)/python -m tests.mutation $(MUTANTS_ARGS)
 
 bench: .venv/dev ## Measure speed and memory; prints a table, writes bench-results/
 	@$(CLEAN) $(BIN)/python -m tests.bench $(BENCH_ARGS)

@@ -18,12 +18,12 @@ import random
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.running import Calls, Child, Outcome, Ran, see_calls, start
+from tests.mutation.running import Calls, Child, Outcome, see_calls, start
 
 TARGETS = (
     "speakerbot/delivery/claims.py",
@@ -49,6 +49,7 @@ TESTS = (
 """Those that run the code in their own process; a mutant does not exist in any other."""
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 MINUTES = 60.0
+CORES = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -73,26 +74,28 @@ def main() -> int:
 
     if missing := [path for path in args.targets if not Path(path).is_file()]:
         parser.error(f"no such file: {', '.join(missing)}")
-    accepted = {a["mutant"]: a["reason"] for a in read_accepted(args.accepted)}
+    accepted = read_accepted(args.accepted)
     say(f"Running {' '.join(args.tests)} to see what each test calls …")
     calls = see_calls(args.targets, args.tests)
     if calls.failed:
         say("These fail without any mutant:", *calls.failed)
         return 2
-    tasks = [
-        t for path in args.targets for t in tasks_of(path, calls) if args.only in t.mutant.name
-    ]
+    known = [task for path in args.targets for task in tasks_of(path, calls)]
+    tasks = [task for task in known if args.only in task.mutant.name]
     say(f"{len(tasks)} mutants, {len(calls.tests)} tests that call the code.")
     outcomes = try_all(tasks, deadline)
-    return judge(tasks, outcomes, accepted)
+    tell_of_the_list(accepted, outcomes, {task.mutant.name for task in known}, args.targets)
+    return tell_of_the_outcomes(tasks, outcomes, accepted)
 
 
-def read_accepted(path: Path) -> Sequence[Mapping[str, str]]:
-    listed: Sequence[Mapping[str, str]] = tomllib.loads(path.read_text("utf-8")).get("survivor", [])
-    for entry in listed:
-        if not entry.get("reason", "").strip():
+def read_accepted(path: Path) -> dict[str, str]:
+    """The reason for each accepted survivor."""
+    reasons = {}
+    for entry in tomllib.loads(path.read_text("utf-8")).get("survivor", []):
+        reasons[entry["mutant"]] = entry.get("reason", "").strip()
+        if not reasons[entry["mutant"]]:
             raise SystemExit(f"{path}: no reason is given for {entry['mutant']!r}")
-    return listed
+    return reasons
 
 
 def tasks_of(path: str, calls: Calls) -> Iterator[Task]:
@@ -102,52 +105,65 @@ def tasks_of(path: str, calls: Calls) -> Iterator[Task]:
         yield Task(path, mutant, tests, limit=20 + 5 * took)
 
 
-def try_all(tasks: Sequence[Task], deadline: float) -> dict[str, Ran]:
+def try_all(tasks: Sequence[Task], deadline: float) -> dict[str, Outcome]:
     """What became of each that there was time for, by its name. As many at once as there are
     cores, in an order that leaves no file for the end."""
     waiting = random.Random(0).sample(tasks, len(tasks))
     running: list[Child] = []
-    outcomes: dict[str, Ran] = {}
-    while (waiting and time.monotonic() < deadline) or running:
-        while waiting and len(running) < (os.cpu_count() or 1) and time.monotonic() < deadline:
-            task = waiting.pop()
-            if task.tests:
-                running.append(start(task.path, task.mutant, task.tests, task.limit))
-            else:
-                outcomes[task.mutant.name] = Ran(Outcome.UNTESTED, "")
-        for child in [child for child in running if child.ended()]:
-            running.remove(child)
-            outcomes[child.name] = child.ran()
-            if len(outcomes) % 50 == 0:
-                say(f"{len(outcomes)} of {len(tasks)} …")
-        time.sleep(0.01)
+    outcomes: dict[str, Outcome] = {}
+    try:
+        while (waiting and time.monotonic() < deadline) or running:
+            while waiting and len(running) < CORES and time.monotonic() < deadline:
+                task = waiting.pop()
+                if task.tests:
+                    running.append(start(task.path, task.mutant, task.tests, task.limit))
+                else:
+                    outcomes[task.mutant.name] = Outcome.UNTESTED
+            for child in [child for child in running if child.ended()]:
+                running.remove(child)
+                outcomes[child.name] = child.outcome()
+                if len(outcomes) % 50 == 0:
+                    say(f"{len(outcomes)} of {len(tasks)} …")
+            time.sleep(0.01)
+    finally:
+        for child in running:
+            child.kill()
     return outcomes
 
 
-def judge(tasks: Sequence[Task], outcomes: Mapping[str, Ran], accepted: Mapping[str, str]) -> int:
+def tell_of_the_list(
+    accepted: Mapping[str, str],
+    outcomes: Mapping[str, Outcome],
+    known: Collection[str],
+    paths: Collection[str],
+) -> None:
+    """What is on the list of accepted survivors and should not be any more."""
+    for name in accepted:
+        if name in outcomes and outcomes[name].noticed:
+            say(f"NOTICED   {name}", "          by a test now: take it off the list")
+        elif name not in known and name.split()[0] in paths:
+            say(f"GONE      {name}", "          there is no such code: take it off the list")
+
+
+def tell_of_the_outcomes(
+    tasks: Sequence[Task], outcomes: Mapping[str, Outcome], accepted: Mapping[str, str]
+) -> int:
+    """The exit code: 1 if a mutant survived that is not accepted, or there was no time for one."""
+    survivors = sorted(name for name, outcome in outcomes.items() if not outcome.noticed)
+    listed = [name for name in survivors if name in accepted]
+    new = [name for name in survivors if name not in accepted]
+    for name in listed:
+        say(f"accepted  {name}", f"          {accepted[name]}")
+    for name in new:
+        say(f"SURVIVED  {name}", f"          {outcomes[name].value}")
     for path in dict.fromkeys(task.path for task in tasks):
         names = [task.mutant.name for task in tasks if task.path == path]
-        killed = sum(n in outcomes and not outcomes[n].survived for n in names)
-        say(f"{path}: {killed} of {len(names)} noticed")
-    untried = [task.mutant.name for task in tasks if task.mutant.name not in outcomes]
-    survivors = sorted(name for name, ran in outcomes.items() if ran.survived)
-    new = [name for name in survivors if name not in accepted]
-    for name in survivors:
-        if name in accepted:
-            say(f"accepted  {name}\n            {accepted[name]}")
-    tried_files = {task.path for task in tasks}
-    known = {task.mutant.name for task in tasks}
-    for name in accepted:
-        if name in outcomes and not outcomes[name].survived:
-            say(f"noticed   {name}\n            take it off the list of accepted survivors")
-        elif name.split(" ", 1)[0] in tried_files and name not in known:
-            say(f"gone      {name}\n            take it off the list of accepted survivors")
-    for name in new:
-        why = "no test calls it" if outcomes[name].outcome is Outcome.UNTESTED else "survived"
-        say(f"SURVIVED  {name}\n            {why}")
+        noticed = sum(name in outcomes and outcomes[name].noticed for name in names)
+        say(f"{path}: {noticed} of {len(names)} noticed")
+    untried = len(tasks) - len(outcomes)
     say(
         f"{len(outcomes)} mutants tried: {len(outcomes) - len(survivors)} noticed, "
-        f"{len(survivors) - len(new)} accepted, {len(new)} survived; {len(untried)} not tried."
+        f"{len(listed)} accepted, {len(new)} survived; {untried} not tried."
     )
     return int(bool(new or untried))
 

@@ -39,20 +39,14 @@ QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not mongodb_se
 
 
 class Outcome(Enum):
-    NOTICED = "noticed"
-    HUNG = "hung"
-    SURVIVED = "survived"
+    FAILED = "a test failed"
+    HUNG = "the tests did not end"
+    SURVIVED = "all tests passed"
     UNTESTED = "no test calls it"
 
-
-@dataclass(frozen=True)
-class Ran:
-    outcome: Outcome
-    output: str
-
     @property
-    def survived(self) -> bool:
-        return self.outcome in (Outcome.SURVIVED, Outcome.UNTESTED)
+    def noticed(self) -> bool:
+        return self in (Outcome.FAILED, Outcome.HUNG)
 
 
 @dataclass
@@ -81,7 +75,6 @@ class Calls:
 class Child:
     name: str
     pid: int
-    output: Path
     gives_up_at: float
     status: int | None = None
     hung: bool = False
@@ -93,20 +86,21 @@ class Child:
                 self.status = status
             elif time.monotonic() > self.gives_up_at:
                 self.hung = True
-                with suppress(ProcessLookupError):
-                    os.killpg(self.pid, signal.SIGKILL)
+                self.kill()
                 self.status = os.waitpid(self.pid, 0)[1]
         return self.status is not None
 
-    def ran(self) -> Ran:
-        """Once it has ended."""
-        with suppress(ProcessLookupError):  # what it had started, if it has not ended that
+    def kill(self) -> None:
+        """And all that it has started."""
+        with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        output = self.output.read_text("utf-8", "replace")
-        self.output.unlink()
+
+    def outcome(self) -> Outcome:
+        """Once it has ended."""
+        self.kill()
         if self.hung:
-            return Ran(Outcome.HUNG, output)
-        return Ran(Outcome.SURVIVED if self.status == 0 else Outcome.NOTICED, output)
+            return Outcome.HUNG
+        return Outcome.SURVIVED if self.status == 0 else Outcome.FAILED
 
 
 def see_calls(paths: Collection[str], tests: Sequence[str]) -> Calls:
@@ -120,15 +114,17 @@ def see_calls(paths: Collection[str], tests: Sequence[str]) -> Calls:
             file.write_text(json.dumps(recorder.calls.__dict__))
             return int(exit_code)
 
-        child = _fork("calls", run, limit=3600)
+        output = Path(folder) / "output"
+        child = _fork("calls", run, limit=3600, output=output)
         while not child.ended():
             time.sleep(0.05)
-        output = child.ran().output
+        child.kill()
+        said = output.read_text("utf-8", "replace")
         if not file.exists():
-            raise RuntimeError(output)
+            raise RuntimeError(said)
         calls = Calls(**json.loads(file.read_text()))
     if not calls.tests:
-        raise RuntimeError(f"no test calls {', '.join(paths)}\n{output}")
+        raise RuntimeError(f"no test calls {', '.join(paths)}\n{said}")
     return calls
 
 
@@ -142,18 +138,18 @@ def start(path: str, mutant: Mutant, tests: Sequence[str], limit: float) -> Chil
     return _fork(mutant.name, run, limit)
 
 
-def _fork(name: str, run: Callable[[], int], limit: float) -> Child:
+def _fork(
+    name: str, run: Callable[[], int], limit: float, output: Path = Path(os.devnull)
+) -> Child:
     for module in PRELOADED:
         with suppress(ImportError):
             importlib.import_module(module)
-    handle, output = tempfile.mkstemp(prefix="mutant-")
-    pid = os.fork()
-    if pid:
-        os.close(handle)
-        return Child(name, pid, Path(output), time.monotonic() + limit)
+    if pid := os.fork():
+        return Child(name, pid, time.monotonic() + limit)
     exit_code = 3
     try:
         os.setpgid(0, 0)
+        handle = os.open(output, os.O_WRONLY | os.O_CREAT)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         exit_code = run()
