@@ -34,7 +34,8 @@ class NodeFlag:
     seen: datetime | None
     """The flag's value as it was read."""
     counts: bool
-    """``seen`` lies in this reminder's own window: somebody has sent it."""
+    """``seen`` lies on this reminder's own day: somebody has sent it, unless the ledger knows that
+    we set it for another message (see ``delivery.planning``)."""
 
 
 @dataclass(frozen=True, slots=True)

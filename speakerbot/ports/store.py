@@ -129,6 +129,10 @@ class Ledger(Protocol):
     def find(self, recipient_or_subject: str, *, limit: int = 100) -> Iterator[Delivery]:
         """Deliveries whose key names it (``user:1``, ``talk:66…``), newest first."""
 
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        """Deliveries about these subjects that set, or were about to set, a flag of the Node bot
+        (``flag_at``). One query; none for no subjects."""
+
     def counts(self, *, since: datetime) -> dict[str, int]:
         """How many records of each state changed at ``since`` or later; of those that say sent,
         how many were sent then: an edit does not send anew. One query."""

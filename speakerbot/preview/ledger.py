@@ -52,6 +52,11 @@ class OverlaidLedger:
         ]
         return self._merged(here, below, limit)
 
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        below = (r for r in self._below.flagged(subjects) if r.key not in self._written)
+        here = (r for r in self._here() if r.flag_at and subject(r) in subjects)
+        return [*below, *here]
+
     def counts(self, *, since: datetime) -> dict[str, int]:
         counted = Counter(self._below.counts(since=since))
         counted.subtract(_counted(self._covered.values(), since))

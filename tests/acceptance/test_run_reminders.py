@@ -25,8 +25,8 @@ TOKEN = "loopback.token.of.a.bot"
 SOFIA, KAZ = "802345678901234563", "802345678901234564"
 SOFIAS_TALK, KAZS_TALK = "f0cc2b005baeaa9abb3cb6a2", "98900893f517493faf9af27e"
 SOFIAS_THREAD = "1301234567890123403"
-DAY_OF = f"reminder.day_of/talk:{SOFIAS_TALK}/user:{SOFIA}/2026-11-20"
-DAY_BEFORE = f"reminder.day_before/talk:{KAZS_TALK}/user:{KAZ}/2026-11-21"
+DAY_OF = f"reminder.day_of/talk:{SOFIAS_TALK}/user:{SOFIA}/2026-11-20T16:00"
+DAY_BEFORE = f"reminder.day_before/talk:{KAZS_TALK}/user:{KAZ}/2026-11-21T16:00"
 
 
 def remind(cli: Cli, *args: str, now: str = NOW, **env: str) -> Any:
