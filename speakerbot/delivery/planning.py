@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from speakerbot.domain.delivery import Delivery, DeliveryState, standing
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState, standing
 from speakerbot.domain.message import Decision, Message, Route, Skip
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Messa
             message, DeliveryState.ALREADY_SENT, f"the Node bot sent it at {at:%F %H:%M} UTC"
         )
     if message.edit:
-        return _edited(message, record)
+        return _edited(message, record, moment)
     if record is not None and (known := _known(message, record, moment)):
         return known
     # What may have arrived is looked for even then; the engine sends nothing past its time.
@@ -166,13 +166,22 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Messa
     return None
 
 
-def _edited(message: Message, record: Delivery | None) -> MessagePlan | None:
-    """Only what stands in its channel can be edited."""
-    if record is not None and record.state == DeliveryState.SENT:
-        return None
-    return MessagePlan(
-        message, DeliveryState.HELD_BACK, "there is no post to edit", "nothing_posted", record
-    )
+def _edited(message: Message, record: Delivery | None, moment: Moment) -> MessagePlan | None:
+    """Only what stands in its channel can be edited. A refused edit is tried again when its time
+    comes, and in the end given up."""
+    if record is None or record.state != DeliveryState.SENT:
+        return MessagePlan(
+            message, DeliveryState.HELD_BACK, "there is no post to edit", "nothing_posted", record
+        )
+    tries = f"edit {record.edit_failures} was refused: {record.error}"
+    if record.edit_failures >= MAX_ATTEMPTS:
+        return MessagePlan(message, DeliveryState.HELD_BACK, tries, "edit_given_up", record)
+    if record.retry_at is not None and record.retry_at > moment.real:
+        reason = f"{tries}; next {_utc(record.retry_at)}"
+        return MessagePlan(
+            message, DeliveryState.FAILED, reason, "retry_later", record, record.retry_at
+        )
+    return None
 
 
 def _known(message: Message, record: Delivery, moment: Moment) -> MessagePlan | None:

@@ -11,7 +11,8 @@ from speakerbot.delivery.circuit_breakers import Guard, Misconfigured, RunStoppe
 from speakerbot.delivery.claims import Claim, Revisions
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.planning import MessagePlan
-from speakerbot.domain.delivery import Delivery, DeliveryState
+from speakerbot.delivery.transitions import backoff
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState
 from speakerbot.domain.message import LookBack
 from speakerbot.ports.channel import Channel, Posted, Refused
 
@@ -55,8 +56,22 @@ class Posts:
             await self._edit(claim)
         except Refused as refusal:
             self._stop_if_useless(claim, refusal)
-            return kept._replace(error_class=refusal.why, error=refusal.detail[:300])
-        return kept._replace(text=claim.text, error_class="", error="")
+            over = refusal.why == "deleted"
+            failures = MAX_ATTEMPTS if over else record.edit_failures + 1
+            return kept._replace(
+                error_class=refusal.why,
+                error=refusal.detail[:300],
+                edit_failures=failures,
+                retry_at=None if failures >= MAX_ATTEMPTS else now + backoff(failures),
+            )
+        return kept._replace(
+            text=claim.text,
+            note=claim.message.note,
+            error_class="",
+            error="",
+            edit_failures=0,
+            retry_at=None,
+        )
 
     async def _edit(self, claim: Claim) -> None:
         channel_id, message_id = claim.record.channel_id, claim.record.message_id

@@ -86,6 +86,10 @@ class Delivery(NamedTuple):
     """The time this delivery wrote, or was about to write, into the Node bot's flag."""
     flag_was: datetime | None = None
     """The flag's value before that, put back if the message is refused."""
+    edit_failures: int = 0
+    """Refused edits of a post in a row."""
+    note: str = ""
+    """``Message.note`` as of the last claim or edit: for the job that made the message."""
 
     @property
     def found(self) -> bool:

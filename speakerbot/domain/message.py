@@ -86,6 +86,8 @@ class Message:
     stand in order."""
     look_back: LookBack | None = None
     edit: Edit | None = None
+    note: str = ""
+    """What the job wants to read again in the record of this message; stored with its claim."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
