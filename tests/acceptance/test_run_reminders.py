@@ -245,7 +245,10 @@ def test_a_kill_switch_stops_it_loudly_whatever_else_is_missing(cli: Cli, switch
 
 @pytest.mark.parametrize(
     ("now", "said"),
-    [("yesterday", "is no ISO 8601 time"), ("0001-01-01T00:00:00+05:00", "the years 1970 to 2999")],
+    [
+        ("yesterday", "is not an ISO 8601 time"),
+        ("0001-01-01T00:00:00+05:00", "the years 1970 to 2999"),
+    ],
 )
 def test_a_time_that_is_none_is_refused(cli: Cli, now: str, said: str) -> None:
     assert said in cli.misused("run", "reminders", "--dry-run", "--now", now)
