@@ -104,6 +104,7 @@ def new_claim(
         unconfirmed_since=now,
         flag_at=flag_at,
         flag_was=message.flag.seen if message.flag else None,
+        note=message.note,
     )
     unconfirmed = plan.record.unconfirmed_since if plan.record else None
     user = dm_user(plan)

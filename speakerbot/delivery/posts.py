@@ -68,7 +68,12 @@ class Posts:
                 retry_at=None if failures >= MAX_ATTEMPTS else now + backoff(failures),
             )
         return kept._replace(
-            text=claim.text, error_class="", error="", edit_failures=0, retry_at=None
+            text=claim.text,
+            note=claim.message.note,
+            error_class="",
+            error="",
+            edit_failures=0,
+            retry_at=None,
         )
 
     async def _edit(self, claim: Claim) -> None:

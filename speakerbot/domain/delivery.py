@@ -98,6 +98,8 @@ class Delivery(NamedTuple):
     """Faults of the service in a row, which are not the message's: how long to back off."""
     edit_failures: int = 0
     """Refused edits of a post in a row."""
+    note: str = ""
+    """``Message.note`` as of the last claim or edit: for the job that made the message."""
 
     @property
     def subject(self) -> str:

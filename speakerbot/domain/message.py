@@ -35,7 +35,8 @@ class NodeFlag:
     seen: datetime | None
     """The flag's value as it was read."""
     counts: bool
-    """``seen`` lies in this reminder's own window: somebody has sent it."""
+    """``seen`` lies on this reminder's own day: somebody has sent it, unless the ledger knows that
+    we set it for another message (see ``delivery.planning``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,8 @@ class Message:
     stand in order."""
     look_back: LookBack | None = None
     edit: Edit | None = None
+    note: str = ""
+    """What the job wants to read again in the record of this message; stored with its claim."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

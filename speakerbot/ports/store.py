@@ -136,6 +136,10 @@ class Ledger(Protocol):
         """Claimed and failed ones whose time was over at ``expired_by``, the longest over first;
         read in pages."""
 
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        """Deliveries about these subjects that set, or were about to set, a flag of the Node bot
+        (``flag_at``). One query; none for no subjects."""
+
     def counts(self, *, since: datetime) -> dict[str, int]:
         """How many records of each state changed at ``since`` or later; of those that say sent,
         how many were sent then: an edit does not send anew. One query."""

@@ -54,6 +54,11 @@ class OverlaidLedger:
     def unsettled(self, expired_by: datetime) -> Iterator[Delivery]:
         return self._below.unsettled(expired_by)  # what looks ahead leaves them to the runs
 
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        below = (r for r in self._below.flagged(subjects) if r.key not in self._written)
+        here = (r for r in self._here() if r.flag_at and r.subject in subjects)
+        return [*below, *here]
+
     def counts(self, *, since: datetime) -> dict[str, int]:
         counted = Counter(self._below.counts(since=since))
         counted.subtract(_counted(self._covered.values(), since))

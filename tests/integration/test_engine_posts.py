@@ -130,7 +130,8 @@ def test_an_edit_that_is_refused_leaves_the_post_sent_and_its_text_as_it_was(tri
     record = trial.record(before)
     assert (record.state, record.error_class) == ("sent", "service")
     assert record.text == trial.text(before)
-    assert trial.run(edit).states == ["failed"], "it backs off"
+    assert (record.edit_failures, record.attempts) == (1, 1)
+    assert trial.run(edit).states == ["failed"], "it waits"
     trial.later(timedelta(minutes=1))
     assert trial.run(edit).states == ["sent"]
     assert trial.record(before).error_class == ""

@@ -37,7 +37,7 @@ FLAG = NodeFlag("1", "sentDayOfAt", seen=EARLIER, counts=False)
 def claim(message: Message = MESSAGE, *, flag_at: datetime | None = None) -> Claim:
     return new_claim(
         MessagePlan(message, DeliveryState.PLANNED, "why"),
-        "hello", run_id="ours", revision="ours.0", now=NOW, flag_at=flag_at,
+        "hello", run_id="ours", bot="1234", revision="ours.0", now=NOW, flag_at=flag_at,
         lease=timedelta(minutes=5), dm_channels={"7": "77"},
     )  # fmt: skip
 
@@ -47,11 +47,11 @@ def accepted(claimed: Claim) -> Delivery:
 
 
 def refused(
-    claimed: Claim, state: DeliveryState = DeliveryState.FAILED, doubt: datetime | None = None
+    claimed: Claim, state: DeliveryState = DeliveryState.FAILED, unconfirmed: datetime | None = None
 ) -> Delivery:
     return unsent(
         claimed.record, state, revision="ours.1", now=NOW, error_class="x", error="y",
-        doubt=doubt, attempts=1,
+        unconfirmed_since=unconfirmed, attempts=1,
     )  # fmt: skip
 
 
@@ -177,7 +177,9 @@ def test_the_node_bot_gets_its_flag_back_where_we_surely_did_not_send() -> None:
     assert flag_restored(Result(taken, refused(taken, DeliveryState.EXPIRED))) == back
     assert flag_restored(Result(taken, accepted(taken))) == []
     assert flag_restored(Result(taken, refused(taken, DeliveryState.UNKNOWN))) == []
-    assert flag_restored(Result(taken, refused(taken, doubt=NOW))) == [], "it may have arrived"
+    assert flag_restored(Result(taken, refused(taken, unconfirmed=NOW))) == [], (
+        "it may have arrived"
+    )
 
 
 def test_a_flag_that_we_never_wrote_is_left_alone() -> None:

@@ -87,6 +87,13 @@ class MongoLedger:
         )
         return islice(found, limit)
 
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        if not subjects:
+            return []
+        query = {"subject": {"$in": list(subjects)}, "flag_at": {"$ne": None}}
+        found = map(self._read, self._db.find(DELIVERIES, query))
+        return [record for record, sound in found if sound]
+
     def _newest(self, query: Document) -> Iterator[Delivery]:
         found = map(self._read, self._db.newest(DELIVERIES, query, "updated_at"))
         return (record for record, sound in found if sound)

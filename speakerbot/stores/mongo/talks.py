@@ -9,6 +9,7 @@ from pymongo import UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from speakerbot.clock import real_now
+from speakerbot.domain.talk import FIRST_DAY, LAST_DAY
 from speakerbot.errors import Unreachable
 from speakerbot.stores.mongo.connection import PAGE, Database
 from speakerbot.stores.mongo.talk_documents import (
@@ -23,7 +24,7 @@ from speakerbot.stores.mongo.talk_documents import (
     to_talk,
     update_of,
 )
-from speakerbot.stores.talk_dates import FIRST_DAY, LAST_DAY, as_date, date_taken, in_order
+from speakerbot.stores.talk_dates import as_date, date_taken, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

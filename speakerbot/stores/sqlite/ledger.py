@@ -88,6 +88,13 @@ class SqliteLedger:
         )
         return islice(found, limit)
 
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        rows = self._db.rows_among(
+            f"SELECT {COLUMNS} FROM deliveries WHERE flag_at IS NOT NULL AND subject IN",  # noqa: S608
+            subjects,
+        )
+        return [record for record, sound in map(self._read, rows) if sound]
+
     def _newest(self, where: str, value: str | None) -> Iterator[Delivery]:
         after: tuple[Any, int] = (2**62, 0)
         while True:

@@ -66,7 +66,7 @@ class _Person:
     @property
     def key(self) -> str:
         talk = self.talk
-        return f"{KINDS[self.days]}/talk:{talk.id}/user:{talk.user_id}/{talk.date}"
+        return f"{KINDS[self.days]}/talk:{talk.id}/user:{talk.user_id}/{talk.date}T16:00"
 
 
 class RemindersWorld:
