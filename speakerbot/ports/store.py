@@ -9,7 +9,7 @@ wrong. A store is for one thread at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -230,11 +230,12 @@ class Limits(Protocol):
     @writes
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
-    ) -> datetime:
-        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic write;
-        returns the first one's instant, at least ``now - ahead * interval`` (GCRA: that many may
-        go at once after a pause), to the microsecond. Slots taken further ahead than a minute
-        after ``now + count * interval`` are a broken clock's and are dropped."""
+    ) -> SendSlots:
+        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic step.
+        They lie on a clock that all who reserve share, the one furthest ahead; ``now`` is the
+        process's own, moved by what it has learnt of that one. The first slot is at least
+        ``ahead * interval`` before it (GCRA: that many may go at once after a pause), to the
+        microsecond."""
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         """By name; one query."""
@@ -258,6 +259,14 @@ class Breaker:
     until: datetime
     reason: str
     count: int = 0
+
+
+class SendSlots(NamedTuple):
+    """Reserved slots: what a process may rely on is the first one's distance from ``clock``."""
+
+    first: datetime
+    clock: datetime
+    """The shared clock at the reservation."""
 
 
 class Guilds(Protocol):
