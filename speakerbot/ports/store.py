@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, get_type_h
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import date, datetime
+    from datetime import date, datetime, timedelta
 
     from speakerbot.domain.calendar_entry import CalendarEntry
     from speakerbot.domain.delivery import Delivery, DeliveryChange
@@ -305,6 +305,9 @@ class Store(Protocol):
 
     def at_once(self) -> AbstractContextManager[None]:
         """All writes inside become one, or none, where the store has transactions (SQLite)."""
+
+    def clock_error(self) -> timedelta:
+        """How far this machine's clock is ahead of the store's own; zero where it has none."""
 
     def describe(self) -> str:
         """Where it is, for people: no password."""

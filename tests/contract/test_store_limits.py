@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import pytest
+
 from speakerbot.ports.store import Breaker, Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -78,3 +80,11 @@ def test_dm_channels_are_remembered_by_bot_and_forgotten(store: Store) -> None:
     assert len(store.limits.dm_channels("b", [f"{n}" for n in range(1000)])) == 599
     assert store.limits.dm_channels("d", ["1"]) == {}
     store.limits.remember_dms("b", {})
+
+
+def test_the_stores_clock_and_ours_are_the_same_here(store: Store) -> None:
+    try:
+        error = store.clock_error()
+    except NotImplementedError:
+        pytest.skip("mongomock answers no commands")
+    assert abs(error) < timedelta(seconds=10)
