@@ -126,7 +126,7 @@ def test_a_file_with_a_mistake_is_refused_with_its_place(cli: Cli) -> None:
         ("--cron", "0 0 30 2 *", "never fires"),
         ("--timezone", "Mars/Olympus", "is no time zone"),
         ("--grace", "soon", "is no duration"),
-        ("--timeout", "0s", "is no time at all"),
+        ("--timeout", "0s", "is not a length of time"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(
@@ -172,7 +172,7 @@ def test_a_run_that_takes_too_long_ends_in_order_and_is_gone_on_with(
     schedule = (*HOURLY, "--timeout", "2s")
     document = tick(cli, *schedule, SPEAKERBOT_NEW_DM_EVERY="1m")
     assert states(document) == ["held_back", "sent"]
-    assert document["counts"]["skipped"] == {"given_back": 1}
+    assert document["counts"]["skipped"] == {"new_dm_pace": 1}
     [run] = cli.json("runs", "list")["runs"]
     assert (run["outcome"], run["error"]) == ("stopped", "timeout")
     assert states(tick(cli, *schedule)) == ["already_sent", "sent"]
