@@ -140,6 +140,14 @@ class TalkPair:
             raise ValueError("a pair has an entry, a talk, or both")
         return self.talk.id, self.talk.user_id
 
+    def concerns(self, since: date) -> bool:
+        """Something about it is dated then or later, or its notice is pending: of all others nobody
+        is told anything any more."""
+        entry, talk = self.entry, self.talk
+        if entry is not None and (entry.pending or (entry.seen and entry.seen.date >= since)):
+            return True
+        return talk is not None and talk.date >= since
+
     def at_rest(self) -> bool:
         """Nothing is pending, and the entry says what the talk says."""
         entry, talk = self.entry, self.talk
