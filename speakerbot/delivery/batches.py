@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored
 from speakerbot.delivery.nonces import longest_send
-from speakerbot.delivery.planning import OUT_OF_TURN, MessagePlan
+from speakerbot.delivery.planning import OUT_OF_TURN, MessagePlan, rendered
 from speakerbot.domain.delivery import DeliveryChange, DeliveryState
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.templates import Templates
@@ -36,12 +36,14 @@ class Batches:
     def claim(self, plans: list[MessagePlan], room: int) -> list[Claim]:
         """Claims what is planned; of people without a known DM channel at most ``room``. An edit
         needs no claim and stands for itself."""
+        plans = [rendered(plan, self.templates) for plan in plans]
         due = [plan for plan in plans if plan.state == DeliveryState.PLANNED]
         for plan in plans:
             if plan.state != DeliveryState.PLANNED:
                 self.report(plan)
+                self.leave_out(plan.then)
         edits = [
-            Claim(plan, self.templates.of(plan.message), plan.record, plan.record, None)
+            Claim(plan, plan.text or "", plan.record, plan.record, None)
             for plan in due
             if plan.message.edit and plan.record
         ]
@@ -59,7 +61,7 @@ class Batches:
         for plan in plans:
             claim = new_claim(
                 plan,
-                self._text(plan),
+                plan.text or "",
                 run_id=self.run_id,
                 revision=self.revisions.next(),
                 now=self.clock.real(),
@@ -73,11 +75,6 @@ class Batches:
                     continue
                 room -= 1
             yield claim
-
-    def _text(self, plan: MessagePlan) -> str:
-        if plan.message.template:
-            return self.templates.of(plan.message)
-        return plan.record.text if plan.record else ""  # left over: it is only looked for
 
     def _flag_at(self, plan: MessagePlan) -> datetime | None:
         """The time for the Node bot's flag. One that an earlier attempt has set stays: a flag of
