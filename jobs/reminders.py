@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Literal
@@ -171,4 +171,16 @@ def _time_left(left: timedelta) -> str:
     return precisedelta(timedelta(minutes=minutes), minimum_unit="minutes", format="%d")
 
 
-JOB = Job("reminders", decide, prospects=prospects)
+def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
+    """Those of talks that are still on that date, by that speaker, and not over."""
+    settings = context.settings
+    talks = context.store.talks.by_ids([message.subject_id for message in messages])
+    return {
+        _message(talk, slot, settings, max(context.now, slot.due_at)).key
+        for talk in talks.values()
+        if not talk.completed
+        for slot in slots(talk, settings.reminder_offsets, settings.timezone)
+    }
+
+
+JOB = Job("reminders", decide, prospects=prospects, still_true=still_true)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from speakerbot.config import Settings
 from speakerbot.errors import ConfigError
+from speakerbot.ports.channel import OnLimited
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from speakerbot.delivery.session import Connect, CountingChannel
     from speakerbot.templates import Templates
 
@@ -61,7 +60,7 @@ def discord(settings: Settings) -> Connect:
         )
 
     def connect(
-        on_limited: Callable[[float], None],
+        on_limited: OnLimited,
     ) -> AbstractAsyncContextManager[CountingChannel]:
         from speakerbot.channels.discord.channel import DiscordChannel
         from speakerbot.delivery.nonces import longest_send

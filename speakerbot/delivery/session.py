@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.attempt import Attempt
-from speakerbot.delivery.batches import Batches
+from speakerbot.delivery.batches import Batches, StillTrue
 from speakerbot.delivery.circuit_breakers import Breakers, Guard, RunStopped
 from speakerbot.delivery.claims import Revisions
 from speakerbot.delivery.desk import Desk
@@ -27,12 +28,15 @@ from speakerbot.delivery.recovery import Recovery, with_leftovers
 from speakerbot.delivery.results import Result, Results
 from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.delivery.transitions import Endings
-from speakerbot.ports.channel import Channel
+from speakerbot.ports.channel import Channel, OnLimited
 from speakerbot.ports.store import Store
 from speakerbot.templates import Templates
 
 DISCORDS_LIMIT = 50
 """Requests in any one second, over all processes of a bot."""
+
+
+RETRY_WITHIN = timedelta(seconds=60)
 
 
 class CountingChannel(Channel, Protocol):
@@ -43,7 +47,7 @@ class CountingChannel(Channel, Protocol):
     invalid_requests: int
 
 
-Connect = Callable[[Callable[[float], None]], AbstractAsyncContextManager[CountingChannel]]
+Connect = Callable[[OnLimited], AbstractAsyncContextManager[CountingChannel]]
 """Opens the channel; is given what wants to hear of rate limits (seconds to wait)."""
 
 
@@ -70,8 +74,11 @@ class Session:
     run_id: str
     now: datetime
     log: Any
+    still_true: StillTrue
     timeout: timedelta | None = None
     """After it the run ends as on SIGTERM."""
+    retry_within: timedelta = RETRY_WITHIN
+    """A retry that is due so soon is made in the same run."""
 
     async def deliver(
         self,
@@ -84,8 +91,9 @@ class Session:
         thread = StoreThread()
         desk = Desk(self.store, thread, bot_of(self.settings.discord_token or ""), self.clock)
         try:
-            breakers = await desk.breakers()
+            breakers = await desk.breakers(self.clock.real())
             if stopped := breakers.forbids(self.clock.real()):
+                self.log.error("run_stopped", reason=stopped.reason, detail=stopped.detail)
                 return Traffic(stopped=stopped)
             return await self._connected(desk, breakers, plans, held, finished)
         finally:
@@ -147,7 +155,7 @@ class Session:
                 destinations=destinations,
                 pacer=pacer,
                 posts=Posts(channel, pacer, desk.recorded, revisions, guard, self.clock),
-                recovery=Recovery(channel, destinations, pacer, desk.recorded, endings, self.clock),
+                recovery=Recovery(channel, destinations, pacer, desk.recorded, endings, desk.bot),
                 endings=endings,
                 swap=desk.swap,
                 revisions=revisions,
@@ -160,6 +168,7 @@ class Session:
             thread=desk.thread,
             stop=guard.stop,
             log=self.log,
+            retry_within=self.retry_within,
         )
 
     def _batches(
@@ -173,7 +182,9 @@ class Session:
             run_id=self.run_id,
             bot=bot,
             now=self.now,
+            zone=self.settings.timezone,
             lease=self.settings.lease,
+            still_true=self.still_true,
             coexist=self.settings.node_bot_coexist,
             slow_newcomers=self.settings.new_dm_every > timedelta(0),
             report=held,
@@ -181,8 +192,14 @@ class Session:
 
 
 def bot_of(token: str) -> str:
-    """Tells bots apart in the store. A token's first part stays when it is reset."""
-    return hashlib.sha256(token.split(".", maxsplit=1)[0].encode()).hexdigest()[:16]
+    """Which bot a token belongs to: the first part of a token is the bot's user id. That of another
+    shape is told apart by its hash. It stays when the token is reset."""
+    first = token.split(".", maxsplit=1)[0]
+    with suppress(ValueError):
+        user_id = base64.b64decode(first + "=" * (-len(first) % 4), validate=True).decode()
+        if user_id.isascii() and user_id.isdigit():
+            return user_id
+    return hashlib.sha256(first.encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -83,6 +83,8 @@ class RunService:
     open_store: Callable[..., Store] = bootstrap.store
     connect: Callable[[Settings], Connect] = bootstrap.discord
     log: Any = field(default_factory=logs.get_logger)
+    retry_within: timedelta = timedelta(seconds=60)
+    """A retry that is due so soon is made in the same run."""
 
     def run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         """Runs the job if it is its turn; where it is not, says so loudly. Raises a SpeakerbotError
@@ -174,6 +176,7 @@ class RunService:
             observers=observers,
             log=self.log,
             clock=clock,
+            retry_within=self.retry_within,
             record=record,
         )
 

@@ -15,7 +15,7 @@ import pytest
 from speakerbot.domain.delivery import DeliveryChange
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
-from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackDiscord, Message
+from speakerbot.testing.discord import NO_LIMITS, DiscordMessage, Fault, LoopbackDiscord
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Cli
@@ -67,7 +67,7 @@ def _shown(discord: LoopbackDiscord) -> list[str]:
     return [message.content for message in discord.messages if not message.deleted]
 
 
-def _ours(discord: LoopbackDiscord) -> list[Message]:
+def _ours(discord: LoopbackDiscord) -> list[DiscordMessage]:
     return [message for message in discord.messages if message.nonce is not None]
 
 

@@ -74,6 +74,9 @@ class MongoTalks:
             found = self._find({"scheduledDate": on_days(day, day)}, limit=1)
         return next(self._talks(found), None)
 
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
+        return {talk.id: talk for talk in self._talks(self._db.find(TALKS, document_ids(ids)))}
+
     def _find(self, query: Document, **options: Any) -> list[Document]:
         return self._db.find(TALKS, query, sort=[("scheduledDate", 1)], **options)
 

@@ -88,6 +88,10 @@ class SqliteTalks:
             rows = self._db.rows(sql, (day.isoformat(),))
         return next(self._talks(rows), None)
 
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
+        rows = self._db.rows_among(f"SELECT {COLUMNS} FROM talks WHERE id IN", ids)  # noqa: S608
+        return {talk.id: talk for talk in self._talks(rows)}
+
     def put(self, talks: Sequence[Talk]) -> None:
         latest = {talk.id: talk for talk in talks}
         with self._db.write():

@@ -17,8 +17,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.world import TOKEN, Expected
-from speakerbot.testing.discord import LoopbackClient
-from speakerbot.testing.discord import World as DiscordWorld
+from speakerbot.testing.discord import DiscordWorld, LoopbackClient
 
 DAY = date(2026, 11, 20)
 KINDS = ("reminder.day_of", "reminder.day_before", "reminder.2d", "reminder.3d")
