@@ -1,7 +1,7 @@
 """Tells speakers what became of their talks: booked, moved, cancelled and, if wanted, renamed.
 
-The Node bot moves and deletes talks and tells nobody: changes are found by comparing the talks with
-what their speakers know (:mod:`speakerbot.domain.talk_changes`).
+The Node bot moves and deletes talks without telling anyone: changes are found by comparing the
+talks with what their speakers know (:mod:`speakerbot.domain.talk_changes`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def steps(context: JobContext) -> Iterator[Step]:
 
 
 def _since(context: JobContext) -> date:
-    """Yesterday: nobody is told anything of talks that are over."""
+    """Yesterday: speakers are told nothing about talks that are over."""
     return context.now.astimezone(context.settings.timezone).date() - timedelta(days=1)
 
 

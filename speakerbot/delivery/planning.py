@@ -242,7 +242,7 @@ def _known(message: Message, record: Delivery, moment: Moment) -> MessagePlan | 
 
 
 def _utc(at: datetime | None) -> str:
-    return f"{at:%F %H:%M:%S} UTC" if at else "at a time nobody noted"
+    return f"{at:%F %H:%M:%S} UTC" if at else "at an unknown time"
 
 
 def _preferred(message: Message, person: Person) -> Message:

@@ -53,7 +53,7 @@ class _ReadOnly:
 
 
 class _Unread:
-    """A calendar: looking ahead at messages changes no talk, and nobody asks for it there."""
+    """A calendar: looking ahead at messages changes no talk, and jobs do not read it."""
 
     def get(self, talk_id: str) -> CalendarEntry | None:  # noqa: ARG002
         return None

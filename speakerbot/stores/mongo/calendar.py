@@ -134,7 +134,7 @@ class MongoCalendar:
             for each in page:
                 document, entry = documents.get(each["_id"]), self._entry(each)
                 talk = to_talk(document, self._db.damage) if document else None
-                # A talk whose date cannot be read is there, and nobody knows when: not cancelled.
+                # A talk whose date cannot be read is there on an unknown day: not cancelled.
                 if entry is None or (document and talk is None):
                     continue
                 if talk is None or (talk.date < first and not entry.shows(talk)):

@@ -116,7 +116,7 @@ class MongoSnapshots:
         for entry, document in self._with_documents(query):
             if document is None:
                 yield TalkPair(entry, None)
-            # A talk whose date cannot be read is there, and nobody knows when: not cancelled.
+            # A talk whose date cannot be read is there on an unknown day: not cancelled.
             elif talk := to_talk(document, self._db.damage):
                 yield TalkPair(entry, talk)
 
