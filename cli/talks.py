@@ -140,7 +140,7 @@ def show_talk(talk: Which, now: Now = None, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: speakerbot talks reschedule 2026-11-27 2026-12-04")
 def reschedule(talk: Which, day: Day, dry_run: DryRun = False) -> None:
-    """Move a talk to another date; reminders of the new date are due anew."""
+    """Move a talk to another date; reminders of the new date are due again."""
     from dataclasses import replace
 
     from speakerbot import booking

@@ -39,7 +39,7 @@ class PersonEntry:
 def _identifier(text: str) -> str:
     if len(text) > 100 or any(mark.isspace() or mark == "/" for mark in text) or text.isdigit():
         raise ValueError(
-            f"{text[:60]!r} is no id of a person: no spaces, no slashes, not digits only"
+            f"{text[:60]!r} is not the id of a person: no spaces, no slashes, not digits only"
         )
     return text
 
