@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from speakerbot.delivery.attempt import Attempt
@@ -101,8 +101,8 @@ class Engine:
         room = newcomers.maxsize
         try:
             while not self.stop.is_set():
-                batch = await self.thread(lambda: list(islice(plans, CHUNK)))
-                if not batch:
+                batch = await self.thread(self._next, plans)
+                if not batch or self.stop.is_set():
                     break
                 for claim in await self._claim(batch, room):
                     slow = claim.newcomer and self.batches.slow_newcomers
@@ -112,6 +112,10 @@ class Engine:
             for _ in range(WORKERS):
                 await queue.put(None)
             await newcomers.put(None)
+
+    def _next(self, plans: Iterator[MessagePlan]) -> list[MessagePlan]:
+        """What to claim next; deciding it may be slow, so a stop is looked at in between."""
+        return list(takewhile(lambda _: not self.stop.is_set(), islice(plans, CHUNK)))
 
     async def _work(self, queue: Queue) -> None:
         while (claim := await queue.get()) is not None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -45,6 +49,7 @@ class CountingChannel(Channel, Protocol):
 
 Connect = Callable[[Callable[[float], None]], AbstractAsyncContextManager[CountingChannel]]
 """Opens the channel; is given what wants to hear of rate limits (seconds to wait)."""
+StopRequests = Callable[[Callable[[str], None]], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,9 @@ class Session:
     log: Any
     timeout: timedelta | None = None
     """After it the run ends as on SIGTERM."""
+    stop_requests: StopRequests = nullcontext
+    """While inside, what it is given is called with the reason (sigterm, sigint), in the main
+    thread, when the process is asked to end."""
 
     async def deliver(
         self,
@@ -109,7 +117,7 @@ class Session:
             destinations = self._destinations(desk, channel, pacer, stop)
             destinations.new_dms_rest_until = breakers.new_dms_until
             engine = self._engine(desk, channel, destinations, guard, pacer, held, finished)
-            with _signals(guard), _time_limit(guard, self.timeout):
+            with self.stop_requests(_halting(guard)), _time_limit(guard, self.timeout):
                 real = self.clock.real()
                 await engine.run(with_leftovers(plans, self.store, self.now, real))
             await desk.leave_breakers(guard.stopped, earlier + channel.invalid_requests)
@@ -185,18 +193,15 @@ def bot_of(token: str) -> str:
     return hashlib.sha256(token.split(".", maxsplit=1)[0].encode()).hexdigest()[:16]
 
 
-@contextmanager
-def _signals(guard: Guard) -> Iterator[None]:
-    """While inside, SIGTERM and Ctrl-C end the run in order rather than the process at once."""
+def _halting(guard: Guard) -> Callable[[str], None]:
+    """Ends the run in order, whenever it is called."""
     loop = asyncio.get_running_loop()
-    names = (signal.SIGTERM, signal.SIGINT)
-    for name in names:
-        loop.add_signal_handler(name, guard.halt, RunStopped(name.name.lower(), "asked to stop"))
-    try:
-        yield
-    finally:
-        for name in names:
-            loop.remove_signal_handler(name)
+
+    def halt(reason: str) -> None:
+        stopped = RunStopped(reason, "asked to stop")
+        loop.call_soon_threadsafe(guard.halt, stopped)  # a signal wakes no loop that sleeps
+
+    return halt
 
 
 @contextmanager

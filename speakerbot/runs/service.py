@@ -7,12 +7,13 @@ are imported only once a run has its turn: most ticks find that nothing is due.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from speakerbot import bootstrap, logs
+from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
 from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.domain.run import Run, named, new_run
@@ -32,7 +33,6 @@ TIMEOUT = timedelta(minutes=10)
 """Of a run outside a schedule."""
 HARMLESS = ("not_due", "already_done", "already_running")
 """Reasons to skip a run that nobody need look at."""
-ASKED_TO_STOP = ("sigterm", "sigint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,9 @@ class RunEnd:
     skipped: str = ""
     """Why it did nothing at all; empty if it ran."""
     stopped: str = ""
-    """Why it ended early: sigterm, timeout, …"""
+    """Why it ended early: timeout, …"""
+    seconds_left: float = 0.0
+    """Of its timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,12 @@ class RunService:
 
     def run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         """Runs the job if it is its turn; where it is not, says so loudly. Raises a SpeakerbotError
-        with its exit code for what makes the whole run fail."""
+        with its exit code for what makes the whole run fail, and ``process.Interrupted`` when the
+        process is asked to end; what it had begun is then recorded, the rest given back."""
+        with process.held_off():
+            return self._run(request, observers)
+
+    def _run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         declared = self.jobs[request.job]
         schedule, clock = self._schedule(request), Clock.at(request.now)
         record = new_run(declared.name, clock)
@@ -96,21 +103,22 @@ class RunService:
             return self._skip(_at_occurrence(record, schedule), "disabled", dry_run, observers)
         connect = None if dry_run else self.connect(self.settings)
         self._warn()
-        store = self.open_store(self.settings, read_only=dry_run)
+        with process.let_in():
+            store = self.open_store(self.settings, read_only=dry_run)
         self.log.info("store_opened", store=store.describe())
         timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
         work = _Work(self, request, timeout, store, connect, clock, observers)
         try:
             if schedule is None:
                 work(record)
-                return RunEnd(stopped=work.stopped)
+                return work.end()
             from speakerbot.runs.occurrence_lock import OccurrenceLock
 
             lock = OccurrenceLock(schedule, store, clock, dry_run, self.log)
             if not_due := lock.serve(record, work):
                 record = replace(record, schedule=schedule.name, occurrence=not_due.occurrence)
                 return self._skip(record, not_due.reason, dry_run, observers)
-            return RunEnd(stopped=work.stopped)
+            return work.end()
         finally:
             store.close()
 
@@ -134,8 +142,7 @@ class RunService:
                 now,
             )
             try:
-                if self.run(request, observers()).stopped in ASKED_TO_STOP:
-                    break
+                self.run(request, observers())
             except SpeakerbotError as error:
                 logs.report(error)
                 exit_code = max(exit_code, error.exit_code)
@@ -245,10 +252,12 @@ class _Work:
     clock: Clock
     observers: Sequence[RunObserver]
     stopped: str = ""
+    began: float = 0.0
 
     def __call__(self, record: Run) -> Waits | None:
         from speakerbot.runs.job import load_job
 
+        self.began = time.monotonic()
         logs.about(**named(record))
         runner = self.service.runner(
             load_job(self.service.jobs[self.request.job]),
@@ -263,6 +272,11 @@ class _Work:
         waits = runner.run()
         self.stopped = runner.stopped
         return waits
+
+    def end(self) -> RunEnd:
+        """How it ended."""
+        left = self.began + self.timeout.total_seconds() - time.monotonic()
+        return RunEnd(stopped=self.stopped, seconds_left=max(left, 0.0))
 
 
 def _at_occurrence(record: Run, schedule: LockedSchedule | None) -> Run:
