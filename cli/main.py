@@ -20,6 +20,7 @@ GROUPS = {
     "guild": "The channel of the community's announcements.",
     "deliveries": "What was sent, what failed; try again.",
     "runs": "What ran, when, and how it ended.",
+    "store": "Where everything is kept, whose it is, what is forgotten when.",
     "preview": "Every message that will go out, day by day.",
     "explain": "Why a message was sent, was not, or will be.",
     "templates": "The wording of every message: see it, change it, check it.",

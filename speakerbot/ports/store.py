@@ -263,6 +263,19 @@ class Guilds(Protocol):
         updatedBy``."""
 
 
+class Marks(Protocol):
+    """Small facts about the store itself, by name: its community, when it was pruned."""
+
+    def get(self, name: str) -> str | None:
+        """None: nothing is noted under this name. One query."""
+
+    @writes
+    def swap(self, name: str, before: str | None, after: str | None) -> bool:
+        """From exactly ``before`` (None: nothing noted) to ``after`` (None: forgotten); atomic.
+        False: it was something else. True also where it is ``after`` already, since the answer to
+        this very write may have been lost: of two that want the same, both have won."""
+
+
 class Store(Protocol):
     """Everything that is kept. Opened by ``speakerbot.stores.open_store``."""
 
@@ -275,6 +288,7 @@ class Store(Protocol):
     calendar: Calendar
     limits: Limits
     guilds: Guilds
+    marks: Marks
 
     def prepare(self) -> None:
         """Makes tables and indexes if they are missing, idempotently; raises StoreTooNew if a
@@ -282,6 +296,9 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raises StoreTooNew if a newer program made it; writes nothing."""
+
+    def schema_version(self) -> int:
+        """Which version of the schema it has; 0 for one that was never prepared."""
 
     def at_once(self) -> AbstractContextManager[None]:
         """All writes inside become one, or none, where the store has transactions (SQLite)."""

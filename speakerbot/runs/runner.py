@@ -20,6 +20,7 @@ from speakerbot.domain.run import Run, named, new_run
 from speakerbot.errors import SpeakerbotError, UsageError
 from speakerbot.ports.store import Store
 from speakerbot.process import Interrupted
+from speakerbot.runs.community import claim_store
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.report import (
     OutcomeLog,
@@ -104,6 +105,7 @@ class Runner:
             first = self._first_to_send(plans, report)
         if first is None:
             return None  # nothing to send: nothing of the network was imported
+        claim_store(self.store, self.settings.guild_id)
         self.store.runs.put(run)
         traffic = self._deliver(chain([first], plans), run, report, log)
         if not traffic.stopped:

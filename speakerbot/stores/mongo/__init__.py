@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Guilds,
         Ledger,
         Limits,
+        Marks,
         Occurrences,
         People,
         Runs,
@@ -65,13 +66,16 @@ class MongoStore:
         self.calendar: Calendar = MongoCalendar(db)
         self.limits: Limits = MongoLimits(db)
         self.guilds: Guilds = MongoGuilds(db)
-        self.marks = MongoMarks(db)
+        self.marks: Marks = MongoMarks(db)
 
     def prepare(self) -> None:
         schema.migrate(self._db)
 
     def check(self) -> None:
         schema.stored_version(self._db)
+
+    def schema_version(self) -> int:
+        return schema.stored_version(self._db)
 
     def at_once(self) -> AbstractContextManager[None]:
         # Transactions need a replica set, and many a bot's MongoDB is a single server.
