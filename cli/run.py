@@ -114,7 +114,7 @@ def _scheduled(name: str, metavar: str, about: str, parse: Any = str, default: A
 
 def _run(job: JobDeclaration, given: dict[str, Any]) -> None:
     from cli.run_output import run_observers, stdout
-    from speakerbot.config import load
+    from speakerbot.bootstrap import settings_for_run
     from speakerbot.domain.job_registry import RunOptions
     from speakerbot.process import STALLED
     from speakerbot.runs.service import TIMEOUT, RunRequest, RunService, Scheduling
@@ -122,10 +122,12 @@ def _run(job: JobDeclaration, given: dict[str, Any]) -> None:
     now, timeout = given.pop("now"), given.pop("timeout")
     options = RunOptions(**{option.field: given.pop(option.field) for option in job.options})
     request = RunRequest(job.name, options, Scheduling(**given), now, timeout)
+    in_file = request.scheduling.schedule if request.scheduling.cron is None else None
+    settings = settings_for_run(JOBS, job.name, schedule=in_file, dry_run=options.dry_run)
     with stdout() as output:
         output.patience = None if options.dry_run else TIMEOUT.total_seconds()
         observers = run_observers(output, as_json=options.as_json)
-        end = RunService(load(), JOBS).run(request, observers)
+        end = RunService(settings, JOBS).run(request, observers)
         if not options.dry_run:
             output.patience = max(end.seconds_left, STALLED)
 
@@ -133,11 +135,11 @@ def _run(job: JobDeclaration, given: dict[str, Any]) -> None:
 def due(dry_run: bool, now: Any, as_json: bool) -> None:
     """Run every schedule of schedules.json that is due, in its order: for one-machine set-ups."""
     from cli.run_output import document_of_runs, run_observers, stdout
-    from speakerbot.config import load
+    from speakerbot.bootstrap import settings_for_run
     from speakerbot.runs.service import TIMEOUT, RunService
     from speakerbot.schedules import read_schedules
 
-    settings = load()
+    settings = settings_for_run(JOBS, None, dry_run=dry_run)
     schedules = read_schedules(settings.schedules, JOBS)
     service = RunService(settings, JOBS)
     with stdout() as output:

@@ -7,7 +7,7 @@ with ``SPEAKERBOT_``. The README lists them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +18,18 @@ from speakerbot.clock import read_zone
 from speakerbot.domain.reminder_offsets import Offset, parse_offsets
 from speakerbot.durations import parse_duration
 from speakerbot.errors import ConfigError
+from speakerbot.logs import get_logger
 
 T = TypeVar("T")
 
 DISCORD_API = "https://discord.com/api/v10"
 ROUTES = ("dm", "thread", "channel")
+OURS = "SPEAKERBOT_"
+PREFIXES = (OURS, "DISCORD_", "PROACTIVE_", "NODE_BOT_")
+ELSEWHERE = frozenset(
+    {"SPEAKERBOT_ENV_FILE", "SPEAKERBOT_TEST_MONGODB_URI", "SPEAKERBOT_CRASH_SCHEDULES"}
+)
+"""Ours, but not among the settings."""
 SHORT_LEASE = timedelta(seconds=90)
 """A lease below this does not cover the longest send with its retries: accepted, with a warning."""
 
@@ -82,6 +89,15 @@ def environment(env: Mapping[str, str] | None = None, folder: Path | None = None
 
 def load(variables: Mapping[str, str] | None = None) -> Settings:
     """Reads and checks every setting. Raises ConfigError naming all that are wrong at once."""
+    settings, problems = read_settings(variables)
+    if problems:
+        raise ConfigError(*problems)
+    return settings
+
+
+def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings, list[str]]:
+    """The settings, with the default of each that is wrong, and what is wrong. Warns of names that
+    look like ours and are not."""
     read = _Reader(environment() if variables is None else variables)
     settings = Settings(
         database_url=_database_url(read),
@@ -113,9 +129,22 @@ def load(variables: Mapping[str, str] | None = None) -> Settings:
         read.problems.append(
             "SPEAKERBOT_REMINDER_ROUTES names channel: set SPEAKERBOT_FALLBACK_CHANNEL_ID too"
         )
-    if read.problems:
-        raise ConfigError(*read.problems)
-    return settings
+    _warn_of_unknown(read.variables, read.names)
+    return settings, read.problems
+
+
+def _warn_of_unknown(variables: Mapping[str, str], known: Collection[str]) -> None:
+    """A misspelt setting does nothing, without a word: so there is one."""
+    for name in variables:
+        if name in known or name in ELSEWHERE or not name.startswith(PREFIXES):
+            continue
+        from difflib import get_close_matches
+
+        meant = get_close_matches(name, known, 1, cutoff=0.8)
+        # The Node bot has settings of its own under the other prefixes.
+        if meant or name.startswith(OURS):
+            hint = f"did you mean {meant[0]}?" if meant else "the README lists all there are"
+            get_logger().warning("setting_unknown", setting=name, hint=hint)
 
 
 class _Reader:
@@ -123,9 +152,12 @@ class _Reader:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = variables
+        self.names: set[str] = set()
+        """Every setting there is, once all are read."""
         self.problems: list[str] = []
 
     def __call__(self, name: str, parse: Callable[[str], T], default: T | None = None) -> T:
+        self.names.add(name)
         text = self.variables.get(name, "").strip()
         if text:
             try:
@@ -137,7 +169,7 @@ class _Reader:
 
 def _database_url(read: _Reader) -> str:
     for name in ("DATABASE_URL", "MONGO_URI"):
-        if url := read.variables.get(name, "").strip():
+        if url := read(name, str, ""):
             return url
     from platformdirs import user_data_path
 

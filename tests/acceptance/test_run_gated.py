@@ -264,11 +264,43 @@ def test_preview_and_explain_obey_a_schedules_own_options(cli: Cli, samples: Pat
     assert day["messages"] == []
 
 
-def test_run_due_is_one_valid_document_even_if_nothing_could_begin(cli: Cli) -> None:
+def test_run_due_without_a_token_says_so_once(cli: Cli) -> None:
     write_schedules(cli, REMINDERS, WEEKLY)
     done = cli.run("run", "due", "--json")
-    assert done.returncode == 78
-    assert json.loads(done.stdout) == {"runs": []}
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.count("DISCORD_TOKEN is not set") == 1
+
+
+def test_all_that_a_run_lacks_is_said_at_once(cli: Cli) -> None:
+    wrong = {
+        "SPEAKERBOT_TIMEZONE": "Mars/Olympus",
+        "DATABASE_URL": "postgres://example/db",
+        "SPEAKERBOT_SCHEDULES": cli.file("own.json", "{"),
+    }
+    for command in (("run", "due"), ("run", "reminders", "--schedule", "reminders")):
+        error = cli.error(*command, exit_code=78, **wrong)
+        for name in ("SPEAKERBOT_TIMEZONE", "DATABASE_URL", "own.json", "DISCORD_TOKEN"):
+            assert name in error
+    error = cli.error("run", "reminders", "--dry-run", exit_code=78, **wrong)
+    assert "DATABASE_URL" in error
+    assert "DISCORD_TOKEN" not in error, "a dry run needs none"
+    assert "own.json" not in error, "nobody asked for a schedule"
+    encoded = {**wrong, "DATABASE_URL": "mongodb://bot:p@ss@host/db"}
+    assert "percent-encoded" in cli.error("run", "reminders", exit_code=78, **encoded)
+
+
+def test_a_misspelt_setting_is_named_with_what_may_be_meant(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    for command in (("run", "reminders", "--now", NOW), ("talks", "list")):
+        done = cli.run(*command, SPEAKERBOT_TIMEZON="Europe/Berlin", SPEAKERBOT_XYZ="1")
+        assert done.returncode == 0
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        said = {
+            line["setting"]: line["hint"] for line in lines if line["event"] == "setting_unknown"
+        }
+        assert said["SPEAKERBOT_TIMEZON"] == "did you mean SPEAKERBOT_TIMEZONE?"
+        assert set(said) == {"SPEAKERBOT_TIMEZON", "SPEAKERBOT_XYZ"}
 
 
 def test_run_due_with_a_broken_file_prints_nothing_but_what_is_wrong(cli: Cli) -> None:

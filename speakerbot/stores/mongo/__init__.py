@@ -90,7 +90,7 @@ class MongoStore:
 
 def open_mongo(url: str) -> MongoStore:
     """The store at ``url``. See ``open_store``."""
-    hosts = _hosts(url)
+    hosts = hosts_of(url)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         client = _client(url, hosts)
@@ -127,7 +127,7 @@ def _client(url: str, hosts: str) -> MongoClient[Document]:
         raise ConfigError(NO_ADDRESS) from None  # its text may hold pieces of the password
 
 
-def _hosts(url: str) -> str:
+def hosts_of(url: str) -> str:
     """The host part of an address. Raises ConfigError, before any of it is looked up, where special
     characters in the password make it doubtful which part that is."""
     authority, rest = _split(url)
