@@ -9,7 +9,7 @@ CLEAN := env -i HOME="$$HOME" PATH="$$PATH" TERM="$$TERM" LANG=C.UTF-8 PYTHONUTF
 DEMO := $(CLEAN) DATABASE_URL=sqlite:///.demo/speakerbot.db
 
 .DEFAULT_GOAL := help
-.PHONY: help run sandbox test check lint format bench schema lock clean cron-plan cron-deploy cron-status
+.PHONY: help run sandbox test test-slow check lint format map mutants bench schema lock clean cron-plan cron-deploy cron-status
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,11 +20,17 @@ run: .venv/runtime .demo/speakerbot.db ## Import the sample talks and show what 
 sandbox: .venv/runtime .demo/speakerbot.db ## Send the sample reminders to a Discord inside the process
 	@$(DEMO) $(BIN)/speakerbot sandbox reminders --now $(NOW)
 
-test: .venv/dev ## Run all tests
-	@$(CLEAN) CI="$$CI" \
-	  SPEAKERBOT_TEST_MONGODB_URI="$$SPEAKERBOT_TEST_MONGODB_URI" \
-	  SPEAKERBOT_CRASH_SCHEDULES="$$SPEAKERBOT_CRASH_SCHEDULES" \
-	  $(BIN)/python -m pytest $(PYTEST_ARGS)
+test: .venv/dev ## Run the tests, but for the slow suite
+	@$(PYTEST) -m "not slow_suite" $(PYTEST_ARGS)
+
+test-slow: .venv/dev ## Run the slow suite, minutes long
+	@$(PYTEST) -m slow_suite $(PYTEST_ARGS)
+
+# As many workers as there are cores; who has nothing left to do takes over what waits elsewhere.
+PYTEST := $(CLEAN) CI="$$CI" \
+  SPEAKERBOT_TEST_MONGODB_URI="$$SPEAKERBOT_TEST_MONGODB_URI" \
+  SPEAKERBOT_CRASH_SCHEDULES="$$SPEAKERBOT_CRASH_SCHEDULES" \
+  $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: lint test ## Everything that must hold before a commit
 
@@ -37,6 +43,12 @@ lint: .venv/dev ## Format, lint, types, layers
 format: .venv/dev ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+map: .venv/dev ## Rooms, arrows, circles and single importers, beside their limits
+	@$(CLEAN) $(BIN)/python -m tests.map
+
+mutants: .venv/dev ## Small faults in the code that decides what is sent: which does no test notice? An hour
+	@$(CLEAN) $(BIN)/python -m tests.mutation $(MUTANTS_ARGS)
 
 bench: .venv/dev ## Measure speed and memory; prints a table, writes bench-results/
 	@$(CLEAN) $(BIN)/python -m tests.bench $(BENCH_ARGS)

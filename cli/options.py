@@ -22,7 +22,7 @@ def parse_now(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError as error:
         raise typer.BadParameter(
-            f"{text!r} is no ISO 8601 time; write e.g. 2026-11-20T16:05:00Z"
+            f"{text!r} is not an ISO 8601 time; write e.g. 2026-11-20T16:05:00Z"
         ) from error
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     if not 1970 <= at.year < 3000:
@@ -31,11 +31,17 @@ def parse_now(text: str) -> datetime:
 
 
 def parse_date(text: str) -> date:
-    """A calendar day, YYYY-MM-DD."""
+    """A day that a talk may have, YYYY-MM-DD."""
+    from speakerbot.domain.talk import talk_day
+
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no date; write YYYY-MM-DD") from error
+        raise typer.BadParameter(f"{text!r} is not a date; write YYYY-MM-DD") from error
+    try:
+        return talk_day(day)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def parse_clock(text: str) -> time:
@@ -94,5 +100,5 @@ def parse_some_time(text: str) -> timedelta:
     """A duration that is not nothing."""
     length = parse_length(text)
     if not length:
-        raise typer.BadParameter(f"{text!r} is no time at all; write e.g. 10m")
+        raise typer.BadParameter(f"{text!r} is not a length of time; write e.g. 10m")
     return length

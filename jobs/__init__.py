@@ -21,12 +21,12 @@ JOBS = JobRegistry(
     JobDeclaration(
         "weekly",
         "jobs.weekly",
-        "Post the coming week's talks; keep the post true.",
+        "Post the coming week's talks; bring the post up to date.",
         own_options=(
             JobOption(
                 "--edit-only",
                 "edit_only",
-                "Keep this week's post true, post nothing new (SPEAKERBOT_WEEKLY_MODE=edit).",
+                "Update what was posted, post no first one (SPEAKERBOT_WEEKLY_MODE=edit).",
             ),
         ),
     ),

@@ -6,13 +6,14 @@ what their speakers know (:mod:`speakerbot.domain.talk_changes`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery
 from speakerbot.domain.message import Decision, Message, Skip
+from speakerbot.domain.talk import Talk
 from speakerbot.domain.talk_changes import WHY_VOID, ChangeRules, TalkPair, TalkSnapshot, step
 from speakerbot.domain.talk_changes import ChangeStep as ChangeStep
 from speakerbot.runs.job import Job, JobContext, Prospect
@@ -159,4 +160,17 @@ def _look(message: Message, context: JobContext) -> Message:
     )
 
 
-JOB = Job("changes", decide, steps, prospects)
+def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
+    """Notices that the talks, as they are now, still bear out."""
+    talks = context.store.talks.by_ids([message.subject_id for message in messages])
+    return {message.key for message in messages if _holds(message, talks.get(message.subject_id))}
+
+
+def _holds(message: Message, talk: Talk | None) -> bool:
+    theirs = talk is not None and talk.user_id == message.user_id
+    if message.kind == "change.cancelled":
+        return not theirs
+    return theirs and talk is not None and talk.date.isoformat() == message.values["date"]
+
+
+JOB = Job("changes", decide, steps, prospects, still_true)

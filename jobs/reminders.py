@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Literal
@@ -104,7 +104,7 @@ def _message(talk: Talk, slot: Slot, settings: Settings, now: datetime) -> Messa
         kind=kind,
         subject=f"talk:{talk.id}",
         recipient=f"user:{talk.user_id}",
-        occasion=_occasion(talk, slot.offset, settings.reminder_offsets),
+        occasion=_occasion(talk, slot.offset),
         routes=to_speaker(talk.user_id, talk.thread_id, settings),
         template=template,
         values=_values(talk, slot, now),
@@ -136,10 +136,10 @@ def _kind(offset: Offset) -> tuple[str, str]:
     return f"reminder.{offset.days}d", "reminder.days"
 
 
-def _occasion(talk: Talk, offset: Offset, offsets: tuple[Offset, ...]) -> str:
-    if isinstance(offset, DayOffset) and len(_same_day(offset, offsets)) > 1:
-        return f"{talk.date}T{offset.at:%H:%M}"
-    return talk.date.isoformat()
+def _occasion(talk: Talk, offset: Offset) -> str:
+    """With the clock time, also where it is the only one: adding another must repeat nothing."""
+    clock = f"T{offset.at:%H:%M}" if isinstance(offset, DayOffset) else ""
+    return f"{talk.date.isoformat()}{clock}"
 
 
 def _same_day(offset: DayOffset, offsets: tuple[Offset, ...]) -> list[time]:
@@ -150,7 +150,7 @@ def _same_day(offset: DayOffset, offsets: tuple[Offset, ...]) -> list[time]:
 def _flag(talk: Talk, offset: Offset, settings: Settings) -> NodeFlag | None:
     """The Node bot leaves its flags set when it moves a talk: one counts only if its time lies in
     this reminder's own day for the current date. Of several on that day it counts for the latest
-    whose time it was: the flag that one of ours has set says nothing about the next."""
+    whose time it was. Whether we set it, and for whom, the ledger is asked when this is weighed."""
     if not isinstance(offset, DayOffset) or offset.days not in _NAMED:
         return None
     seen = talk.sent_day_of_at if offset.days == 0 else talk.sent_tminus1_at
@@ -171,4 +171,16 @@ def _time_left(left: timedelta) -> str:
     return precisedelta(timedelta(minutes=minutes), minimum_unit="minutes", format="%d")
 
 
-JOB = Job("reminders", decide, prospects=prospects)
+def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
+    """Those of talks that are still on that date, by that speaker, and not over."""
+    settings = context.settings
+    talks = context.store.talks.by_ids([message.subject_id for message in messages])
+    return {
+        _message(talk, slot, settings, max(context.now, slot.due_at)).key
+        for talk in talks.values()
+        if not talk.completed
+        for slot in slots(talk, settings.reminder_offsets, settings.timezone)
+    }
+
+
+JOB = Job("reminders", decide, prospects=prospects, still_true=still_true)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Decision, Edit, LookBack, Message, Skip
+from speakerbot.errors import TemplateError
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import announcement_channel, only_route
 from speakerbot.text import LIMIT, escape, length
@@ -70,25 +73,101 @@ class Week:
 
 
 def decide(context: JobContext) -> Iterator[Decision]:
+    """This week's post, in parts where it is longer than a message. Where posts are edited, a run
+    brings up to date what stands already."""
+    editing = context.settings.weekly_mode == "edit"
+    if context.edit_only and not editing:
+        yield Skip("weekly_mode_is_post", "weekly")
+        return
     channel = announcement_channel(context.store.guilds, context.settings)
-    yield from _edits(context, channel) if context.edit_only else _posts(context, channel)
+    this = _week_of(context.now if context.edit_only else _anchor(context), context)
+    last = replace(this, monday=this.monday - timedelta(days=DAYS))
+    records = _records(context, channel, [this, last] if context.edit_only else [this])
+    shown = _shown(this, channel, records)
+    if context.edit_only:
+        shown = shown or _shown(last, channel, records)
+    if editing and shown and shown.covers(this.day):
+        yield from _brought_up_to_date(context, channel, shown, records)
+    elif context.edit_only:
+        yield Skip("nothing_posted", "weekly")
+    else:
+        yield from _posts(context, channel, this, records)
 
 
-def _posts(context: JobContext, channel: str) -> Iterator[Decision]:
-    """This week's post, in parts where it is longer than a message."""
-    week = _week_of(context.occurrence or context.now, context)
-    first_key = _message(week, channel, 1, []).key
-    first = context.store.ledger.get([first_key]).get(first_key)
-    if first is not None and first.state == DeliveryState.SENT:
+def _anchor(context: JobContext) -> datetime:
+    return context.occurrence or context.now
+
+
+def _records(context: JobContext, channel: str, weeks: Sequence[Week]) -> Records:
+    """What the ledger has of these weeks, by key. One query."""
+    keys = [_key(week, channel, number) for week in weeks for number in range(1, DAYS + 1)]
+    return context.store.ledger.get([*keys, *(key + AGAIN for key in keys)])
+
+
+def _shown(week: Week, channel: str, records: Records) -> Week | None:
+    """The week as it was posted; None if it was not."""
+    first = records.get(_key(week, channel, 1))
+    return week.shown_from(first) if first and first.state == DeliveryState.SENT else None
+
+
+def _posts(context: JobContext, channel: str, week: Week, records: Records) -> Iterator[Message]:
+    """What is still to be posted: all of it, or what is left of what the first part's claim says.
+    What was posted before counts as already sent."""
+    first = records.get(_key(week, channel, 1))
+    if first is None or not _may_stand(first):
+        messages: Iterator[Message] = _whole(week, channel, _talks(context, week))
+    else:
         week = week.shown_from(first)
-    parts = split(_lines(context, week))
+        messages = _left(week, channel, _talks(context, week), records)
     if first is not None and first.found:
-        del parts[1:]  # the Node bot's post stands for all of it
-    for number, lines in enumerate(parts, 1):
-        message = _message(week, channel, number, lines)
-        if number == 1 and context.settings.node_bot_coexist:
-            message = replace(message, look_back=LookBack(HEADING, week.begins_at))
-        yield message
+        messages = islice(messages, 1)  # the Node bot's post stands for all of it
+    for message in messages:
+        if not message.follows and context.settings.node_bot_coexist:
+            yield replace(message, look_back=LookBack(HEADING, week.begins_at))
+        else:
+            yield message
+
+
+def _may_stand(record: Delivery) -> bool:
+    """It was posted, or may have been: then its list is the one that others complete."""
+    states = (DeliveryState.SENT, DeliveryState.CLAIMED, DeliveryState.UNKNOWN)
+    return record.state in states or record.unconfirmed_since is not None
+
+
+def _whole(week: Week, channel: str, talks: Sequence[Talk]) -> Iterator[Message]:
+    """All parts of the week."""
+    parts = _split(talks)
+    for number, (lines, _) in enumerate(parts, 1):
+        yield _message(week, channel, number, lines, [ids for _, ids in parts])
+
+
+def _left(week: Week, channel: str, talks: Sequence[Talk], records: Records) -> Iterator[Message]:
+    """What is left of the list that was stored with the first claim: each talk in its part, but
+    for those that were cancelled, completed or moved out of the week. Later bookings are not shown:
+    what was posted says which days they are missing from."""
+    plan = _stored(records[_key(week, channel, 1)]) or [[]]
+    shown = 0
+    for number in range(1, len(plan) + 1):
+        record = records.get(_key(week, channel, number))
+        stands = record is not None and _may_stand(record)
+        own = _stored(record) if record and stands else []
+        listed = own[number - 1] if len(own) >= number else plan[number - 1]
+        left = [talk for talk in talks if talk.id in listed]
+        plan[number - 1] = listed if stands else [talk.id for talk in left]
+        lines = [_line(place, talk) for place, talk in enumerate(left, shown + 1)]
+        shown += len(plan[number - 1])
+        if left or stands:
+            yield _message(week, channel, number, lines, plan)
+
+
+def _stored(record: Delivery) -> list[list[str]]:
+    """The ids of the talks in each part, as its claim noted them; none where that is not known."""
+    try:
+        parts = json.loads(record.note)["parts"]
+        texts = all(isinstance(each, str) for part in parts for each in part)
+    except (ValueError, TypeError, LookupError):
+        return []
+    return parts if texts and all(isinstance(part, list) for part in parts) else []
 
 
 def _week_of(anchor: datetime, context: JobContext) -> Week:
@@ -100,11 +179,9 @@ def _week_of(anchor: datetime, context: JobContext) -> Week:
     return Week(monday, today, due_at or instant(today, time(), zone), zone)
 
 
-def _lines(context: JobContext, week: Week) -> list[Line]:
+def _talks(context: JobContext, week: Week) -> list[Talk]:
     last = week.day + timedelta(days=DAYS - 1)
-    talks = context.store.talks.between(week.day, last)
-    coming = (talk for talk in talks if not talk.completed)
-    return [_line(number, talk) for number, talk in enumerate(coming, 1)]
+    return [talk for talk in context.store.talks.between(week.day, last) if not talk.completed]
 
 
 def _line(number: int, talk: Talk) -> Line:
@@ -131,7 +208,20 @@ def split(lines: Sequence[Line]) -> list[list[Line]]:
     return parts
 
 
-def _message(week: Week, channel: str, part: int, lines: Sequence[Line]) -> Message:
+def _split(talks: Sequence[Talk]) -> list[tuple[list[Line], list[str]]]:
+    """The lines of each part, and the ids of its talks."""
+    parts = split([_line(number, talk) for number, talk in enumerate(talks, 1)])
+    return [(lines, [talks[line["number"] - 1].id for line in lines]) for lines in parts]
+
+
+def _key(week: Week, channel: str, part: int) -> str:
+    return _message(week, channel, part, [], []).key
+
+
+def _message(
+    week: Week, channel: str, part: int, lines: Sequence[Line], plan: Sequence[Sequence[str]]
+) -> Message:
+    """``plan`` is stored with it: the ids of the talks in each part."""
     template, values = ("weekly", {"part": part, "talks": list(lines)}) if lines else _bare(part)
     return Message(
         kind="weekly",
@@ -145,6 +235,7 @@ def _message(week: Week, channel: str, part: int, lines: Sequence[Line]) -> Mess
         expires_at=week.expires_at,
         reason=f"the schedule of week {week.name}, from {week.day} on",
         follows=part > 1,
+        note=json.dumps({"parts": plan}, separators=(",", ":")),
     )
 
 
@@ -153,36 +244,17 @@ def _bare(part: int) -> tuple[str, dict[str, Any]]:
     return ("weekly_empty" if part == 1 else "weekly_nothing_more"), {}
 
 
-def _edits(context: JobContext, channel: str) -> Iterator[Decision]:
-    """What makes the latest post true again, as long as today is one of its days."""
-    if context.settings.weekly_mode != "edit":
-        yield Skip("weekly_mode_is_post", "weekly")
-        return
-    week, records = _latest(context, channel)
-    if week is None:
-        yield Skip("nothing_posted", "weekly")
-        return
-    parts = split(_lines(context, week))
-    for number in range(1, DAYS + 1):
-        lines = parts[number - 1] if number <= len(parts) else []
-        message = _message(week, channel, number, lines)
+def _brought_up_to_date(
+    context: JobContext, channel: str, week: Week, records: Records
+) -> Iterator[Decision]:
+    """What makes the post true again, as long as today is one of its days."""
+    parts = _split(_talks(context, week))
+    plan = [ids for _, ids in parts]
+    for number in range(1, max(DAYS, len(parts)) + 1):
+        lines = parts[number - 1][0] if number <= len(parts) else []
+        message = _message(week, channel, number, lines, plan)
         if number <= len(parts) or _posted(message, records):
             yield from _made_true(message, records, context)
-
-
-def _latest(context: JobContext, channel: str) -> tuple[Week | None, Records]:
-    """The newest of this week's and last week's posts, if it still shows today."""
-    this = _week_of(context.now, context)
-    last = replace(this, monday=this.monday - timedelta(days=DAYS))
-    messages = [_message(w, channel, n, []) for w in (this, last) for n in range(1, DAYS + 1)]
-    keys = [key for message in messages for key in (message.key, message.key + AGAIN)]
-    records = context.store.ledger.get(keys)
-    for week in (this, last):
-        first = records.get(_message(week, channel, 1, []).key)
-        if first is not None and first.state == DeliveryState.SENT:
-            shown = week.shown_from(first)
-            return (shown if shown.covers(this.day) else None), records
-    return None, records
 
 
 def _posted(message: Message, records: Records) -> bool:
@@ -201,11 +273,19 @@ def _made_true(message: Message, records: Records, context: JobContext) -> Itera
         yield message
     elif standing.error_class == "deleted":
         yield Skip("deleted_twice", message.subject)
-    elif standing.text == context.templates.of(message):
+    elif standing.text == _text(message, context):
         yield message  # to be counted as already sent
     else:
         reason = "edit: the schedule has changed since it was posted"
         yield replace(message, edit=Edit(again_occasion), follows=False, reason=reason)
+
+
+def _text(message: Message, context: JobContext) -> str | None:
+    """None where it cannot be made: that is told of the edit when it is tried."""
+    try:
+        return context.templates.of(message)
+    except TemplateError:
+        return None
 
 
 JOB = Job("weekly", decide)

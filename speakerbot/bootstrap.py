@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from speakerbot.config import Settings, read_settings
 from speakerbot.errors import ConfigError
+from speakerbot.ports.channel import OnLimited
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def discord(settings: Settings) -> Connect:
     token = _token(settings)
 
     def connect(
-        on_limited: Callable[[float], None],
+        on_limited: OnLimited,
     ) -> AbstractAsyncContextManager[CountingChannel]:
         from speakerbot.channels.discord.channel import DiscordChannel
         from speakerbot.delivery.nonces import longest_send

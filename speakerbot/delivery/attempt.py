@@ -17,7 +17,7 @@ from speakerbot.delivery.recovery import Recovery
 from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import LookBack, Route
-from speakerbot.ports.channel import Channel, Refused
+from speakerbot.ports.channel import Channel, RefusalClass, Refused, Withheld
 
 
 @dataclass(slots=True)
@@ -37,14 +37,13 @@ class Attempt:
     lease: timedelta
 
     async def deliver(self, claim: Claim) -> Delivery:
-        """The record of what happened. Raises RunStopped, Misconfigured or ClaimLost: then nothing
-        is known to have changed, and the claim is to be given back or forgotten."""
+        """The record of what happened. Raises RunStopped or ClaimLost: then nothing is known to
+        have changed, and the claim is to be given back or forgotten."""
         try:
             self._check_time(claim)
-            look_back = claim.message.look_back
-            look_first = look_back or self.recovery.must_look(claim)
-            if look_first and (settled := await self.recovery.settle(claim)):
+            if settled := await self.recovery.settle(claim):
                 return settled
+            look_back = claim.message.look_back
             if look_back and (found := await self._found(claim, look_back)):
                 return found
             return await self._by_some_route(claim)
@@ -56,6 +55,18 @@ class Attempt:
     def _check_time(self, claim: Claim) -> None:
         if self.clock.decision() >= claim.message.expires_at:
             raise _TooLate
+
+    def _ready(self, claim: Claim) -> Callable[[], None]:
+        """Asked before each physical request, those that the channel repeats by itself too: a
+        machine may have slept since it claimed."""
+
+        def ready() -> None:
+            self._check_time(claim)
+            lease = claim.record.lease_until
+            if lease is None or lease <= self.clock.real():
+                raise _LeaseOver
+
+        return ready
 
     async def _by_some_route(self, claim: Claim) -> Delivery:
         refusals: list[tuple[Route, Refused]] = []
@@ -73,12 +84,12 @@ class Attempt:
 
     async def _found(self, claim: Claim, look_back: LookBack) -> Delivery | None:
         """The record of what the Node bot has posted for us, None if it has not. Comes after any
-        doubt about our own attempts is settled: they look alike."""
+        unconfirmed attempt of our own is settled: they look alike."""
         channel_id = claim.message.routes[0].target
         try:
             post = await self.posts.made_for_us(channel_id, look_back)
         except Refused as refusal:
-            if refusal.why in ("bot", "token", "unreachable"):
+            if refusal.why in (RefusalClass.BOT, RefusalClass.TOKEN):
                 raise RunStopped(refusal.why, refusal.detail) from refusal
             return self.endings.retry_later(claim, refusal)
         if post is None:
@@ -93,30 +104,30 @@ class Attempt:
             return self.endings.sent(claim, channel_id, message_id)
         except Refused as refusal:
             match refusal.why:
-                case "already_sent":
+                case RefusalClass.ALREADY_SENT:
                     return self.endings.sent(claim, "", "")
-                case "transient":
+                case RefusalClass.SERVICE:
+                    self.guard.service_fault(route.target, refusal)
                     return self.endings.retry_later(claim, refusal)
-                case "new_dms":
+                case RefusalClass.NEW_DMS:
                     await self.destinations.rest(refusal)
-                    return self.endings.retry_later(claim, refusal, counted=False)
-                case "rejected":
+                    return self.endings.retry_later(claim, refusal)
+                case RefusalClass.REJECTED:
                     settled = await self.recovery.settle(claim)
-                    why, detail = refusal.why, refusal.detail
                     return settled or self.endings.unsent(
-                        claim, DeliveryState.UNDELIVERABLE, why, detail
+                        claim, DeliveryState.UNDELIVERABLE, refusal.why, refusal.detail
                     )
-                case "bot" | "token" | "unreachable":
+                case RefusalClass.BOT | RefusalClass.TOKEN:
                     raise RunStopped(refusal.why, refusal.detail) from refusal
             return refusal
 
     async def _send(self, claim: Claim, route: Route) -> tuple[str, str]:
-        """Channel and message id; opens a DM or wakes a thread once where that is what it takes."""
+        """Channel and message id; opens a DM or a thread once where that is what it takes."""
         channel_id = await self.destinations.find(route)
         try:
             return channel_id, await self._request(claim, route, channel_id)
         except Refused as refusal:
-            if refusal.why == "archived":
+            if refusal.why == RefusalClass.ARCHIVED:
                 await self.pacer.slot()
                 await self.channel.unarchive(channel_id)
             elif refusal.gone and self.destinations.forget(route):
@@ -128,23 +139,26 @@ class Attempt:
     async def _request(self, claim: Claim, route: Route, channel_id: str) -> str:
         await self.pacer.slot()
         self._check_time(claim)
-        if claim.doubt and self.recovery.nonce_is_stale(claim.doubt):
-            raise Refused("transient", "the wait outlasted the nonce", maybe_accepted=True)
         await self._note(claim, route)
-        return await self.channel.send(
-            channel_id,
-            claim.record.text,
-            nonce=nonce_of(claim.message.key, route),
-            mention=route.mention,
-        )
+        try:
+            return await self.channel.send(
+                channel_id,
+                claim.record.text,
+                nonce=claim.record.nonce,
+                mention=route.mention,
+                ready=self._ready(claim),
+            )
+        except _LeaseOver as over:
+            raise ClaimLost from over
 
     async def _note(self, claim: Claim, route: Route) -> None:
         """Makes sure that the store holds a claim that covers this very request: a run that takes
         over from us must know where to look, and for what. Usually it already does."""
         now, record = self.clock.real(), claim.record
         same_route = (record.route, record.target) == (route.name, route.target)
-        # In doubt, the text that may already be there is the one to send again.
-        text = record.text if claim.doubt and same_route else route.full_text(claim.text)
+        # Unconfirmed, the text that may already be there is the one to send again.
+        again = claim.unconfirmed_since and same_route
+        text = record.text if again else route.full_text(claim.text)
         covered = record.lease_until is not None and record.lease_until - now >= longest_send(
             self.lease
         )
@@ -156,6 +170,7 @@ class Attempt:
             route=route.name,
             target=route.target,
             text=text,
+            nonce=record.nonce if same_route else nonce_of(record.key, route),
             lease_until=now + self.lease,
             unconfirmed_since=record.unconfirmed_since if same_route else now,
         )
@@ -164,5 +179,9 @@ class Attempt:
         claim.record = noted
 
 
-class _TooLate(Exception):
+class _TooLate(Withheld):
     """The message's time is over."""
+
+
+class _LeaseOver(Withheld):
+    """The claim may be another run's by now."""

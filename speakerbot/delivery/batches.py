@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored
 from speakerbot.delivery.nonces import longest_send
-from speakerbot.delivery.planning import OUT_OF_TURN, MessagePlan
+from speakerbot.delivery.planning import OUT_OF_TURN, MessagePlan, Moment, weigh
 from speakerbot.domain.delivery import DeliveryChange, DeliveryState
+from speakerbot.domain.message import Message
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.templates import Templates
+
+StillTrue = Callable[[Sequence[Message]], Collection[str]]
+"""Of messages that were decided before, the keys of those that the job would still decide."""
 
 
 @dataclass(slots=True)
 class Batches:
-    """Runs in the store's thread. ``report`` hears of every plan that is not claimed."""
+    """Runs in the store's thread. ``report`` is called with each plan that is not claimed."""
 
     store: Store
     templates: Templates
@@ -27,15 +32,20 @@ class Batches:
     bot: str
     now: datetime
     """The run's decision time: what the Node bot's flags are set to."""
+    zone: ZoneInfo
     lease: timedelta
     coexist: bool
     slow_newcomers: bool
     """New DM channels are opened at a pace of their own, beside everybody else."""
+    still_true: StillTrue
     report: Callable[[MessagePlan], None]
 
-    def claim(self, plans: list[MessagePlan], room: int) -> list[Claim]:
-        """Claims what is planned; of people without a known DM channel at most ``room``. An edit
-        needs no claim and stands for itself."""
+    def claim(
+        self, plans: list[MessagePlan], room: int, newcomers: bool
+    ) -> tuple[list[Claim], list[MessagePlan]]:
+        """Claims what is planned. Of people without a known DM channel, at most ``room`` are
+        returned to wait for theirs, unclaimed; with ``newcomers`` their turn has come, and they are
+        claimed too. An edit needs no claim and stands for itself."""
         due = [plan for plan in plans if plan.state == DeliveryState.PLANNED]
         for plan in plans:
             if plan.state != DeliveryState.PLANNED:
@@ -45,34 +55,69 @@ class Batches:
             for plan in due
             if plan.message.edit and plan.record
         ]
-        made = list(self._make([plan for plan in due if not plan.message.edit], room))
+        made = list(self._make([plan for plan in due if not plan.message.edit]))
+        waiting: list[MessagePlan] = []
+        if self.slow_newcomers and not newcomers:
+            waiting = self._wait([claim.plan for claim in made if claim.newcomer], room)
+            made = [claim for claim in made if not claim.newcomer]
         won = self.store.ledger.swap([DeliveryChange(claim.before, claim.record) for claim in made])
         for claim in made:
             if claim.message.key not in won:
                 self.taken_over(claim)
                 self.leave_out(claim.plan.then)
-        return edits + self._with_flags([claim for claim in made if claim.message.key in won])
+        mine = self._still_wanted([claim for claim in made if claim.message.key in won])
+        return edits + self._with_flags(mine), waiting
 
-    def _make(self, plans: list[MessagePlan], room: int) -> Iterator[Claim]:
+    def _wait(self, newcomers: list[MessagePlan], room: int) -> list[MessagePlan]:
+        for plan in newcomers[room:]:
+            self._hold_back(plan, "many new DM channels; a later run", "new_dm_pace")
+        return newcomers[:room]
+
+    def _make(self, plans: list[MessagePlan]) -> Iterator[Claim]:
         users = {user for plan in plans if (user := dm_user(plan))}
         known = self.store.limits.dm_channels(self.bot, sorted(users)) if users else {}
         for plan in plans:
-            claim = new_claim(
+            yield new_claim(
                 plan,
                 self._text(plan),
                 run_id=self.run_id,
+                bot=self.bot,
                 revision=self.revisions.next(),
                 now=self.clock.real(),
                 flag_at=self._flag_at(plan),
                 lease=self.lease,
                 dm_channels=known,
             )
-            if claim.newcomer and self.slow_newcomers:
-                if not room:
-                    self._hold_back(plan, "many new DM channels; a later run", "new_dm_pace")
-                    continue
-                room -= 1
-            yield claim
+
+    def _still_wanted(self, claims: list[Claim]) -> list[Claim]:
+        """The source is read again right after the claim was won: what was cancelled or moved
+        before that is given back. What is only looked for is looked for in any case."""
+        now = self.clock.decision()
+        asked = [claim.message for claim in claims if now < claim.message.expires_at]
+        holds = (
+            {*self.still_true(asked), *(m.key for m in asked if not m.template)} if asked else ()
+        )
+        kept: list[Claim] = []
+        lost: list[Claim] = []
+        for claim in claims:
+            over = now >= claim.message.expires_at
+            (kept if over or claim.message.key in holds else lost).append(claim)
+        self._give_back(lost)
+        return kept
+
+    def weigh_again(self, plan: MessagePlan) -> MessagePlan:
+        """What is to be done now about a message that was planned a while ago."""
+        message, moment = plan.message, Moment(self.clock.decision(), self.clock.real(), self.zone)
+        if message.template and message.key not in self.still_true([message]):
+            return held_back(plan, "the talk changed meanwhile", "changed_meanwhile")
+        for weighed in weigh([replace(message, follows=False)], self.store, moment):
+            if isinstance(weighed, MessagePlan):
+                return replace(weighed, then=plan.then)
+        return plan
+
+    def left_waiting(self, plan: MessagePlan) -> None:
+        """Its turn never came."""
+        self._hold_back(plan, "the run ended before its turn came", "new_dm_pace")
 
     def _text(self, plan: MessagePlan) -> str:
         if plan.message.template:
@@ -134,12 +179,14 @@ class Batches:
         )
 
     def _hold_back(self, plan: MessagePlan, reason: str, skip: str) -> None:
-        self.report(replace(plan, state=DeliveryState.HELD_BACK, reason=reason, skip=skip))
+        self.report(held_back(plan, reason, skip))
         self.leave_out(plan.then)
 
     def leave_out(self, plans: Iterable[MessagePlan]) -> None:
         """Those that follow a message which did not go."""
         for plan in plans:
-            self.report(
-                replace(plan, state=DeliveryState.HELD_BACK, reason=OUT_OF_TURN, skip="in_order")
-            )
+            self.report(held_back(plan, OUT_OF_TURN, "in_order"))
+
+
+def held_back(plan: MessagePlan, reason: str, skip: str) -> MessagePlan:
+    return replace(plan, state=DeliveryState.HELD_BACK, reason=reason, skip=skip)

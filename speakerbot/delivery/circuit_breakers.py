@@ -8,42 +8,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from speakerbot.domain.delivery import Delivery
 from speakerbot.domain.message import Route
-from speakerbot.ports.channel import Refused
+from speakerbot.ports.channel import RefusalClass, Refused
 from speakerbot.ports.store import Breaker
 
 
 class RunStopped(Exception):
     """The run must send nothing more (SIGTERM, a refused token, …): claims are given back."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", *, rest: timedelta = timedelta()) -> None:
         super().__init__(detail or reason)
         self.reason = reason
         self.detail = detail
+        self.rest = rest
+        """How long later runs must not try either."""
 
 
-class Misconfigured(Exception):
-    """Only a channel of our settings was left to try, and it refuses us. Nothing is counted against
-    the message: once the setting is mended, the next run sends it."""
-
-
-CHANNELS_REFUSED = 3
 FAILURES_IN_A_ROW = 20
+FAULTY_TARGETS = 5
+"""Different targets in a row with a fault of the service: then it is asked whether it works."""
 INVALID_REQUESTS = 500
 """In ten minutes; Discord bans an address at 10,000."""
 
 
-_STREAKS = {
-    "recipient": "recipients",
-    "transient": "unreachable",
-    "permission": "config",
-    "rejected": "config",
-}
+_STREAKS = {"recipient": "recipients", "rejected": "config"}
 """Error classes whose repetition stops a run, and the reason it is stopped for."""
 
 
@@ -57,6 +50,10 @@ class Guard:
     stopped: RunStopped | None = None
     refused_channels: dict[str, Refused] = field(default_factory=dict)
     """Channels of our own settings that refused us: nothing more is sent there by this run."""
+    reached: bool = False
+    """The service has answered about a message: it works."""
+    faulty: dict[str, None] = field(default_factory=dict)
+    """Targets with a fault of the service, since one of them last was without."""
     _streak: tuple[str, int] = ("", 0)
 
     def halt(self, stopped: RunStopped) -> None:
@@ -68,18 +65,31 @@ class Guard:
         self.stop.set()
 
     def channel_refused(self, route: Route, refusal: Refused) -> None:
-        if route.target in self.refused_channels:
-            return
-        self.refused_channels[route.target] = refusal
-        self.log.error("channel_refused", channel=route.target, detail=refusal.detail)
-        if len(self.refused_channels) >= CHANNELS_REFUSED:
-            self.halt(RunStopped("config", "three of the configured channels refused us"))
+        """One loud line a channel; the rest goes on."""
+        if route.target not in self.refused_channels:
+            self.refused_channels[route.target] = refusal
+            self.log.error("channel_refused", channel=route.target, detail=refusal.detail)
+
+    def service_fault(self, target: str, refusal: Refused) -> None:
+        """Looks at a fault that is not the message's. A rate limit says that the service works."""
+        if refusal.everywhere:
+            rest = timedelta(seconds=refusal.retry_after)
+            self.halt(RunStopped("rate_limited", refusal.detail, rest=rest))
+        elif not refusal.limited:
+            self.faulty[target] = None
+
+    @property
+    def suspects_outage(self) -> bool:
+        return len(self.faulty) >= FAULTY_TARGETS
 
     def notice(self, after: Delivery) -> None:
         """Looks at one outcome."""
         if self.invalid_requests() >= INVALID_REQUESTS:
             detail = f"{INVALID_REQUESTS} requests were refused within ten minutes"
-            self.halt(RunStopped("invalid_requests", detail))
+            self.halt(RunStopped("invalid_requests", detail, rest=BUDGET_WINDOW))
+        if after.error_class != RefusalClass.SERVICE:
+            self.faulty.clear()
+            self.reached = True
         if after.error_class not in _STREAKS:
             self._streak = ("", 0)
             return
@@ -92,6 +102,11 @@ class Guard:
 
 BUDGET_WINDOW = timedelta(minutes=10)
 QUARANTINE_REST = timedelta(hours=1)
+LONGEST_REST = timedelta(hours=1)
+"""A stored breaker that ends later was written by a clock gone wrong."""
+EVERYTHING = ("bot", "rate_limit")
+"""Breakers under which nothing may be sent at all, and the reason each stops a run for."""
+_REASONS = {"bot": "bot", "rate_limit": "rate_limited"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +115,23 @@ class Breakers:
 
     found: Mapping[str, Breaker]
 
+    def impossible(self, now: datetime) -> dict[str, Breaker]:
+        """Those that end later than any can, by name: with the longest rest there is from now."""
+        last = now + LONGEST_REST
+        return {
+            name: replace(breaker, until=last)
+            for name, breaker in self.found.items()
+            if breaker.until > last
+        }
+
     def forbids(self, now: datetime) -> RunStopped | None:
         """Why nothing may be sent at all; None: it may."""
-        breaker = self.found.get("bot")
-        if breaker is None or breaker.until <= now:
-            return None
-        detail = f"{breaker.reason}; nothing is tried before {breaker.until:%F %H:%M} UTC"
-        return RunStopped("bot", detail)
+        for name in EVERYTHING:
+            breaker = self.found.get(name)
+            if breaker is not None and breaker.until > now:
+                detail = f"{breaker.reason}; nothing is tried before {breaker.until:%F %H:%M} UTC"
+                return RunStopped(_REASONS[name], detail)
+        return None
 
     def invalid_requests(self, now: datetime) -> int:
         """How many of earlier runs Discord still holds against us."""
@@ -128,5 +153,6 @@ def left_by(
     if invalid and reason != "token":
         yield "invalid_requests", Breaker(now + BUDGET_WINDOW, "requests Discord refused", invalid)
     if stopped and reason in ("bot", "invalid_requests"):
-        rest = QUARANTINE_REST if reason == "bot" else BUDGET_WINDOW
-        yield "bot", Breaker(now + rest, stopped.detail)
+        yield "bot", Breaker(now + (stopped.rest or QUARANTINE_REST), stopped.detail)
+    if stopped and reason == "rate_limited" and stopped.rest:
+        yield "rate_limit", Breaker(now + stopped.rest, stopped.detail)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from speakerbot.delivery.nonces import nonce_of
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.domain.delivery import Delivery, DeliveryState, claimed
 from speakerbot.domain.message import Message, Route
@@ -26,12 +27,15 @@ class Claim:
     """Rendered now; without the mention some routes put in front."""
     record: Delivery
     before: Delivery | None
-    doubt: datetime | None
+    unconfirmed_since: datetime | None
     """Since when an earlier attempt may have been accepted; None once that is settled."""
     dm_user: str | None = None
     """Whose direct messages it may go to, or may have gone to."""
     dm_channel: str | None = None
-    """Their channel, None if it is yet to be opened."""
+    """Their channel; None: it has to be opened first."""
+
+    again: bool = False
+    """Its try failed, and this run makes another."""
 
     @property
     def newcomer(self) -> bool:
@@ -69,6 +73,7 @@ def new_claim(
     text: str,
     *,
     run_id: str,
+    bot: str,
     revision: str,
     now: datetime,
     flag_at: datetime | None,
@@ -85,6 +90,8 @@ def new_claim(
         state=DeliveryState.CLAIMED,
         revision=revision,
         run_id=run_id,
+        bot=bot,
+        nonce=nonce_of(message.key, first) if first else "",
         due_at=message.due_at,
         expires_at=message.expires_at,
         created_at=now,
@@ -97,11 +104,12 @@ def new_claim(
         unconfirmed_since=now,
         flag_at=flag_at,
         flag_was=message.flag.seen if message.flag else None,
+        note=message.note,
     )
-    doubt = plan.record.unconfirmed_since if plan.record else None
+    unconfirmed = plan.record.unconfirmed_since if plan.record else None
     user = dm_user(plan)
     dm = dm_channels.get(user or "")
-    return Claim(plan, text, claimed(fresh, plan.record), plan.record, doubt, user, dm)
+    return Claim(plan, text, claimed(fresh, plan.record), plan.record, unconfirmed, user, dm)
 
 
 def dm_user(plan: MessagePlan) -> str | None:
@@ -125,6 +133,7 @@ def sent(
         retry_at=None,
         error="",
         error_class="",
+        service_faults=0,
         channel_id=channel_id,
         message_id=message_id,
     )
@@ -147,16 +156,16 @@ def unsent(
     error_class: str,
     error: str,
     retry_at: datetime | None = None,
-    doubt: datetime | None = None,
+    unconfirmed_since: datetime | None = None,
     attempts: int,
 ) -> Delivery:
-    """The record of a message that did not go, or of which nobody knows (``doubt``)."""
+    """The record of a message that did not go, or of which nobody knows (``unconfirmed_since``)."""
     return record._replace(
         state=state,
         revision=revision,
         updated_at=now,
         lease_until=None,
-        unconfirmed_since=doubt,
+        unconfirmed_since=unconfirmed_since,
         retry_at=retry_at,
         attempts=attempts,
         error_class=error_class,

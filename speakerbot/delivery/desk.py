@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 
 from speakerbot.clock import Clock
 from speakerbot.delivery.circuit_breakers import Breakers, RunStopped, left_by
@@ -38,8 +39,13 @@ class Desk:
             clock=self.clock,
         )
 
-    async def breakers(self) -> Breakers:
-        return Breakers(await self.thread(self.store.limits.breakers, self.bot))
+    async def breakers(self, real: datetime) -> Breakers:
+        """Those in force. One that a broken clock has left is cut to the longest there is."""
+        found = Breakers(await self.thread(self.store.limits.breakers, self.bot))
+        cut = found.impossible(real)
+        for name, breaker in cut.items():
+            await self.save_breaker(name, breaker)
+        return Breakers({**found.found, **cut})
 
     async def save_breaker(self, name: str, breaker: Breaker) -> None:
         await self.thread(self.store.limits.set_breaker, self.bot, name, breaker)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from speakerbot.clock import Clock
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.domain.message import Route
-from speakerbot.ports.channel import Channel, Refused
+from speakerbot.ports.channel import Channel, RefusalClass, Refused
 from speakerbot.ports.store import Breaker
 
 NEW_DMS_REST = timedelta(minutes=5)
@@ -38,6 +38,7 @@ class Destinations:
         self._known: dict[str, str] = {}
         self._gone: set[str] = set()
         self._expected: Counter[str] = Counter()
+        self._turns = 0
         self.new_dms_rest_until: datetime | None = None
 
     def expect(self, user_id: str, channel_id: str | None) -> None:
@@ -54,6 +55,11 @@ class Destinations:
             del self._expected[user_id]
             self._known.pop(user_id, None)
             self._gone.discard(user_id)
+
+    async def turn_of_newcomer(self) -> None:
+        """Returns when one more DM channel may be opened. Raises RunStopped."""
+        await self._new_dms.slot()
+        self._turns += 1
 
     def knows(self, user_id: str) -> bool:
         """Whether anything can have been sent to them directly: a new channel is in the store
@@ -92,11 +98,14 @@ class Destinations:
     def _check_rest(self) -> None:
         if left := self._resting:
             detail = "Discord refused new DM channels; none is opened for some minutes"
-            raise Refused("new_dms", detail, retry_after=left.total_seconds())
+            raise Refused(RefusalClass.NEW_DMS, detail, retry_after=left.total_seconds())
 
     async def _open(self, user_id: str) -> str:
         self._check_rest()
-        await self._new_dms.slot()
+        if self._turns:
+            self._turns -= 1  # whoever had it open waited before it was claimed
+        else:
+            await self._new_dms.slot()
         await self._pacer.slot()
         self._check_rest()  # somebody else may have been refused meanwhile
         try:

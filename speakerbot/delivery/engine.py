@@ -9,27 +9,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from itertools import islice, takewhile
 from typing import Any
 
 from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.batches import Batches
-from speakerbot.delivery.circuit_breakers import Guard, Misconfigured, RunStopped
+from speakerbot.delivery.circuit_breakers import Guard, RunStopped
 from speakerbot.delivery.claims import Claim, ClaimLost
 from speakerbot.delivery.planning import CHUNK, MessagePlan, chained
 from speakerbot.delivery.posts import posted_again
-from speakerbot.delivery.results import FLUSH_EVERY, Results
+from speakerbot.delivery.results import FLUSH_EVERY, Result, Results
 from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.domain.delivery import Delivery, DeliveryState
+from speakerbot.ports.channel import RefusalClass, Refused
 
 Queue = asyncio.Queue[Claim | None]
+NewcomerQueue = asyncio.Queue[MessagePlan | None]
 """None: there will be no more."""
 Tasks = set[asyncio.Task[None]]
 
 WORKERS = 16
 WAITING_FOR_DM = 500
 """Messages that may wait for their new DM channel; the rest is left to later runs."""
+MOST_RETRIES = 500
+"""Messages that may wait for a retry in the same run; the rest is left to later runs."""
 GRACE = 8.0
 """Seconds a request under way may still take once the run is told to stop."""
 
@@ -45,23 +50,30 @@ class Engine:
     thread: StoreThread
     stop: asyncio.Event
     log: Any
+    retry_within: timedelta
+    """A retry that is due so soon is made in the same run."""
+    _retries: Tasks = field(default_factory=set)
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def run(self, plans: Iterator[MessagePlan]) -> None:
         """Sends all that is planned, or until ``stop`` is set; ``guard.stopped`` says why.
 
         Raises what the store raises: claims are then left unconfirmed, for a later run."""
         queue: Queue = asyncio.Queue(CHUNK)
-        newcomers: Queue = asyncio.Queue(WAITING_FOR_DM)
+        newcomers: NewcomerQueue = asyncio.Queue(WAITING_FOR_DM)
         over = asyncio.Event()
         flusher = asyncio.create_task(self._flush_regularly(over))
         producer = asyncio.create_task(self._produce(chained(plans), queue, newcomers))
         workers = [asyncio.create_task(self._work(queue)) for _ in range(WORKERS)]
-        workers.append(asyncio.create_task(self._work(newcomers)))
+        workers.append(asyncio.create_task(self._welcome(newcomers)))
         tasks = [flusher, producer, *workers]
         for task in tasks:
             task.add_done_callback(self._stop_if_failed)
         unfinished = await self._until_done_or_stopped({producer, *workers})
-        await self._wind_up(producer, unfinished, (queue, newcomers))
+        await self._wind_up(producer, unfinished, queue, newcomers)
+        tasks += await self._finish_retries()
+        if self.guard.faulty and not self.guard.reached:
+            await self._ask_service()
         over.set()
         await asyncio.wait(tasks)
         for task in tasks:
@@ -83,31 +95,52 @@ class Engine:
         return unfinished
 
     async def _wind_up(
-        self, producer: asyncio.Task[None], unfinished: Tasks, queues: tuple[Queue, ...]
+        self,
+        producer: asyncio.Task[None],
+        unfinished: Tasks,
+        queue: Queue,
+        newcomers: NewcomerQueue,
     ) -> None:
         """Cuts off requests that hang, leaving them unconfirmed; gives back what has not begun."""
         for task in unfinished - {producer}:
             task.cancel()
         while True:
-            for queue in queues:
-                while not queue.empty():
-                    if claim := queue.get_nowait():
-                        self.results.give_back(claim)
+            while not queue.empty():
+                if claim := queue.get_nowait():
+                    self.results.give_back(claim)
+            while not newcomers.empty():
+                if plan := newcomers.get_nowait():
+                    await self.thread(self.batches.left_waiting, plan)
             if producer.done():
                 return
             await asyncio.wait({producer}, timeout=0.1)  # it has claims in hand: never cut it off
 
-    async def _produce(self, plans: Iterator[MessagePlan], queue: Queue, newcomers: Queue) -> None:
-        room = newcomers.maxsize
+    async def _finish_retries(self) -> list[asyncio.Task[None]]:
+        """Waits for those under way and for theirs; at a stop they end by themselves."""
+        done: list[asyncio.Task[None]] = []
+        while self._retries:
+            waiting = set(self._retries)
+            _, late = await asyncio.wait(waiting, timeout=GRACE if self.stop.is_set() else None)
+            for task in late:
+                task.cancel()
+            done += waiting
+            self._retries -= waiting
+        return done
+
+    async def _produce(
+        self, plans: Iterator[MessagePlan], queue: Queue, newcomers: NewcomerQueue
+    ) -> None:
         try:
             while not self.stop.is_set():
                 batch = await self.thread(self._next, plans)
-                if not batch or self.stop.is_set():
+                if not batch:
                     break
-                for claim in await self._claim(batch, room):
-                    slow = claim.newcomer and self.batches.slow_newcomers
-                    await (newcomers if slow else queue).put(claim)
                 room = newcomers.maxsize - newcomers.qsize()
+                claims, waiting = await self._claim(batch, room)
+                for claim in claims:
+                    await queue.put(claim)
+                for plan in waiting:
+                    newcomers.put_nowait(plan)
         finally:
             for _ in range(WORKERS):
                 await queue.put(None)
@@ -119,35 +152,93 @@ class Engine:
 
     async def _work(self, queue: Queue) -> None:
         while (claim := await queue.get()) is not None:
-            after = await self._one(claim)
-            if again := posted_again(claim, after):
-                after = await self._claimed(again)
-            for position, plan in enumerate(claim.plan.then):
-                if not _opens_the_way(claim, after):
-                    await self.thread(self.batches.leave_out, claim.plan.then[position:])
-                    break
-                after = await self._claimed(plan)
+            await self._deliver(claim)
+
+    async def _welcome(self, newcomers: NewcomerQueue) -> None:
+        """Opens new DM channels at their own pace. A message is claimed only when its turn has
+        come: until then people may opt out, and talks may move."""
+        while (plan := await newcomers.get()) is not None:
+            if not self.stop.is_set():
+                with suppress(RunStopped):
+                    await self.attempt.destinations.turn_of_newcomer()
+            if self.stop.is_set():
+                await self.thread(self.batches.left_waiting, plan)
+                continue
+            for claim in await self._claim_again(plan):
+                await self._deliver(claim)
+
+    async def _deliver(self, claim: Claim) -> None:
+        """The message, then those that follow it."""
+        after = await self._one(claim, may_retry=True)
+        if after is not None and claim.again:
+            self._retry_soon(claim, after)
+            return
+        if again := posted_again(claim, after):
+            after = await self._claimed(again)
+        for position, plan in enumerate(claim.plan.then):
+            if not _opens_the_way(claim, after):
+                await self.thread(self.batches.leave_out, claim.plan.then[position:])
+                break
+            after = await self._claimed(plan)
+
+    def _retry_soon(self, claim: Claim, after: Delivery) -> None:
+        """Has another try made by this run."""
+        retry = asyncio.create_task(self._retry(claim, after))
+        self._retries.add(retry)
+        retry.add_done_callback(self._retries.discard)
+        retry.add_done_callback(self._stop_if_failed)
+
+    def _worth_a_retry(self, claim: Claim, after: Delivery) -> bool:
+        if after.state != DeliveryState.FAILED or after.error_class != RefusalClass.SERVICE:
+            return False
+        if after.retry_at is None or self.stop.is_set() or len(self._retries) >= MOST_RETRIES:
+            return False
+        clock = self.batches.clock
+        wait = after.retry_at - clock.real()
+        return wait <= self.retry_within and clock.decision() + wait < claim.message.expires_at
+
+    async def _retry(self, claim: Claim, after: Delivery) -> None:
+        wait = (after.retry_at or self.batches.clock.real()) - self.batches.clock.real()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stop.wait(), max(0.0, wait.total_seconds()))
+        await self.results.flush()  # the record to go on from is in the store
+        if self.stop.is_set():
+            await self.thread(self.results.report, Result(claim, after))
+            return
+        for again in await self._claim_again(replace(claim.plan, record=after)):
+            await self._deliver(again)
 
     async def _claimed(self, plan: MessagePlan) -> Delivery | None:
-        """A message whose turn has come only now: nobody has claimed it yet."""
-        claims = await self._claim([plan], room=1)
+        """A message whose turn has come only now: no run has claimed it yet."""
+        claims, _ = await self._claim([plan], room=0, newcomers=True)
         return await self._one(claims[0]) if claims else None
 
-    async def _claim(self, plans: list[MessagePlan], room: int) -> list[Claim]:
-        claims = await self.thread(self.batches.claim, plans, room)
+    async def _claim_again(self, plan: MessagePlan) -> list[Claim]:
+        """Weighed once more, for it has waited, and claimed if it still is to go: at most one.
+        What it is held back for is reported."""
+        weighed = await self.thread(self.batches.weigh_again, plan)
+        claims, _ = await self._claim([weighed], room=0, newcomers=True)
+        return claims
+
+    async def _claim(
+        self, plans: list[MessagePlan], room: int, *, newcomers: bool = False
+    ) -> tuple[list[Claim], list[MessagePlan]]:
+        claims, waiting = await self.thread(self.batches.claim, plans, room, newcomers)
         for claim in claims:
             if user_id := claim.dm_user:
                 self.attempt.destinations.expect(user_id, claim.dm_channel)
-        return claims
+        return claims, waiting
 
-    async def _one(self, claim: Claim) -> Delivery | None:
+    async def _one(self, claim: Claim, *, may_retry: bool = False) -> Delivery | None:
         """What became of it; None if it was given back or taken over."""
-        after = await self._outcome(claim)
+        after = await self._outcome(claim, may_retry)
         if self.results.full:
             await self.results.flush()
+        if self.guard.suspects_outage:
+            await self._ask_service()
         return after
 
-    async def _outcome(self, claim: Claim) -> Delivery | None:
+    async def _outcome(self, claim: Claim, may_retry: bool) -> Delivery | None:
         if self.stop.is_set():
             self.results.give_back(claim)
             return None
@@ -158,9 +249,6 @@ class Engine:
             self.guard.halt(stopped)
             self.results.give_back(claim)
             return None
-        except Misconfigured:
-            self.results.give_back(claim)
-            return None
         except ClaimLost:
             self.log.info("claim_lost", key=claim.message.key)
             await self.thread(self.batches.taken_over, claim)
@@ -168,8 +256,21 @@ class Engine:
                 self.attempt.destinations.done_with(user_id)
             return None
         self.guard.notice(after)
-        self.results.add(claim, after)
+        claim.again = may_retry and self._worth_a_retry(claim, after)
+        self.results.add(claim, after, again=claim.again)
         return after
+
+    async def _ask_service(self) -> None:
+        """Many targets failed: whether that is theirs or the service's, its own question tells."""
+        async with self._asking:
+            if self.guard.stopped or not self.guard.faulty:
+                return
+            try:
+                await self.attempt.channel.probe()
+            except Refused as refusal:
+                reason = "unreachable" if refusal.why == RefusalClass.SERVICE else refusal.why
+                self.guard.halt(RunStopped(reason, refusal.detail))
+            self.guard.faulty.clear()
 
     async def _flush_regularly(self, over: asyncio.Event) -> None:
         """And once more when it is over."""

@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import monotonic
 
 from speakerbot.clock import Clock
@@ -25,6 +25,10 @@ LONGEST_PAUSE = 60.0
 OVERSLEPT = 0.02
 SLOWER = 1.25
 """A 429 means that the limit is lower than we think, or shared with somebody we do not know."""
+INCIDENT = 5.0
+"""Seconds: the 429s of requests that were under way at once are one incident."""
+RECOVERS_AFTER = 20.0
+"""Seconds without a 429, after each of which the pace goes one step back up."""
 
 
 class Pacer:
@@ -42,6 +46,9 @@ class Pacer:
         self._next = 0.0
         self._left = 0
         self._paused_until = 0.0
+        self._usual = interval
+        self._incident_until = 0.0
+        self._recovers_at = 0.0
 
     async def slot(self) -> None:
         """Returns when a request may begin. Raises RunStopped if the run ends before that."""
@@ -55,18 +62,31 @@ class Pacer:
             elif overslept or monotonic() - slot <= self._tolerance:
                 return
             else:
-                overslept = True  # its slot is gone; but once only, lest nobody ever gets one
+                overslept = True  # its slot is gone; but once only, or else none might ever come
 
-    def slow_down(self, seconds: float) -> None:
-        """After a 429: nobody sends for ``seconds``, and all go slower for the rest of the run."""
-        self._paused_until = max(self._paused_until, monotonic() + seconds)
-        self.interval *= SLOWER
-        self._left = 0
+    def slow_down(self, seconds: float, everywhere: bool) -> None:
+        """After a 429: everybody goes slower for a while, once an incident; where the limit holds
+        for everything, nobody sends for ``seconds``."""
+        now = monotonic()
+        if everywhere:
+            self._paused_until = max(self._paused_until, now + seconds)
+        if now >= self._incident_until:
+            self.interval *= SLOWER
+            self._left = 0
+            self._recovers_at = now + RECOVERS_AFTER
+        self._incident_until = now + INCIDENT
+
+    def _recover(self) -> None:
+        now = monotonic()
+        if self.interval > self._usual and now >= self._recovers_at:
+            self.interval = max(self._usual, self.interval / SLOWER)
+            self._recovers_at = now + RECOVERS_AFTER
 
     async def _pause(self) -> None:
         seconds = self._paused_until - monotonic()
         if seconds > LONGEST_PAUSE:
-            raise RunStopped("unreachable", f"Discord wants no request for {seconds:.0f} s")
+            detail = f"Discord wants no request for {seconds:.0f} s"
+            raise RunStopped("rate_limited", detail, rest=timedelta(seconds=seconds))
         await self._wait_until(self._paused_until)
 
     async def _take(self) -> float:
@@ -80,6 +100,7 @@ class Pacer:
         return slot
 
     async def _reserve_block(self) -> None:
+        self._recover()
         count = max(1, round(BLOCK_SECONDS / self.interval))
         first = await self._reserve(self.interval, count)
         delay = (first - self._clock.real()).total_seconds()

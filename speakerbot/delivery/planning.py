@@ -6,13 +6,13 @@ The one place where preferences and the ledger are weighed: ``run``, ``--dry-run
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from speakerbot.domain.delivery import Delivery, DeliveryState, standing
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState, standing
 from speakerbot.domain.message import Decision, Message, Route, Skip
 
 if TYPE_CHECKING:
@@ -65,13 +65,43 @@ def weigh(
         records = store.ledger.get([message.key for message in messages]) if messages else {}
         users = {message.user_id for message in messages if message.opt_out and message.user_id}
         people = store.people.by_users(sorted(users)) if users else {}
+        ours = _flags_of_other_messages(messages, records, store)
         for decision in chunk:
             if isinstance(decision, Skip):
                 yield decision
                 continue
+            if decision.key in ours and decision.flag:
+                decision = replace(decision, flag=replace(decision.flag, counts=False))
             plan = _weigh(decision, people, records.get(decision.key), moment)
             before = _in_turn(plan, before)
             yield before
+
+
+def _flags_of_other_messages(
+    messages: Sequence[Message], records: Mapping[str, Delivery], store: Store
+) -> set[str]:
+    """The keys of messages whose flag we have set ourselves, for another message: for whom spoke
+    before the talk was handed over, say. Such a flag says nothing about them. One query, and none
+    where no flag is in the way."""
+    asking = [each for each in messages if _flag_in_the_way(each, records.get(each.key))]
+    if not asking:
+        return set()
+    set_by: dict[tuple[str, datetime | None], list[Delivery]] = {}
+    for record in store.ledger.flagged(sorted({each.subject for each in asking})):
+        set_by.setdefault((record.kind, record.flag_at), []).append(record)
+    return {
+        each.key
+        for each in asking
+        for record in set_by.get((each.kind, each.flag.seen if each.flag else None), ())
+        if record.key != each.key
+        and record.key.startswith(f"{each.kind}/{each.subject}/{record.recipient}/")
+    }
+
+
+def _flag_in_the_way(message: Message, record: Delivery | None) -> bool:
+    """Its flag says that it was sent, and its own record did not set it."""
+    flag = message.flag
+    return flag is not None and flag.counts and (record is None or record.flag_at != flag.seen)
 
 
 def chained(plans: Iterable[MessagePlan]) -> Iterator[MessagePlan]:
@@ -120,13 +150,13 @@ def _why(message: Message, record: Delivery | None) -> str:
 
 def _settled(message: Message, record: Delivery | None, moment: Moment) -> MessagePlan | None:
     """The plan where the ledger, the Node bot or the clock leave nothing to do now."""
-    flag = message.flag
-    if flag and flag.counts and (record is None or record.flag_at != flag.seen):
+    if message.flag and _flag_in_the_way(message, record):
+        at = message.flag.seen
         return MessagePlan(
-            message, DeliveryState.ALREADY_SENT, f"the Node bot sent it at {flag.seen:%F %H:%M} UTC"
+            message, DeliveryState.ALREADY_SENT, f"the Node bot sent it at {at:%F %H:%M} UTC"
         )
     if message.edit:
-        return _edited(message, record)
+        return _edited(message, record, moment)
     if record is not None and (known := _known(message, record, moment)):
         return known
     # What may have arrived is looked for even then; the engine sends nothing past its time.
@@ -136,13 +166,22 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Messa
     return None
 
 
-def _edited(message: Message, record: Delivery | None) -> MessagePlan | None:
-    """Only what stands in its channel can be edited."""
-    if record is not None and record.state == DeliveryState.SENT:
-        return None
-    return MessagePlan(
-        message, DeliveryState.HELD_BACK, "there is no post to edit", "nothing_posted", record
-    )
+def _edited(message: Message, record: Delivery | None, moment: Moment) -> MessagePlan | None:
+    """Only what stands in its channel can be edited. A refused edit is tried again when its time
+    comes, and in the end given up."""
+    if record is None or record.state != DeliveryState.SENT:
+        return MessagePlan(
+            message, DeliveryState.HELD_BACK, "there is no post to edit", "nothing_posted", record
+        )
+    tries = f"edit {record.edit_failures} was refused: {record.error}"
+    if record.edit_failures >= MAX_ATTEMPTS:
+        return MessagePlan(message, DeliveryState.HELD_BACK, tries, "edit_given_up", record)
+    if record.retry_at is not None and record.retry_at > moment.real:
+        reason = f"{tries}; next {_utc(record.retry_at)}"
+        return MessagePlan(
+            message, DeliveryState.FAILED, reason, "retry_later", record, record.retry_at
+        )
+    return None
 
 
 def _known(message: Message, record: Delivery, moment: Moment) -> MessagePlan | None:

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.circuit_breakers import Guard, Misconfigured, RunStopped
+from speakerbot.delivery.circuit_breakers import Guard, RunStopped
 from speakerbot.delivery.claims import Claim, Revisions
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.planning import MessagePlan
-from speakerbot.domain.delivery import Delivery, DeliveryState
+from speakerbot.delivery.transitions import backoff
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState
 from speakerbot.domain.message import LookBack
-from speakerbot.ports.channel import Channel, Posted, Refused
+from speakerbot.ports.channel import Channel, Posted, RefusalClass, Refused
 
 
 @dataclass(slots=True)
@@ -38,14 +39,14 @@ class Posts:
                 if post.text.startswith(look.heading) and post.id not in known:
                     return post
         except Refused as refusal:
-            if refusal.why not in ("permission", "recipient"):
+            if refusal.why not in (RefusalClass.TARGET, RefusalClass.RECIPIENT):
                 refusal.maybe_accepted = False  # reading leaves nothing behind
                 raise
         return None  # if we may not even write there, sending will say so
 
     async def edit(self, claim: Claim) -> Delivery:
         """The record with the text that the post shows from now on; where the edit was refused,
-        with the reason, and the old text. Raises RunStopped and Misconfigured.
+        with the reason, the old text and when to try again. Raises RunStopped.
 
         Needs no claim: the same edit twice is one, and after a crash the ledger's text is the old
         one, so that the next run edits again."""
@@ -54,40 +55,54 @@ class Posts:
         try:
             await self._edit(claim)
         except Refused as refusal:
-            self._stop_if_useless(claim, refusal)
-            return kept._replace(error_class=refusal.why, error=refusal.detail[:300])
-        return kept._replace(text=claim.text, error_class="", error="")
+            if refusal.why in (RefusalClass.BOT, RefusalClass.TOKEN):
+                raise RunStopped(refusal.why, refusal.detail) from refusal
+            if refusal.why in (RefusalClass.TARGET, RefusalClass.RECIPIENT):
+                self.guard.channel_refused(claim.message.routes[0], refusal)
+            over = refusal.why in (RefusalClass.DELETED, RefusalClass.NOT_OURS)
+            failures = MAX_ATTEMPTS if over else record.edit_failures + 1
+            return kept._replace(
+                error_class=refusal.why,
+                error=refusal.detail[:300],
+                edit_failures=failures,
+                retry_at=None if failures >= MAX_ATTEMPTS else now + backoff(failures),
+            )
+        return kept._replace(
+            text=claim.text,
+            note=claim.message.note,
+            error_class="",
+            error="",
+            edit_failures=0,
+            retry_at=None,
+        )
 
     async def _edit(self, claim: Claim) -> None:
         channel_id, message_id = claim.record.channel_id, claim.record.message_id
         if not message_id:
-            raise Refused("deleted", "nobody knows which message it is")
+            raise Refused(RefusalClass.DELETED, "the ledger does not say which message it is")
         if refusal := self.guard.refused_channels.get(channel_id):
             raise refusal
         await self.pacer.slot()
         try:
             await self.channel.edit(channel_id, message_id, claim.text)
         except Refused as refusal:
-            if refusal.why != "archived":
+            if refusal.why != RefusalClass.ARCHIVED:
                 raise
             await self.pacer.slot()
             await self.channel.unarchive(channel_id)
             await self.pacer.slot()
             await self.channel.edit(channel_id, message_id, claim.text)
 
-    def _stop_if_useless(self, claim: Claim, refusal: Refused) -> None:
-        match refusal.why:
-            case "bot" | "token" | "unreachable":
-                raise RunStopped(refusal.why, refusal.detail) from refusal
-            case "permission" | "recipient":
-                self.guard.channel_refused(claim.message.routes[0], refusal)
-                raise Misconfigured(refusal.detail) from refusal
-
 
 def posted_again(claim: Claim, after: Delivery | None) -> MessagePlan | None:
-    """What to do about a post that an edit found deleted: post it anew, once."""
+    """What to do about a post that an edit found deleted: post it again, once."""
     edit = claim.message.edit
-    if edit is None or edit.again is None or after is None or after.error_class != "deleted":
+    if (
+        edit is None
+        or edit.again is None
+        or after is None
+        or after.error_class != RefusalClass.DELETED
+    ):
         return None
     reason = "the post was deleted"
     message = replace(claim.message, occasion=edit.again, edit=None, reason=reason)

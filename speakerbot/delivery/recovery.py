@@ -9,21 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import chain
+from datetime import datetime
 from typing import cast
 
-from speakerbot.clock import Clock
 from speakerbot.delivery.circuit_breakers import RunStopped
 from speakerbot.delivery.claims import Claim
 from speakerbot.delivery.dm_channels import Destinations
-from speakerbot.delivery.nonces import NONCE_WINDOW, nonce_of
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import Endings
-from speakerbot.domain.delivery import Delivery, DeliveryState
-from speakerbot.domain.message import Message, Route, RouteName
-from speakerbot.ports.channel import Channel, Refused
+from speakerbot.domain.delivery import Delivery, DeliveryState, standing
+from speakerbot.domain.message import Message, MessageKey, Route, RouteName
+from speakerbot.ports.channel import Channel, RefusalClass, Refused
 from speakerbot.ports.store import Store
 
 
@@ -37,56 +34,65 @@ class Recovery:
     recorded: Callable[[str], Awaitable[set[str]]]
     """Ids of the latest messages to a recipient that the ledger knows."""
     endings: Endings
-    clock: Clock
-
-    def must_look(self, claim: Claim) -> bool:
-        """Sending again might make a second message: Discord may have forgotten the nonce, or the
-        attempt went where we would not go now."""
-        if claim.doubt is None:
-            return False
-        return self.nonce_is_stale(claim.doubt) or _route_of(claim) not in claim.message.routes
-
-    def nonce_is_stale(self, since: datetime) -> bool:
-        return not timedelta() <= self.clock.real() - since <= NONCE_WINDOW
+    bot: str
+    """Which bot we are, as records name it."""
 
     async def settle(self, claim: Claim) -> Delivery | None:
-        """The final record, or None if there is no doubt (any more): it did not arrive."""
-        if claim.doubt is None:
+        """The final record, or None if nothing is unconfirmed (any more): it did not arrive.
+
+        Looking costs one request and does not depend on how long Discord remembers nonces."""
+        if claim.unconfirmed_since is None:
             return None
         route = _route_of(claim)
+        if route.name == "dm" and self._by_another_bot(claim):
+            return self._unknown(
+                claim, "another bot tried it, whose direct messages nobody can see"
+            )
         try:
-            found = await self._look(claim, route, claim.doubt)
+            found = await self._look(claim, route, claim.unconfirmed_since)
         except Refused as refusal:
-            return self._nobody_can_tell(claim, refusal)
+            return self._cannot_tell(claim, refusal)
         if found is None:
-            claim.doubt = None
+            claim.unconfirmed_since = None
             return None
         return self.endings.sent(claim, *found)
+
+    def _by_another_bot(self, claim: Claim) -> bool:
+        return bool(claim.before and claim.before.bot and claim.before.bot != self.bot)
 
     async def _look(self, claim: Claim, route: Route, since: datetime) -> tuple[str, str] | None:
         """The ids of the channel and of the message in it."""
         if route.name == "dm" and not self.destinations.knows(route.target):
             return None  # a DM channel is remembered before anything is sent there
-        record, nonce = claim.record, nonce_of(claim.record.key, route)
+        record = claim.record
+        author = claim.before.bot if claim.before and self._by_another_bot(claim) else None
         channel_id = await self.destinations.find(route)
         while True:
             others = {*await self.recorded(record.recipient), *self.endings.latest}
             await self.pacer.slot()
             found = await self.channel.find(
-                channel_id, record.text, nonce=nonce, since=since, known=others
+                channel_id,
+                record.text,
+                nonce=record.nonce,
+                since=since,
+                known=others,
+                author=author,
             )
             if found is None:
                 return None
             if found not in self.endings.latest:  # else somebody with the same text was faster
                 return channel_id, found
 
-    def _nobody_can_tell(self, claim: Claim, refusal: Refused) -> Delivery:
+    def _cannot_tell(self, claim: Claim, refusal: Refused) -> Delivery:
         match refusal.why:
-            case "bot" | "token" | "unreachable":
+            case RefusalClass.BOT | RefusalClass.TOKEN:
                 raise RunStopped(refusal.why, refusal.detail) from refusal
-            case "transient" | "new_dms":
+            case RefusalClass.SERVICE | RefusalClass.NEW_DMS:
                 return self.endings.retry_later(claim, refusal)
-        detail = f"may have arrived, and no way to look: {refusal.detail}"
+        return self._unknown(claim, f"no way to look: {refusal.detail}")
+
+    def _unknown(self, claim: Claim, why: str) -> Delivery:
+        detail = f"it may have arrived; {why}"
         return self.endings.unsent(claim, DeliveryState.UNKNOWN, "unknown", detail)
 
 
@@ -99,41 +105,33 @@ def _route_of(claim: Claim) -> Route:
     return Route(cast("RouteName", record.route), record.target)
 
 
-AT_ONCE = 200
-REASON = "a run died over it; its time is over by now"
+REASON = "a run died over it, or every try of it failed; its time is over by now"
 
 
 def with_leftovers(
     plans: Iterable[MessagePlan], store: Store, now: datetime, real: datetime
 ) -> Iterator[MessagePlan]:
-    """The plans, then those for what nobody named among them, which come to looking only. ``now``
-    is decision time, ``real`` the lease's."""
+    """The plans, then those for what no plan named: they come to looking only. ``now`` is decision
+    time, ``real`` the lease's."""
     named: set[str] = set()
     for plan in plans:
         if plan.record and plan.record.expires_at <= now:
             named.add(plan.message.key)
         yield plan
-    yield from (plan for plan in _left_over(store, now, real) if plan.message.key not in named)
-
-
-def _left_over(store: Store, now: datetime, real: datetime) -> Iterator[MessagePlan]:
-    claimed = store.ledger.list(state=DeliveryState.CLAIMED, limit=AT_ONCE)
-    failed = store.ledger.list(state=DeliveryState.FAILED, limit=AT_ONCE)
-    for record in chain(claimed, failed):
-        if record.expires_at <= now and record.unconfirmed(real):
+    for record in store.ledger.unsettled(now):
+        due = standing(record, real) in (DeliveryState.PLANNED, DeliveryState.UNDELIVERABLE)
+        if due and record.key not in named:
             yield MessagePlan(_message(record), DeliveryState.PLANNED, REASON, record=record)
 
 
 def _message(record: Delivery) -> Message:
-    subject, _, occasion = record.key.removeprefix(f"{record.kind}/").partition(
-        f"/{record.recipient}/"
-    )
+    key = MessageKey.of(record.key, record.kind, record.recipient)
     return Message(
         kind=record.kind,
-        subject=subject,
+        subject=key.subject,
         recipient=record.recipient,
-        occasion=occasion,
-        routes=(Route(cast("RouteName", record.route), record.target),),
+        occasion=key.occasion,
+        routes=(Route(cast("RouteName", record.route), record.target),) if record.route else (),
         template="",  # there is nothing to render: it is never sent
         values={},
         due_at=record.due_at,

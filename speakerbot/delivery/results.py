@@ -26,6 +26,8 @@ class Result:
     claim: Claim
     after: Delivery | None
     given_back: bool = False
+    again: bool = False
+    """This run tries it once more: what is told of it is told then."""
 
 
 @dataclass(slots=True)
@@ -46,8 +48,8 @@ class Results:
         """Enough wait to be flushed."""
         return len(self._waiting) >= BATCH
 
-    def add(self, claim: Claim, after: Delivery) -> None:
-        self._waiting.append(Result(claim, after))
+    def add(self, claim: Claim, after: Delivery, *, again: bool = False) -> None:
+        self._waiting.append(Result(claim, after, again=again))
 
     def give_back(self, claim: Claim) -> None:
         """Puts the record back as it was before this run; no attempt is counted."""
@@ -79,7 +81,8 @@ class Results:
             if after is not None and after.key not in won and after.state == DeliveryState.SENT:
                 insist = self._forget_text if result.claim.message.edit else self._insist
                 insist(after)
-            self.report(result)
+            if not result.again:
+                self.report(result)
 
     def _insist(self, sent: Delivery) -> None:
         """Another run took the claim over while ours was under way. It was accepted all the same,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import (
@@ -10,6 +11,7 @@ from contextlib import (
     AbstractContextManager,
     contextmanager,
     nullcontext,
+    suppress,
 )
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,7 +20,7 @@ from typing import Any, Protocol
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.attempt import Attempt
-from speakerbot.delivery.batches import Batches
+from speakerbot.delivery.batches import Batches, StillTrue
 from speakerbot.delivery.circuit_breakers import Breakers, Guard, RunStopped
 from speakerbot.delivery.claims import Revisions
 from speakerbot.delivery.desk import Desk
@@ -31,12 +33,15 @@ from speakerbot.delivery.recovery import Recovery, with_leftovers
 from speakerbot.delivery.results import Result, Results
 from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.delivery.transitions import Endings
-from speakerbot.ports.channel import Channel
+from speakerbot.ports.channel import Channel, OnLimited
 from speakerbot.ports.store import Store
 from speakerbot.templates import Templates
 
 DISCORDS_LIMIT = 50
 """Requests in any one second, over all processes of a bot."""
+
+
+RETRY_WITHIN = timedelta(seconds=60)
 
 
 class CountingChannel(Channel, Protocol):
@@ -47,7 +52,7 @@ class CountingChannel(Channel, Protocol):
     invalid_requests: int
 
 
-Connect = Callable[[Callable[[float], None]], AbstractAsyncContextManager[CountingChannel]]
+Connect = Callable[[OnLimited], AbstractAsyncContextManager[CountingChannel]]
 """Opens the channel; is given what wants to hear of rate limits (seconds to wait)."""
 StopRequests = Callable[[Callable[[str], None]], AbstractContextManager[Any]]
 
@@ -75,8 +80,11 @@ class Session:
     run_id: str
     now: datetime
     log: Any
+    still_true: StillTrue
     timeout: timedelta | None = None
     """After it the run ends as on SIGTERM."""
+    retry_within: timedelta = RETRY_WITHIN
+    """A retry that is due so soon is made in the same run."""
     stop_requests: StopRequests = nullcontext
     """While inside, what it is given is called with the reason (sigterm, sigint), in the main
     thread, when the process is asked to end."""
@@ -92,8 +100,9 @@ class Session:
         thread = StoreThread()
         desk = Desk(self.store, thread, bot_of(self.settings.discord_token or ""), self.clock)
         try:
-            breakers = await desk.breakers()
+            breakers = await desk.breakers(self.clock.real())
             if stopped := breakers.forbids(self.clock.real()):
+                self.log.error("run_stopped", reason=stopped.reason, detail=stopped.detail)
                 return Traffic(stopped=stopped)
             return await self._connected(desk, breakers, plans, held, finished)
         finally:
@@ -155,7 +164,7 @@ class Session:
                 destinations=destinations,
                 pacer=pacer,
                 posts=Posts(channel, pacer, desk.recorded, revisions, guard, self.clock),
-                recovery=Recovery(channel, destinations, pacer, desk.recorded, endings, self.clock),
+                recovery=Recovery(channel, destinations, pacer, desk.recorded, endings, desk.bot),
                 endings=endings,
                 swap=desk.swap,
                 revisions=revisions,
@@ -168,6 +177,7 @@ class Session:
             thread=desk.thread,
             stop=guard.stop,
             log=self.log,
+            retry_within=self.retry_within,
         )
 
     def _batches(
@@ -181,7 +191,9 @@ class Session:
             run_id=self.run_id,
             bot=bot,
             now=self.now,
+            zone=self.settings.timezone,
             lease=self.settings.lease,
+            still_true=self.still_true,
             coexist=self.settings.node_bot_coexist,
             slow_newcomers=self.settings.new_dm_every > timedelta(0),
             report=held,
@@ -189,8 +201,14 @@ class Session:
 
 
 def bot_of(token: str) -> str:
-    """Tells bots apart in the store. A token's first part stays when it is reset."""
-    return hashlib.sha256(token.split(".", maxsplit=1)[0].encode()).hexdigest()[:16]
+    """Which bot a token belongs to: the first part of a token is the bot's user id. That of another
+    shape is told apart by its hash. It stays when the token is reset."""
+    first = token.split(".", maxsplit=1)[0]
+    with suppress(ValueError):
+        user_id = base64.b64decode(first + "=" * (-len(first) % 4), validate=True).decode()
+        if user_id.isascii() and user_id.isdigit():
+            return user_id
+    return hashlib.sha256(first.encode()).hexdigest()[:16]
 
 
 def _halting(guard: Guard) -> Callable[[str], None]:

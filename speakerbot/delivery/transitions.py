@@ -9,11 +9,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.circuit_breakers import Misconfigured
 from speakerbot.delivery.claims import Claim, Revisions, sent, unsent
-from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Route
-from speakerbot.ports.channel import Refused
+from speakerbot.ports.channel import RefusalClass, Refused
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -55,9 +54,13 @@ NOT_YET_RECORDED = 1000
 """More than are accepted between two writes of results."""
 
 
-def backoff(attempts: int) -> timedelta:
-    """How long to wait after so many tries: 30 s doubling up to 30 min, with jitter."""
-    doubled = min(max(0, attempts - 1), MAX_ATTEMPTS)
+LOOKED_FOR = timedelta(hours=24)
+"""How long after its expiry a message that may have arrived is still looked for."""
+
+
+def backoff(failures: int) -> timedelta:
+    """How long to wait after so many failures: 30 s doubling up to 30 min, with jitter."""
+    doubled = min(max(0, failures - 1), 8)
     longest = min(LAST_RETRY, FIRST_RETRY * (1 << doubled))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311  # jitter, not a secret
 
@@ -81,33 +84,40 @@ class Endings:
             message_id=message_id,
         )
 
-    def retry_later(self, claim: Claim, refusal: Refused, *, counted: bool = True) -> Delivery:
-        """``counted`` False: the message itself was not tried."""
-        record = claim.record
-        doubt = claim.doubt or (record.unconfirmed_since if refusal.maybe_accepted else None)
-        wait = max(backoff(record.attempts), timedelta(seconds=refusal.retry_after))
-        state: DeliveryState = DeliveryState.FAILED
-        if counted and record.attempts >= MAX_ATTEMPTS:
-            state = DeliveryState.UNKNOWN if doubt else DeliveryState.UNDELIVERABLE
+    def retry_later(self, claim: Claim, refusal: Refused) -> Delivery:
+        """A fault of the service counts no try, and is tried again until the message expires; what
+        may have arrived is looked for a day longer, then given up as unknown."""
+        record, real = claim.record, self._clock.real()
+        maybe = record.unconfirmed_since if refusal.maybe_accepted else None
+        unconfirmed = claim.unconfirmed_since or maybe
+        state = DeliveryState.FAILED
+        if unconfirmed and self._clock.decision() >= record.expires_at + LOOKED_FOR:
+            state = DeliveryState.UNKNOWN
+        faults = record.service_faults + (refusal.why == RefusalClass.SERVICE)
+        wait = max(backoff(faults), timedelta(seconds=refusal.retry_after))
         return self.unsent(
             claim,
             state,
             refusal.why,
             refusal.detail,
-            retry_at=self._clock.real() + wait,
-            doubt=doubt,
-            attempts=record.attempts if counted else record.attempts - 1,
-        )
+            retry_at=real + wait,
+            unconfirmed_since=unconfirmed,
+            attempts=record.attempts - 1,
+        )._replace(service_faults=faults)
 
     def no_route_left(self, claim: Claim, refusals: list[tuple[Route, Refused]]) -> Delivery:
-        """Raises Misconfigured where a channel of our settings was among them."""
+        """Where the settings name a channel that refused us, it is their fault: no try is counted,
+        and runs go on trying until the message expires."""
         detail = "; ".join(f"{route.name}: {refusal.detail}" for route, refusal in refusals)
         if any(route.configured for route, _ in refusals):
-            raise Misconfigured(detail)
-        mendable = any(refusal.why == "permission" for _, refusal in refusals)
-        if mendable and claim.record.attempts < MAX_ATTEMPTS:
-            retry_at = self._clock.real() + backoff(claim.record.attempts)
-            return self.unsent(claim, DeliveryState.FAILED, "permission", detail, retry_at=retry_at)
+            return self.unsent(
+                claim,
+                DeliveryState.FAILED,
+                "config",
+                detail,
+                retry_at=self._clock.real(),
+                attempts=claim.record.attempts - 1,
+            )
         return self.unsent(
             claim, DeliveryState.UNDELIVERABLE, "recipient", detail or "there is no route to try"
         )
@@ -120,7 +130,7 @@ class Endings:
         error: str,
         *,
         retry_at: datetime | None = None,
-        doubt: datetime | None = None,
+        unconfirmed_since: datetime | None = None,
         attempts: int | None = None,
     ) -> Delivery:
         return unsent(
@@ -131,6 +141,6 @@ class Endings:
             error_class=error_class,
             error=error,
             retry_at=retry_at,
-            doubt=doubt,
+            unconfirmed_since=unconfirmed_since,
             attempts=claim.record.attempts if attempts is None else attempts,
         )

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from speakerbot.domain.message import MessageKey
+
 
 class DeliveryState(StrEnum):
     """What there is to say about a message. The ledger stores those from ``CLAIMED`` on."""
@@ -45,6 +47,8 @@ FINAL = frozenset(
     }
 )
 """States that no run leaves."""
+UNSETTLED = (DeliveryState.CLAIMED, DeliveryState.FAILED)
+"""Stored states that a run may go on from."""
 MAX_ATTEMPTS = 8
 KEEP = timedelta(days=400)
 """How long a key is remembered, so that nothing old is ever sent again."""
@@ -86,6 +90,21 @@ class Delivery(NamedTuple):
     """The time this delivery wrote, or was about to write, into the Node bot's flag."""
     flag_was: datetime | None = None
     """The flag's value before that, put back if the message is refused."""
+    bot: str = ""
+    """The bot that tried it: another one cannot see its direct messages, nor repeat its nonce."""
+    nonce: str = ""
+    """The one it was sent with: a repetition uses it again."""
+    service_faults: int = 0
+    """Faults of the service in a row, which are not the message's: how long to back off."""
+    edit_failures: int = 0
+    """Refused edits of a post in a row."""
+    note: str = ""
+    """``Message.note`` as of the last claim or edit: for the job that made the message."""
+
+    @property
+    def subject(self) -> str:
+        """The second part of the key."""
+        return MessageKey.of(self.key, self.kind, self.recipient).subject
 
     @property
     def found(self) -> bool:
@@ -144,6 +163,9 @@ def claimed(record: Delivery, before: Delivery | None) -> Delivery:
         route=reached.route,
         target=reached.target,
         text=reached.text,
+        nonce=reached.nonce,
+        service_faults=before.service_faults,
+        edit_failures=before.edit_failures,
         unconfirmed_since=before.unconfirmed_since or record.unconfirmed_since,
         flag_was=before.flag_was if before.flag_at == record.flag_was else record.flag_was,
     )

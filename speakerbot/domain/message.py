@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 RouteName = Literal["dm", "thread", "channel"]
 
@@ -34,7 +35,8 @@ class NodeFlag:
     seen: datetime | None
     """The flag's value as it was read."""
     counts: bool
-    """``seen`` lies in this reminder's own window: somebody has sent it."""
+    """``seen`` lies on this reminder's own day: somebody has sent it, unless the ledger knows that
+    we set it for another message (see ``delivery.planning``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,33 @@ class Edit:
 
     again: str | None = None
     """The occasion to post it under again should somebody have deleted it; None: not again."""
+
+
+class MessageKey(NamedTuple):
+    """``kind/subject/recipient/occasion``: what makes a message this one, and nothing else."""
+
+    kind: str
+    subject: str
+    recipient: str
+    occasion: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+    @classmethod
+    def parse(cls, text: str) -> MessageKey | None:
+        """None where the text is not a key."""
+        found = _KEY.fullmatch(text)
+        return cls(*found.groups()) if found else None
+
+    @classmethod
+    def of(cls, key: str, kind: str, recipient: str) -> MessageKey:
+        """A key of which kind and recipient are known; a subject may hold slashes itself."""
+        subject, _, occasion = key.removeprefix(f"{kind}/").partition(f"/{recipient}/")
+        return cls(kind, subject, recipient, occasion)
+
+
+_KEY = re.compile(r"([^/]+)/(.+?)/((?:user|channel|person):[^/]+)/(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +114,18 @@ class Message:
     stand in order."""
     look_back: LookBack | None = None
     edit: Edit | None = None
+    note: str = ""
+    """What the job wants to read again in the record of this message; stored with its claim."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
-        return f"{self.kind}/{self.subject}/{self.recipient}/{self.occasion}"
+        return str(MessageKey(self.kind, self.subject, self.recipient, self.occasion))
+
+    @property
+    def subject_id(self) -> str:
+        """Of ``talk:66f…`` the part after the colon; all of a subject without one."""
+        return self.subject.rpartition(":")[2]
 
     def routes_from(self, name: str, target: str) -> tuple[Route, ...]:
         """The routes still to try once an attempt has reached this one; all if it is not among

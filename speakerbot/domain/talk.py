@@ -10,6 +10,17 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 
+FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
+"""The dates that talks may have. A year around them nothing can leave the calendar yet, so that
+days can be counted from any of them."""
+
+
+def talk_day(day: date) -> date:
+    """The same day. Raises ValueError, with a message for people, if no talk can be on it."""
+    if not FIRST_DAY <= day <= LAST_DAY:
+        raise ValueError(f"{day} is out of range; dates go from {FIRST_DAY} to {LAST_DAY}")
+    return day
+
 
 @dataclass(frozen=True, slots=True)
 class Talk:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from speakerbot.delivery.planning import MessagePlan, Moment, weigh
 from speakerbot.domain.delivery import Delivery, DeliveryState
-from speakerbot.domain.message import Message
+from speakerbot.domain.message import Message, MessageKey
 from speakerbot.explain import words
 from speakerbot.explain.foresight import Foresight
 from speakerbot.preview import Coming
@@ -87,8 +87,8 @@ class Explainer:
             return self._coming(coming)
         if not talk_id:
             return None
-        kind, _, rest = key.partition("/")
-        recipient = rest.removeprefix(f"talk:{talk_id}/").partition("/")[0]
+        named = MessageKey.parse(key)
+        kind, recipient = (named.kind, named.recipient) if named else (key.partition("/")[0], "")
         why = words.void(store.talks.get(talk_id), talk_id)
         return Explanation(key, kind, recipient, "dropped", why, words.NOTHING)
 
@@ -186,7 +186,8 @@ def _goes_out(coming: Coming) -> str:
 
 def _talk_of(key: str) -> str:
     """The id of the talk it names; empty if it names none."""
-    subject = key.partition("/")[2].partition("/")[0]
+    named = MessageKey.parse(key)
+    subject = named.subject if named else ""
     return subject.removeprefix("talk:") if subject.startswith("talk:") else ""
 
 

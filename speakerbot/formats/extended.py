@@ -12,6 +12,8 @@ from typing import Any
 
 DEEPEST = 100
 """Levels of nesting; MongoDB keeps no more."""
+FIRST, AFTER_LAST = datetime(1969, 1, 1, tzinfo=UTC), datetime(3001, 1, 1, tzinfo=UTC)
+"""A year around the days that talks may have: stores read no other instants."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _LARGEST = 2**63
@@ -19,21 +21,35 @@ _LARGEST = 2**63
 
 def parse_instant(text: str) -> datetime:
     """ISO 8601, UTC unless it names an offset; aware, in UTC, cut to milliseconds.
+    Raises ValueError with a message for people, also beyond the years that stores read."""
+    return _within(_parsed(text))
 
-    Raises ValueError with a message for people."""
+
+def _parsed(text: str) -> datetime:
     try:
         at = datetime.fromisoformat(text.strip())
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is no ISO 8601 time") from error
+        raise ValueError(f"{text!r} is not an ISO 8601 time") from error
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
+def _within(at: datetime) -> datetime:
+    if not FIRST <= at < AFTER_LAST:
+        raise ValueError(f"{at:%Y-%m-%d} is out of range; dates go from 1970 to 2999")
+    return at
+
+
 def instant_of(value: Any) -> datetime:
-    """The instant in ``{"$date": …}``, relaxed or canonical. Raises ValueError."""
+    """The instant in ``{"$date": …}``, relaxed or canonical. Raises ValueError with a message
+    for people, also for one beyond the years that stores read."""
+    return _within(_any_instant(value))
+
+
+def _any_instant(value: Any) -> datetime:
     match value:
         case {"$date": str(text)}:
-            return parse_instant(text)
+            return _parsed(text)
         case {"$date": {"$numberLong": str(number)}} if re.fullmatch(r"-?\d{1,18}", number):
             return _from_ms(int(number))
         case {"$date": int(number)}:
@@ -88,7 +104,7 @@ def _unwrapped(value: Mapping[str, Any]) -> Any:
         case {"$numberDouble": str(number)} if number not in ("NaN", "Infinity", "-Infinity"):
             return float(number)
         case {"$date": str() | {"$numberLong": str()} | int()}:
-            at = instant_of(value)
+            at = _any_instant(value)
             return date_value(at) if at >= _EPOCH else dict(value)
     return None
 

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from speakerbot.clock import parse_clock_time
+from speakerbot.domain.talk import talk_day
 from speakerbot.formats.extended import instant_of, iso, parse_instant
 from speakerbot.formats.ids import snowflake, talk_id
 
@@ -59,7 +60,7 @@ def _midnight(at: datetime) -> date:
             f"{iso(at)} is not midnight in UTC; a talk's date is a day, and its start goes into "
             "speakerbot.startsAt (CSV: starts_at)"
         )
-    return at.date()
+    return talk_day(at.date())
 
 
 def clock(value: Any) -> time:

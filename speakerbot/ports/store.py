@@ -47,6 +47,9 @@ class Talks(Protocol):
     def get(self, talk: str) -> Talk | None:
         """By id, or by date (YYYY-MM-DD)."""
 
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
+        """Those that exist, by id. One query."""
+
     @writes
     def put(self, talks: Sequence[Talk]) -> None:
         """Inserts or replaces by id, all or nothing where the store can (SQLite); elsewhere a
@@ -128,6 +131,14 @@ class Ledger(Protocol):
 
     def find(self, recipient_or_subject: str, *, limit: int = 100) -> Iterator[Delivery]:
         """Deliveries whose key names it (``user:1``, ``talk:66…``), newest first."""
+
+    def unsettled(self, expired_by: datetime) -> Iterator[Delivery]:
+        """Claimed and failed ones whose time was over at ``expired_by``, the longest over first;
+        read in pages."""
+
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        """Deliveries about these subjects that set, or were about to set, a flag of the Node bot
+        (``flag_at``). One query; none for no subjects."""
 
     def counts(self, *, since: datetime) -> dict[str, int]:
         """How many records of each state changed at ``since`` or later; of those that say sent,

@@ -11,7 +11,6 @@ from operator import attrgetter
 
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.ports.store import Ledger
-from speakerbot.stores.keys import subject
 
 Records = dict[str, Delivery | None]
 
@@ -48,9 +47,17 @@ class OverlaidLedger:
     def find(self, recipient_or_subject: str, *, limit: int = 100) -> Iterator[Delivery]:
         below = self._below.find(recipient_or_subject, limit=limit + len(self._written))
         here = [
-            each for each in self._here() if recipient_or_subject in (each.recipient, subject(each))
+            each for each in self._here() if recipient_or_subject in (each.recipient, each.subject)
         ]
         return self._merged(here, below, limit)
+
+    def unsettled(self, expired_by: datetime) -> Iterator[Delivery]:
+        return self._below.unsettled(expired_by)  # what looks ahead leaves them to the runs
+
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        below = (r for r in self._below.flagged(subjects) if r.key not in self._written)
+        here = (r for r in self._here() if r.flag_at and r.subject in subjects)
+        return [*below, *here]
 
     def counts(self, *, since: datetime) -> dict[str, int]:
         counted = Counter(self._below.counts(since=since))

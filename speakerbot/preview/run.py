@@ -98,6 +98,7 @@ class SimulatedRun:
             plan,
             text,
             run_id="preview",
+            bot="",
             revision=revisions.next(),
             now=now,
             flag_at=None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -52,12 +52,16 @@ class Job:
 
     ``prospects``, for jobs that write to speakers: every message about a talk, by its id, that
     ``decide`` yields now, yielded before, or will yield.
+
+    ``still_true``, for jobs about talks: of messages that ``decide`` yielded a while ago, the keys
+    of those that it would still yield at the context's time. One batched read.
     """
 
     name: str
     decide: Callable[[JobContext], Iterator[Decision]]
     steps: Callable[[JobContext], Iterator[Step]] | None = None
     prospects: Callable[[JobContext, str], Iterator[Prospect]] | None = None
+    still_true: Callable[[JobContext, Sequence[Message]], Collection[str]] | None = None
 
 
 def load_job(declaration: JobDeclaration) -> Job:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +54,11 @@ class Runner:
     observers: Sequence[RunObserver]
     log: Any
     clock: Clock
+    retry_within: timedelta = timedelta(seconds=60)
+    """A retry that is due so soon is made in the same run."""
     record: Run | None = None
     """The run's record, where the occurrence lock has begun one; None begins one now."""
+    _occurrence: datetime | None = None
     stopped: str = ""
     """Afterwards: why the run ended early, if it did."""
     _until: float | None = None
@@ -90,15 +93,8 @@ class Runner:
         return None if self.stopped or self.options.narrowed else report.waits
 
     def _do(self, run: Run, report: Report, log: Any) -> Traffic | None:
-        context = JobContext(
-            store=self.store,
-            settings=self.settings,
-            now=run.now,
-            occurrence=run.occurrence,
-            edit_only=self.options.edit_only,
-            settled=not self.options.dry_run,
-            templates=self.templates,
-        )
+        self._occurrence = run.occurrence
+        context = self._context(run.now)
         self._write_down(context)
         plans = self._plans(context, report)
         with process.let_in(self._until):
@@ -118,6 +114,17 @@ class Runner:
                 return plan
             report.held(plan)
         return None
+
+    def _context(self, now: datetime) -> JobContext:
+        return JobContext(
+            store=self.store,
+            settings=self.settings,
+            now=now,
+            occurrence=self._occurrence,
+            edit_only=self.options.edit_only,
+            settled=not self.options.dry_run,
+            templates=self.templates,
+        )
 
     def _write_down(self, context: JobContext) -> None:
         if self.job.steps and not self.options.dry_run:
@@ -168,6 +175,8 @@ class Runner:
             now=run.now,
             log=log,
             timeout=self._time_left(),
+            still_true=self._still_true,
+            retry_within=self.retry_within,
             stop_requests=process.passed_to,
         )
         return asyncio.run(session.deliver(plans, report.held, report.finished))
@@ -176,6 +185,12 @@ class Runner:
         if self._until is None:
             return None
         return timedelta(seconds=max(self._until - time.monotonic(), 0))
+
+    def _still_true(self, messages: Sequence[Message]) -> Collection[str]:
+        """Asked at the present: what was decided earlier may be cancelled, moved or handed over."""
+        if self.job.still_true is None:
+            return [message.key for message in messages]
+        return self.job.still_true(self._context(self.clock.decision()), messages)
 
     def _finish(
         self,

@@ -85,6 +85,8 @@ class RunService:
     open_store: Callable[..., Store] = bootstrap.store
     connect: Callable[[Settings], Connect] = bootstrap.discord
     log: Any = field(default_factory=logs.get_logger)
+    retry_within: timedelta = timedelta(seconds=60)
+    """A retry that is due so soon is made in the same run."""
 
     def run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         """Runs the job if it is its turn; where it is not, says so loudly. Raises a SpeakerbotError
@@ -101,6 +103,10 @@ class RunService:
         dry_run = request.options.dry_run
         if not self.settings.runs(declared.name) or (schedule and not schedule.enabled):
             return self._skip(_at_occurrence(record, schedule), "disabled", dry_run, observers)
+        if request.options.edit_only and self.settings.weekly_mode != "edit":
+            # The schedule that edits ships enabled, for whoever switches the mode on.
+            record = _at_occurrence(record, schedule)
+            return self._skip(record, "disabled", dry_run, observers, quietly=True)
         connect = None if dry_run else self.connect(self.settings)
         self._warn()
         with process.let_in():
@@ -177,6 +183,7 @@ class RunService:
             observers=observers,
             log=self.log,
             clock=clock,
+            retry_within=self.retry_within,
             record=record,
         )
 
@@ -214,14 +221,20 @@ class RunService:
         return LockedSchedule(schedule.name, rules, timeout, schedule.enabled)
 
     def _skip(
-        self, record: Run, reason: str, dry_run: bool, observers: Sequence[RunObserver]
+        self,
+        record: Run,
+        reason: str,
+        dry_run: bool,
+        observers: Sequence[RunObserver],
+        *,
+        quietly: bool = False,
     ) -> RunEnd:
         """Says loudly that nothing was done, and why: it must never look like a success."""
         from speakerbot.runs.report import RunCounts, RunHeader, RunSummary
 
         logs.about(**named(record))
         log = self.log.info if reason in HARMLESS else self.log.warning
-        log("run_skipped", reason=reason)
+        (self.log.debug if quietly else log)("run_skipped", reason=reason)
         for observer in observers:
             observer.begin(RunHeader(record.job, record.id, dry_run, record.now, record.occurrence))
             observer.end(RunSummary(RunCounts(), 0, reason))

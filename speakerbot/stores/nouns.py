@@ -7,7 +7,7 @@ Instants come as datetimes, lists and subdocuments as such.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from speakerbot.domain.delivery import FINAL, Delivery, DeliveryState
@@ -32,6 +32,7 @@ from speakerbot.stores.reading import (
     Reader,
     Unreadable,
 )
+from speakerbot.stores.talk_dates import DATE_TEXT
 
 if TYPE_CHECKING:
     from speakerbot.domain.calendar_entry import CalendarEntry
@@ -153,9 +154,7 @@ def _version(value: Any) -> TalkVersion:
     from speakerbot.domain.talk_changes import TalkVersion
 
     stored = FIELDS.parse(value)
-    return TalkVersion(
-        date.fromisoformat(TEXT.parse(stored.get("date"))), TEXT.parse(stored.get("topic"))
-    )
+    return TalkVersion(DATE_TEXT.parse(stored.get("date")), TEXT.parse(stored.get("topic")))
 
 
 def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntry | None:
@@ -164,12 +163,11 @@ def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntr
     from speakerbot.domain.calendar_entry import CalendarEntry  # most runs need none
 
     so = "calendars are told nothing new of the talk"
-    day = Kind("a date", lambda value: date.fromisoformat(TEXT.parse(value)))
     try:
         return CalendarEntry(
             talk_id=reader.id,
             sequence=reader.need("sequence", values.get("sequence"), WHOLE, so),
-            date=reader.need("date", values.get("date"), day, so),
+            date=reader.need("date", values.get("date"), DATE_TEXT, so),
             starts_at=_optional(reader, "starts_at", values.get("starts_at"), CLOCK_TIME, so),
             topic=reader.need("topic", values.get("topic"), WORDS, so),
             username=reader.need("username", values.get("username"), WORDS, so),

@@ -6,6 +6,7 @@ import re
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from speakerbot.domain.talk import talk_day
 from speakerbot.errors import DateTaken
 from speakerbot.stores.reading import Kind
 
@@ -15,14 +16,10 @@ if TYPE_CHECKING:
     from speakerbot.domain.talk import Talk
 
 
-FIRST_DAY, LAST_DAY = date(1970, 1, 1), date(2999, 12, 31)
-"""A talk on another day is hidden, with a warning: nothing can be reckoned from its date."""
-
-
 def _within(day: date | None) -> date:
-    if day is None or not FIRST_DAY <= day <= LAST_DAY:
+    if day is None:
         raise ValueError
-    return day
+    return talk_day(day)
 
 
 def _of_datetime(value: Any) -> date:

@@ -36,9 +36,6 @@ ALLOWED: Final = frozenset({
 LOOP_ATTRIBUTES: Final = (
     "first", "index", "index0", "last", "length", "nextitem", "previtem", "revindex", "revindex0",
 )  # fmt: skip
-TESTS: Final = (
-    "defined", "divisibleby", "even", "none", "number", "odd", "string", "undefined",
-)  # fmt: skip
 
 
 def _join(values: Iterable[Any], separator: str = "", *, attribute: str | None = None) -> str:
@@ -72,6 +69,21 @@ FILTERS: Final[dict[str, Callable[..., Any]]] = {
 """None of them can make a text much longer, but for ours, which look before they do."""
 
 
+def _remainder(test: str, value: Any, divisor: Any) -> Any:
+    """Jinja's own tests would format a text: ``'%1000000000d' % 2``."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{test!r} needs a number")
+    return value % divisor
+
+
+TESTS: Final[dict[str, Any]] = {
+    **{name: JINJA_TESTS[name] for name in ("defined", "none", "number", "string", "undefined")},
+    "divisibleby": lambda value, divisor: _remainder("divisibleby", value, divisor) == 0,
+    "even": lambda value: _remainder("even", value, 2) == 0,
+    "odd": lambda value: _remainder("odd", value, 2) == 1,
+}
+
+
 def _check_length(length: int) -> None:
     if length > LONGEST_VALUE:
         raise RenderingStopped(f"a value is longer than {LONGEST_VALUE // 1024} kB")
@@ -100,7 +112,7 @@ class TextEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(undefined=StrictUndefined, autoescape=False, optimized=False)
         self.globals = {}
         self.filters = FILTERS
-        self.tests = {name: JINJA_TESTS[name] for name in TESTS}
+        self.tests = TESTS
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         for value in (left, right):
@@ -225,7 +237,8 @@ class _Checker:
             self._refuse(node, "a list can hold only numbers and texts in quotes")
 
     def _check_filter(self, node: nodes.Filter | nodes.Test) -> None:
-        what, known = ("filter", FILTERS) if isinstance(node, nodes.Filter) else ("test", TESTS)
+        is_filter = isinstance(node, nodes.Filter)
+        what, known = ("filter", FILTERS) if is_filter else ("test", TESTS)
         if node.name not in known:
             self._refuse(node, _unknown(node.name, known, what=what))
         if node.dyn_args or node.dyn_kwargs:

@@ -5,7 +5,7 @@ For runs in processes of their own that are killed, see :mod:`speakerbot.testing
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from speakerbot.domain.delivery import Delivery
 from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.domain.message import Decision, Message, NodeFlag, Route
 from speakerbot.errors import SpeakerbotError
+from speakerbot.ports.channel import OnLimited
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary
@@ -85,6 +86,8 @@ class Trial:
         self.discord = discord
         self.store = store
         self.clock = Clock(offset=NOW - real_now())
+        self.retry_within = timedelta()
+        """None by default: what a later run does is looked at one run at a time."""
         self.settings = Settings(
             database_url="",
             discord_token=TOKEN,
@@ -143,7 +146,7 @@ class Trial:
     def _runner(
         self, ended: Ended, job: Job, options: RunOptions | None, store: Store, connect: Connect
     ) -> Runner:
-        service = RunService(self.settings, NO_JOBS, log=_Quiet())
+        service = RunService(self.settings, NO_JOBS, log=_Quiet(), retry_within=self.retry_within)
         return service.runner(
             job, options or RunOptions(), store, connect, (ended,), self.clock, timeout=None
         )
@@ -206,12 +209,12 @@ def _job(decisions: tuple[Decision, ...], job: Job | None) -> Job:
 
 def _stepping(connect: Connect, reached: Reached) -> Connect:
     @asynccontextmanager
-    async def stepped(on_limited: Callable[[float], None]) -> AsyncIterator[CountingChannel]:
+    async def stepped(on_limited: OnLimited) -> AsyncIterator[CountingChannel]:
         async with connect(on_limited) as channel:
             yield stepping(channel, REQUESTS, "discord", reached)
 
     def connected(
-        on_limited: Callable[[float], None],
+        on_limited: OnLimited,
     ) -> AbstractAsyncContextManager[CountingChannel]:
         return stepped(on_limited)
 

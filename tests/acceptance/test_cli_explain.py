@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NOW = "2026-11-20T16:05:00Z"
 SCHEDULES = {"schedules": [{"name": "every-hour", "job": "reminders", "cron": "@hourly"}]}
-KEY = "reminder.day_before/talk:t1/user:80/2026-11-21"
+KEY = "reminder.day_before/talk:t1/user:80/2026-11-21T16:00"
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_off_a_terminal_it_is_one_line_a_message(cli: Cli) -> None:
         line.split("\t") for line in cli.out("explain", "person", "80", "--now", NOW).splitlines()
     ]
     assert head == ["kind", "recipient", "state", "what", "next", "key"]
-    assert [row[-1] for row in rows] == [KEY, "reminder.day_of/talk:t1/user:80/2026-11-21"]
+    assert [row[-1] for row in rows] == [KEY, "reminder.day_of/talk:t1/user:80/2026-11-21T16:00"]
 
 
 def test_without_schedules_it_still_tells_what_it_can(cli: Cli) -> None:

@@ -54,7 +54,7 @@ def test_the_document_has_every_day_with_its_messages(cli: Cli) -> None:
     ]
     [message] = days[0]["messages"]
     assert message == {
-        "key": "reminder.day_before/talk:t1/user:80/2026-11-21",
+        "key": "reminder.day_before/talk:t1/user:80/2026-11-21T16:00",
         "kind": "reminder.day_before",
         "recipient": "user:80",
         "route": "dm",

@@ -16,6 +16,7 @@ import pytest
 from icalendar import Calendar
 
 from speakerbot.clock import real_now
+from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
@@ -222,8 +223,10 @@ def test_a_taken_date_is_refused_and_names_the_other_talk(filled: Cli) -> None:
         ({"--user": "nobody"}, 65, "'nobody' is no Discord user id, nor a person's id"),
         ({"--user": "1" * 30}, 2, "is no Discord id"),
         ({"--topic": " "}, 2, "--topic is empty"),
-        ({"--date": "tomorrow"}, 2, "'tomorrow' is no date"),
-        ({"--date": "2026-02-30"}, 2, "'2026-02-30' is no date"),
+        ({"--date": "tomorrow"}, 2, "'tomorrow' is not a date"),
+        ({"--date": "2026-02-30"}, 2, "'2026-02-30' is not a date"),
+        ({"--date": "9999-12-31"}, 2, "9999-12-31 is out of range"),
+        ({"--date": "1969-12-31"}, 2, "1969-12-31 is out of range"),
         ({"--at": "7pm"}, 2, "'7pm' is no clock time"),
         ({"--thread": "#talks"}, 2, "--thread: '#talks' is no Discord id"),
     ],
@@ -237,6 +240,50 @@ def test_a_booking_that_makes_no_sense_is_refused(
     assert done.returncode == exit_code
     assert problem in done.stderr
     assert cli.json("talks", "list", "--all") == {"talks": []}
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "3000-01-01", "1969-12-31", "0001-01-01"])
+def test_no_talk_can_be_moved_out_of_the_calendar(filled: Cli, day: str) -> None:
+    said = filled.misused("talks", "reschedule", KAZ, day)
+    assert f"{day} is out of range" in said
+    assert filled.json("talks", "show", KAZ)["date"] == "2026-11-21"
+
+
+@pytest.mark.parametrize("day", ["1970-01-01", "2999-12-31"])
+def test_everything_can_be_asked_about_a_talk_at_the_end_of_the_calendar(
+    cli: Cli, day: str
+) -> None:
+    cli.env["SPEAKERBOT_SCHEDULES"] = str(Path(__file__).parents[2] / "deploy" / "schedules.json")
+    cli.env["SPEAKERBOT_TIMEZONE"] = "Pacific/Kiritimati"
+    cli.env["SPEAKERBOT_REMINDER_OFFSETS"] = "999d@16:00,9999h,0d@16:00"
+    add(cli, "--at", "23:59", day=date.fromisoformat(day))
+    talk = day
+    dry, noon = ("--dry-run", "--now", f"{day}T12:00:00Z"), f"{day}T23:59:59-12:00"
+    for command in (
+        ("talks", "list", "--all"),
+        ("talks", "show", talk),
+        ("talks", "export"),
+        ("talks", "export", "--format", "ics"),
+        ("explain", "talk", talk),
+        ("explain", "talk", talk, "--now", noon),
+        ("preview", "--days", "3", "--now", f"{day}T00:00:00Z"),
+        ("run", "reminders", *dry),
+        ("run", "changes", *dry),
+    ):
+        cli.out(*command)
+
+
+def test_a_talk_that_others_have_put_outside_of_the_calendar_stops_nothing(
+    cli: Cli, store: Store
+) -> None:
+    store.talks.put([Talk("far", "1", "ada", "x", date.max)])
+    for command in (
+        ("talks", "list", "--all"),
+        ("talks", "export", "--format", "ics"),
+        ("run", "reminders", "--dry-run"),
+        ("run", "changes", "--dry-run"),
+    ):
+        assert "far" not in cli.out(*command)
 
 
 def test_show_names_a_talk_by_id_or_date_with_its_messages(filled: Cli, store: Store) -> None:

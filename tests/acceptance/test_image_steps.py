@@ -150,7 +150,7 @@ class Folder:
         assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.slow
+@pytest.mark.slow_suite
 def test_the_steps_make_an_image_whose_entry_point_works(tmp_path: Path) -> None:
     name, folder = "Dockerfile.cron", Folder(tmp_path)
     for stage in stages(name):

@@ -25,8 +25,8 @@ TOKEN = "loopback.token.of.a.bot"
 SOFIA, KAZ = "802345678901234563", "802345678901234564"
 SOFIAS_TALK, KAZS_TALK = "f0cc2b005baeaa9abb3cb6a2", "98900893f517493faf9af27e"
 SOFIAS_THREAD = "1301234567890123403"
-DAY_OF = f"reminder.day_of/talk:{SOFIAS_TALK}/user:{SOFIA}/2026-11-20"
-DAY_BEFORE = f"reminder.day_before/talk:{KAZS_TALK}/user:{KAZ}/2026-11-21"
+DAY_OF = f"reminder.day_of/talk:{SOFIAS_TALK}/user:{SOFIA}/2026-11-20T16:00"
+DAY_BEFORE = f"reminder.day_before/talk:{KAZS_TALK}/user:{KAZ}/2026-11-21T16:00"
 
 
 def remind(cli: Cli, *args: str, now: str = NOW, **env: str) -> Any:
@@ -245,7 +245,10 @@ def test_a_kill_switch_stops_it_loudly_whatever_else_is_missing(cli: Cli, switch
 
 @pytest.mark.parametrize(
     ("now", "said"),
-    [("yesterday", "is no ISO 8601 time"), ("0001-01-01T00:00:00+05:00", "the years 1970 to 2999")],
+    [
+        ("yesterday", "is not an ISO 8601 time"),
+        ("0001-01-01T00:00:00+05:00", "the years 1970 to 2999"),
+    ],
 )
 def test_a_time_that_is_none_is_refused(cli: Cli, now: str, said: str) -> None:
     assert said in cli.misused("run", "reminders", "--dry-run", "--now", now)

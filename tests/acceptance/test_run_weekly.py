@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from speakerbot.domain.delivery import DeliveryChange
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
-from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackDiscord, Message
+from speakerbot.testing.discord import NO_LIMITS, DiscordMessage, Fault, LoopbackDiscord
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Cli
@@ -64,7 +67,7 @@ def _shown(discord: LoopbackDiscord) -> list[str]:
     return [message.content for message in discord.messages if not message.deleted]
 
 
-def _ours(discord: LoopbackDiscord) -> list[Message]:
+def _ours(discord: LoopbackDiscord) -> list[DiscordMessage]:
     return [message for message in discord.messages if message.nonce is not None]
 
 
@@ -210,16 +213,87 @@ def test_an_edit_run_posts_no_first_one(cli: Cli, discord: LoopbackDiscord) -> N
     assert discord.messages == []
 
 
-def test_an_edit_that_fails_is_tried_again(
+def test_an_edit_that_fails_is_tried_again_and_keeps_its_occurrence_open(
     cli: Cli, discord: LoopbackDiscord, store: Store
 ) -> None:
+    scheduled = ("--cron", "@hourly", "--schedule", "weekly-edit")
     _run(cli)
     _book(store, 18)
     discord.inject(Fault(kind="lost_response", on="update_message"))
-    failed = _edit(cli)
-    assert failed["counts"]["failed"] == {"transient": 1}
-    assert _states(_edit(cli)) == ["sent"]
+    failed = _edit(cli, LATER, *scheduled)
+    assert sum(failed["counts"]["failed"].values()) == 1
+    [record] = store.ledger.list()
+    assert (record.state, record.edit_failures, record.attempts) == ("sent", 1, 1)
+    assert record.retry_at is not None
+    waiting = _edit(cli)
+    assert _states(waiting) == ["failed"]
+    assert waiting["counts"]["skipped"] == {"retry_later": 1}
+    due = DeliveryChange(record, record._replace(retry_at=None, revision="due"))
+    assert store.ledger.swap([due])
+    occurrence = store.occurrences.get("weekly-edit", datetime(2026, 11, 16, 18, tzinfo=UTC))
+    assert occurrence is not None
+    assert occurrence.standing == "open"
+    assert store.occurrences.swap(
+        "weekly-edit", occurrence, replace(occurrence, retry_at=None, revision="due")
+    )
+    assert _states(_edit(cli, "2026-11-16T18:20:00Z", *scheduled)) == ["sent"]
     assert "2026-11-18" in discord.messages[0].content
+    done = _edit(cli, "2026-11-16T18:40:00Z", *scheduled)
+    assert done["skipped_because"] == "already_done"
+
+
+def test_in_edit_mode_a_plain_run_edits_too_and_posts_what_is_missing(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    assert _states(_run(cli, SPEAKERBOT_WEEKLY_MODE="edit")) == ["sent"]
+    _book(store, 18)
+    assert _states(_run(cli, LATER, SPEAKERBOT_WEEKLY_MODE="edit")) == ["sent"]
+    [post] = discord.messages
+    assert "2. **2026-11-18**" in post.content
+    assert _states(_run(cli, LATER, SPEAKERBOT_WEEKLY_MODE="edit")) == ["already_sent"]
+
+
+def test_in_post_mode_a_booking_changes_nothing_however_long_the_week(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    _book(store, 17, 22, topic=LONG)
+    assert _states(_run(cli)) == ["sent"]
+    _book(store, 18, 19, topic=LONG)
+    for now in (MONDAY, LATER, "2026-11-17T09:00:00Z"):
+        assert _states(_run(cli, now)) == ["already_sent"]
+    assert len(discord.messages) == 1
+
+
+def test_a_crash_between_two_parts_and_changes_meanwhile(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    """Each talk of the first list that is left, exactly once; a later booking not at all."""
+    _book(store, *range(17, 23), topic=LONG)
+    discord.inject(Fault(kind="rate_limit", retry_after=45, on="create_message", nth=2))
+    assert sorted(_states(_run(cli))) == ["failed", "held_back", "sent"]
+    store.talks.delete("t18")
+    store.talks.delete("t19")
+    _book(store, 16, topic="Topic")
+    for record in store.ledger.list(state="failed"):
+        due = record._replace(retry_at=None, revision="due")
+        store.ledger.swap([DeliveryChange(record, due)])
+    _run(cli, LATER)
+    lines = [line for text in _shown(discord) for line in text.splitlines() if line[:1].isdigit()]
+    days = [line.partition("**")[2][:10] for line in lines]
+    assert days == [f"2026-11-{day}" for day in (17, 18, 20, 21, 22)]
+    assert [line[0] for line in lines] == list("12345")
+
+
+def test_the_schedule_that_edits_is_off_without_a_word_unless_posts_are_edited(
+    cli: Cli, discord: LoopbackDiscord
+) -> None:
+    args = ("run", "weekly", "--edit-only", "--schedule", "weekly-edit", "--now", MONDAY)
+    shipped = {"SPEAKERBOT_SCHEDULES": str(Path(__file__).parents[2] / "deploy/schedules.json")}
+    done = cli.run(*args, "--json", **shipped)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["skipped_because"] == "disabled"
+    document = cli.json(*args, **shipped, SPEAKERBOT_WEEKLY_MODE="edit")
+    assert document["counts"]["skipped"] == {"nothing_posted": 1}
 
 
 def test_a_deleted_post_is_posted_again_once(

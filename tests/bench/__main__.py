@@ -16,7 +16,12 @@ from rich.table import Table
 
 from speakerbot.domain.talk import Talk
 from speakerbot.stores import open_store
-from speakerbot.testing.discord import NO_LIMITS, LoopbackProcess, Settings, loopback_process
+from speakerbot.testing.discord import (
+    NO_LIMITS,
+    LoopbackProcess,
+    LoopbackSettings,
+    loopback_process,
+)
 from tests.bench.figures import Figure
 from tests.bench.jobs import idle, much
 from tests.bench.measure import ROOT, alternately, python, run, start, wait
@@ -78,7 +83,7 @@ def thousand_talks(folder: Path) -> Iterator[Figure]:
 
 def sending(folder: Path, count: int) -> Iterator[Figure]:
     """Throughput through the whole engine against a Discord of its own process."""
-    limited, fast = Settings(latency=0.08), NO_LIMITS
+    limited, fast = LoopbackSettings(latency=0.08), NO_LIMITS
     with loopback_process(limited) as discord:
         seconds = _naive(discord, 40)
         naive = 40 / seconds
@@ -98,7 +103,13 @@ def _naive(discord: LoopbackProcess, count: int) -> float:
 
 
 def _blast(
-    folder: Path, name: str, settings: Settings, count: int, processes: int, rate: int, beside: str
+    folder: Path,
+    name: str,
+    settings: LoopbackSettings,
+    count: int,
+    processes: int,
+    rate: int,
+    beside: str,
 ) -> Figure:
     with loopback_process(settings) as discord:
         env = {

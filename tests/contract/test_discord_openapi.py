@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 import pytest
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
-from speakerbot.testing.discord import Fault, LoopbackDiscord, Settings
+from speakerbot.testing.discord import Fault, LoopbackDiscord, LoopbackSettings
 from speakerbot.testing.discord.routing import Operation
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "specs" / "discord-openapi.json"
@@ -47,7 +47,7 @@ USERS, CHANNEL, MESSAGES = (
     "/channels/{channel_id}/messages",
 )
 MESSAGE, MEMBER = f"{MESSAGES}/{{message_id}}", "/guilds/{guild_id}/members/{user_id}"
-TEXT, THREAD, DM, SENT = "500", "600", "700", "SENT"
+TEXT, THREAD, ARCHIVED, DM, SENT = "500", "600", "601", "700", "SENT"
 GUILD = {"guild_id": "900"}
 
 
@@ -58,6 +58,7 @@ def in_channel(channel: str, message: str | None = None) -> dict[str, str]:
 EXCHANGES = [
     Exchange("POST", USERS, {}, {"recipient_id": "42"}, 200),
     Exchange("POST", USERS, {}, {"recipient_id": "43"}, 404),
+    Exchange("POST", USERS, {}, {"recipient_id": "44"}, 400),
     Exchange("POST", MESSAGES, in_channel(TEXT), {"content": "hello"}, 200),
     Exchange("POST", MESSAGES, in_channel(TEXT), RICH, 200),
     Exchange("POST", MESSAGES, in_channel(THREAD), {"content": "hello"}, 200),
@@ -65,6 +66,7 @@ EXCHANGES = [
     Exchange("POST", MESSAGES, in_channel(TEXT), {"content": ""}, 400),
     Exchange("POST", MESSAGES, in_channel(TEXT), {"content": "x" * 2001}, 400),
     Exchange("POST", MESSAGES, in_channel("501"), {"content": "hello"}, 403),
+    Exchange("POST", MESSAGES, in_channel(ARCHIVED), {"content": "hello"}, 400),
     Exchange("GET", MESSAGES, in_channel(TEXT), None, 200),
     Exchange("GET", MESSAGE, in_channel(TEXT, SENT), None, 200),
     Exchange("GET", MESSAGE, in_channel(TEXT, "1"), None, 404),
@@ -129,7 +131,7 @@ def check_response(
 
 @pytest.fixture
 def discord() -> Iterator[LoopbackDiscord]:
-    server = LoopbackDiscord(Settings(strict=True))
+    server = LoopbackDiscord(LoopbackSettings(strict=True))
     world = server.world
     world.use_guild("900")
     world.add_user("42", "Ada")
@@ -137,7 +139,11 @@ def discord() -> Iterator[LoopbackDiscord]:
     world.add_channel("501", "readonly")
     world.forbid("501", send=True)
     world.add_thread(THREAD, TEXT, "Ada's talk")
+    world.add_thread(ARCHIVED, TEXT, "Kaz's talk")
+    world.archive(ARCHIVED)
+    world.exhaust_threads()
     world.add_dm("42", DM)
+    world.close_dms("44", refuse_opening=True)
     with server.running_in_thread() as running:
         yield running
 
@@ -181,8 +187,10 @@ def test_every_operation_is_among_them() -> None:
     assert covered == set(get_args(Operation))
 
 
-@pytest.mark.parametrize("limits", [Settings(global_limit=1), Settings()], ids=["global", "bucket"])
-def test_rate_limits_fit_the_document(discord: LoopbackDiscord, limits: Settings) -> None:
+@pytest.mark.parametrize(
+    "limits", [LoopbackSettings(global_limit=1), LoopbackSettings()], ids=["global", "bucket"]
+)
+def test_rate_limits_fit_the_document(discord: LoopbackDiscord, limits: LoopbackSettings) -> None:
     discord.settings = limits
     exchange = Exchange("POST", MESSAGES, in_channel(TEXT), {"content": "hello"}, 429)
     answers = [perform(discord, exchange) for _ in range(6)]
@@ -191,7 +199,15 @@ def test_rate_limits_fit_the_document(discord: LoopbackDiscord, limits: Settings
     check_response(exchange, status, headers, body)
 
 
-@pytest.mark.parametrize("fault", [Fault(kind="rate_limit"), Fault(kind="error", status=403)])
+FAULTS = [
+    Fault(kind="rate_limit"),
+    Fault(kind="rate_limit", retry_after=1e12),
+    Fault(kind="error", status=403),
+    Fault(kind="error", status=400, code=160006, message="Too many threads"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_injected_errors_fit_the_document(discord: LoopbackDiscord, fault: Fault) -> None:
     discord.inject(fault)
     exchange = Exchange("GET", CHANNEL, in_channel(TEXT), None, 0)
@@ -199,7 +215,7 @@ def test_injected_errors_fit_the_document(discord: LoopbackDiscord, fault: Fault
 
 
 def test_a_refused_token_fits_the_document(discord: LoopbackDiscord) -> None:
-    discord.settings = Settings(token="another")
+    discord.settings = LoopbackSettings(token="another")
     exchange = Exchange("GET", "/users/@me", {}, None, 401)
     status, _, body = perform(discord, exchange)
     assert status == 401

@@ -139,6 +139,19 @@ def test_deliveries_are_found_by_recipient_and_by_subject(store: Store) -> None:
     assert list(store.ledger.find("user:99")) == []
 
 
+def test_deliveries_that_set_a_flag_are_found_by_their_subjects(store: Store) -> None:
+    flagged = [
+        _claim("a", user="1")._replace(flag_at=NOW),
+        _claim("a", user="2", minutes=5)._replace(flag_at=NOW + timedelta(minutes=5)),
+        _claim("b/c", user="1")._replace(flag_at=NOW),
+    ]
+    _created(store, *flagged, _claim("a", user="3"), _claim("c")._replace(flag_at=NOW))
+    found = store.ledger.flagged(["talk:a", "talk:b/c", "talk:none"])
+    assert {record.key: record for record in found} == {record.key: record for record in flagged}
+    assert len(found) == 3
+    assert list(store.ledger.flagged([])) == []
+
+
 def test_a_subject_may_hold_slashes(store: Store) -> None:
     odd = _claim("x")._replace(key="reminder.day_of/timer:a/b/user:1/2026-11-20")
     _created(store, odd)

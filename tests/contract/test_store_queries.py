@@ -43,6 +43,7 @@ def _use(store: Store) -> None:
     store.ledger.swap([DeliveryChange(None, SENT)])
     store.ledger.swap([DeliveryChange(SENT, SENT)])
     store.ledger.get([SENT.key])
+    store.ledger.flagged(["talk:a", "talk:b"])
     for found in (
         store.ledger.list(),
         store.ledger.list(state="sent"),

@@ -16,13 +16,15 @@ from typing import Any, Protocol
 import pytest
 
 from speakerbot.channels.discord.channel import DiscordChannel
+from speakerbot.clock import real_now
 from speakerbot.delivery.session import bot_of
-from speakerbot.domain.delivery import Delivery
+from speakerbot.delivery.status import retried
+from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.channel import Refused
 from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
-from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, LoopbackDiscord, Settings
+from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, LoopbackDiscord, LoopbackSettings
 from speakerbot.testing.trial import NOW, TOKEN, Trial
 
 COMMAND = Path(sys.executable).parent / "speakerbot"
@@ -95,6 +97,16 @@ class Command:
         """By the talk's id."""
         return {record.key.split("/")[1][5:]: record for record in self.store.ledger.list()}
 
+    def retry_now(self) -> None:
+        """As a person would with ``deliveries retry --status failed``."""
+        failed = list(self.store.ledger.list(state="failed"))
+        self.store.ledger.swap(
+            [
+                DeliveryChange(record, retried(record, real_now(), f"{record.revision}.again"))
+                for record in failed
+            ]
+        )
+
     def sent_to(self) -> list[str]:
         """Channels, in order, of every message Discord has accepted."""
         return sorted((m.channel_id for m in self.discord.messages), key=int)
@@ -132,6 +144,10 @@ def command(discord: LoopbackDiscord, tmp_path: Path) -> Iterator[Command]:
     store.close()
 
 
+def always() -> None:
+    """Lets every request leave."""
+
+
 @dataclass
 class Line:
     """A channel and the loopback Discord at its other end."""
@@ -141,7 +157,7 @@ class Line:
     pauses: list[float]
 
     async def send(self, text: str = "hello", nonce: str = "n1", to: str = "77") -> str:
-        return await self.channel.send(to, text, nonce=nonce, mention=None)
+        return await self.channel.send(to, text, nonce=nonce, mention=None, ready=always)
 
     async def refused(self, request: Awaitable[object]) -> Refused:
         with pytest.raises(Refused) as caught:
@@ -150,7 +166,9 @@ class Line:
 
     async def find(self, text: str = "hello", *, known: tuple[str, ...] = ()) -> str | None:
         since = datetime.now(UTC)
-        return await self.channel.find("77", text, nonce="n1", since=since, known=known)
+        return await self.channel.find(
+            "77", text, nonce="n1", since=since, known=known, author=None
+        )
 
 
 class Connected(Protocol):
@@ -159,7 +177,7 @@ class Connected(Protocol):
     def __call__(
         self,
         talk: Callable[[Line], Awaitable[None]],
-        settings: Settings = ...,
+        settings: LoopbackSettings = ...,
         *,
         timeout: float = ...,
         clock: LoopbackClock | None = ...,
@@ -173,7 +191,7 @@ def connected() -> Connected:
 
 def _connected(
     talk: Callable[[Line], Awaitable[None]],
-    settings: Settings = NO_LIMITS,
+    settings: LoopbackSettings = NO_LIMITS,
     *,
     timeout: float = 20.0,
     clock: LoopbackClock | None = None,
@@ -183,7 +201,10 @@ def _connected(
         async with (
             LoopbackDiscord(settings, clock=clock) as discord,
             DiscordChannel(
-                "t", discord.base_url, timeout=limit, on_limited=pauses.append
+                "t",
+                discord.base_url,
+                timeout=limit,
+                on_limited=lambda seconds, _: pauses.append(seconds),
             ) as channel,
         ):
             await talk(Line(channel, discord, pauses))

@@ -21,17 +21,19 @@ from speakerbot.testing.crash.forks import CRASHED, Child, call
 from speakerbot.testing.crash.running import dying_at
 from speakerbot.testing.crash.schedules import read
 from speakerbot.testing.crash.verdict import Evidence, Kept, judge, quiet
-from speakerbot.testing.discord import DmOpened, Message
+from speakerbot.testing.discord import DiscordMessage, DmOpened
 
 AT = datetime(2026, 11, 20, 16, tzinfo=UTC)
 WORLD = RemindersWorld(1, 0)
 EXPECTED = WORLD.expected()
 
 
-def sent(key: str) -> Message:
+def sent(key: str) -> DiscordMessage:
     wanted = EXPECTED[key]
     channel_id = wanted.channel_id or f"dm of {wanted.user_id}"
-    return Message(f"1{len(wanted.text)}{key[-1]}", channel_id, "bot", f"Hi! {wanted.text}", key)
+    return DiscordMessage(
+        f"1{len(wanted.text)}{key[-1]}", channel_id, "bot", f"Hi! {wanted.text}", key
+    )
 
 
 def record(key: str) -> Delivery:
@@ -62,7 +64,7 @@ GOOD = Evidence(
 FIRST = next(iter(EXPECTED))
 
 
-def problems(messages: Sequence[Message] | None = None, **of_first: str) -> str:
+def problems(messages: Sequence[DiscordMessage] | None = None, **of_first: str) -> str:
     records = dict(GOOD.kept.records)
     records[FIRST] = records[FIRST]._replace(**of_first)  # type: ignore[arg-type]
     kept = Kept(records, ())
@@ -78,9 +80,9 @@ def test_all_sent_once_is_fine() -> None:
 def test_what_is_wrong_is_named() -> None:
     assert "sent 0 times" in problems(GOOD.messages[1:])
     assert "sent 2 times" in problems([*GOOD.messages, GOOD.messages[0]])
-    elsewhere = Message("1", "9", "bot", f"Hi! {EXPECTED[FIRST].text}")
+    elsewhere = DiscordMessage("1", "9", "bot", f"Hi! {EXPECTED[FIRST].text}")
     assert "sent to 9" in problems([elsewhere, *GOOD.messages[1:]])
-    assert "nobody expected" in problems([*GOOD.messages, Message("1", "9", "bot", "spam")])
+    assert "nobody expected" in problems([*GOOD.messages, DiscordMessage("1", "9", "bot", "spam")])
     assert "the ledger says claimed" in problems(state="claimed")
     assert "names another message" in problems(message_id="8")
     in_store = replace(GOOD, kept=replace(GOOD.kept, problems=("a flag is wrong",)))

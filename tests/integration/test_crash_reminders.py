@@ -1,14 +1,14 @@
 """The reminders job is killed at every boundary and at random; every message goes exactly once.
 
 ``SPEAKERBOT_CRASH_SCHEDULES=5000`` plays so many random schedules instead of as many as fit into
-the time of an ordinary test run.
+the time of an ordinary test run. The slow suite plays others, for longer.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from itertools import count, islice
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from time import monotonic
 
@@ -38,9 +38,11 @@ STORES = (
 )
 WANTED = os.environ.get("SPEAKERBOT_CRASH_SCHEDULES")
 GAPS: tuple[Gap, ...] = ("window", "lease")
-MOST = 300
-SECONDS = 15.0
-"""For random schedules on one store, unless a number of them is wanted."""
+SAMPLE = range(int(WANTED or 300))
+"""Seeds of the random schedules of an ordinary test run."""
+SECONDS = float("inf") if WANTED else 5.0
+"""That they may take on one store."""
+SECONDS_IN_SLOW_SUITE = 90.0
 COMMAND = "python -m speakerbot.testing.crash"
 
 
@@ -97,13 +99,21 @@ def test_a_run_may_die_between_acceptance_and_answer(arena: Arena, nth: int) -> 
     assert hold(arena, schedule, f"--schedule '{schedule.text()}'") == 1
 
 
-def test_anything_may_happen(arena: Arena) -> None:
+def play(arena: Arena, seeds: Iterable[int], seconds: float) -> None:
     begin = monotonic()
-    seeds = range(int(WANTED)) if WANTED else islice(count(), MOST)
     died = played = 0
     for seed in seeds:
         died += hold(arena, of_seed(seed), f"--seed {seed}")
         played += 1
-        if not WANTED and monotonic() - begin > SECONDS:
+        if monotonic() - begin > seconds:
             break
     assert died > played / 3, "schedules are there to kill"
+
+
+def test_anything_may_happen(arena: Arena) -> None:
+    play(arena, SAMPLE, SECONDS)
+
+
+@pytest.mark.slow_suite
+def test_anything_may_happen_for_longer(arena: Arena) -> None:
+    play(arena, count(len(SAMPLE)), SECONDS_IN_SLOW_SUITE)

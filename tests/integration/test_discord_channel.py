@@ -18,16 +18,17 @@ from speakerbot.channels.discord.channel import DiscordChannel
 from speakerbot.ports.channel import Refused
 from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault
 from speakerbot.testing.discord.routing import Operation
+from tests.integration.conftest import always
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Connected, Line
+    from tests.integration.conftest import Connected, Line, always
 
 SENT: Operation = "create_message"
 
 
 def opened(base: str, timeout: float) -> DiscordChannel:
     limit = timedelta(seconds=timeout)
-    return DiscordChannel("t", base, timeout=limit, on_limited=lambda _: None)
+    return DiscordChannel("t", base, timeout=limit, on_limited=lambda *_: None)
 
 
 def test_a_session_opens_without_a_request_and_a_message_costs_one(connected: Connected) -> None:
@@ -52,8 +53,8 @@ def test_sending_again_with_the_same_nonce_returns_the_first_message(connected: 
 def test_only_the_named_user_is_notified(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         text = "<@5> <@6> @everyone"
-        await line.channel.send("77", text, nonce="a", mention="5")
-        await line.channel.send("77", text, nonce="b", mention=None)
+        await line.channel.send("77", text, nonce="a", mention="5", ready=always)
+        await line.channel.send("77", text, nonce="b", mention=None, ready=always)
         notified = [(m.users_notified, m.everyone_notified) for m in line.discord.messages]
         assert notified == [(("5",), False), ((), False)]
 
@@ -81,7 +82,7 @@ def test_an_error_of_the_server_leaves_open_whether_the_message_is_there(
     async def talk(line: Line) -> None:
         line.discord.inject(Fault(kind="error", status=503, on=SENT))
         refusal = await line.refused(line.send())
-        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+        assert (refusal.why, refusal.maybe_accepted) == ("service", True)
 
     connected(talk)
 
@@ -93,7 +94,7 @@ def test_so_does_a_broken_connection_and_a_page_instead_of_an_answer(
     async def talk(line: Line) -> None:
         line.discord.inject(Fault(kind=kind, on=SENT))
         refusal = await line.refused(line.send())
-        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+        assert (refusal.why, refusal.maybe_accepted) == ("service", True)
 
     connected(talk)
 
@@ -105,7 +106,7 @@ def test_a_refusal_after_a_try_without_answer_settles_nothing(connected: Connect
         lost = Fault(kind="error", status=502, on=SENT, accepted=True)
         line.discord.inject(lost, Fault(kind="rate_limit", on=SENT, nth=2, retry_after=40))
         refusal = await line.refused(line.send())
-        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+        assert (refusal.why, refusal.maybe_accepted) == ("service", True)
         assert len(line.discord.messages) == 1
 
     connected(talk)
@@ -119,7 +120,7 @@ def test_nor_does_a_connection_that_cannot_be_made_after_it(connected: Connected
         assert line.discord.messages
         await line.discord.stop()
         refusal = await line.refused(sending)
-        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+        assert (refusal.why, refusal.maybe_accepted) == ("service", True)
 
     connected(talk)
 
@@ -131,18 +132,18 @@ def test_where_nobody_listens_nothing_was_sent() -> None:
             base = f"http://127.0.0.1:{free.getsockname()[1]}/api/v10"
         async with opened(base, 20.0) as channel:
             with pytest.raises(Refused) as caught:
-                await channel.send("77", "hello", nonce="n1", mention=None)
-        assert (caught.value.why, caught.value.maybe_accepted) == ("unreachable", False)
+                await channel.send("77", "hello", nonce="n1", mention=None, ready=always)
+        assert (caught.value.why, caught.value.maybe_accepted) == ("service", False)
         assert base in caught.value.detail
 
     asyncio.run(talk())
 
 
-def test_a_wrong_base_address_says_nothing_about_the_recipient(connected: Connected) -> None:
+def test_a_path_that_discord_does_not_know_is_about_its_target(connected: Connected) -> None:
     async def talk(line: Line) -> None:
         line.channel._base = line.discord.base_url  # as it is: the path below is wrong
         refusal = await line.refused(line.channel.unarchive("77/no/such/path"))
-        assert refusal.why == "unreachable"
+        assert refusal.why == "recipient"
 
     connected(talk)
 
@@ -153,7 +154,7 @@ def test_one_time_limit_covers_a_request_with_all_its_tries(connected: Connected
         begin = monotonic()
         refusal = await line.refused(line.send())
         assert 1.5 < monotonic() - begin < 2.5
-        assert (refusal.why, refusal.maybe_accepted) == ("transient", True)
+        assert (refusal.why, refusal.maybe_accepted) == ("service", True)
 
     connected(talk, timeout=2.0)
 
@@ -167,7 +168,7 @@ def test_a_wait_for_the_global_limit_that_is_cut_short_does_not_block_all_others
         for number in range(3):
             await line.send(nonce=f"n{number}")
         refusal = await line.refused(line.send(nonce="n3"))
-        assert refusal.why == "transient"
+        assert refusal.why == "service"
         line.discord.settings = NO_LIMITS
         assert await line.send(nonce="n4", to="78")
 
@@ -188,7 +189,7 @@ def test_a_rate_limit_that_is_too_long_is_left_to_a_later_run(connected: Connect
     async def talk(line: Line) -> None:
         line.discord.inject(Fault(kind="rate_limit", on=SENT, retry_after=100))
         refusal = await line.refused(line.send())
-        assert (refusal.why, refusal.maybe_accepted) == ("transient", False)
+        assert (refusal.why, refusal.maybe_accepted) == ("service", False)
         assert refusal.retry_after == 100
 
     connected(talk)
@@ -197,15 +198,25 @@ def test_a_rate_limit_that_is_too_long_is_left_to_a_later_run(connected: Connect
 @pytest.mark.parametrize(
     ("body", "status", "why"),
     [
-        (b"[]", 200, "transient"),
-        (b"{}", 200, "transient"),
-        (b"null", 200, "transient"),
-        (b"{", 200, "transient"),
-        (b'{"message": "slow down"}', 429, "transient"),
-        (b"[]", 429, "transient"),
-        (b"{}", 404, "unreachable"),
-        (b"{}", 403, "unreachable"),
-        (b"{}", 401, "token"),
+        (b"[]", 200, "service"),
+        (b"{}", 200, "service"),
+        (b"null", 200, "service"),
+        (b"{", 200, "service"),
+        (b'{"message": "slow down"}', 429, "service"),
+        (b"[]", 429, "service"),
+        (b"{}", 404, "service"),
+        (b"{}", 403, "service"),
+        (b"{}", 401, "service"),
+        (b"<html>Forbidden</html>", 403, "service"),
+        (b"", 400, "service"),
+        (b'{"message": "Unauthorized", "code": 0}', 401, "token"),
+        (b'{"message": "Forbidden", "code": 0}', 403, "recipient"),
+        (b'{"message": "of next year", "code": 50299}', 403, "recipient"),
+        (b'{"message": "of next year", "code": 50299}', 400, "rejected"),
+        (b'{"message": "too many threads", "code": 160006}', 400, "target"),
+        (b'{"message": "too large", "code": 40005}', 413, "rejected"),
+        (b'{"message": "Bad Request", "code": 0}', 400, "rejected"),
+        (b'{"message": "no DMs", "code": 50278}', 403, "recipient"),
     ],
 )
 def test_an_answer_that_is_not_discords_ends_no_run(body: bytes, status: int, why: str) -> None:
@@ -218,7 +229,7 @@ def test_an_answer_that_is_not_discords_ends_no_run(body: bytes, status: int, wh
     async def talk() -> None:
         async with served(answer) as base, opened(base, 5.0) as line:
             with pytest.raises(Refused) as caught:
-                await line.send("77", "hello", nonce="n1", mention=None)
+                await line.send("77", "hello", nonce="n1", mention=None, ready=always)
             assert caught.value.why == why
             with pytest.raises(Refused):
                 await line.open_dm("7")

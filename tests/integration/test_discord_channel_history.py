@@ -65,7 +65,7 @@ def test_an_endless_channel_is_given_up(connected: Connected) -> None:
         for number in range(2001):
             line.discord.world.post("77", "5", f"noise {number}")
         refusal = await line.refused(line.find())
-        assert refusal.why == "permission"
+        assert refusal.why == "target"
 
     connected(talk)
 
@@ -76,7 +76,7 @@ def test_a_history_we_may_not_read_is_not_taken_for_an_empty_one(connected: Conn
         assert await line.find() is None, "nothing was ever written there"
         await line.send()
         refusal = await line.refused(line.find())
-        assert refusal.why == "permission"
+        assert refusal.why == "target"
 
     connected(talk)
 

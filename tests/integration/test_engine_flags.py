@@ -129,3 +129,79 @@ def test_a_flag_set_by_the_node_bot_between_reading_and_claiming_holds_us_back(
     assert flag(trial) == node_bot
     assert trial.run(job=job).states == ["already_sent"]
     assert trial.sent() == []
+
+
+def hand_over(trial: Trial) -> None:
+    """To somebody else, as the Node bot does: the flags stay."""
+    talk = trial.store.talks.get("t1")
+    assert talk is not None
+    trial.store.talks.put([replace(talk, user_id="8", username="Bea")])
+    trial.known("8", "88")
+
+
+def test_a_talk_handed_over_after_its_reminder_reminds_the_new_speaker_once(
+    trial: Trial, job: Job
+) -> None:
+    assert trial.run(job=job).states == ["sent"]
+    hand_over(trial)
+    trial.later(timedelta(hours=1))
+    assert trial.run(job=job).states == ["sent"]
+    assert trial.run(job=job).states == ["already_sent"]
+    assert [channel for channel, _ in trial.sent()] == ["77", "88"]
+
+
+@pytest.mark.parametrize(
+    ("crash", "channels"),
+    [
+        ("before talks.write_flags", ["88"]),
+        ("after talks.write_flags", ["88"]),
+        ("before discord.send", ["88"]),
+        ("after discord.send", ["77", "88"]),
+    ],
+)
+def test_a_run_that_dies_over_the_first_speaker_does_not_silence_the_second(
+    trial: Trial, job: Job, crash: str, channels: list[str]
+) -> None:
+    trial.die(crash, job=job)
+    hand_over(trial)
+    trial.later(AFTER_LEASE)
+    assert trial.run(job=job).states == ["sent"]
+    assert [channel for channel, _ in trial.sent()] == channels
+    assert trial.run(job=job).states == ["already_sent"]
+
+
+@pytest.mark.parametrize("crash", ["after talks.write_flags", "before ledger.swap"])
+def test_a_claim_given_back_leaves_no_flag_that_silences_the_second_speaker(
+    trial: Trial, job: Job, crash: str
+) -> None:
+    """The token is refused, and the run dies while it gives the flag and the claim back."""
+    trial.discord.settings = replace(trial.discord.settings, token="another")
+    trial.die(crash, job=job, nth=2)
+    trial.discord.settings = replace(trial.discord.settings, token=None)
+    hand_over(trial)
+    assert trial.run(job=job).states == ["sent"]
+    assert [channel for channel, _ in trial.sent()] == ["88"]
+
+
+def test_a_refusal_of_the_second_speaker_keeps_them_from_nothing(trial: Trial, job: Job) -> None:
+    """The flag goes back to what it was, the first speaker's; the next try still knows whose."""
+    assert trial.run(job=job).states == ["sent"]
+    first = flag(trial)
+    hand_over(trial)
+    trial.discord.inject(Fault(kind="rate_limit", retry_after=45, on="create_message"))
+    assert trial.run(job=job).states == ["failed"]
+    assert flag(trial) == first
+    trial.later(timedelta(minutes=31))
+    assert trial.run(job=job).states == ["sent"]
+    assert [channel for channel, _ in trial.sent()] == ["77", "88"]
+
+
+def test_a_talk_handed_back_is_not_announced_twice(trial: Trial, job: Job) -> None:
+    assert trial.run(job=job).states == ["sent"]
+    hand_over(trial)
+    trial.later(timedelta(hours=1))
+    assert trial.run(job=job).states == ["sent"]
+    talk = trial.store.talks.get("t1")
+    assert talk is not None
+    trial.store.talks.put([replace(talk, user_id="7", username="Ada")])
+    assert trial.run(job=job).states == ["already_sent"]

@@ -128,8 +128,11 @@ def test_an_edit_that_is_refused_leaves_the_post_sent_and_its_text_as_it_was(tri
     edit = replace(_post(trial, topic="Balloons"), edit=Edit())
     assert trial.run(edit).states == ["failed"]
     record = trial.record(before)
-    assert (record.state, record.error_class) == ("sent", "transient")
+    assert (record.state, record.error_class) == ("sent", "service")
     assert record.text == trial.text(before)
+    assert (record.edit_failures, record.attempts) == (1, 1)
+    assert trial.run(edit).states == ["failed"], "it waits"
+    trial.later(timedelta(minutes=1))
     assert trial.run(edit).states == ["sent"]
     assert trial.record(before).error_class == ""
 

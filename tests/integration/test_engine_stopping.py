@@ -54,7 +54,7 @@ def test_a_run_that_waits_for_the_slow_lane_of_new_dms_ends_at_once(command: Com
     report, took = stopped(command, lambda: len(command.discord.messages) == 1)
     assert took < 4
     assert report.counts["sent"] == 1
-    assert report.counts["skipped"] == {"given_back": 4}
+    assert report.counts["skipped"] == {"new_dm_pace": 4}
     assert [record.state for record in command.records().values()] == ["sent"]
     assert command.run(SPEAKERBOT_NEW_DM_EVERY="0s").counts["sent"] == 4
 

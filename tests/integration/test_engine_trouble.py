@@ -40,14 +40,20 @@ def test_a_discord_that_is_down_burns_nothing(command: Command) -> None:
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}/api/v10"
     report = command.run(exit_code=69, DISCORD_API_BASE=nobody)
     assert "cannot be reached" in report.stderr
-    assert command.records() == {}
+    assert {(record.state, record.attempts) for record in command.records().values()} == {
+        ("failed", 0)
+    }
+    command.retry_now()
     assert command.run().counts["sent"] == 40
 
 
-def test_a_base_address_without_discord_burns_nothing(command: Command) -> None:
+def test_a_base_address_without_discord_is_refused_before_anything_is_sent(
+    command: Command,
+) -> None:
     command.book(3)
     wrong = command.discord.base_url.replace("/api/v10", "/api/v10/v10")
-    command.run(exit_code=69, DISCORD_API_BASE=wrong)
+    report = command.run(exit_code=78, DISCORD_API_BASE=wrong)
+    assert "DISCORD_API_BASE" in report.stderr
     assert command.records() == {}
 
 
@@ -68,23 +74,27 @@ def test_rate_limits_are_obeyed(command: Command) -> None:
 
 def test_a_rate_limit_that_is_too_long_ends_the_run(command: Command) -> None:
     command.book(30)
-    command.discord.inject(Fault(kind="rate_limit", retry_after=600, on="create_message"))
-    report = command.run(exit_code=69)
-    assert "Discord wants no request for 600 s" in report.stderr
+    command.discord.inject(
+        Fault(kind="rate_limit", retry_after=600, on="create_message", html=True)
+    )
+    report = command.run()
+    assert "rate limited for 600 s" in report.stderr
     failed = [record for record in command.records().values() if record.state == "failed"]
     assert len(failed) == 1
-    assert command.run().counts["sent"] + report.counts["sent"] == 29
+    requests = len(command.discord.requests)
+    again = command.run()
+    assert "nothing is tried before" in again.stderr
+    assert len(command.discord.requests) == requests, "the next run honours it too"
 
 
 def test_errors_of_the_server_fail_their_own_message_only(command: Command) -> None:
     command.book(5)
     command.discord.inject(Fault(kind="error", status=503, on="create_message", channel_id="202"))
+    begin = monotonic()
     report = command.run()
-    assert (report.counts["sent"], report.counts["failed"]) == (4, {"transient": 1})
-    record = command.records()["t2"]
-    assert (record.state, record.attempts) == ("failed", 1)
-    assert record.unconfirmed_since is not None
-    assert record.retry_at is not None
+    assert (report.counts["sent"], report.counts["failed"]) == (5, {})
+    assert monotonic() - begin > 10, "the retry was made by the same run"
+    assert command.sent_to() == [str(200 + n) for n in range(5)]
 
 
 def test_errors_that_discord_py_survives_are_not_even_seen(command: Command) -> None:
@@ -96,10 +106,11 @@ def test_errors_that_discord_py_survives_are_not_even_seen(command: Command) -> 
 
 def test_pages_instead_of_answers_stop_the_run(command: Command) -> None:
     command.book(60)
-    command.discord.inject(Fault(kind="html", on="create_message", times=None))
+    command.discord.inject(Fault(kind="html", times=None))
     report = command.run(exit_code=69)
-    assert 20 <= report.counts["failed"]["transient"] <= 36
-    assert report.counts["skipped"]["given_back"] == 60 - report.counts["failed"]["transient"]
+    failed = report.counts["failed"]["service"]
+    assert 5 <= failed <= 36
+    assert report.counts["skipped"]["given_back"] == 60 - failed
 
 
 def test_closed_dms_fall_back_to_the_thread_and_then_to_the_channel(command: Command) -> None:
@@ -139,11 +150,11 @@ def test_a_thread_that_sleeps_is_woken_once(command: Command) -> None:
     assert operations.count("create_message") == 3
 
 
-def test_a_missing_permission_in_a_thread_can_be_mended_in_time(command: Command) -> None:
+def test_a_thread_we_may_not_write_in_fails_its_own_message_only(command: Command) -> None:
     command.book(2)
     command.discord.world.forbid("300", send=True)
     report = command.run(SPEAKERBOT_REMINDER_ROUTES="thread")
-    assert (report.counts["sent"], report.counts["failed"]) == (1, {"permission": 1})
+    assert (report.counts["sent"], report.counts["undeliverable"]) == (1, 1)
     assert "may not write" in command.records()["t0"].error
 
 
@@ -161,7 +172,10 @@ def test_a_forbidden_channel_of_the_settings_is_told_loudly_and_keeps_its_messag
     report = command.run(exit_code=78)
     assert report.counts["sent"] == 2
     assert "channel 400" in report.stderr
-    assert set(command.records()) == {"t3", "t4"}
+    kept = [command.records()[f"t{n}"] for n in range(3)]
+    assert {(record.state, record.error_class, record.attempts) for record in kept} == {
+        ("failed", "config", 0)
+    }
     refused = sum(r.path.endswith("/400/messages") for r in command.discord.requests)
     assert refused <= 3
     command.discord.world.forbid("400")

@@ -168,7 +168,9 @@ class Runs:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("month", [3, 11])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow_suite) for seed in range(1, 5))]
+)
 def test_a_month_with_daylight_saving_runs_every_occurrence_once(month: int, seed: int) -> None:
     store = open_store("sqlite:///:memory:")
     store.prepare()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,14 @@ import discord
 import pytest
 from discord.http import Route
 
-from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault, LoopbackDiscord, Settings
+from speakerbot.testing.discord import (
+    NO_LIMITS,
+    Bucket,
+    Fault,
+    FaultBody,
+    LoopbackDiscord,
+    LoopbackSettings,
+)
 
 Scenario = Callable[[LoopbackDiscord, discord.Client], Awaitable[None]]
 
@@ -25,10 +33,10 @@ async def logged_in(loopback: LoopbackDiscord) -> AsyncIterator[discord.Client]:
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Scenario, Settings], LoopbackDiscord]:
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Scenario, LoopbackSettings], LoopbackDiscord]:
     """Runs a scenario against a loopback of its own and gives that back for its records."""
 
-    async def running(scenario: Scenario, settings: Settings) -> LoopbackDiscord:
+    async def running(scenario: Scenario, settings: LoopbackSettings) -> LoopbackDiscord:
         async with LoopbackDiscord(settings) as loopback:
             monkeypatch.setattr(Route, "BASE", loopback.base_url)
             async with logged_in(loopback) as client:
@@ -38,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Scenario, Settings], Loopb
     return lambda scenario, settings: asyncio.run(running(scenario, settings))
 
 
-Run = Callable[[Scenario, Settings], LoopbackDiscord]
+Run = Callable[[Scenario, LoopbackSettings], LoopbackDiscord]
 
 
 def test_a_dm_is_opened_sent_read_back_edited_and_deleted(run: Run) -> None:
@@ -59,7 +67,7 @@ def test_a_dm_is_opened_sent_read_back_edited_and_deleted(run: Run) -> None:
         await read.delete()
         assert [message async for message in channel.history()] == []
 
-    loopback = run(scenario, Settings())
+    loopback = run(scenario, LoopbackSettings())
     (message,) = loopback.messages
     assert (message.nonce, message.original, message.deleted) == ("n" * 24, "hello", True)
     assert loopback.counts["create_dm", 200] == 1
@@ -85,7 +93,7 @@ def test_history_pages_as_discordpy_asks_for_it(run: Run) -> None:
         after = [message.content async for message in channel.history(limit=None, after=since)]
         assert after == [str(n) for n in range(101, 250)]
 
-    loopback = run(scenario, Settings())
+    loopback = run(scenario, LoopbackSettings())
     assert loopback.counts["list_messages", 200] > 4
 
 
@@ -104,7 +112,7 @@ def test_discordpy_sees_the_guild_its_channels_and_the_bots_permissions(run: Run
         assert channels["readonly"].view_channel
         assert not channels["readonly"].read_message_history
 
-    run(scenario, Settings())
+    run(scenario, LoopbackSettings())
 
 
 def test_an_archived_thread_opens_when_it_is_written_to(run: Run) -> None:
@@ -121,7 +129,7 @@ def test_an_archived_thread_opens_when_it_is_written_to(run: Run) -> None:
         await thread.edit(archived=False)
         await thread.send("today again")
 
-    assert len(run(scenario, Settings()).messages) == 2
+    assert len(run(scenario, LoopbackSettings()).messages) == 2
 
 
 def test_refusals_are_the_exceptions_discordpy_has_for_them(run: Run) -> None:
@@ -146,7 +154,7 @@ def test_a_refused_token_is_a_login_failure(run: Run) -> None:
         pytest.fail("It was accepted.")
 
     with pytest.raises(discord.LoginFailure):
-        run(never, Settings(token="another"))
+        run(never, LoopbackSettings(token="another"))
 
 
 def test_discordpy_waits_out_a_full_bucket_without_a_429(run: Run) -> None:
@@ -154,7 +162,7 @@ def test_discordpy_waits_out_a_full_bucket_without_a_429(run: Run) -> None:
         channel = client.get_partial_messageable(5)
         await asyncio.gather(*(channel.send(str(n)) for n in range(7)))
 
-    loopback = run(scenario, Settings(message_bucket=Bucket(3, 1.0)))
+    loopback = run(scenario, LoopbackSettings(message_bucket=Bucket(3, 1.0)))
     times = [message.at for message in loopback.messages]
     assert len(times) == 7
     assert (times[-1] - times[0]).total_seconds() >= 2
@@ -168,7 +176,7 @@ def test_discordpy_obeys_the_429_of_a_bucket_that_others_emptied(run: Run) -> No
             await another.get_partial_messageable(5).send("theirs")
         await client.get_partial_messageable(5).send("ours")
 
-    loopback = run(scenario, Settings(message_bucket=Bucket(2, 1.0)))
+    loopback = run(scenario, LoopbackSettings(message_bucket=Bucket(2, 1.0)))
     assert [message.content for message in loopback.messages] == ["theirs", "theirs", "ours"]
     assert loopback.rate_limited <= 1
 
@@ -181,7 +189,7 @@ def test_the_global_limit_holds_against_a_crowd_and_obeying_gets_everybody_throu
         channels = [client.get_partial_messageable(n) for n in range(1, 16)]
         await asyncio.gather(*(channel.send("hello") for channel in channels))
 
-    loopback = run(scenario, Settings(global_limit=5))
+    loopback = run(scenario, LoopbackSettings(global_limit=5))
     assert len(loopback.messages) == 15
     assert loopback.rate_limited > 0
     served = [request.at for request in loopback.requests if request.status == 200]
@@ -209,3 +217,26 @@ def test_after_a_lost_response_the_same_nonce_finds_the_message(run: Run) -> Non
         assert str(again.id) == loopback.messages[0].id
 
     assert len(run(scenario, NO_LIMITS).messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "raised"),
+    [
+        ("json", discord.Forbidden),
+        ("html", discord.Forbidden),
+        ("empty", discord.Forbidden),
+        ("truncated", json.JSONDecodeError),
+        ("cut_off", aiohttp.ClientPayloadError),
+    ],
+)
+def test_a_bare_answer_is_not_always_an_error_of_discordpys_own(
+    run: Run, body: FaultBody, raised: type[Exception]
+) -> None:
+    async def scenario(loopback: LoopbackDiscord, client: discord.Client) -> None:
+        loopback.inject(Fault(kind="error", status=403, code=50278, body=body))
+        with pytest.raises(raised) as refused:
+            await client.get_partial_messageable(5).send("hello")
+        if isinstance(refused.value, discord.Forbidden):
+            assert refused.value.code == (50278 if body == "json" else 0)
+
+    assert run(scenario, NO_LIMITS).counts["create_message", 403] == 1

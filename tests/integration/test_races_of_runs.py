@@ -23,8 +23,7 @@ from speakerbot.runs.runner import Runner
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.forks import Child, call, warm_up
 from speakerbot.testing.crash.scratch import scratch_store
-from speakerbot.testing.discord import LoopbackProcess, loopback_process
-from speakerbot.testing.discord import Settings as DiscordSettings
+from speakerbot.testing.discord import LoopbackProcess, LoopbackSettings, loopback_process
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +49,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def discord() -> Iterator[LoopbackProcess]:
     """As strict as Discord, and as far away; but it knows no nonces: claims alone have to do."""
-    settings = DiscordSettings(latency=0.08, jitter=0.03, nonce_window=0.0)
+    settings = LoopbackSettings(latency=0.08, jitter=0.03, nonce_window=0.0)
     with loopback_process(settings) as running:
         yield running
 

@@ -20,9 +20,8 @@ from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import FlagWrite
 from speakerbot.stores import open_store
-from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackDiscord
+from speakerbot.testing.discord import BOT_ID, NO_LIMITS, Fault, LoopbackDiscord
 from speakerbot.testing.discord.faults import FaultKind
-from speakerbot.testing.discord.state import BOT_ID
 from speakerbot.testing.trial import NOW, Death, Trial
 
 pytestmark = pytest.mark.slow

@@ -26,7 +26,7 @@ NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 BEGIN = f"""
 import json, sys
 from datetime import UTC, date, datetime, timedelta
-from speakerbot.domain.delivery import Change, Delivery
+from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.errors import DateTaken
 from speakerbot.stores import open_store
 from speakerbot.domain.talk import Talk
@@ -47,7 +47,7 @@ def claim(n):
 
 won = []
 for start in range(0, 1000, 50):
-    won += store.ledger.swap([Change(None, claim(n)) for n in range(start, start + 50)])
+    won += store.ledger.swap([DeliveryChange(None, claim(n)) for n in range(start, start + 50)])
 print(json.dumps(won))
 """
 LOOK = """
@@ -55,7 +55,7 @@ before = list(open_store(url).ledger.list(limit=1000))
 """
 STEP = """
 steps = [
-    Change(old, None if n % 5 == 0 else old._replace(state="sent", revision=f"{me}.{n}.2"))
+    DeliveryChange(old, None if n % 5 == 0 else old._replace(state="sent", revision=f"{me}.{n}.2"))
     for n, old in enumerate(before)
 ]
 won = []
@@ -68,12 +68,12 @@ firsts = [store.limits.reserve("b", "all", NOW, 1 / 45, 3, ahead=0) for _ in ran
 print(json.dumps([first.isoformat() for first in firsts]))
 """
 SERVE = """
-from speakerbot.domain.occurrence import Record
+from speakerbot.domain.occurrence import OccurrenceRecord
 times = [NOW + timedelta(hours=n) for n in range(100)]
 won = [
     n
     for n, at in enumerate(times)
-    if store.occurrences.swap("hourly", None, Record(at, "running", revision=f"{me}.{n}"))
+    if store.occurrences.swap("hourly", None, OccurrenceRecord(at, "running", revision=f"{me}.{n}"))
 ]
 print(json.dumps(won))
 """

@@ -21,7 +21,7 @@ from speakerbot.testing.crash.boundaries import Reached
 from speakerbot.testing.crash.forks import Child, call
 from speakerbot.testing.crash.posts import WeeklyWorld
 from speakerbot.testing.crash.running import Place, dying_at, run_once
-from speakerbot.testing.discord import NO_LIMITS, LoopbackProcess, Message, loopback_process
+from speakerbot.testing.discord import NO_LIMITS, DiscordMessage, LoopbackProcess, loopback_process
 
 
 class EditWorld(WeeklyWorld):
@@ -75,7 +75,7 @@ class Bench:
         store.talks.delete("t18")
         store.close()
 
-    def posts(self) -> list[Message]:
+    def posts(self) -> list[DiscordMessage]:
         return self.discord.client.messages()[self._before :]
 
     def records(self) -> list[Delivery]:

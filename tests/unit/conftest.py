@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -29,6 +29,7 @@ from speakerbot.ports.store import Breaker
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 LEASE = timedelta(minutes=5)
+BOT = "1234"
 MESSAGE = Message(
     "trial", "talk:1", "user:7", "2026-11-20",
     (Route("dm", "7"), Route("thread", "70", mention="7")), "reminder.day_of", {},
@@ -46,14 +47,24 @@ class Discord:
     asked: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
 
-    def refuse(self, channel_id: str, why: RefusalClass, **more: bool) -> None:
-        self.refusals.setdefault(channel_id, []).append(Refused(why, f"it is {why}", **more))
+    def refuse(self, channel_id: str, why: str, **more: bool) -> None:
+        refusal = Refused(RefusalClass(why), f"it is {why}", **more)
+        self.refusals.setdefault(channel_id, []).append(refusal)
 
     async def open_dm(self, user_id: str) -> str:
         self.asked.append(f"open {user_id}")
         return "77"
 
-    async def send(self, channel_id: str, text: str, *, nonce: str, mention: str | None) -> str:
+    async def send(
+        self,
+        channel_id: str,
+        text: str,
+        *,
+        nonce: str,
+        mention: str | None,
+        ready: Callable[[], None],
+    ) -> str:
+        ready()
         self.asked.append(f"send {channel_id}")
         self.texts.append(text)
         if waiting := self.refusals.get(channel_id):
@@ -61,9 +72,16 @@ class Discord:
         return "1"
 
     async def find(
-        self, channel_id: str, text: str, *, nonce: str, since: datetime, known: Collection[str]
+        self,
+        channel_id: str,
+        text: str,
+        *,
+        nonce: str,
+        since: datetime,
+        known: Collection[str],
+        author: str | None,
     ) -> str | None:
-        self.asked.append(f"find {channel_id}")
+        self.asked.append(f"find {channel_id}" + (f" by {author}" if author else ""))
         if isinstance(self.history, Refused):
             raise self.history
         return self.history
@@ -76,6 +94,9 @@ class Discord:
 
     async def unarchive(self, thread_id: str) -> None:
         self.asked.append(f"wake {thread_id}")
+
+    async def probe(self) -> None:
+        raise AssertionError("no outage is suspected here")
 
 
 @dataclass
@@ -102,7 +123,7 @@ class Desk:
         message = replace(MESSAGE, routes=routes or MESSAGE.routes)
         return new_claim(
             MessagePlan(message, DeliveryState.PLANNED, "why", record=before), "hello",
-            run_id="run", revision="run.0", now=NOW, flag_at=None, lease=LEASE,
+            run_id="run", bot=BOT, revision="run.0", now=NOW, flag_at=None, lease=LEASE,
             dm_channels={"7": "77"},
         )  # fmt: skip
 
@@ -126,7 +147,7 @@ class Desk:
             destinations,
             pacer,
             Posts(self.discord, pacer, _nothing, revisions, self.guard, clock),
-            Recovery(self.discord, destinations, pacer, _nothing, endings, clock),
+            Recovery(self.discord, destinations, pacer, _nothing, endings, BOT),
             endings,
             self._swap,
             revisions,

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.delivery.circuit_breakers import Misconfigured, RunStopped
+from speakerbot.delivery.circuit_breakers import RunStopped
 from speakerbot.delivery.claims import ClaimLost
-from speakerbot.domain.delivery import MAX_ATTEMPTS, DeliveryState
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Route
-from speakerbot.ports.channel import RefusalClass
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Desk
 
 HOUR = timedelta(hours=1)
 LEASE = timedelta(minutes=5)
+NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 THREAD = Route("thread", "70", mention="7")
 FALLBACK = Route("channel", "400", mention="7", configured=True)
 
@@ -48,12 +48,13 @@ def test_without_a_route_left_it_is_undeliverable(desk: Desk) -> None:
     assert record.error == "dm: it is recipient; thread: it is recipient"
 
 
-def test_a_missing_permission_may_be_mended_in_time(desk: Desk) -> None:
+def test_a_thread_we_may_not_write_in_is_one_route_less(desk: Desk) -> None:
     desk.discord.refuse("77", "recipient")
-    desk.discord.refuse("70", "permission")
+    desk.discord.refuse("70", "target")
     record = desk.deliver(desk.claim())
-    assert (record.state, record.error_class) == ("failed", "permission")
-    assert record.retry_at is not None
+    assert (record.state, record.error) == (
+        "undeliverable", "dm: it is recipient; thread: it is target",
+    )  # fmt: skip
 
 
 def test_a_message_without_any_route_is_undeliverable(desk: Desk) -> None:
@@ -64,23 +65,26 @@ def test_a_message_without_any_route_is_undeliverable(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("maybe", [True, False])
-def test_a_transient_failure_waits_and_keeps_its_doubt_if_there_is_any(
+def test_a_fault_of_the_service_counts_no_try_and_stays_unconfirmed_if_it_may_have_arrived(
     desk: Desk, maybe: bool
 ) -> None:
-    desk.discord.refuse("77", "transient", maybe_accepted=maybe)
+    desk.discord.refuse("77", "service", maybe_accepted=maybe)
     record = desk.deliver(desk.claim())
-    assert (record.state, record.attempts) == ("failed", 1)
+    assert (record.state, record.attempts, record.service_faults) == ("failed", 0, 1)
     assert (record.unconfirmed_since is not None) is maybe
     assert desk.discord.asked == ["send 77"], "the next route is for those who refuse this one"
 
 
-@pytest.mark.parametrize(("maybe", "state"), [(True, "unknown"), (False, "undeliverable")])
-def test_the_last_try_decides(desk: Desk, maybe: bool, state: str) -> None:
-    desk.discord.refuse("77", "transient", maybe_accepted=maybe)
-    last = desk.claim().record._replace(
-        state=DeliveryState.FAILED, attempts=MAX_ATTEMPTS - 1, unconfirmed_since=None
+@pytest.mark.parametrize("faults", [8, 20, 1000])
+def test_no_outage_uses_up_a_message(desk: Desk, faults: int) -> None:
+    desk.discord.refuse("77", "service")
+    before = desk.claim().record._replace(
+        state=DeliveryState.FAILED, attempts=0, service_faults=faults, unconfirmed_since=None
     )
-    assert desk.deliver(desk.claim(before=last)).state == state
+    record = desk.deliver(desk.claim(before=before))
+    assert (record.state, record.attempts, record.service_faults) == ("failed", 0, faults + 1)
+    assert record.retry_at is not None
+    assert timedelta(minutes=14) < record.retry_at - NOW < timedelta(minutes=31)
 
 
 def test_a_text_that_discord_rejects_is_not_tried_again(desk: Desk) -> None:
@@ -100,8 +104,8 @@ def test_refused_new_dms_count_no_try(desk: Desk) -> None:
     assert (record.state, record.attempts) == ("failed", 0)
 
 
-@pytest.mark.parametrize("why", ["bot", "token", "unreachable"])
-def test_what_concerns_the_whole_bot_stops_the_run(desk: Desk, why: RefusalClass) -> None:
+@pytest.mark.parametrize("why", ["bot", "token"])
+def test_what_concerns_the_whole_bot_stops_the_run(desk: Desk, why: str) -> None:
     desk.discord.refuse("77", why)
     with pytest.raises(RunStopped) as caught:
         desk.deliver(desk.claim())
@@ -126,12 +130,11 @@ def test_a_dm_channel_that_is_gone_is_opened_anew_once(desk: Desk) -> None:
     assert desk.discord.asked == ["send 77", "open 7", "send 77"]
 
 
-def test_a_channel_of_the_settings_that_refuses_is_no_fault_of_the_message(desk: Desk) -> None:
-    desk.discord.refuse("400", "permission")
-    with pytest.raises(Misconfigured):
-        desk.deliver(desk.claim(FALLBACK))
-    with pytest.raises(Misconfigured):
-        desk.deliver(desk.claim(FALLBACK))
+def test_a_channel_of_the_settings_that_refuses_is_not_the_messages_fault(desk: Desk) -> None:
+    desk.discord.refuse("400", "target")
+    for _ in range(2):
+        record = desk.deliver(desk.claim(FALLBACK))
+        assert (record.state, record.error_class, record.attempts) == ("failed", "config", 0)
     assert desk.discord.asked == ["send 400"], "nor is it asked again in this run"
 
 

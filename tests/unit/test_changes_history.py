@@ -23,7 +23,7 @@ from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import DateTaken
-from speakerbot.ports.channel import Posted, Refused
+from speakerbot.ports.channel import Posted, RefusalClass, Refused
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
 from speakerbot.runs.runner import Runner
@@ -83,16 +83,18 @@ class Mailbox:
         *,
         nonce: str,
         mention: str | None,  # noqa: ARG002  # the port's
+        ready: Callable[[], None],
     ) -> str:
+        ready()
         fault = self.faults.pop() if self.faults else ""
         if fault in ("refused", "vague"):
-            raise Refused("transient", "503", maybe_accepted=fault == "vague")
+            raise Refused(RefusalClass.SERVICE, "503", maybe_accepted=fault == "vague")
         user = channel_id.removeprefix("dm")
         if user in self.closed:
-            raise Refused("recipient", "closed DMs")
+            raise Refused(RefusalClass.RECIPIENT, "closed DMs")
         posted = self._posted(channel_id, text, nonce)
         if fault == "lost":
-            raise Refused("transient", "no answer", maybe_accepted=True)
+            raise Refused(RefusalClass.SERVICE, "no answer", maybe_accepted=True)
         return posted.id
 
     def _posted(self, channel_id: str, text: str, nonce: str) -> Posted:
@@ -113,12 +115,16 @@ class Mailbox:
         nonce: str,  # noqa: ARG002  # not shown when messages are read back
         since: datetime,
         known: Collection[str],
+        author: str | None,  # noqa: ARG002  # there is one bot
     ) -> str | None:
         for where, posted, _ in self.posts_made:
             same = (where, posted.text) == (channel_id, text)
             if same and posted.at >= since and posted.id not in known:
                 return posted.id
         return None
+
+    async def probe(self) -> None:
+        """It works."""
 
 
 class History(RuleBasedStateMachine):
@@ -241,6 +247,7 @@ class History(RuleBasedStateMachine):
             Runner(
                 job=JOB,
                 options=order or RunOptions(),
+                retry_within=timedelta(),
                 timeout=None,
                 store=store,
                 settings=self.settings,

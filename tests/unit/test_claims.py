@@ -8,12 +8,22 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored, sent, unsent
+from speakerbot.delivery.claims import (
+    Claim,
+    Revisions,
+    dm_user,
+    found,
+    new_claim,
+    restored,
+    sent,
+    unsent,
+)
 from speakerbot.delivery.nonces import longest_send, nonce_of
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import FIRST_RETRY, LAST_RETRY, backoff
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, NodeFlag, Route
+from speakerbot.ports.channel import Posted
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -29,6 +39,7 @@ def claim(record: Delivery | None = None, message: Message = MESSAGE) -> Claim:
         MessagePlan(message, DeliveryState.PLANNED, "why", record=record),
         "hello",
         run_id="run",
+        bot="1234",
         revision="run.1",
         now=NOW,
         flag_at=None,
@@ -42,7 +53,7 @@ def test_a_first_claim_covers_its_lease_and_names_its_first_route() -> None:
     assert (record.state, record.attempts, record.lease_until) == ("claimed", 1, NOW + 5 * MINUTE)
     assert (record.route, record.target, record.text) == ("dm", "7", "hello")
     assert record.unconfirmed_since == NOW, "from now on it may have arrived"
-    assert claim().doubt is None, "but not by an earlier attempt"
+    assert claim().unconfirmed_since is None, "but not by an earlier attempt"
 
 
 def test_a_mention_is_part_of_the_text_on_record() -> None:
@@ -66,6 +77,11 @@ def test_the_dm_channel_of_an_earlier_attempt_is_known_although_no_route_leads_t
         dm_user(MessagePlan(replace(MESSAGE, routes=(THREAD,)), DeliveryState.PLANNED, "why"))
         is None
     )
+
+
+def test_an_earlier_attempt_in_a_thread_leads_to_nobodys_direct_messages() -> None:
+    before = claim().record._replace(state=DeliveryState.FAILED, route="thread", target="70")
+    assert claim(before, replace(MESSAGE, routes=(THREAD,))).dm_user is None
 
 
 def test_only_who_is_written_to_first_can_be_a_newcomer() -> None:
@@ -94,12 +110,30 @@ def test_revisions_never_repeat_within_a_run_or_between_runs() -> None:
 
 def test_a_sent_record_is_free_of_what_went_before() -> None:
     before = claim().record._replace(error="no answer", error_class="transient", retry_at=NOW)
-    record = sent(before, revision="run.2", now=NOW, channel_id="77", message_id="1")
-    assert (record.state, record.sent_at, record.message_id) == ("sent", NOW, "1")
+    record = sent(before, revision="run.2", now=NOW + MINUTE, channel_id="77", message_id="1")
+    assert (record.revision, record.updated_at) == ("run.2", NOW + MINUTE)
+    assert (record.state, record.sent_at, record.message_id) == ("sent", NOW + MINUTE, "1")
     assert (record.error, record.error_class, record.retry_at, record.unconfirmed_since) == (
         "", "", None, None,
     )  # fmt: skip
     assert record.lease_until is None
+
+
+def test_a_post_that_stood_there_was_due_and_sent_when_it_was_made() -> None:
+    post = Posted("5", "their text", NOW - MINUTE)
+    record = found(claim().record, post, revision="run.2", now=NOW, channel_id="9")
+    assert record.found
+    assert (record.due_at, record.sent_at, record.updated_at) == (NOW - MINUTE, NOW - MINUTE, NOW)
+    assert (record.text, record.message_id, record.channel_id) == ("their text", "5", "9")
+
+
+def test_an_unsent_record_holds_no_lease() -> None:
+    record = unsent(
+        claim().record, DeliveryState.FAILED, revision="run.2", now=NOW + MINUTE,
+        error_class="x", error="y", attempts=1,
+    )  # fmt: skip
+    assert (record.revision, record.updated_at) == ("run.2", NOW + MINUTE)
+    assert (record.lease_until, record.unconfirmed_since) == (None, None)
 
 
 def test_an_error_is_kept_short() -> None:

@@ -13,7 +13,7 @@ from speakerbot.clock import Clock
 from speakerbot.delivery.dm_channels import NEW_DMS_REST, Destinations
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.domain.message import Route
-from speakerbot.ports.channel import Channel, Refused
+from speakerbot.ports.channel import Channel, RefusalClass, Refused
 from speakerbot.ports.store import Breaker
 
 DM = Route("dm", "7")
@@ -124,9 +124,9 @@ def test_what_was_learned_in_the_run_beats_an_older_reading_of_the_store() -> No
 
 def test_after_a_refusal_no_channel_is_opened_for_minutes() -> None:
     async def talk(destinations: Destinations, opens: Opens) -> None:
-        await destinations.rest(Refused("new_dms", "too fast"))
+        await destinations.rest(Refused(RefusalClass.NEW_DMS, "too fast"))
         first = opens.breakers["new_dms"]
-        await destinations.rest(Refused("new_dms", "too fast"))
+        await destinations.rest(Refused(RefusalClass.NEW_DMS, "too fast"))
         assert opens.breakers["new_dms"] is first
         with pytest.raises(Refused) as caught:
             await destinations.find(DM)
@@ -152,7 +152,7 @@ def test_a_rest_of_an_earlier_run_is_kept_until_it_is_over() -> None:
 
 def test_opening_leaves_no_doubt_about_a_message() -> None:
     async def talk(destinations: Destinations, opens: Opens) -> None:
-        opens.refusal = Refused("transient", "no answer", maybe_accepted=True)
+        opens.refusal = Refused(RefusalClass.SERVICE, "no answer", maybe_accepted=True)
         with pytest.raises(Refused) as caught:
             await destinations.find(DM)
         assert not caught.value.maybe_accepted
@@ -163,7 +163,7 @@ def test_opening_leaves_no_doubt_about_a_message() -> None:
 
 def test_a_refused_opening_is_passed_on() -> None:
     async def talk(destinations: Destinations, opens: Opens) -> None:
-        opens.refusal = Refused("recipient", "closed")
+        opens.refusal = Refused(RefusalClass.RECIPIENT, "closed")
         with pytest.raises(Refused) as caught:
             await destinations.find(replace(DM))
         assert caught.value.why == "recipient"

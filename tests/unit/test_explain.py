@@ -86,7 +86,8 @@ def record(store: Store, talk: Talk, state: str, **fields: Any) -> None:
     """What the ledger holds of the day-of reminder."""
     at = datetime.combine(talk.date, time(16), UTC)
     usual: dict[str, Any] = {
-        "key": f"reminder.day_of/talk:{talk.id}/user:80/{talk.date}", "kind": "reminder.day_of",
+        "key": f"reminder.day_of/talk:{talk.id}/user:80/{talk.date}T16:00",
+        "kind": "reminder.day_of",
         "recipient": "user:80", "state": state, "revision": "1", "run_id": "r1", "due_at": at,
         "expires_at": at + timedelta(hours=8), "created_at": at, "updated_at": at, "attempts": 1,
         "route": "dm",
@@ -195,7 +196,9 @@ def test_undeliverable(store: Store) -> None:
     record(store, talk, "undeliverable", error="dm: closed", attempts=2)
     state, what, later = told(reminder(store, talk))
     assert (state, what) == ("undeliverable", "undeliverable, 2 tries: dm: closed")
-    assert "`speakerbot deliveries retry reminder.day_of/talk:t1120/user:80/2026-11-20`" in later
+    assert (
+        "`speakerbot deliveries retry reminder.day_of/talk:t1120/user:80/2026-11-20T16:00`" in later
+    )
 
 
 def test_unknown_and_too_late_to_try_again(store: Store) -> None:
@@ -265,14 +268,14 @@ def test_a_talk_that_moved_leaves_what_was_sent_and_voids_the_rest(store: Store)
         ("reminder.day_of", "not_due"),
         ("reminder.day_of", "sent"),
     ]
-    void = explainer(store).key("reminder.day_before/talk:t1120/user:80/2026-11-20")
+    void = explainer(store).key("reminder.day_before/talk:t1120/user:80/2026-11-20T16:00")
     assert void is not None
     assert (void.state, void.recipient, void.next) == ("dropped", "user:80", "nothing")
     assert "the talk is on 2026-11-27, by user 80" in void.what
 
 
 def test_a_talk_that_is_gone(store: Store) -> None:
-    gone = explainer(store).key("reminder.day_before/talk:t1/user:80/2026-11-20")
+    gone = explainer(store).key("reminder.day_before/talk:t1/user:80/2026-11-20T16:00")
     assert gone is not None
     assert gone.what == "there is no talk t1, or not any more"
     assert explainer(store).talk("t1") == []

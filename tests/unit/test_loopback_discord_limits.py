@@ -8,29 +8,29 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speakerbot.testing.discord import Bucket, LoopbackClock, Settings
-from speakerbot.testing.discord.answers import Answer
-from speakerbot.testing.discord.limits import SECOND, Limiter
-from speakerbot.testing.discord.service import Incoming, Service
+from speakerbot.testing.discord import Bucket, LoopbackClock, LoopbackSettings
+from speakerbot.testing.discord.rate_limits import SECOND, Limiter
+from speakerbot.testing.discord.responses import ApiResponse
+from speakerbot.testing.discord.service import DiscordService, IncomingRequest
 
 GAPS = st.lists(st.integers(0, SECOND // 3), min_size=1, max_size=200)
 LIMITS = st.integers(1, 8)
 
 
-def send(service: Service, channel: str = "1", *, bot: str = "t") -> Answer:
+def send(service: DiscordService, channel: str = "1", *, bot: str = "t") -> ApiResponse:
     path = f"/api/v10/channels/{channel}/messages"
-    return service.answer(Incoming("POST", path, {}, f"Bot {bot}", b'{"content": "hello"}'))
+    return service.answer(IncomingRequest("POST", path, {}, f"Bot {bot}", b'{"content": "hello"}'))
 
 
-def service_with(settings: Settings) -> Service:
-    return Service(settings, LoopbackClock(), None)
+def service_with(settings: LoopbackSettings) -> DiscordService:
+    return DiscordService(settings, LoopbackClock(), None)
 
 
 @given(gaps=GAPS, limit=LIMITS)
 def test_no_second_wherever_it_begins_holds_more_than_the_global_limit(
     gaps: list[int], limit: int
 ) -> None:
-    limiter = Limiter(Settings(global_limit=limit, message_bucket=None))
+    limiter = Limiter(LoopbackSettings(global_limit=limit, message_bucket=None))
     now, admitted = 0, []
     for gap in gaps:
         now += gap
@@ -44,7 +44,7 @@ def test_no_second_wherever_it_begins_holds_more_than_the_global_limit(
 def test_a_bucket_never_admits_more_than_its_limit_between_two_resets(
     gaps: list[int], limit: int
 ) -> None:
-    limiter = Limiter(Settings(global_limit=None, message_bucket=Bucket(limit, 2.0)))
+    limiter = Limiter(LoopbackSettings(global_limit=None, message_bucket=Bucket(limit, 2.0)))
     now, used, resets = 0, 0, 0
     for gap in gaps:
         now += gap
@@ -59,7 +59,7 @@ def test_a_bucket_never_admits_more_than_its_limit_between_two_resets(
 
 @given(gaps=GAPS, limit=LIMITS)
 def test_waiting_as_long_as_told_is_always_enough(gaps: list[int], limit: int) -> None:
-    limiter = Limiter(Settings(global_limit=limit, message_bucket=Bucket(limit + 1, 2.0)))
+    limiter = Limiter(LoopbackSettings(global_limit=limit, message_bucket=Bucket(limit + 1, 2.0)))
     now = 0
     for gap in gaps:
         now += gap
@@ -71,14 +71,14 @@ def test_waiting_as_long_as_told_is_always_enough(gaps: list[int], limit: int) -
 
 
 def test_waiting_no_shorter_than_told_is_needed() -> None:
-    limiter = Limiter(Settings(global_limit=1))
+    limiter = Limiter(LoopbackSettings(global_limit=1))
     assert limiter.admit("create_message", "1", 0).wait == 0
     assert limiter.admit("create_message", "1", SECOND - 1).wait == 1
     assert limiter.admit("create_message", "1", SECOND).wait == 0
 
 
 def test_a_refused_request_uses_up_nothing() -> None:
-    limiter = Limiter(Settings(global_limit=2, message_bucket=Bucket(1, 10.0)))
+    limiter = Limiter(LoopbackSettings(global_limit=2, message_bucket=Bucket(1, 10.0)))
     assert limiter.admit("create_message", "1", 0).wait == 0
     assert not limiter.admit("create_message", "1", 1).everywhere
     assert limiter.admit("create_message", "2", 2).wait == 0, "the bucket's refusal took no slot"
@@ -88,7 +88,7 @@ def test_a_refused_request_uses_up_nothing() -> None:
 
 
 def test_each_channel_has_its_own_bucket_with_discords_headers() -> None:
-    service = service_with(Settings(message_bucket=Bucket(2, 5.0)))
+    service = service_with(LoopbackSettings(message_bucket=Bucket(2, 5.0)))
     first, second, third = send(service), send(service), send(service)
     elsewhere = send(service, channel="2")
     assert [a.status for a in (first, second, third, elsewhere)] == [200, 200, 429, 200]
@@ -101,7 +101,7 @@ def test_each_channel_has_its_own_bucket_with_discords_headers() -> None:
 
 
 def test_a_429_tells_how_long_to_wait_in_its_body_and_rounded_up_in_its_header() -> None:
-    service = service_with(Settings(global_limit=1, message_bucket=None))
+    service = service_with(LoopbackSettings(global_limit=1, message_bucket=None))
     send(service)
     refused = send(service)
     body = json.loads(refused.body)
@@ -117,14 +117,14 @@ def test_a_429_tells_how_long_to_wait_in_its_body_and_rounded_up_in_its_header()
 
 
 def test_without_a_limit_there_are_no_headers_about_one() -> None:
-    service = service_with(Settings(global_limit=None, message_bucket=None))
+    service = service_with(LoopbackSettings(global_limit=None, message_bucket=None))
     answers = [send(service) for _ in range(100)]
     assert {answer.status for answer in answers} == {200}
     assert not any(name.startswith("X-RateLimit") for a in answers for name in a.headers)
 
 
 def test_too_many_invalid_requests_ban_the_bot_until_ten_minutes_have_passed() -> None:
-    service = service_with(Settings(token="good", invalid_limit=3))
+    service = service_with(LoopbackSettings(token="good", invalid_limit=3))
     assert [send(service, bot="bad").status for _ in range(3)] == [401, 401, 401]
     assert service.invalid_requests() == 3
     banned = send(service, bot="good")
@@ -136,7 +136,7 @@ def test_too_many_invalid_requests_ban_the_bot_until_ten_minutes_have_passed() -
 
 
 def test_new_settings_apply_from_the_next_request_on() -> None:
-    service = service_with(Settings(global_limit=1))
+    service = service_with(LoopbackSettings(global_limit=1))
     assert [send(service).status, send(service).status] == [200, 429]
-    service.use(Settings(global_limit=None))
+    service.use(LoopbackSettings(global_limit=None))
     assert [send(service).status, send(service).status] == [200, 200]

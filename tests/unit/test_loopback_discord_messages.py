@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
-from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, Settings, World, created_at
-from speakerbot.testing.discord.service import Incoming, Service
-from speakerbot.testing.discord.transcript import transcript
+from speakerbot.testing.discord import (
+    NO_LIMITS,
+    DiscordWorld,
+    LoopbackClock,
+    LoopbackSettings,
+    created_at,
+)
+from speakerbot.testing.discord.service import DiscordService, IncomingRequest
+from speakerbot.testing.discord.world import transcript
 
 START = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 
@@ -18,13 +24,13 @@ START = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 class Bot:
     """Speaks to a loopback without a network."""
 
-    def __init__(self, settings: Settings = NO_LIMITS) -> None:
-        self.service = Service(settings, LoopbackClock(START), None)
-        self.world = World(self.service.state)
+    def __init__(self, settings: LoopbackSettings = NO_LIMITS) -> None:
+        self.service = DiscordService(settings, LoopbackClock(START), None)
+        self.world = DiscordWorld(self.service.state)
 
     def ask(self, method: str, path: str, json_body: Any = None, **query: str) -> tuple[int, Any]:
         body = b"" if json_body is None else json.dumps(json_body).encode()
-        request = Incoming(method, f"/api/v10{path}", query, "Bot t", body)
+        request = IncomingRequest(method, f"/api/v10{path}", query, "Bot t", body)
         answer = self.service.answer(request)
         return answer.status, json.loads(answer.body) if answer.body else None
 
@@ -90,12 +96,43 @@ def test_white_space_around_a_message_is_stripped(bot: Bot) -> None:
     assert bot.send(" hello\n")[1]["content"] == "hello"
 
 
+CUSTOM = "<:party:123456789012345678> then <a:dance:223456789012345678>"
+
+
+def test_emoji_that_the_bot_cannot_use_become_their_names(bot: Bot) -> None:
+    assert bot.send(f" {CUSTOM}\n")[1]["content"] == ":party: then :dance:"
+    (message,) = bot.service.state.messages
+    assert message.content == ":party: then :dance:"
+    assert bot.history() == [":party: then :dance:"]
+
+
+def test_emoji_that_the_bot_may_use_stay(bot: Bot) -> None:
+    bot.world.allow_emoji("123456789012345678")
+    assert bot.send(CUSTOM)[1]["content"] == "<:party:123456789012345678> then :dance:"
+
+
+@pytest.mark.parametrize("text", ["<@42>", "<:party:>", "<b:party:123456789012345678>", "<t:1:R>"])
+def test_what_is_not_an_emoji_stays(bot: Bot, text: str) -> None:
+    assert bot.send(text)[1]["content"] == text
+
+
+def test_edits_are_rewritten_too(bot: Bot) -> None:
+    _, sent = bot.send("first")
+    _, edited = bot.ask("PATCH", f"/channels/5/messages/{sent['id']}", {"content": f" {CUSTOM} "})
+    assert edited["content"] == ":party: then :dance:"
+    assert bot.history() == [":party: then :dance:"]
+
+
+def test_length_is_counted_before_emoji_are_rewritten(bot: Bot) -> None:
+    assert bot.send("x" * 1980 + CUSTOM)[0] == 400
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [(b"{", 50109), (b"\xff", 50109), (b'{"content": 5}', 50035), (b"[]", 50035)],
 )
 def test_a_broken_body_is_refused(bot: Bot, body: bytes, code: int) -> None:
-    request = Incoming("POST", "/api/v10/channels/5/messages", {}, "Bot t", body)
+    request = IncomingRequest("POST", "/api/v10/channels/5/messages", {}, "Bot t", body)
     answer = bot.service.answer(request)
     assert (answer.status, json.loads(answer.body)["code"]) == (400, code)
 
@@ -153,7 +190,7 @@ def test_history_can_be_read_from_an_instant(bot: Bot) -> None:
 
 @pytest.mark.parametrize("shown", [False, True])
 def test_history_shows_nonces_only_if_it_is_set_to(shown: bool) -> None:
-    bot = Bot(Settings(history_nonces=shown))
+    bot = Bot(LoopbackSettings(history_nonces=shown))
     bot.send("hello", nonce="n")
     _, (message,) = bot.ask("GET", "/channels/5/messages")
     assert message.get("nonce") == ("n" if shown else None)
@@ -185,6 +222,26 @@ def test_a_deleted_message_is_gone_but_remembered(bot: Bot) -> None:
     assert code_of(bot.ask("GET", path)) == (404, 10008)
     assert bot.history() == []
     assert [m.deleted for m in bot.service.state.messages] == [True]
+
+
+@pytest.mark.parametrize("by_moderator", [False, True])
+def test_a_channels_last_message_id_may_be_of_a_message_that_was_deleted(
+    bot: Bot, by_moderator: bool
+) -> None:
+    bot.send("first")
+    _, last = bot.send("last")
+    if by_moderator:
+        bot.world.delete_message(last["id"])
+    else:
+        bot.ask("DELETE", f"/channels/5/messages/{last['id']}")
+    _, channel = bot.ask("GET", "/channels/5")
+    assert channel["last_message_id"] == last["id"]
+    assert code_of(bot.ask("GET", f"/channels/5/messages/{last['id']}")) == (404, 10008)
+    assert bot.history() == ["first"]
+
+
+def test_a_channel_that_never_had_a_message_has_no_last_one(bot: Bot) -> None:
+    assert bot.ask("GET", "/channels/5")[1]["last_message_id"] is None
 
 
 def test_the_transcript_is_what_people_see_channel_by_channel(bot: Bot) -> None:

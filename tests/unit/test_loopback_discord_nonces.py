@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, Settings, World
-from speakerbot.testing.discord.nonces import Nonces
-from speakerbot.testing.discord.records import Message
-from speakerbot.testing.discord.service import Incoming, Service
+from speakerbot.testing.discord import NO_LIMITS, DiscordWorld, LoopbackClock, LoopbackSettings
+from speakerbot.testing.discord.operations import Nonces
+from speakerbot.testing.discord.records import DiscordMessage
+from speakerbot.testing.discord.service import DiscordService, IncomingRequest
 
 
-def service_with(settings: Settings = NO_LIMITS) -> Service:
-    return Service(settings, LoopbackClock(), None)
+def service_with(settings: LoopbackSettings = NO_LIMITS) -> DiscordService:
+    return DiscordService(settings, LoopbackClock(), None)
 
 
 def send(
-    service: Service, nonce: str | int, channel: str = "5", *, enforce: bool = True
+    service: DiscordService, nonce: str | int, channel: str = "5", *, enforce: bool = True
 ) -> tuple[int, Any]:
     body = json.dumps({"content": "hello", "nonce": nonce, "enforce_nonce": enforce}).encode()
     path = f"/api/v10/channels/{channel}/messages"
-    answer = service.answer(Incoming("POST", path, {}, "Bot t", body))
+    answer = service.answer(IncomingRequest("POST", path, {}, "Bot t", body))
     return answer.status, json.loads(answer.body)
 
 
@@ -50,8 +50,8 @@ def test_a_message_sent_without_enforcing_is_found_by_one_that_enforces() -> Non
 
 @pytest.mark.parametrize(("elapsed", "messages"), [(119.9, 1), (120.0, 2)])
 def test_the_window_ends_when_it_says(elapsed: float, messages: int) -> None:
-    nonces, settings = Nonces(), Settings(nonce_window=120)
-    message = Message("1", "5", "9", "hello", nonce="n")
+    nonces, settings = Nonces(), LoopbackSettings(nonce_window=120)
+    message = DiscordMessage("1", "5", "9", "hello", nonce="n")
     nonces.remember(message, settings, 0)
     found = nonces.find("5", "n", settings, int(elapsed * 1e9))
     assert (found is message) == (messages == 1)
@@ -75,7 +75,7 @@ def test_repeating_a_nonce_does_not_prolong_its_window() -> None:
 
 @pytest.mark.parametrize(("scope", "messages"), [("author", 1), ("channel", 2)])
 def test_where_a_nonce_is_unique_can_be_set(scope: Any, messages: int) -> None:
-    service = service_with(Settings(nonce_scope=scope))
+    service = service_with(LoopbackSettings(nonce_scope=scope))
     send(service, "n", channel="5")
     send(service, "n", channel="6")
     assert len(service.state.messages) == messages
@@ -84,7 +84,7 @@ def test_where_a_nonce_is_unique_can_be_set(scope: Any, messages: int) -> None:
 def test_a_nonce_whose_message_was_deleted_is_an_unknown_message() -> None:
     service = service_with()
     _, sent = send(service, "n")
-    World(service.state).delete_message(sent["id"])
+    DiscordWorld(service.state).delete_message(sent["id"])
     status, body = send(service, "n")
     assert (status, body["code"]) == (404, 10008)
     assert len(service.state.messages) == 1
@@ -96,8 +96,8 @@ def test_a_nonce_has_at_most_25_characters(nonce: str | int, status: int) -> Non
 
 
 def test_memory_holds_the_nonces_of_one_window_only() -> None:
-    nonces, settings = Nonces(), Settings(nonce_window=1)
+    nonces, settings = Nonces(), LoopbackSettings(nonce_window=1)
     for n in range(1000):
-        message = Message(str(n), "5", "9", "hello", nonce=str(n))
+        message = DiscordMessage(str(n), "5", "9", "hello", nonce=str(n))
         nonces.remember(message, settings, n * 10_000_000)
     assert len(nonces) <= 101

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, Settings, World
-from speakerbot.testing.discord.service import Incoming, Service
+from speakerbot.testing.discord import NO_LIMITS, DiscordWorld, LoopbackClock, LoopbackSettings
+from speakerbot.testing.discord.service import DiscordService, IncomingRequest
 
-STRICT = Settings(strict=True)
+STRICT = LoopbackSettings(strict=True)
 
 
 class Bot:
     """Speaks to a loopback without a network."""
 
-    def __init__(self, settings: Settings = NO_LIMITS) -> None:
-        self.service = Service(settings, LoopbackClock(), None)
-        self.world = World(self.service.state)
+    def __init__(self, settings: LoopbackSettings = NO_LIMITS) -> None:
+        self.service = DiscordService(settings, LoopbackClock(), None)
+        self.world = DiscordWorld(self.service.state)
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         raw = b"" if body is None else json.dumps(body).encode()
-        answer = self.service.answer(Incoming(method, f"/api/v10{path}", {}, "Bot t", raw))
+        answer = self.service.answer(IncomingRequest(method, f"/api/v10{path}", {}, "Bot t", raw))
         return answer.status, json.loads(answer.body)
 
     def open_dm(self, user: str | int = "42") -> tuple[int, Any]:
@@ -56,8 +56,9 @@ def test_opening_a_dm_again_gives_the_same_channel_and_takes_numbers_too(bot: Bo
     assert [opened.user_id for opened in bot.service.state.dms_opened] == ["42"]
 
 
-REFUSED_DMS: list[tuple[Callable[[World], object], tuple[int, int]]] = [
+REFUSED_DMS: list[tuple[Callable[[DiscordWorld], object], tuple[int, int]]] = [
     (lambda world: world.close_dms("42"), (403, 50007)),
+    (lambda world: world.close_dms("42", code=50278), (403, 50278)),
     (lambda world: world.leave_guild("42"), (403, 50278)),
     (lambda world: world.delete_user("42"), (403, 50007)),
 ]
@@ -65,7 +66,7 @@ REFUSED_DMS: list[tuple[Callable[[World], object], tuple[int, int]]] = [
 
 @pytest.mark.parametrize(("change", "expected"), REFUSED_DMS)
 def test_a_dm_that_people_refuse_fails_on_sending(
-    bot: Bot, change: Callable[[World], object], expected: tuple[int, int]
+    bot: Bot, change: Callable[[DiscordWorld], object], expected: tuple[int, int]
 ) -> None:
     _, channel = bot.open_dm()
     change(bot.world)
@@ -89,6 +90,23 @@ def test_dms_that_cannot_be_opened(bot: Bot) -> None:
     assert code(bot.ask("GET", "/users/43")) == (404, 10013)
 
 
+def test_both_codes_for_closed_dms_occur_side_by_side_and_on_opening_too(bot: Bot) -> None:
+    bot.world.close_dms("42")
+    bot.world.close_dms("43", code=50278)
+    assert [code(bot.send_dm(user)) for user in ("42", "43")] == [(403, 50007), (403, 50278)]
+    bot.world.close_dms("42", code=50278, refuse_opening=True)
+    bot.world.close_dms("43", refuse_opening=True)
+    assert [code(bot.open_dm(user)) for user in ("42", "43")] == [(403, 50278), (400, 50007)]
+
+
+def test_who_leaves_the_guild_is_not_a_member_until_added_again(bot: Bot) -> None:
+    bot.world.leave_guild("42")
+    assert code(bot.ask("GET", "/guilds/7/members/42")) == (404, 10007)
+    bot.world.add_user("42")
+    assert bot.ask("GET", "/guilds/7/members/42")[0] == 200
+    assert bot.send_dm("42")[0] == 200
+
+
 @pytest.mark.parametrize(("state", "refusal"), [("too_fast", 40003), ("quarantined", 20026)])
 def test_new_dms_can_be_refused_while_known_ones_go_on(bot: Bot, state: Any, refusal: int) -> None:
     _, opened = bot.open_dm("41")
@@ -103,7 +121,7 @@ def test_new_dms_can_be_refused_while_known_ones_go_on(bot: Bot, state: Any, ref
     assert bot.send_dm("44")[0] == 200
 
 
-def test_a_deleted_dm_channel_is_unknown_and_can_be_opened_anew(bot: Bot) -> None:
+def test_a_deleted_dm_channel_is_unknown_and_can_be_opened_again(bot: Bot) -> None:
     _, old = bot.open_dm()
     bot.world.delete_channel(old["id"])
     assert code(bot.send(old["id"])) == (404, 10003)
@@ -135,6 +153,38 @@ def test_without_read_message_history_reading_is_empty_and_no_error(bot: Bot) ->
     assert bot.ask("GET", "/channels/5/messages") == (200, [])
     assert code(bot.ask("GET", f"/channels/5/messages/{sent['id']}")) == (403, 50001)
     assert bot.send("5")[0] == 200
+
+
+def test_without_view_channel_no_message_can_be_looked_at(bot: Bot) -> None:
+    _, sent = bot.send("5")
+    bot.world.forbid("5", read=True)
+    for message in (sent["id"], "404"):
+        assert code(bot.ask("GET", f"/channels/5/messages/{message}")) == (403, 50001)
+
+
+def test_without_read_message_history_what_does_not_exist_is_not_told_from_what_does(
+    bot: Bot,
+) -> None:
+    bot.world.forbid("5", history=True)
+    assert code(bot.ask("GET", "/channels/5/messages/404")) == (403, 50001)
+    bot.world.forbid("5")
+    assert code(bot.ask("GET", "/channels/5/messages/404")) == (404, 10008)
+
+
+def test_with_too_many_threads_none_is_taken_out_of_the_archive(bot: Bot) -> None:
+    bot.world.archive("6")
+    bot.world.archive("7", sends_unarchive=False)
+    bot.world.add_thread("8", "5")
+    bot.world.exhaust_threads()
+    unarchive = {"archived": False}
+    assert code(bot.send("6")) == (400, 160006)
+    assert code(bot.ask("PATCH", "/channels/6", unarchive)) == (400, 160006)
+    assert code(bot.send("7")) == (400, 50083), "sending would not have taken it out"
+    assert bot.send("8")[0] == 200, "it is active already"
+    assert bot.ask("PATCH", "/channels/8", unarchive)[0] == 200
+    assert bot.ask("PATCH", "/channels/6", {"name": "new"})[0] == 200
+    bot.world.exhaust_threads(exhausted=False)
+    assert bot.send("6")[0] == 200
 
 
 def test_sending_takes_a_thread_out_of_the_archive(bot: Bot) -> None:
@@ -202,8 +252,8 @@ def test_paths_that_make_no_sense(
     [("Bot good", 200), ("Bot bad", 401), ("Bearer good", 401), ("Bot ", 401), ("", 401)],
 )
 def test_only_the_set_token_is_accepted(authorization: str, status: int) -> None:
-    service = Service(Settings(token="good"), LoopbackClock(), None)
-    answer = service.answer(Incoming("GET", "/api/v10/users/@me", {}, authorization, b""))
+    service = DiscordService(LoopbackSettings(token="good"), LoopbackClock(), None)
+    answer = service.answer(IncomingRequest("GET", "/api/v10/users/@me", {}, authorization, b""))
     assert answer.status == status
     if status == 401:
         assert json.loads(answer.body) == {"message": "401: Unauthorized", "code": 0}

@@ -142,7 +142,7 @@ def test_after_a_rate_limit_everybody_waits_and_then_queues_up_again() -> None:
             taken.append(monotonic() - begin)
 
         waits = [asyncio.create_task(take()) for _ in range(10)]
-        pacer.slow_down(0.3)
+        pacer.slow_down(0.3, everywhere=True)
         await asyncio.gather(*waits)
         assert min(taken) >= 0.29
         assert max(taken) - min(taken) > 0.09
@@ -150,21 +150,32 @@ def test_after_a_rate_limit_everybody_waits_and_then_queues_up_again() -> None:
     paced(talk, Slots(), 0.01)
 
 
-def test_every_rate_limit_slows_the_run_down() -> None:
+def test_sixteen_rate_limits_at_once_are_one_incident() -> None:
     async def talk(pacer: Pacer, stop: asyncio.Event) -> None:
-        pacer.slow_down(0.0)
-        pacer.slow_down(0.0)
-        assert pacer.interval == pytest.approx(0.01 * 1.25**2)
+        for _ in range(16):
+            pacer.slow_down(0.0, everywhere=False)
+        assert pacer.interval == pytest.approx(0.01 * 1.25)
+
+    paced(talk, Slots(), 0.01)
+
+
+def test_the_pace_recovers_within_the_run() -> None:
+    async def talk(pacer: Pacer, stop: asyncio.Event) -> None:
+        pacer.slow_down(0.0, everywhere=False)
+        pacer._recovers_at = 0.0  # 20 s later
+        await pacer.slot()
+        assert pacer.interval == 0.01
 
     paced(talk, Slots(), 0.01)
 
 
 def test_a_pause_that_is_too_long_ends_the_run() -> None:
     async def talk(pacer: Pacer, stop: asyncio.Event) -> None:
-        pacer.slow_down(LONGEST_PAUSE * 10)
+        pacer.slow_down(LONGEST_PAUSE * 10, everywhere=True)
         with pytest.raises(RunStopped) as caught:
             await pacer.slot()
-        assert caught.value.reason == "unreachable"
+        assert caught.value.reason == "rate_limited"
+        assert caught.value.rest > timedelta(minutes=9)
 
     paced(talk, Slots(), 0.01)
 

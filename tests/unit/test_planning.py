@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from speakerbot.delivery.planning import CHUNK, MessagePlan, Moment, weigh
-from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
-from speakerbot.domain.message import Decision, Message, NodeFlag, Route, Skip
+from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.message import Decision, Edit, Message, NodeFlag, Route, Skip
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
@@ -141,6 +141,30 @@ def test_a_flag_that_our_own_claim_has_set_does_not(store: Store) -> None:
     known(store, lease_until=NOW - MINUTE, flag_at=NOW - HOUR)
     assert plan(store, flagged(NOW - HOUR, counts=True)).state == "planned"
     assert plan(store, flagged(NOW - MINUTE, counts=True)).state == "already_sent"
+
+
+EDIT = replace(MESSAGE, edit=Edit(), opt_out=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "state", "skip"),
+    [
+        ({}, "planned", ""),
+        ({"edit_failures": 1, "retry_at": NOW - MINUTE}, "planned", ""),
+        ({"edit_failures": 7, "retry_at": NOW + MINUTE}, "failed", "retry_later"),
+        ({"edit_failures": MAX_ATTEMPTS}, "held_back", "edit_given_up"),
+        ({"state": DeliveryState.FAILED}, "held_back", "nothing_posted"),
+    ],
+)
+def test_a_refused_edit_is_tried_again_in_time_and_given_up_in_the_end(
+    store: Store, changes: dict[str, object], state: str, skip: str
+) -> None:
+    known(store, **{"state": DeliveryState.SENT, "error": "no", **changes})
+    planned = plan(store, EDIT)
+    assert (planned.state, planned.skip) == (state, skip)
+    if skip == "retry_later":
+        assert planned.until == NOW + MINUTE
+        assert planned.reason == "edit 7 was refused: no; next 2026-11-20 16:06:00 UTC"
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -238,7 +239,7 @@ def test_24_hours_are_24_hours_on_the_night_the_clocks_change() -> None:
 def test_the_key_names_the_talk_the_speaker_and_the_date() -> None:
     message = due(TALK, "2026-11-20 16:05")
     assert message is not None
-    assert message.key == "reminder.day_before/talk:t1/user:42/2026-11-21"
+    assert message.key == "reminder.day_before/talk:t1/user:42/2026-11-21T16:00"
     assert message.opt_out == "reminders"
     assert message.waits_past_expiry, "a late reminder in quiet hours is better than none"
 
@@ -252,7 +253,22 @@ def test_of_two_offsets_on_a_day_each_has_a_key_of_its_own() -> None:
     ]
     day_of = due(TALK, "2026-11-21 09:05", using)
     assert day_of is not None
-    assert day_of.occasion == "2026-11-21"
+    assert day_of.occasion == "2026-11-21T09:00"
+
+
+def test_a_clock_time_added_to_a_day_or_removed_leaves_the_keys_of_the_others_alone() -> None:
+    keys = {
+        message.key
+        for offsets in ("0d@16:00", "0d@09:00,0d@16:00", "1d@16:00,0d@16:00")
+        if (message := due(TALK, "2026-11-21 16:05", settings(offsets)))
+    }
+    assert keys == {"reminder.day_of/talk:t1/user:42/2026-11-21T16:00"}
+
+
+def test_an_hours_key_has_the_date_alone() -> None:
+    message = due(replace(TALK, starts_at=clock("18:00")), "2026-11-21 17:05", settings("1h"))
+    assert message is not None
+    assert message.occasion == "2026-11-21"
 
 
 def test_a_rescheduled_talk_has_its_own_reminders_again() -> None:
@@ -364,14 +380,14 @@ def test_the_job_reads_every_talk_an_offset_can_reach(store: Store) -> None:
     using = settings("7d@16:00,1d@16:00,0d@15:00,48h")
     found = messages(JOB.decide(JobContext(store, using, at("2026-11-20 16:00"))))
     assert [(m.kind, m.occasion) for m in found] == [
-        ("reminder.day_before", "2026-11-21"),
+        ("reminder.day_before", "2026-11-21T16:00"),
         ("reminder.48h", "2026-11-22"),
-        ("reminder.7d", "2026-11-27"),
+        ("reminder.7d", "2026-11-27T16:00"),
     ]
 
 
-def weighed(store: Store, now: str) -> list[MessagePlan]:
-    context = JobContext(store, DEFAULTS, at(now))
+def weighed(store: Store, now: str, using: Settings = DEFAULTS) -> list[MessagePlan]:
+    context = JobContext(store, using, at(now))
     moment = Moment(context.now, context.now, DEFAULTS.timezone)
     return [
         each for each in weigh(JOB.decide(context), store, moment) if isinstance(each, MessagePlan)
@@ -407,6 +423,100 @@ def test_what_the_node_bot_has_sent_is_not_sent_again(store: Store) -> None:
     [plan] = weighed(store, "2026-11-20 16:05")
     assert plan.state == "already_sent"
     assert plan.reason == "the Node bot sent it at 2026-11-20 16:00 UTC"
+
+
+def sent_to_ada(store: Store, when: str, **changes: object) -> Delivery:
+    """The ledger says that this reminder of the talk's first speaker set the flag then."""
+    message = due(TALK, "2026-11-20 16:05")
+    assert message is not None
+    at_then = at(when)
+    record = Delivery(
+        key=message.key,
+        kind=message.kind,
+        recipient=message.recipient,
+        state=DeliveryState.SENT,
+        revision="r1",
+        run_id="run",
+        due_at=message.due_at,
+        expires_at=message.expires_at,
+        created_at=at_then,
+        updated_at=at_then,
+        attempts=1,
+        sent_at=at_then,
+        flag_at=at_then,
+    )._replace(**changes)  # type: ignore[arg-type]
+    store.ledger.swap([DeliveryChange(None, record)])
+    return record
+
+
+HANDED_OVER = replace(TALK, user_id="43", username="bob", sent_tminus1_at=at("2026-11-20 16:00:02"))
+
+
+@pytest.mark.parametrize("state", [DeliveryState.SENT, DeliveryState.CLAIMED])
+def test_a_flag_that_we_set_for_one_speaker_says_nothing_about_another(
+    store: Store, state: DeliveryState
+) -> None:
+    sent_to_ada(store, "2026-11-20 16:00:02", state=state)
+    store.talks.put([HANDED_OVER])
+    [plan] = weighed(store, "2026-11-20 18:05")
+    assert (plan.state, plan.message.recipient) == ("planned", "user:43")
+
+
+def test_a_flag_that_the_node_bot_set_counts_for_whoever_speaks(store: Store) -> None:
+    """Of it nobody knows whom it was about."""
+    sent_to_ada(store, "2026-11-20 16:00:03")
+    store.talks.put([HANDED_OVER])
+    assert [plan.state for plan in weighed(store, "2026-11-20 18:05")] == ["already_sent"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "reminder.day_of/talk:t1/user:42/2026-11-21T16:00",
+        "reminder.day_before/talk:t1/x/user:42/2026-11-21T16:00",
+    ],
+)
+def test_another_talks_or_kinds_delivery_explains_no_flag(store: Store, key: str) -> None:
+    sent_to_ada(store, "2026-11-20 16:00:02", key=key, kind=key.partition("/")[0])
+    store.talks.put([HANDED_OVER])
+    assert [plan.state for plan in weighed(store, "2026-11-20 18:05")] == ["already_sent"]
+
+
+def test_a_clock_time_that_was_changed_makes_another_reminder(store: Store) -> None:
+    """The flag stands for the one that we have sent, not for the new one."""
+    sent_to_ada(store, "2026-11-20 16:00:02")
+    store.talks.put([replace(HANDED_OVER, user_id="42")])
+    changed = settings("1d@18:00")
+    assert [plan.state for plan in weighed(store, "2026-11-20 18:05", changed)] == ["planned"]
+
+
+def test_only_where_a_flag_is_in_the_way_the_ledger_is_asked_about_it_once(store: Store) -> None:
+    asked: list[Sequence[str]] = []
+
+    class Ledger:
+        def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+            asked.append(subjects)
+            return store.ledger.flagged(subjects)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store.ledger, name)
+
+    class Watched:
+        ledger = Ledger()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+    watched = cast("Store", Watched())
+    store.talks.put([replace(TALK, id="t22", date=date(2026, 11, 22))])
+    assert len(weighed(watched, "2026-11-21 16:05")) == 1
+    assert asked == []
+    using = settings("1d@16:00,0d@16:00")
+    flags = {"sent_tminus1_at": at("2026-11-20 16:00:02"), "sent_day_of_at": at("2026-11-20 16:03")}
+    store.talks.put([replace(TALK, id=f"t{day}", date=date(2026, 11, day), **flags)  # type: ignore[arg-type]
+                     for day in (20, 21)])  # fmt: skip
+    weighed(watched, "2026-11-20 16:05", using)
+    assert asked == [["talk:t20", "talk:t21"]]
 
 
 ZONES = ("UTC", BERLIN, NEW_YORK, LORD_HOWE, SAO_PAULO, AUCKLAND, APIA)

@@ -83,6 +83,7 @@ def claim(plan: MessagePlan = PLAN) -> Claim:
         plan,
         Templates().of(plan.message),
         run_id="run",
+        bot="",
         revision=REVISIONS.next(),
         now=NOW,
         flag_at=None,
@@ -141,9 +142,9 @@ def test_a_sent_message_is_counted_shown_and_logged_without_its_text(
 @pytest.mark.parametrize(
     ("state", "error_class", "counted"),
     [
-        ("failed", "transient", {"failed": {"transient": 1}}),
+        ("failed", "service", {"failed": {"service": 1}}),
         ("undeliverable", "recipient", {"undeliverable": 1}),
-        ("unknown", "transient", {"unknown": 1}),
+        ("unknown", "service", {"unknown": 1}),
         ("expired", "expired", {"skipped": {"expired": 1}}),
     ],
 )
@@ -164,12 +165,10 @@ def test_the_first_retry_of_all_is_when_the_occurrence_goes_on(report: Report) -
         retry_at = NOW + minutes * MINUTE
         finish(
             report,
-            partial(
-                refused, state=DeliveryState.FAILED, error_class="transient", retry_at=retry_at
-            ),
+            partial(refused, state=DeliveryState.FAILED, error_class="service", retry_at=retry_at),
         )
     assert report.waits.retry_at == NOW + 4 * MINUTE
-    assert report.counts.failed == {"transient": 3}
+    assert report.counts.failed == {"service": 3}
 
 
 def test_a_claim_that_was_given_back_waits_for_a_later_run(report: Report, shown: Shown) -> None:
@@ -196,7 +195,7 @@ def test_what_the_bot_had_posted_itself_counts_as_already_sent(
 
 @pytest.mark.parametrize(
     ("error_class", "state", "counted"),
-    [("", "sent", "sent"), ("deleted", "held_back", "skipped"), ("transient", "failed", "failed")],
+    [("", "sent", "sent"), ("deleted", "held_back", "skipped"), ("service", "failed", "failed")],
 )
 def test_of_an_edit_its_own_outcome_is_shown_though_the_post_stays_sent(
     report: Report, shown: Shown, error_class: str, state: DeliveryState, counted: str
@@ -257,7 +256,7 @@ def test_a_planned_message_is_shown_by_its_first_route_as_it_would_go_there(
 
 
 def test_a_retry_is_shown_by_the_route_it_goes_on_with(report: Report, shown: Shown) -> None:
-    record = refused(claim(), DeliveryState.FAILED, "transient")._replace(
+    record = refused(claim(), DeliveryState.FAILED, "service")._replace(
         route="thread", target="900", text="old"
     )
     report.held(MessagePlan(MESSAGE, DeliveryState.PLANNED, "why", record=record))

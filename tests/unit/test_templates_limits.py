@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from speakerbot.errors import TemplateError
 from speakerbot.templates import Templates
+from speakerbot.templates.overrides import problems
 
 NAME = "weekly"
 TALK = {"number": 1, "date": "2026-11-20", "username": "ada", "topic": "Agents"}
@@ -101,6 +105,9 @@ def test_rendering_ends_after_a_second(folder: Path, text: str) -> None:
         ("{{ talks * 1000000000 }}", "* needs numbers"),
         ("{{ [1] * 1000000000 }}", "* needs numbers"),
         ("{{ '%1000000000d' % 1 }}", "% needs numbers: join texts with ~"),
+        ("{{ '%1000000000d' is odd }}", "'odd' needs a number"),
+        ("{{ '%1000000000d' is even }}", "'even' needs a number"),
+        ("{{ '%1000000000d' is divisibleby(1) }}", "'divisibleby' needs a number"),
         ("{{ 'a'|truncate(-1000000000) }}", "expected length >= 3, got -1000000000"),
     ],
 )
@@ -237,3 +244,21 @@ def test_what_python_cannot_compile_is_refused_too(folder: Path, text: str) -> N
 )  # fmt: skip
 def test_what_texts_need_works(folder: Path, text: str, shown: str) -> None:
     assert render(folder, text) == shown
+
+
+PIECES = st.sampled_from([
+    "{{ ", " }}", "{% for t in talks %}", "{% endfor %}", "{% if ", "{% endif %}", " %}",
+    "{% set a = ", "{% else %}", "talks", "part", "t", "a", "nope", "loop", ".index", ".topic",
+    "[0]", "[", "]", "(", ")", "'%99d'", "1", "-1", " ~ ", " + ", " * ", " % ", " ** ", " < ",
+    " in ", " is odd", "|upper", "|join", "|map(attribute='topic')", "|replace('', t)",
+    "|truncate(", "|nope", ", ", "{", "}", " if ", " else ",
+])  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(PIECES, max_size=20).map("".join))
+def test_whatever_a_template_says_it_renders_or_is_named(source: str) -> None:
+    with TemporaryDirectory() as name:
+        found = problems(templates(Path(name), source), [NAME])
+    assert all(f"{NAME}.md, line " in problem for problem in found)
+    assert not any("line None" in problem for problem in found)

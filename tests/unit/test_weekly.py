@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -78,11 +80,12 @@ def _post(store: Store, message: Message, text: str | None = None, *, attempts: 
         text=Templates().of(message) if text is None else text,
         attempts=attempts,
         message_id="1",
+        note=message.note,
     )
     assert store.ledger.swap([DeliveryChange(None, record)])
 
 
-def _note(store: Store, message: Message, **changes: str) -> None:
+def _note(store: Store, message: Message, **changes: object) -> None:
     [record] = store.ledger.get([message.key]).values()
     after = record._replace(revision=f"{record.revision}+", **changes)  # type: ignore[arg-type]
     assert store.ledger.swap([DeliveryChange(record, after)])
@@ -167,17 +170,166 @@ def test_a_part_is_as_full_as_a_message_may_be() -> None:
 
 def test_parts_that_go_later_show_the_days_of_the_first(store: Store) -> None:
     _book(store, *range(16, 23), topic="x" * 900)
-    first, second, *_ = _decide(store)
+    first, second, *_ = _decide(store, settings=POST_MODE)
     _post(store, first)
-    on_tuesday = _decide(store, MONDAY + timedelta(days=1))
+    on_tuesday = _decide(store, TUESDAY, settings=POST_MODE)
     assert [part.key for part in on_tuesday][:2] == [first.key, second.key]
     assert _text(on_tuesday[1]) == _text(second)
 
 
+POST_MODE = replace(SETTINGS, weekly_mode="post")
+TUESDAY = MONDAY + timedelta(days=1)
+
+
+def _numbers_and_days(messages: list[Message]) -> list[list[tuple[int, str]]]:
+    """What each message shows."""
+    return [
+        [(line["number"], line["date"][-2:]) for line in message.values.get("talks", ())]
+        for message in messages
+    ]
+
+
+def test_the_first_part_stores_what_each_part_shows(store: Store) -> None:
+    _book(store, *range(16, 21), topic="x" * 900)
+    first, *_ = _decide(store)
+    assert json.loads(first.note) == {"parts": [["t16", "t17"], ["t18", "t19"], ["t20"]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ("cancel t16, posted", [[(3, "18"), (4, "19")], [(5, "20")]]),
+        ("cancel t18, to come", [[(3, "19")], [(4, "20")]]),
+        ("book the 21st", [[(3, "18"), (4, "19")], [(5, "20")]]),
+        ("cancel t17, book the 21st", [[(3, "18"), (4, "19")], [(5, "20")]]),
+        ("move t19 out", [[(3, "18")], [(4, "20")]]),
+        ("move t20 to the 22nd", [[(3, "18"), (4, "19")], [(5, "22")]]),
+        ("complete t18", [[(3, "19")], [(4, "20")]]),
+        ("cancel t18 and t19", [[(3, "20")]]),
+    ],
+)
+def test_after_a_crash_the_other_parts_show_what_is_left_of_the_first_list(
+    store: Store, change: str, shown: list[list[tuple[int, str]]]
+) -> None:
+    _book(store, *range(16, 21), topic="x" * 900)
+    _post(store, _decide(store, settings=POST_MODE)[0])
+    if "book the 21st" in change:
+        _book(store, 21, topic="x" * 900)
+    for day in range(16, 21):
+        if "cancel" in change and f"t{day}" in change:
+            store.talks.delete(f"t{day}")
+        if f"complete t{day}" in change:
+            _book(store, day, topic="x" * 900, completed=True)
+    if "move t19 out" in change:
+        store.talks.reschedule("t19", date(2026, 12, 1))
+    if "move t20" in change:
+        store.talks.reschedule("t20", date(2026, 11, 22))
+    for now in (MONDAY, TUESDAY):
+        first, *rest = _decide(store, now, settings=POST_MODE)
+        assert _numbers_and_days(rest) == shown
+        assert first.key == "weekly/schedule/channel:77/2026-W47"
+
+
+def test_the_numbers_go_on_after_what_was_posted(store: Store) -> None:
+    """The second part was posted without a talk that had been cancelled by then."""
+    _book(store, *range(16, 21), topic="x" * 900)
+    _post(store, _decide(store, settings=POST_MODE)[0])
+    store.talks.delete("t18")
+    _post(store, _decide(store, settings=POST_MODE)[1])
+    third = _decide(store, settings=POST_MODE)[2]
+    assert _numbers_and_days([third]) == [[(4, "20")]]
+    assert third.occasion == "2026-W47/3"
+
+
+def test_in_post_mode_a_later_booking_changes_nothing(store: Store) -> None:
+    _book(store, 17, 18, topic="x" * 900)
+    for part in _decide(store, settings=POST_MODE):
+        _post(store, part)
+    _book(store, 16, 19, topic="x" * 900)
+    again = _decide(store, TUESDAY, settings=POST_MODE)
+    assert [message.occasion for message in again] == ["2026-W47"]
+
+
+@pytest.mark.parametrize("state", ["claimed", "failed"])
+def test_a_first_part_that_may_have_arrived_keeps_its_list(store: Store, state: str) -> None:
+    _book(store, *range(16, 19), topic="x" * 900)
+    first, _ = _decide(store, settings=POST_MODE)
+    _post(store, first)
+    _note(store, first, state=state, unconfirmed_since=MONDAY)
+    store.talks.delete("t16")
+    _book(store, 21, topic="x" * 900)
+    again = _decide(store, TUESDAY, settings=POST_MODE)
+    assert _numbers_and_days(again) == [[(1, "17")], [(3, "18")]]
+    assert again[0].note == first.note, "what may stand there shows the talk that was cancelled"
+
+
+def test_a_first_part_that_has_surely_not_arrived_is_made_from_what_there_is(store: Store) -> None:
+    _book(store, 17, 18)
+    [first] = _decide(store, settings=POST_MODE)
+    _post(store, first)
+    _note(store, first, state="failed")
+    _book(store, 19)
+    [again] = _decide(store, TUESDAY, settings=POST_MODE)
+    assert _numbers_and_days([again]) == [[(1, "17"), (2, "18"), (3, "19")]]
+    assert json.loads(again.note) == {"parts": [["t17", "t18", "t19"]]}
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"parts": 7}', '{"parts": [[1], 2]}', '{"x": 1}'])
+def test_where_the_list_cannot_be_read_what_was_posted_stands_alone(
+    store: Store, note: str
+) -> None:
+    _book(store, *range(16, 19), topic="x" * 900)
+    first, _ = _decide(store, settings=POST_MODE)
+    _post(store, first)
+    _note(store, first, note=note)
+    assert [message.key for message in _decide(store, settings=POST_MODE)] == [first.key]
+
+
+def test_in_edit_mode_every_run_of_the_week_brings_the_posts_up_to_date(store: Store) -> None:
+    _book(store, 17)
+    _post(store, _decide(store)[0])
+    _book(store, 18)
+    for edit_only in (False, True):
+        [edit] = _decide(store, TUESDAY, edit_only=edit_only)
+        assert edit.edit is not None
+        assert _numbers_and_days([edit]) == [[(1, "17"), (2, "18")]]
+
+
+def test_in_edit_mode_a_run_after_a_crash_posts_the_other_parts_from_what_there_is(
+    store: Store,
+) -> None:
+    _book(store, *range(16, 20), topic="x" * 900)
+    _post(store, _decide(store)[0])
+    store.talks.delete("t16")
+    first, second = _decide(store, TUESDAY)
+    assert (first.edit is not None, second.edit) == (True, None)
+    assert _numbers_and_days([first, second]) == [[(1, "17"), (2, "18")], [(3, "19")]]
+
+
+def test_in_edit_mode_the_first_run_of_a_week_posts_it(store: Store) -> None:
+    _book(store, 17, 24)
+    _post(store, _decide(store)[0])
+    [next_week] = _decide(store, MONDAY + timedelta(days=7))
+    assert (next_week.occasion, next_week.edit) == ("2026-W48", None)
+
+
+def test_an_edit_that_cannot_be_rendered_is_still_decided(store: Store, tmp_path: Path) -> None:
+    """What cannot be compared is tried: that it fails is then told of that post."""
+    _book(store, 17)
+    [first] = _decide(store)
+    _post(store, first)
+    (tmp_path / "weekly.md").write_text("{{ nothing_of_that_name }}")
+    context = JobContext(store, SETTINGS, MONDAY, edit_only=True, templates=Templates(tmp_path))
+    [edit] = JOB.decide(context)
+    assert isinstance(edit, Message)
+    assert edit.edit is not None
+
+
 def test_the_node_bots_own_post_stands_for_all_parts(store: Store) -> None:
     _book(store, *range(16, 23), topic="x" * 900)
-    _post(store, _decide(store)[0], "## Upcoming Talks\n\n1. …", attempts=0)
-    assert len(_decide(store)) == 1
+    first = _decide(store, settings=POST_MODE)[0]
+    _post(store, first, "## Upcoming Talks\n\n1. …", attempts=0)
+    assert len(_decide(store, settings=POST_MODE)) == 1
 
 
 def test_only_beside_the_node_bot_its_post_is_looked_for_from_monday_on(store: Store) -> None:

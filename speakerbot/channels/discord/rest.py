@@ -6,18 +6,30 @@ discord.py brings the retries and, with ``discord_buckets``, the per-channel rat
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import math
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
 
 import aiohttp
 from discord import HTTPException, RateLimited
 from discord.http import Route
+from yarl import URL
 
 from speakerbot.channels.discord.buckets import Buckets
-from speakerbot.channels.discord.error_codes import GONE, classify, explain
-from speakerbot.ports.channel import Refused
+from speakerbot.channels.discord.error_codes import UNKNOWN_CHANNEL, classify, explain
+from speakerbot.errors import ConfigError
+from speakerbot.ports.channel import (
+    LONGEST_RETRY_AFTER,
+    OnLimited,
+    RefusalClass,
+    Refused,
+    Withheld,
+)
 
 LONGEST_PAUSE = 30.0
 """Seconds discord.py may wait for a rate limit itself; anything longer is a failure to retry."""
@@ -27,27 +39,84 @@ UNREADABLE = (ValueError, LookupError, TypeError)
 """What discord.py raises over an answer that is not what Discord promises."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One answer that is not a success. ``code``: of Discord's own JSON; None: it was not that."""
+
+    status: int
+    code: int | None
+    text: str
+    retry_after: float | None
+    everywhere: bool
+
+    @classmethod
+    async def read(cls, response: aiohttp.ClientResponse) -> _Answer:
+        text = await response.text(errors="replace")
+        body = _json(text)
+        code = body.get("code") if isinstance(body, dict) and "message" in body else None
+        own = isinstance(code, int) or (isinstance(body, dict) and "retry_after" in body)
+        headers = response.headers
+        return cls(
+            status=response.status,
+            code=code if isinstance(code, int) else None,
+            text=str(body.get("message")) if isinstance(body, dict) and own else text,
+            retry_after=_seconds(headers.get("Retry-After")),
+            everywhere=_is_everywhere(response),
+        )
+
+
 class _Tries:
     """Sees every try of one request: discord.py repeats it by itself and shows only the last."""
 
-    def __init__(self, notice: Callable[[aiohttp.ClientResponse], None]) -> None:
+    def __init__(
+        self,
+        notice: Callable[[aiohttp.ClientResponse], None],
+        ready: Callable[[], None] | None,
+    ) -> None:
         self._notice = notice
-        self.doubtful = False
+        self._ready = ready
+        self.unclear = False
         """One got no clear answer: whatever a later one is told, the request may have been done."""
+        self.last: _Answer | None = None
 
     async def watch(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
+        self.last = None
+        if self._ready is not None:
+            self._ready()
         try:
             response = await send(request)
         except aiohttp.ClientConnectorError:
             raise  # it never left
         except (aiohttp.ClientError, OSError):
-            self.doubtful = True
+            self.unclear = True
             raise
-        self.doubtful |= response.status >= 500
         self._notice(response)
+        if response.status >= 400:
+            self.last = await _Answer.read(response)
+        self.unclear |= response.status >= 500 or _is_bare(self.last)
         return response
+
+
+def _is_everywhere(response: aiohttp.ClientResponse) -> bool:
+    """A rate limit on everything we send. Without Discord's mark it is that of the proxy in front
+    of it, which counts by address."""
+    headers = response.headers
+    is_global = headers.get("X-RateLimit-Global") == "true" or "Via" not in headers
+    return response.status == 429 and is_global
+
+
+def _is_bare(answer: _Answer | None) -> bool:
+    """Somebody else than Discord answered: it may have passed the request on."""
+    return answer is not None and answer.code is None and answer.status != 429
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 class _RestOnly(Buckets):
@@ -65,12 +134,10 @@ class _RestOnly(Buckets):
 
 
 class DiscordRest:
-    """``async with`` opens the session. ``on_limited`` hears of every 429 with the seconds to wait;
-    no request may take longer than ``timeout``."""
+    """``async with`` opens the session. ``on_limited`` is called with each 429: seconds to wait,
+    and whether it holds for everything. No request may take longer than ``timeout``."""
 
-    def __init__(
-        self, token: str, base: str, *, timeout: timedelta, on_limited: Callable[[float], None]
-    ) -> None:
+    def __init__(self, token: str, base: str, *, timeout: timedelta, on_limited: OnLimited) -> None:
         self._token = token
         self._base = base
         self._timeout = timeout.total_seconds()
@@ -82,6 +149,7 @@ class DiscordRest:
         self.invalid_requests = 0
 
     async def __aenter__(self) -> Self:
+        self._check_settings()
         # Our own lines say what happened; discord.py's would break the JSON on stderr.
         quiet = logging.getLogger("discord")
         quiet.addHandler(logging.NullHandler())
@@ -90,6 +158,24 @@ class DiscordRest:
         self._http = _RestOnly(asyncio.get_running_loop(), max_ratelimit_timeout=LONGEST_PAUSE)
         await self._http.open(self._token)
         return self
+
+    def _check_settings(self) -> None:
+        """What would fail before anything was sent. Raises ConfigError."""
+        if not (self._token.isascii() and self._token.isprintable() and " " not in self._token):
+            raise ConfigError(
+                "DISCORD_TOKEN holds a space, a line break or a character no token has: copy it "
+                "again from Discord's developer portal"
+            )
+        try:
+            address = URL(self._base)
+        except ValueError:
+            address = URL()
+        version = re.fullmatch(r"/api/v\d+", address.path)
+        if address.scheme not in ("http", "https") or not address.host or not version:
+            raise ConfigError(
+                f"DISCORD_API_BASE: {self._base!r} is not the address of an API; write e.g. "
+                "https://discord.com/api/v10"
+            )
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.close()
@@ -101,13 +187,30 @@ class DiscordRest:
                 self._me = id_of(await self.ask(Route("GET", "/users/@me")))
         return self._me
 
-    async def ask(self, route: Route, *, once: bool = False, **options: Any) -> Any:
+    async def probe(self) -> None:
+        await self.ask(Route("GET", "/users/@me"))
+
+    async def ask(
+        self,
+        route: Route,
+        *,
+        once: bool = False,
+        ready: Callable[[], None] | None = None,
+        **options: Any,
+    ) -> Any:
         """The decoded answer. Raises Refused for whatever is none; of what must be done but
-        ``once``, only a refusal of every try says that it was not done."""
-        tries = _Tries(self._count)
+        ``once``, only a refusal of every try says that it was not done. ``ready`` is asked before
+        each try; what it raises goes through where no try before it can have been done."""
+        tries = _Tries(self._count, ready)
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await self._connected(route, {**options, "middlewares": (tries.watch,)})
+        except Withheld:
+            if once and tries.unclear:
+                raise Refused(
+                    RefusalClass.SERVICE, "the repetition was withheld", maybe_accepted=True
+                ) from None
+            raise
         except (
             HTTPException,
             RateLimited,
@@ -116,12 +219,19 @@ class DiscordRest:
             OSError,
             *UNREADABLE,
         ) as error:
-            refusal = self._refusal(error)
-            if once and tries.doubtful:
-                refusal = Refused("transient", refusal.detail, maybe_accepted=True)
+            refusal = self._refusal(error, tries.last)
+            if once and tries.unclear:
+                refusal = Refused(
+                    RefusalClass.SERVICE,
+                    refusal.detail,
+                    maybe_accepted=True,
+                    limited=refusal.limited,
+                    everywhere=refusal.everywhere,
+                    retry_after=refusal.retry_after,
+                )
             raise refusal from error
         if isinstance(answer, str):
-            raise Refused("transient", "Discord's answer is not JSON", maybe_accepted=True)
+            raise _makes_no_sense("it is not JSON")
         return answer
 
     async def _connected(self, route: Route, options: dict[str, Any]) -> Any:
@@ -133,26 +243,27 @@ class DiscordRest:
                 await asyncio.sleep(pause)
         return await self._http.request(route, **options)
 
-    def _refusal(self, error: Exception) -> Refused:
+    def _refusal(self, error: Exception, answer: _Answer | None) -> Refused:
         match error:
-            case HTTPException():
-                return _refused(error)
+            case HTTPException() if answer is not None:
+                return _refused(answer)
             case RateLimited():
-                detail = f"rate limited for {error.retry_after:.0f} s"
-                return Refused("transient", detail, retry_after=error.retry_after)
+                everywhere = answer is not None and answer.everywhere
+                return _limited(error.retry_after, everywhere=everywhere)
             case aiohttp.ClientConnectorError():
                 detail = f"{self._base} cannot be reached: {error.strerror or error}"
-                return Refused("unreachable", detail)
+                return Refused(RefusalClass.SERVICE, detail)
             case TimeoutError():
                 # discord.py leaves everybody waiting if its wait for the global limit is cut short.
                 self._http._global_over.set()
                 detail = f"no answer within {self._timeout:.0f} s"
-                return Refused("transient", detail, maybe_accepted=True)
+                return Refused(RefusalClass.SERVICE, detail, maybe_accepted=True)
             case aiohttp.ClientError() | OSError():
                 detail = f"the connection broke: {type(error).__name__}"
-                return Refused("transient", detail, maybe_accepted=True)
-        detail = f"Discord's answer makes no sense ({type(error).__name__})"
-        return Refused("transient", detail, maybe_accepted=True)
+                return Refused(RefusalClass.SERVICE, detail, maybe_accepted=True)
+        if answer is not None:
+            return _refused(answer)
+        return _makes_no_sense(type(error).__name__)
 
     def _count(self, response: aiohttp.ClientResponse) -> None:
         self.requests += 1
@@ -160,28 +271,49 @@ class DiscordRest:
             self.invalid_requests += 1
         if response.status == 429:
             self.rate_limited += 1
-            self._on_limited(_seconds(response.headers.get("Retry-After")))
+            asked = _seconds(response.headers.get("Retry-After"))
+            everywhere = _is_everywhere(response)
+            self._on_limited(min(1.0 if asked is None else asked, LONGEST_RETRY_AFTER), everywhere)
 
 
 def id_of(answer: Any) -> str:
     """Raises Refused where Discord's answer is not what was asked for."""
     if isinstance(answer, dict) and "id" in answer:
         return str(answer["id"])
-    raise Refused("transient", "Discord's answer makes no sense", maybe_accepted=True)
+    raise _makes_no_sense("it names no id")
 
 
-def _refused(error: HTTPException) -> Refused:
-    why = classify(error.status, error.code)
+def _makes_no_sense(why: str) -> Refused:
+    detail = f"Discord's answer makes no sense ({why})"
+    return Refused(RefusalClass.SERVICE, detail, maybe_accepted=True)
+
+
+def _refused(answer: _Answer) -> Refused:
+    if answer.status == 429:
+        return _limited(answer.retry_after or 1.0, everywhere=answer.everywhere)
     return Refused(
-        why,
-        explain(error.status, error.code, error.text),
-        gone=error.code == GONE,
-        maybe_accepted=error.status >= 500,
+        classify(answer.status, answer.code),
+        explain(answer.status, answer.code, answer.text),
+        gone=answer.code == UNKNOWN_CHANNEL,
+        maybe_accepted=answer.status >= 500 or answer.code is None,
+        code=answer.code,
     )
 
 
-def _seconds(text: str | None) -> float:
+def _limited(seconds: float, *, everywhere: bool) -> Refused:
+    return Refused(
+        RefusalClass.SERVICE,
+        f"rate limited for {seconds:.0f} s",
+        limited=True,
+        everywhere=everywhere,
+        retry_after=min(seconds, LONGEST_RETRY_AFTER),
+    )
+
+
+def _seconds(text: str | None) -> float | None:
+    """Of a Retry-After header; None where there is none, or it makes no sense."""
     try:
-        return max(0.0, float(text or 1))
+        seconds = float(text or "nan")
     except ValueError:
-        return 1.0
+        return None
+    return seconds if 0 <= seconds < math.inf else None

@@ -23,6 +23,7 @@ from speakerbot.stores.reading import LAST_INSTANT, Damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from pymongo.collection import Collection
     from pymongo.topology_description import TopologyDescription
@@ -126,6 +127,24 @@ class Database:
             last = page[-1]
             same = {by: last[by], "_id": {"$lt": last["_id"]}}
             after = [{by: {"$lte": last[by]}}, {"$or": [{by: {"$lt": last[by]}}, same]}]
+
+    def oldest(
+        self, collection: str, query: Mapping[str, Any], by: str, until: datetime
+    ) -> Iterator[Document]:
+        """In pages, ascending by the instant ``by`` up to ``until`` (included), which is indexed
+        together with ``_id``."""
+        within: Document = {by: {"$lte": until, "$not": {"$type": "array"}}}
+        after: list[Document] = []
+        while True:
+            page = self.find(
+                collection, {**query, **within, **({"$or": after} if after else {})},
+                sort=[(by, 1), ("_id", 1)], limit=PAGE,
+            )  # fmt: skip
+            yield from page
+            if len(page) < PAGE:
+                return
+            last = page[-1]
+            after = [{by: {"$gt": last[by]}}, {by: last[by], "_id": {"$gt": last["_id"]}}]
 
     def write_all(self, collection: str, operations: Sequence[Write]) -> None:
         """Upserts and deletions by ``_id``, in any order."""

@@ -11,8 +11,7 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange
-from speakerbot.stores.keys import subject
+from speakerbot.domain.delivery import FINAL, UNSETTLED, Delivery, DeliveryChange
 from speakerbot.stores.mongo.connection import BATCH, PAGE, Database, Document, only_duplicates
 from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
 from speakerbot.stores.reading import TEXT, Reader
@@ -88,8 +87,24 @@ class MongoLedger:
         )
         return islice(found, limit)
 
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        if not subjects:
+            return []
+        query = {"subject": {"$in": list(subjects)}, "flag_at": {"$ne": None}}
+        found = map(self._read, self._db.find(DELIVERIES, query))
+        return [record for record, sound in found if sound]
+
     def _newest(self, query: Document) -> Iterator[Delivery]:
         found = map(self._read, self._db.newest(DELIVERIES, query, "updated_at"))
+        return (record for record, sound in found if sound)
+
+    def unsettled(self, expired_by: datetime) -> Iterator[Delivery]:
+        walks = (self._expired(state, expired_by) for state in UNSETTLED)
+        return merge(*walks, key=attrgetter("expires_at"))
+
+    def _expired(self, state: str, expired_by: datetime) -> Iterator[Delivery]:
+        mine = self._db.oldest(DELIVERIES, {"state": str(state)}, "expires_at", expired_by)
+        found = map(self._read, mine)
         return (record for record, sound in found if sound)
 
     def counts(self, *, since: datetime) -> dict[str, int]:
@@ -129,4 +144,4 @@ def _step(change: DeliveryChange, revision: str) -> Step:
 def _document(record: Delivery) -> Document:
     key, *values = record
     present = {name: value for name, value in zip(NAMES, values, strict=True) if value is not None}
-    return {"_id": key, "subject": subject(record), **present}
+    return {"_id": key, "subject": record.subject, **present}

@@ -40,6 +40,7 @@ INDEXES: Mapping[str, Sequence[IndexModel]] = {
     DELIVERIES: [
         IndexModel(NEWEST),
         IndexModel([("state", 1), *NEWEST]),
+        IndexModel([("state", 1), ("expires_at", 1), ("_id", 1)]),
         IndexModel([("recipient", 1), *NEWEST]),
         IndexModel([("subject", 1), *NEWEST]),
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import FIRST_DAY, LAST_DAY, Talk
 from speakerbot.errors import InputRefused
 from speakerbot.stores.mongo.extended_json import from_bson, to_bson
 from speakerbot.stores.reading import (
@@ -25,7 +25,7 @@ from speakerbot.stores.reading import (
     Reader,
     Unreadable,
 )
-from speakerbot.stores.talk_dates import DATE, FIRST_DAY, HIDDEN, LAST_DAY
+from speakerbot.stores.talk_dates import DATE, HIDDEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,6 +9,7 @@ from pymongo import UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from speakerbot.clock import real_now
+from speakerbot.domain.talk import FIRST_DAY, LAST_DAY
 from speakerbot.errors import Unreachable
 from speakerbot.stores.mongo.connection import PAGE, Database
 from speakerbot.stores.mongo.talk_documents import (
@@ -23,7 +24,7 @@ from speakerbot.stores.mongo.talk_documents import (
     to_talk,
     update_of,
 )
-from speakerbot.stores.talk_dates import FIRST_DAY, LAST_DAY, as_date, date_taken, in_order
+from speakerbot.stores.talk_dates import as_date, date_taken, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,6 +73,9 @@ class MongoTalks:
         if not found and (day := as_date(talk)):
             found = self._find({"scheduledDate": on_days(day, day)}, limit=1)
         return next(self._talks(found), None)
+
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
+        return {talk.id: talk for talk in self._talks(self._db.find(TALKS, document_ids(ids)))}
 
     def _find(self, query: Document, **options: Any) -> list[Document]:
         return self._db.find(TALKS, query, sort=[("scheduledDate", 1)], **options)

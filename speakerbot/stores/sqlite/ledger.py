@@ -8,8 +8,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange
-from speakerbot.stores.keys import subject
+from speakerbot.domain.delivery import FINAL, UNSETTLED, Delivery, DeliveryChange
 from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
 from speakerbot.stores.reading import TEXT, Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
@@ -69,7 +68,7 @@ class SqliteLedger:
         if after is None:
             return before is not None and self._ran(DELETE, before.key, before.revision)
         if before is None:
-            return self._ran(INSERT, *_row(after), subject(after))
+            return self._ran(INSERT, *_row(after), after.subject)
         return self._ran(UPDATE, *_row(after)[IN_KEY:], before.key, before.revision)
 
     def _ran(self, sql: str, *parameters: Any) -> bool:
@@ -89,6 +88,13 @@ class SqliteLedger:
         )
         return islice(found, limit)
 
+    def flagged(self, subjects: Sequence[str]) -> Sequence[Delivery]:
+        rows = self._db.rows_among(
+            f"SELECT {COLUMNS} FROM deliveries WHERE flag_at IS NOT NULL AND subject IN",  # noqa: S608
+            subjects,
+        )
+        return [record for record, sound in map(self._read, rows) if sound]
+
     def _newest(self, where: str, value: str | None) -> Iterator[Delivery]:
         after: tuple[Any, int] = (2**62, 0)
         while True:
@@ -101,6 +107,24 @@ class SqliteLedger:
             if len(page) < PAGE:
                 return
             after = (page[-1][NAMES.index("updated_at")], page[-1][-1])
+
+    def unsettled(self, expired_by: datetime) -> Iterator[Delivery]:
+        walks = (self._expired(state, expired_by) for state in UNSETTLED)
+        return merge(*walks, key=attrgetter("expires_at"))
+
+    def _expired(self, state: str, expired_by: datetime) -> Iterator[Delivery]:
+        after: tuple[Any, int] = (-(2**62), 0)
+        while True:
+            page = self._db.rows(
+                f"SELECT {COLUMNS}, rowid FROM deliveries WHERE state = ? "  # noqa: S608
+                "AND (expires_at, rowid) > (?, ?) AND expires_at <= ? "
+                "ORDER BY expires_at, rowid LIMIT ?",
+                (state, *after, to_ms(expired_by), PAGE),
+            )
+            yield from (record for record, sound in map(self._read, page) if sound)
+            if len(page) < PAGE:
+                return
+            after = (page[-1][NAMES.index("expires_at")], page[-1][-1])
 
     def counts(self, *, since: datetime) -> dict[str, int]:
         rows = self._db.rows(

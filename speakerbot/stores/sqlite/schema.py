@@ -41,9 +41,12 @@ VERSION_1 = (
         target TEXT NOT NULL, text TEXT NOT NULL, attempts INTEGER NOT NULL,
         lease_until INTEGER, unconfirmed_since INTEGER, retry_at INTEGER,
         error_class TEXT NOT NULL, error TEXT NOT NULL, message_id TEXT NOT NULL,
-        channel_id TEXT NOT NULL, sent_at INTEGER, flag_at INTEGER, flag_was INTEGER)""",
+        channel_id TEXT NOT NULL, sent_at INTEGER, flag_at INTEGER, flag_was INTEGER,
+        bot TEXT NOT NULL, nonce TEXT NOT NULL, service_faults INTEGER NOT NULL,
+        edit_failures INTEGER NOT NULL, note TEXT NOT NULL)""",
     "CREATE INDEX deliveries_updated ON deliveries (updated_at)",
     "CREATE INDEX deliveries_state ON deliveries (state, updated_at)",
+    "CREATE INDEX deliveries_expiry ON deliveries (state, expires_at)",
     "CREATE INDEX deliveries_recipient ON deliveries (recipient, updated_at)",
     "CREATE INDEX deliveries_subject ON deliveries (subject, updated_at)",
     """CREATE TABLE runs (

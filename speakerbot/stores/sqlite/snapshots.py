@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from speakerbot.domain.talk import FIRST_DAY, LAST_DAY
 from speakerbot.stores.nouns import entry_of
 from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import instant, placeholders, to_ms
 from speakerbot.stores.sqlite.talks import COLUMNS as TALK_COLUMNS
 from speakerbot.stores.sqlite.talks import to_talk
-from speakerbot.stores.talk_dates import FIRST_DAY, LAST_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import FIRST_DAY, LAST_DAY, Talk
 from speakerbot.errors import DateTaken
 from speakerbot.stores.reading import (
     CLOCK_TIME,
@@ -24,7 +24,7 @@ from speakerbot.stores.reading import (
 )
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_json, to_ms
-from speakerbot.stores.talk_dates import DATE_TEXT, FIRST_DAY, HIDDEN, LAST_DAY, as_date, date_taken
+from speakerbot.stores.talk_dates import DATE_TEXT, HIDDEN, as_date, date_taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -87,6 +87,10 @@ class SqliteTalks:
             sql = f"SELECT {COLUMNS} FROM talks WHERE date = ?"  # noqa: S608
             rows = self._db.rows(sql, (day.isoformat(),))
         return next(self._talks(rows), None)
+
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
+        rows = self._db.rows_among(f"SELECT {COLUMNS} FROM talks WHERE id IN", ids)  # noqa: S608
+        return {talk.id: talk for talk in self._talks(rows)}
 
     def put(self, talks: Sequence[Talk]) -> None:
         latest = {talk.id: talk for talk in talks}

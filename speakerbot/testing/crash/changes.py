@@ -16,8 +16,7 @@ from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.world import TOKEN, Expected
-from speakerbot.testing.discord import LoopbackClient
-from speakerbot.testing.discord import World as DiscordWorld
+from speakerbot.testing.discord import DiscordWorld, LoopbackClient
 
 MOVED, BOOKED, CANCELLED, BACK, UNDONE = range(5)
 FIRST_DAY = date(2026, 11, 27)

@@ -12,9 +12,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.world import Expected
-from speakerbot.testing.discord import LoopbackClient
-from speakerbot.testing.discord import World as DiscordWorld
-from speakerbot.testing.discord.state import BOT_ID
+from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 
 class WeeklyWorld:

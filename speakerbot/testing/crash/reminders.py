@@ -17,8 +17,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.world import TOKEN, Expected
-from speakerbot.testing.discord import LoopbackClient
-from speakerbot.testing.discord import World as DiscordWorld
+from speakerbot.testing.discord import DiscordWorld, LoopbackClient
 
 DAY = date(2026, 11, 20)
 KINDS = ("reminder.day_of", "reminder.day_before", "reminder.2d", "reminder.3d")
@@ -67,7 +66,7 @@ class _Person:
     @property
     def key(self) -> str:
         talk = self.talk
-        return f"{KINDS[self.days]}/talk:{talk.id}/user:{talk.user_id}/{talk.date}"
+        return f"{KINDS[self.days]}/talk:{talk.id}/user:{talk.user_id}/{talk.date}T16:00"
 
 
 class RemindersWorld:

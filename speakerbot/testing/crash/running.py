@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +15,7 @@ from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.errors import SpeakerbotError
+from speakerbot.ports.channel import OnLimited
 from speakerbot.runs.service import RunService
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.boundaries import REQUESTS, Reached, stepping, stepping_store
@@ -54,7 +54,7 @@ def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) ->
     store = open_store(settings.database_url)
     try:
         store.prepare()
-        service = RunService(settings, JobRegistry())
+        service = RunService(settings, JobRegistry(), retry_within=timedelta())
         connect = _stepping_connect(bootstrap.discord(settings), reached)
         stepped = stepping_store(store, reached)
         service.runner(world.job, RunOptions(), stepped, connect, (), clock).run()
@@ -81,14 +81,12 @@ def dying_at(kill_at: int | None, mouth: int) -> Reached:
 
 def _stepping_connect(connect: Connect, reached: Reached) -> Connect:
     @asynccontextmanager
-    async def stepped(
-        on_limited: Callable[[float], None], **more: Any
-    ) -> AsyncIterator[CountingChannel]:
+    async def stepped(on_limited: OnLimited, **more: Any) -> AsyncIterator[CountingChannel]:
         async with connect(on_limited, **more) as channel:
             yield stepping(channel, REQUESTS, "discord", reached)
 
     def connected(
-        on_limited: Callable[[float], None],
+        on_limited: OnLimited,
     ) -> AbstractAsyncContextManager[CountingChannel]:
         return stepped(on_limited)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.testing.crash.world import CrashWorld, Expected
-from speakerbot.testing.discord import DmOpened, Message
+from speakerbot.testing.discord import DiscordMessage, DmOpened
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Kept:
 class Evidence:
     """What Discord accepted since the world began, and what was kept in the end."""
 
-    messages: Sequence[Message]
+    messages: Sequence[DiscordMessage]
     dms_opened: Sequence[DmOpened]
     kept: Kept
 
@@ -63,7 +63,7 @@ def _problems_of(key: str, wanted: Expected, evidence: Evidence) -> Iterator[str
         yield f"{key}: the ledger names another message: {record.message_id}"
 
 
-def _arrived(message: Message, wanted: Expected, evidence: Evidence) -> bool:
+def _arrived(message: DiscordMessage, wanted: Expected, evidence: Evidence) -> bool:
     if wanted.channel_id is not None:
         return message.channel_id == wanted.channel_id
     opened = {dm.channel_id for dm in evidence.dms_opened if dm.user_id == wanted.user_id}

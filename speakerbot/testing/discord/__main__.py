@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from speakerbot.testing.discord.server import LoopbackDiscord
-from speakerbot.testing.discord.settings import Bucket, Settings
+from speakerbot.testing.discord.settings import Bucket, LoopbackSettings
 
 
 def main(
@@ -25,14 +25,23 @@ def main(
     ] = False,
     strict: Annotated[bool, typer.Option(help="Unknown users and channels do not exist.")] = False,
     token: Annotated[str | None, typer.Option(help="Refuse every other token.")] = None,
+    clock_shift: Annotated[
+        float, typer.Option(help="Seconds its clock (Date header, ids) is ahead of this machine's.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Of jitter and of faults with a probability.")] = 0,
     record: Annotated[Path | None, typer.Option(help="Append every record to this file.")] = None,
 ) -> None:
     """A Discord on this machine: nothing leaves it.
 
     Prints the base URL (DISCORD_API_BASE) as soon as it answers there.
+
+    What goes wrong is injected while it runs, by LoopbackClient.inject or as a list in JSON:
+    POST /_loopback/faults [{"kind": "error", "status": 403, "code": 50278, "on": "create_dm"}].
+    Kinds: error (any status with any code and message), html, rate_limit (any retry_after, null
+    for none), reset, lost_response, hang. Bodies: json, html, empty, truncated, cut_off.
+    DELETE /_loopback/faults clears them.
     """
-    settings = Settings(
+    settings = LoopbackSettings(
         latency=latency / 1000,
         jitter=jitter / 1000,
         global_limit=global_limit or None,
@@ -41,6 +50,7 @@ def main(
         history_nonces=history_nonces,
         strict=strict,
         token=token,
+        clock_shift=clock_shift,
         seed=seed,
     )
     try:

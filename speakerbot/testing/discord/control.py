@@ -1,8 +1,9 @@
 """The loopback's own paths, under ``/_loopback``: what a test in another process uses.
 
 ``GET messages``, ``requests``, ``dms_opened``: JSON lines of :mod:`records`. ``GET counts``.
-``GET`` and ``PUT settings``. ``POST`` and ``DELETE faults``. ``POST world``: a method of World
-with its arguments. ``POST clock``: ``{"advance": seconds}``.
+``GET`` and ``PUT settings``: a LoopbackSettings. ``POST faults``: a list of Fault; ``DELETE`` ends
+them. ``POST world``: a method of DiscordWorld with its arguments. ``POST clock``:
+``{"advance": seconds}``.
 """
 
 from __future__ import annotations
@@ -16,30 +17,29 @@ import msgspec
 from aiohttp import web
 
 from speakerbot.testing.discord.faults import Fault
-from speakerbot.testing.discord.record_file import lines
-from speakerbot.testing.discord.records import Record
-from speakerbot.testing.discord.service import Service
-from speakerbot.testing.discord.settings import Settings
-from speakerbot.testing.discord.world import World
+from speakerbot.testing.discord.records import LoopbackRecord, lines
+from speakerbot.testing.discord.service import DiscordService
+from speakerbot.testing.discord.settings import LoopbackSettings
+from speakerbot.testing.discord.world import DiscordWorld
 
 PREFIX = "/_loopback/"
 
 
-class Change(msgspec.Struct):
-    """A method of World to call."""
+class WorldChange(msgspec.Struct):
+    """A method of DiscordWorld to call."""
 
     method: str
     arguments: list[Any] = []
     keywords: dict[str, Any] = {}
 
 
-class Advance(msgspec.Struct):
+class ClockAdvance(msgspec.Struct):
     """Pushes the clock forward by this many seconds."""
 
     advance: float
 
 
-class Counts(msgspec.Struct, frozen=True):
+class LoopbackCounts(msgspec.Struct, frozen=True):
     """What was answered so far."""
 
     by_operation: dict[str, dict[str, int]]
@@ -51,7 +51,7 @@ class Counts(msgspec.Struct, frozen=True):
 class Control:
     """Answers 400 with the problem in words where a request makes no sense."""
 
-    def __init__(self, service: Service, world: World) -> None:
+    def __init__(self, service: DiscordService, world: DiscordWorld) -> None:
         self._service = service
         self._world = world
 
@@ -75,23 +75,23 @@ class Control:
             case "GET", "settings":
                 return _json(service.settings)
             case "PUT", "settings":
-                service.use(msgspec.json.decode(body, type=Settings))
+                service.use(msgspec.json.decode(body, type=LoopbackSettings))
             case "POST", "faults":
                 service.faults.inject(*msgspec.json.decode(body, type=list[Fault]))
             case "DELETE", "faults":
                 service.faults.clear()
             case "POST", "world":
-                self._change(msgspec.json.decode(body, type=Change))
+                self._change(msgspec.json.decode(body, type=WorldChange))
             case "POST", "clock":
-                step = msgspec.json.decode(body, type=Advance).advance
+                step = msgspec.json.decode(body, type=ClockAdvance).advance
                 service.clock.advance(timedelta(seconds=step))
             case _:
                 return _json({"problem": f"There is no {method} {what} here."}, 404)
         return web.Response(status=204)
 
-    def _change(self, change: Change) -> None:
-        if change.method.startswith("_") or change.method not in vars(World):
-            raise ValueError(f"World has no method {change.method!r}")
+    def _change(self, change: WorldChange) -> None:
+        if change.method.startswith("_") or change.method not in vars(DiscordWorld):
+            raise ValueError(f"DiscordWorld has no method {change.method!r}")
         method = getattr(self._world, change.method)
         bound = signature(method).bind(*change.arguments, **change.keywords)
         for name, wanted in get_type_hints(method).items():
@@ -99,16 +99,16 @@ class Control:
                 msgspec.convert(bound.arguments[name], wanted)
         method(*bound.args, **bound.kwargs)
 
-    def _counts(self) -> Counts:
+    def _counts(self) -> LoopbackCounts:
         by_operation: dict[str, dict[str, int]] = {}
         limited = 0
         for (operation, status), count in self._service.counts.items():
             by_operation.setdefault(operation, {})[str(status or "none")] = count
             limited += count if status == 429 else 0
-        return Counts(by_operation, limited, self._service.invalid_requests())
+        return LoopbackCounts(by_operation, limited, self._service.invalid_requests())
 
 
-def _records(records: Iterable[Record]) -> web.Response:
+def _records(records: Iterable[LoopbackRecord]) -> web.Response:
     return web.Response(body=lines(records), content_type="application/jsonl")
 
 

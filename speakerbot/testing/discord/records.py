@@ -1,16 +1,20 @@
-"""What the loopback remembers; also the lines of its record file and of its control API."""
+"""What the loopback remembers: the lines of its control API, and of its append-only file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from speakerbot.testing.discord.snowflakes import created_at
+from speakerbot.testing.discord.clock import created_at
+
+_encode = msgspec.json.Encoder().encode
 
 
-class Edit(msgspec.Struct, frozen=True, gc=False, tag="edit"):
+class MessageEdit(msgspec.Struct, frozen=True, gc=False, tag="edit"):
     """What a message shows from then on."""
 
     message_id: str
@@ -19,7 +23,7 @@ class Edit(msgspec.Struct, frozen=True, gc=False, tag="edit"):
     extras: dict[str, Any] | None = None
 
 
-class Message(msgspec.Struct, gc=False, tag="message", omit_defaults=True):
+class DiscordMessage(msgspec.Struct, gc=False, tag="message", omit_defaults=True):
     """A message that was accepted. ``content`` is the present one; the first is in ``original``."""
 
     id: str
@@ -34,7 +38,7 @@ class Message(msgspec.Struct, gc=False, tag="message", omit_defaults=True):
     everyone_notified: bool = False
     extras: dict[str, Any] | None = None
     """Embeds, components and what else was in the request."""
-    edits: tuple[Edit, ...] = ()
+    edits: tuple[MessageEdit, ...] = ()
     original: str | None = None
     """The content before the first edit."""
     deleted: bool = False
@@ -44,13 +48,13 @@ class Message(msgspec.Struct, gc=False, tag="message", omit_defaults=True):
         """When it was accepted, in UTC, to the millisecond."""
         return created_at(self.id)
 
-    def apply(self, edit: Edit) -> None:
+    def apply(self, edit: MessageEdit) -> None:
         self.original = self.content if self.original is None else self.original
         self.edits = (*self.edits, edit)
         self.content, self.extras = edit.content, edit.extras
 
 
-class Deletion(msgspec.Struct, frozen=True, gc=False, tag="deletion"):
+class MessageDeletion(msgspec.Struct, frozen=True, gc=False, tag="deletion"):
     message_id: str
     at: datetime
 
@@ -63,7 +67,7 @@ class DmOpened(msgspec.Struct, frozen=True, gc=False, tag="dm_opened"):
     at: datetime
 
 
-class Request(msgspec.Struct, frozen=True, gc=False, tag="request"):
+class RecordedRequest(msgspec.Struct, frozen=True, gc=False, tag="request"):
     """A request that arrived. ``status`` None: it was never answered."""
 
     at: datetime
@@ -74,4 +78,43 @@ class Request(msgspec.Struct, frozen=True, gc=False, tag="request"):
     status: int | None
 
 
-Record = Message | Edit | Deletion | DmOpened | Request
+LoopbackRecord = DiscordMessage | MessageEdit | MessageDeletion | DmOpened | RecordedRequest
+_decode = msgspec.json.Decoder(LoopbackRecord).decode
+
+
+class RecordFile:
+    """Each ``write`` is one system call, so a kill of this process loses no line it returned from
+    (a power cut may). Other processes may read the file at any time."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, records: Iterable[LoopbackRecord]) -> None:
+        self._file.write(lines(records))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def lines(records: Iterable[LoopbackRecord]) -> bytes:
+    return b"".join(_encode(record) + b"\n" for record in records)
+
+
+def read_lines(data: bytes) -> Iterator[LoopbackRecord]:
+    """Leaves out a last line that was not finished."""
+    for line in data.splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            yield _decode(line)
+
+
+def read_record(path: Path) -> list[LoopbackRecord]:
+    """The records of a file; none if it does not exist. Messages have their edits applied."""
+    records = list(read_lines(path.read_bytes())) if path.exists() else []
+    messages = {record.id: record for record in records if isinstance(record, DiscordMessage)}
+    for record in records:
+        if isinstance(record, MessageEdit):
+            messages[record.message_id].apply(record)
+        elif isinstance(record, MessageDeletion):
+            messages[record.message_id].deleted = True
+    return records

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from speakerbot.testing.discord.refusals import invalid_form, no_such_path
-from speakerbot.testing.discord.snowflakes import is_snowflake
+from speakerbot.testing.discord.clock import is_snowflake
+from speakerbot.testing.discord.responses import invalid_form, no_such_path
 
 BASE = "/api/v10"
 
@@ -27,15 +27,15 @@ Operation = Literal[
 ]
 
 
-class Route(NamedTuple):
+class ApiRoute(NamedTuple):
     """``ids`` are the ones in the path, in its order; the first is what limits are counted by."""
 
     operation: Operation
     ids: tuple[str, ...] = ()
 
 
-def find_route(method: str, path: str) -> Route:
-    """``path`` begins with :data:`BASE`. Raises Refusal for what Discord, or we, do not have."""
+def find_route(method: str, path: str) -> ApiRoute:
+    """``path`` begins with :data:`BASE`. Raises ApiError for what Discord, or we, do not have."""
     if not path.startswith(BASE + "/"):
         raise no_such_path()
     route = _match(method, path[len(BASE) + 1 :].split("/"))
@@ -45,32 +45,32 @@ def find_route(method: str, path: str) -> Route:
     return route
 
 
-def _match(method: str, parts: list[str]) -> Route:
+def _match(method: str, parts: list[str]) -> ApiRoute:
     match method, parts:
         case "POST", ["channels", channel, "messages"]:
-            return Route("create_message", (channel,))
+            return ApiRoute("create_message", (channel,))
         case "GET", ["channels", channel, "messages"]:
-            return Route("list_messages", (channel,))
+            return ApiRoute("list_messages", (channel,))
         case "POST", ["users", "@me", "channels"]:
-            return Route("create_dm")
+            return ApiRoute("create_dm")
         case _, ["channels", channel, "messages", message]:
-            return Route(_message_operation(method), (channel, message))
+            return ApiRoute(_message_operation(method), (channel, message))
         case "GET", ["channels", channel]:
-            return Route("get_channel", (channel,))
+            return ApiRoute("get_channel", (channel,))
         case "PATCH", ["channels", channel]:
-            return Route("update_channel", (channel,))
+            return ApiRoute("update_channel", (channel,))
         case "GET", ["users", "@me"]:
-            return Route("get_my_user")
+            return ApiRoute("get_my_user")
         case "GET", ["users", user]:
-            return Route("get_user", (user,))
+            return ApiRoute("get_user", (user,))
         case "GET", ["oauth2", "applications", "@me"]:
-            return Route("get_my_oauth2_application")
+            return ApiRoute("get_my_oauth2_application")
         case "GET", ["guilds", guild]:
-            return Route("get_guild", (guild,))
+            return ApiRoute("get_guild", (guild,))
         case "GET", ["guilds", guild, "channels"]:
-            return Route("list_guild_channels", (guild,))
+            return ApiRoute("list_guild_channels", (guild,))
         case "GET", ["guilds", guild, "members", user]:
-            return Route("get_guild_member", (guild, user))
+            return ApiRoute("get_guild_member", (guild, user))
     raise no_such_path()
 
 

@@ -15,16 +15,15 @@ from typing import Self
 
 from aiohttp import web
 
-from speakerbot.testing.discord.answers import Answer
 from speakerbot.testing.discord.clock import LoopbackClock
 from speakerbot.testing.discord.control import Control
 from speakerbot.testing.discord.faults import Fault
-from speakerbot.testing.discord.records import DmOpened, Message, Request
+from speakerbot.testing.discord.records import DiscordMessage, DmOpened, RecordedRequest
+from speakerbot.testing.discord.responses import ApiResponse
 from speakerbot.testing.discord.routing import BASE
-from speakerbot.testing.discord.service import Incoming, Service
-from speakerbot.testing.discord.settings import Settings
-from speakerbot.testing.discord.transcript import Conversation, transcript
-from speakerbot.testing.discord.world import World
+from speakerbot.testing.discord.service import DiscordService, IncomingRequest
+from speakerbot.testing.discord.settings import LoopbackSettings
+from speakerbot.testing.discord.world import Conversation, DiscordWorld, transcript
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -39,15 +38,15 @@ class LoopbackDiscord:
 
     def __init__(
         self,
-        settings: Settings | None = None,
+        settings: LoopbackSettings | None = None,
         *,
         port: int = 0,
         clock: LoopbackClock | None = None,
         record: Path | None = None,
     ) -> None:
         self.clock = clock or LoopbackClock()
-        self._service = Service(settings or Settings(), self.clock, record)
-        self.world = World(self._service.state)
+        self._service = DiscordService(settings or LoopbackSettings(), self.clock, record)
+        self.world = DiscordWorld(self._service.state)
         self.port = port
         self._random = Random(self.settings.seed)  # noqa: S311 - latency is to be repeatable
         self._control = Control(self._service, self.world)
@@ -60,16 +59,16 @@ class LoopbackDiscord:
         return f"http://127.0.0.1:{self.port}{BASE}"
 
     @property
-    def settings(self) -> Settings:
-        """May be replaced at any time; limits begin afresh then."""
+    def settings(self) -> LoopbackSettings:
+        """May be replaced at any time; limits start over then."""
         return self._service.settings
 
     @settings.setter
-    def settings(self, settings: Settings) -> None:
+    def settings(self, settings: LoopbackSettings) -> None:
         self._service.use(settings)
 
     @property
-    def messages(self) -> Sequence[Message]:
+    def messages(self) -> Sequence[DiscordMessage]:
         """Every message that was accepted, in order; deleted ones too."""
         return self._service.state.messages
 
@@ -78,7 +77,7 @@ class LoopbackDiscord:
         return self._service.state.dms_opened
 
     @property
-    def requests(self) -> Sequence[Request]:
+    def requests(self) -> Sequence[RecordedRequest]:
         """Every request to Discord's API, in the order they were decided in."""
         return self._service.requests
 
@@ -163,24 +162,37 @@ class LoopbackDiscord:
         spread = self._random.uniform(-settings.jitter, settings.jitter)
         return max(0.0, settings.latency + spread)
 
-    async def _finish(self, request: web.BaseRequest, answer: Answer) -> web.Response:
+    async def _finish(self, request: web.BaseRequest, answer: ApiResponse) -> web.StreamResponse:
         if answer.ending == "hang":
             await self._closing.wait()
-        if answer.ending != "answer":
+        if not answer.was_sent:
             _drop(request, reset=answer.ending == "reset")
             return web.Response()
-        return web.Response(
+        response = web.Response(
             status=answer.status,
             body=answer.body,
-            headers=answer.headers,
+            headers={**answer.headers, "Date": self.clock.http_date()},
             content_type=answer.content_type,
         )
+        return await _cut_off(request, response) if answer.ending == "cut_off" else response
 
 
-async def _incoming(request: web.BaseRequest) -> Incoming:
+async def _incoming(request: web.BaseRequest) -> IncomingRequest:
     authorization = request.headers.get("Authorization", "")
     body = await request.read()
-    return Incoming(request.method, request.path, request.query, authorization, body)
+    return IncomingRequest(request.method, request.path, request.query, authorization, body)
+
+
+async def _cut_off(request: web.BaseRequest, whole: web.Response) -> web.StreamResponse:
+    """Promises all of ``whole``, sends half of its body, and ends the connection."""
+    body = whole.body if isinstance(whole.body, bytes) else b""
+    half = web.StreamResponse(status=whole.status, headers=whole.headers)
+    half.content_length = len(body)
+    await half.prepare(request)
+    await half.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return half
 
 
 def _drop(request: web.BaseRequest, *, reset: bool) -> None:

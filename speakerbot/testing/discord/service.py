@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from speakerbot.testing.discord import answers, lookups, reading, refusals, sending
-from speakerbot.testing.discord.answers import Answer
-from speakerbot.testing.discord.call import Call, Context, Reply
-from speakerbot.testing.discord.clock import LoopbackClock
-from speakerbot.testing.discord.faults import Faults
-from speakerbot.testing.discord.limits import Limiter
-from speakerbot.testing.discord.record_file import RecordFile, read_record, restore
-from speakerbot.testing.discord.records import Request
-from speakerbot.testing.discord.routing import Operation, Route, find_route
-from speakerbot.testing.discord.settings import Settings
-from speakerbot.testing.discord.state import State
+from speakerbot.testing.discord.clock import LoopbackClock, nanoseconds
+from speakerbot.testing.discord.faults import Faults, fault_response
+from speakerbot.testing.discord.operations import OPERATIONS, ApiCall, ApiContext
+from speakerbot.testing.discord.rate_limits import (
+    Limiter,
+    banned_response,
+    bucket_headers,
+    rate_limit_response,
+)
+from speakerbot.testing.discord.records import (
+    DiscordMessage,
+    DmOpened,
+    LoopbackRecord,
+    RecordedRequest,
+    RecordFile,
+    read_record,
+)
+from speakerbot.testing.discord.responses import (
+    ApiError,
+    ApiResponse,
+    error_response,
+    json_response,
+    unauthorized,
+)
+from speakerbot.testing.discord.routing import ApiRoute, find_route
+from speakerbot.testing.discord.settings import LoopbackSettings
+from speakerbot.testing.discord.world import GuildState
 
-_OPERATIONS: Mapping[Operation, Callable[[Call, Context], Reply]] = {
-    "create_dm": lookups.create_dm,
-    "create_message": sending.create_message,
-    "list_messages": reading.list_messages,
-    "get_message": reading.get_message,
-    "update_message": sending.update_message,
-    "delete_message": sending.delete_message,
-    "get_channel": lookups.get_channel,
-    "update_channel": lookups.update_channel,
-    "get_my_user": lookups.get_my_user,
-    "get_user": lookups.get_user,
-    "get_my_oauth2_application": lookups.get_my_application,
-    "get_guild": lookups.get_guild,
-    "list_guild_channels": lookups.list_guild_channels,
-    "get_guild_member": lookups.get_guild_member,
-}
 
-
-class Incoming(NamedTuple):
+class IncomingRequest(NamedTuple):
     """A request as it arrived."""
 
     method: str
@@ -47,17 +46,20 @@ class Incoming(NamedTuple):
     body: bytes
 
 
-class Service:
+class DiscordService:
     """With ``record``, everything is written to that file, and what an earlier process wrote
     there exists again."""
 
-    def __init__(self, settings: Settings, clock: LoopbackClock, record: Path | None) -> None:
+    def __init__(
+        self, settings: LoopbackSettings, clock: LoopbackClock, record: Path | None
+    ) -> None:
         self.clock = clock
-        self.state = State(clock, strict=settings.strict)
+        clock.shift_by(settings.clock_shift)
+        self.state = GuildState(clock, strict=settings.strict)
         self.faults = Faults(settings.seed)
-        self.requests: list[Request] = []
+        self.requests: list[RecordedRequest] = []
         self.counts: Counter[tuple[str, int | None]] = Counter()
-        self._context = Context(settings, self.state, clock)
+        self._context = ApiContext(settings, self.state, clock)
         self._limiter = Limiter(settings)
         self._record: RecordFile | None = None
         if record is not None:
@@ -65,19 +67,20 @@ class Service:
             self._record = RecordFile(record)
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> LoopbackSettings:
         return self._context.settings
 
-    def use(self, settings: Settings) -> None:
-        """From the next request on; limits begin afresh."""
+    def use(self, settings: LoopbackSettings) -> None:
+        """From the next request on; limits start over."""
         self._context.settings = settings
         self.state.strict = settings.strict
+        self.clock.shift_by(settings.clock_shift)
         self._limiter = Limiter(settings)
 
     def invalid_requests(self) -> int:
         return self._limiter.invalid_requests(self.clock.now_ns())
 
-    def answer(self, incoming: Incoming) -> Answer:
+    def answer(self, incoming: IncomingRequest) -> ApiResponse:
         """Decides at this moment; it is on record when this returns."""
         now = self.clock.now_ns()
         operation = "unknown"
@@ -86,8 +89,8 @@ class Service:
             route = find_route(incoming.method, incoming.path)
             operation = route.operation
             answer = self._decide(route, incoming, now)
-        except refusals.Refusal as refusal:
-            answer = answers.refusal_answer(refusal, {})
+        except ApiError as error:
+            answer = error_response(error, {})
         if answer.status in (401, 403, 429):
             self._limiter.note_invalid(now)
         self._remember(incoming, operation, answer)
@@ -101,37 +104,50 @@ class Service:
         scheme, _, token = authorization.partition(" ")
         wanted = self.settings.token
         if scheme != "Bot" or not token or wanted not in (None, token):
-            raise refusals.unauthorized()
+            raise unauthorized()
 
-    def _decide(self, route: Route, incoming: Incoming, now: int) -> Answer:
+    def _decide(self, route: ApiRoute, incoming: IncomingRequest, now: int) -> ApiResponse:
         if self._limiter.banned(now):
-            return answers.banned_answer()
+            return banned_response()
         major = route.ids[0] if route.ids else ""
         verdict = self._limiter.admit(route.operation, major, now)
         if verdict.wait:
-            return answers.rate_limit_answer(verdict, now)
-        headers = answers.bucket_headers(verdict.bucket, now)
+            return rate_limit_response(verdict, now)
+        headers = bucket_headers(verdict.bucket, now)
         fault = self.faults.strike(route.operation, major)
         if fault is None:
             return self._perform(route, incoming, headers)
-        if fault.takes_effect:
-            self._perform(route, incoming, headers)
-        return answers.fault_answer(fault, headers)
+        real = self._perform(route, incoming, headers) if fault.takes_effect else None
+        return fault_response(fault, headers, real)
 
-    def _perform(self, route: Route, incoming: Incoming, headers: dict[str, str]) -> Answer:
-        call = Call(route.ids, incoming.query, incoming.body)
+    def _perform(
+        self, route: ApiRoute, incoming: IncomingRequest, headers: dict[str, str]
+    ) -> ApiResponse:
+        call = ApiCall(route.ids, incoming.query, incoming.body)
         try:
-            reply = _OPERATIONS[route.operation](call, self._context)
-        except refusals.Refusal as refusal:
-            return answers.refusal_answer(refusal, headers)
-        return answers.json_answer(reply.status, reply.json, headers)
+            reply = OPERATIONS[route.operation](call, self._context)
+        except ApiError as error:
+            return error_response(error, headers)
+        return json_response(reply.status, reply.json, headers)
 
-    def _remember(self, incoming: Incoming, operation: str, answer: Answer) -> None:
-        status = answer.status if answer.ending == "answer" else None
+    def _remember(self, incoming: IncomingRequest, operation: str, answer: ApiResponse) -> None:
+        status = answer.status if answer.was_sent else None
         at = self.clock.now()
-        request = Request(at, incoming.method, incoming.path, operation, status)
+        request = RecordedRequest(at, incoming.method, incoming.path, operation, status)
         self.requests.append(request)
         self.counts[operation, status] += 1
         if self._record is not None:
             self._record.write([*self.state.news, request])
         self.state.news.clear()
+
+
+def restore(records: Iterable[LoopbackRecord], context: ApiContext) -> None:
+    """Puts channels, messages and nonces back, as far as a record knows them."""
+    state, settings = context.state, context.settings
+    for record in records:
+        if isinstance(record, DmOpened):
+            state.restore_dm(record)
+        elif isinstance(record, DiscordMessage):
+            state.restore_message(record)
+            context.nonces.remember(record, settings, nanoseconds(record.at))
+    state.news.clear()

@@ -15,7 +15,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class LoopbackSettings:
     """Durations are seconds."""
 
     token: str | None = None
@@ -39,6 +39,10 @@ class Settings:
     history_nonces: bool = False
     """Whether messages that are read back show their nonce."""
 
+    clock_shift: float = 0.0
+    """How far this Discord's clock is ahead of the machine's; negative: behind. Its ``Date``
+    header, ids and timestamps say so. Limits and nonces that count already move with a change."""
+
     latency: float = 0.0
     """From request to answer; half of it passes before the request takes effect."""
     jitter: float = 0.0
@@ -47,5 +51,7 @@ class Settings:
     """Of everything random: latency and faults with a probability."""
 
 
-NO_LIMITS = Settings(global_limit=None, message_bucket=None, other_buckets=None, invalid_limit=None)
+NO_LIMITS = LoopbackSettings(
+    global_limit=None, message_bucket=None, other_buckets=None, invalid_limit=None
+)
 """For tests and benches that are not about limits."""

@@ -1,20 +1,178 @@
-"""What a test may change in the loopback's world."""
+"""Who and what exists in the loopback's guild, what a test may change of it, what people see."""
 
 from __future__ import annotations
 
-from speakerbot.testing.discord.places import Channel, User
-from speakerbot.testing.discord.records import Message
-from speakerbot.testing.discord.state import NewDms, State
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from speakerbot.testing.discord.clock import LoopbackClock, Snowflakes
+from speakerbot.testing.discord.records import (
+    DiscordMessage,
+    DmOpened,
+    LoopbackRecord,
+    MessageDeletion,
+    MessageEdit,
+)
+from speakerbot.testing.discord.responses import ClosedDmCode
+
+ChannelKind = Literal["dm", "channel", "thread"]
+DmState = Literal["open", "closed", "cannot_be_opened"]
+BOT_ID = "1400000000000000000"
+GUILD_ID = "1400000000000000001"
+NewDms = Literal["open", "too_fast", "quarantined"]
 
 
-class World:
+@dataclass(slots=True)
+class LoopbackUser:
+    id: str
+    name: str
+    bot: bool = False
+    dms: DmState = "open"
+    closed_code: ClosedDmCode = 50007
+    """The answer while they are not open."""
+    member: bool = True
+    """Of the guild."""
+
+
+@dataclass(slots=True)
+class LoopbackChannel:
+    id: str
+    kind: ChannelKind
+    name: str = ""
+    user_id: str | None = None
+    """Whose direct messages these are."""
+    parent_id: str | None = None
+    """Of a thread."""
+    acquainted: bool = False
+    """The bot has written here before."""
+    visible: bool = True
+    writable: bool = True
+    history: bool = True
+    archived: bool = False
+    sends_unarchive: bool = True
+    locked: bool = False
+    messages: list[DiscordMessage] = field(default_factory=list)
+    """Oldest first, without deleted ones."""
+    last_message_id: str | None = None
+    """Of the last message that was sent here, deleted or not."""
+
+    def find(self, message_id: str) -> DiscordMessage | None:
+        begin = bisect_left(self.messages, int(message_id), key=lambda message: int(message.id))
+        found = self.messages[begin : begin + 1]
+        return found[0] if found and found[0].id == message_id else None
+
+
+class GuildState:
+    """One guild, one bot. Ids are strings of digits, as in Discord's JSON.
+
+    In the open world (the default) a user or channel exists as soon as its id is used: an unknown
+    channel is a text channel of the guild. With ``strict``, only what was added exists.
+    """
+
+    def __init__(self, clock: LoopbackClock, *, strict: bool = False) -> None:
+        self.strict = strict
+        self.guild_id = GUILD_ID
+        self.guild_name = "Loopback"
+        self.new_dms: NewDms = "open"
+        self.threads_exhausted = False
+        """The guild has as many active threads as it may have."""
+        self.usable_emoji: set[str] = set()
+        """Ids of the custom emoji that the bot may use."""
+        self.bot = LoopbackUser(BOT_ID, "speakerbot", bot=True)
+        self.users: dict[str, LoopbackUser] = {BOT_ID: self.bot}
+        self.channels: dict[str, LoopbackChannel] = {}
+        self.gone: set[str] = set()
+        """Ids of users and channels that were deleted."""
+        self.messages: list[DiscordMessage] = []
+        self.dms_opened: list[DmOpened] = []
+        self.news: list[LoopbackRecord] = []
+        """What changed since the last request was put on record."""
+        self._dms: dict[str, LoopbackChannel] = {}
+        self._clock = clock
+        self._snowflakes = Snowflakes()
+
+    def user(self, user_id: str) -> LoopbackUser | None:
+        """None if there is nobody of that id."""
+        if user_id in self.gone:
+            return None
+        user = self.users.get(user_id)
+        if user is None and not self.strict:
+            user = self.users[user_id] = LoopbackUser(user_id, f"user-{user_id}")
+        return user
+
+    def channel(self, channel_id: str) -> LoopbackChannel | None:
+        """None if there is no such channel."""
+        if channel_id in self.gone:
+            return None
+        channel = self.channels.get(channel_id)
+        if channel is None and not self.strict:
+            channel = self.put(LoopbackChannel(channel_id, "channel", f"channel-{channel_id}"))
+        return channel
+
+    def put(self, channel: LoopbackChannel) -> LoopbackChannel:
+        """Adds it, or replaces the one with its id."""
+        self.gone.discard(channel.id)
+        self.channels[channel.id] = channel
+        if channel.user_id is not None:
+            self._dms[channel.user_id] = channel
+        return channel
+
+    def dm_of(self, user_id: str) -> LoopbackChannel | None:
+        """The direct messages with a user, if they were opened and still exist."""
+        dm = self._dms.get(user_id)
+        return None if dm is None or dm.id in self.gone else dm
+
+    def open_dm(self, user_id: str) -> LoopbackChannel:
+        opened = DmOpened(self.next_id(), user_id, self._clock.now())
+        self.news.append(opened)
+        return self.restore_dm(opened)
+
+    def restore_dm(self, opened: DmOpened) -> LoopbackChannel:
+        self._snowflakes.seen(opened.channel_id)
+        self.dms_opened.append(opened)
+        return self.put(LoopbackChannel(opened.channel_id, "dm", user_id=opened.user_id))
+
+    def next_id(self) -> str:
+        return self._snowflakes.next(self._clock.now_ns())
+
+    def add_message(self, message: DiscordMessage, channel: LoopbackChannel) -> None:
+        """The message is in the channel from now on. Sending takes a thread out of the archive."""
+        self.news.append(message)
+        self.messages.append(message)
+        channel.messages.append(message)
+        channel.last_message_id = message.id
+        channel.archived = False
+        channel.acquainted = channel.acquainted or message.author_id == self.bot.id
+
+    def restore_message(self, message: DiscordMessage) -> None:
+        """One that an earlier process accepted."""
+        known = self.channels.get(message.channel_id)
+        channel = known or self.put(LoopbackChannel(message.channel_id, "channel"))
+        self._snowflakes.seen(message.id)
+        self.add_message(message, channel)
+        if message.deleted:
+            channel.messages.remove(message)
+
+    def edit(self, message: DiscordMessage, content: str, extras: dict[str, Any] | None) -> None:
+        edit = MessageEdit(message.id, self._clock.now(), content, extras)
+        message.apply(edit)
+        self.news.append(edit)
+
+    def delete(self, message: DiscordMessage) -> None:
+        message.deleted = True
+        self.channels[message.channel_id].messages.remove(message)
+        self.news.append(MessageDeletion(message.id, self._clock.now()))
+
+
+class DiscordWorld:
     """People and channels as a test wants them. All ids are strings of digits.
 
     In the open world every id may be used without adding it first. Each method has effect from
     the next request on.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: GuildState) -> None:
         self._state = state
 
     def use_guild(self, guild_id: str, name: str = "Loopback") -> None:
@@ -23,15 +181,19 @@ class World:
     def add_user(self, user_id: str, name: str | None = None, *, bot: bool = False) -> None:
         """A member of the guild."""
         self._state.gone.discard(user_id)
-        self._state.users[user_id] = User(user_id, name or f"user-{user_id}", bot=bot)
+        self._state.users[user_id] = LoopbackUser(user_id, name or f"user-{user_id}", bot=bot)
 
     def delete_user(self, user_id: str) -> None:
         """10013 wherever the user is asked for."""
         self._state.gone.add(user_id)
 
-    def close_dms(self, user_id: str, *, refuse_opening: bool = False) -> None:
-        """50007 on sending, as Discord does; or already on opening the channel."""
-        self._user(user_id).dms = "cannot_be_opened" if refuse_opening else "closed"
+    def close_dms(
+        self, user_id: str, *, refuse_opening: bool = False, code: ClosedDmCode = 50007
+    ) -> None:
+        """Discord answers 50007 or 50278 on sending; with ``refuse_opening`` already on opening
+        the channel (50007 with status 400 then)."""
+        user = self._user(user_id)
+        user.dms, user.closed_code = "cannot_be_opened" if refuse_opening else "closed", code
 
     def reopen_dms(self, user_id: str) -> None:
         self._user(user_id).dms = "open"
@@ -39,7 +201,7 @@ class World:
     def leave_guild(self, user_id: str) -> None:
         """50278 on sending to them, 10007 when the guild is asked for them."""
         user = self._user(user_id)
-        user.dms, user.member = "no_mutual_guild", False
+        user.dms, user.closed_code, user.member = "closed", 50278, False
 
     def set_new_dms(self, new_dms: NewDms) -> None:
         """``too_fast`` 40003 or ``quarantined`` 20026: for opening a channel with somebody new,
@@ -75,6 +237,14 @@ class World:
         """160005 on sending."""
         self._thread(thread_id).locked = locked
 
+    def exhaust_threads(self, *, exhausted: bool = True) -> None:
+        """160006 on taking a thread out of the archive, by a patch or by sending."""
+        self._state.threads_exhausted = exhausted
+
+    def allow_emoji(self, emoji_id: str) -> None:
+        """The bot may use this custom emoji. All others are stored by name, as ``:party:``."""
+        self._state.usable_emoji.add(emoji_id)
+
     def forbid(
         self, channel_id: str, *, read: bool = False, send: bool = False, history: bool = False
     ) -> None:
@@ -86,10 +256,10 @@ class World:
         channel = self._channel(channel_id)
         channel.visible, channel.writable, channel.history = not read, not send, not history
 
-    def post(self, channel_id: str, author_id: str, content: str) -> Message:
+    def post(self, channel_id: str, author_id: str, content: str) -> DiscordMessage:
         """Somebody else writes in the channel."""
         self._user(author_id)
-        message = Message(self._state.next_id(), channel_id, author_id, content)
+        message = DiscordMessage(self._state.next_id(), channel_id, author_id, content)
         self._state.add_message(message, self._channel(channel_id))
         return message
 
@@ -101,14 +271,55 @@ class World:
                 return
         raise KeyError(message_id)
 
-    def _user(self, user_id: str) -> User:
-        return self._state.users.setdefault(user_id, User(user_id, f"user-{user_id}"))
+    def _user(self, user_id: str) -> LoopbackUser:
+        return self._state.users.setdefault(user_id, LoopbackUser(user_id, f"user-{user_id}"))
 
-    def _channel(self, channel_id: str) -> Channel:
+    def _channel(self, channel_id: str) -> LoopbackChannel:
         known = self._state.channels.get(channel_id)
-        return known or self._state.put(Channel(channel_id, "channel", f"channel-{channel_id}"))
+        return known or self._state.put(
+            LoopbackChannel(channel_id, "channel", f"channel-{channel_id}")
+        )
 
-    def _thread(self, thread_id: str) -> Channel:
+    def _thread(self, thread_id: str) -> LoopbackChannel:
         channel = self._channel(thread_id)
         channel.kind = "thread"
         return channel
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptLine:
+    """One message: who wrote it, and what happened to it."""
+
+    author: str
+    message: DiscordMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One channel with its messages, oldest first."""
+
+    kind: ChannelKind
+    channel_id: str
+    name: str
+    """Of the channel or thread; of the other person in direct messages."""
+    user_id: str | None
+    """The other person in direct messages."""
+    lines: tuple[TranscriptLine, ...]
+
+
+def transcript(state: GuildState) -> tuple[Conversation, ...]:
+    """Channels in the order of their first message; deleted messages are left out."""
+    ids = dict.fromkeys(m.channel_id for m in state.messages if not m.deleted)
+    return tuple(_conversation(channel_id, state) for channel_id in ids)
+
+
+def _conversation(channel_id: str, state: GuildState) -> Conversation:
+    channel = state.channels[channel_id]
+    name = channel.name if channel.user_id is None else _name(channel.user_id, state)
+    lines = tuple(TranscriptLine(_name(m.author_id, state), m) for m in channel.messages)
+    return Conversation(channel.kind, channel_id, name, channel.user_id, lines)
+
+
+def _name(user_id: str, state: GuildState) -> str:
+    user = state.users.get(user_id)
+    return user.name if user else f"user-{user_id}"

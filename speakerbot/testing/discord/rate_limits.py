@@ -1,15 +1,20 @@
-"""Discord's rate limits, decided from a given time. All times are nanoseconds."""
+"""Discord's rate limits, decided from a given time, and the headers and 429s that tell of them.
+
+All times are nanoseconds.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from speakerbot.testing.discord.responses import ApiResponse, json_response
 from speakerbot.testing.discord.routing import Operation
-from speakerbot.testing.discord.settings import Bucket, Settings
+from speakerbot.testing.discord.settings import Bucket, LoopbackSettings
 
 SECOND = 1_000_000_000
 _INVALID_SPAN = 600 * SECOND
+CLOUDFLARE_BAN = b"error code: 1015"
 
 
 class SlidingWindow:
@@ -74,7 +79,7 @@ class FixedWindows:
             del self._open[key]
 
 
-class Verdict(NamedTuple):
+class RateLimitVerdict(NamedTuple):
     """Whether a request may pass. ``wait`` is 0 if so, else the nanoseconds until it may."""
 
     wait: int
@@ -86,7 +91,7 @@ class Verdict(NamedTuple):
 class Limiter:
     """The limits of one bot."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: LoopbackSettings) -> None:
         limit = settings.global_limit
         self._all = None if limit is None else SlidingWindow(limit, SECOND)
         self._sending = _windows(settings.message_bucket)
@@ -94,18 +99,18 @@ class Limiter:
         self._invalid_limit = settings.invalid_limit
         self._invalid = SlidingWindow(settings.invalid_limit or 10_000, _INVALID_SPAN)
 
-    def admit(self, operation: Operation, major: str, now: int) -> Verdict:
+    def admit(self, operation: Operation, major: str, now: int) -> RateLimitVerdict:
         """Counts the request if it may pass."""
         windows = self._sending if operation == "create_message" else self._others
         wait = 0 if self._all is None else self._all.wait(now)
         state = None if windows is None else windows.take(operation, major, now, peek=wait > 0)
         if wait:
-            return Verdict(wait, True, state)
+            return RateLimitVerdict(wait, True, state)
         if state is not None and state.remaining < 0:
-            return Verdict(state.reset_after, False, state)
+            return RateLimitVerdict(state.reset_after, False, state)
         if self._all is not None:
             self._all.take(now)
-        return Verdict(0, False, state)
+        return RateLimitVerdict(0, False, state)
 
     def note_invalid(self, now: int) -> None:
         """An answer was 401, 403 or 429."""
@@ -122,3 +127,49 @@ class Limiter:
 
 def _windows(bucket: Bucket | None) -> FixedWindows | None:
     return None if bucket is None else FixedWindows(bucket)
+
+
+def bucket_headers(bucket: BucketState | None, now_ns: int) -> dict[str, str]:
+    """None: the route has no bucket, and no such headers."""
+    if bucket is None:
+        return {}
+    return {
+        "X-RateLimit-Limit": str(bucket.limit),
+        "X-RateLimit-Remaining": str(max(0, bucket.remaining)),
+        "X-RateLimit-Reset": f"{_milliseconds(now_ns + bucket.reset_after) / 1000:.3f}",
+        "X-RateLimit-Reset-After": f"{_milliseconds(bucket.reset_after) / 1000:.3f}",
+        "X-RateLimit-Bucket": bucket.name,
+    }
+
+
+def rate_limit_response(verdict: RateLimitVerdict, now_ns: int) -> ApiResponse:
+    """Whoever waits ``retry_after`` from now fits."""
+    headers = bucket_headers(verdict.bucket, now_ns)
+    return too_many_requests(
+        _milliseconds(verdict.wait) / 1000, headers, everywhere=verdict.everywhere
+    )
+
+
+def banned_response() -> ApiResponse:
+    """What Cloudflare says in Discord's place after too many invalid requests."""
+    return ApiResponse(429, CLOUDFLARE_BAN, {"Retry-After": "600"}, "text/html")
+
+
+def too_many_requests(
+    seconds: float | None, headers: dict[str, str], *, everywhere: bool
+) -> ApiResponse:
+    """``seconds`` None: neither the header nor the body says how long to wait."""
+    json: dict[str, Any] = {"message": "You are being rate limited."}
+    limits = {"X-RateLimit-Scope": "user"}
+    if seconds is not None:
+        json["retry_after"] = seconds
+        limits["Retry-After"] = str(-int(-seconds // 1))
+    json |= {"global": everywhere, "code": 0}
+    if everywhere:
+        limits |= {"X-RateLimit-Global": "true", "X-RateLimit-Scope": "global"}
+    return json_response(429, json, {**headers, **limits})
+
+
+def _milliseconds(nanoseconds: int) -> int:
+    """Rounded up, so that a wait is never too short."""
+    return -(-nanoseconds // 1_000_000)

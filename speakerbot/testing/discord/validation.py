@@ -1,16 +1,22 @@
-"""The bodies of requests, checked as Discord checks them."""
+"""The bodies of requests, checked as Discord checks them, and what it makes of their text."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Container, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
-from speakerbot.testing.discord.refusals import Refusal, empty_message, invalid_form, invalid_json
+from speakerbot.testing.discord.responses import ApiError, empty_message, invalid_form, invalid_json
 
 MESSAGE_LENGTH = 2000
 """In code points. Discord's document says 4,000; the service takes 2,000."""
 NONCE_LENGTH = 25
+_CUSTOM_EMOJI = re.compile(r"<a?:(?P<name>[A-Za-z0-9_]+):(?P<id>[0-9]{13,20})>")
+_USER = re.compile(r"<@!?(\d+)>")
+_ROLE = re.compile(r"<@&(\d+)>")
+_EVERYONE = re.compile(r"@(?:everyone|here)\b")
 
 
 class MessageForm(msgspec.Struct):
@@ -29,7 +35,7 @@ class MessageForm(msgspec.Struct):
     tts: bool | None = None
 
     def text(self, before: str = "") -> str:
-        """Without white space around it: Discord strips that. ``before`` is kept if unset."""
+        """Without white space around it: Discord trims that. ``before`` is kept if unset."""
         if self.content is msgspec.UNSET:
             return before
         return self.content.strip() if self.content else ""
@@ -57,12 +63,16 @@ class ChannelForm(msgspec.Struct):
 
 
 _MESSAGE = msgspec.json.Decoder(MessageForm)
+
+
 _DM = msgspec.json.Decoder(DmForm)
+
+
 _CHANNEL = msgspec.json.Decoder(ChannelForm)
 
 
-def message_form(body: bytes) -> MessageForm:
-    """Raises Refusal: 50109, 50035."""
+def parse_message_form(body: bytes) -> MessageForm:
+    """Raises ApiError: 50109, 50035."""
     form: MessageForm = _decode(_MESSAGE, body)
     if form.nonce is not None and len(str(form.nonce)) > NONCE_LENGTH:
         raise _too_long("nonce", NONCE_LENGTH)
@@ -70,19 +80,24 @@ def message_form(body: bytes) -> MessageForm:
 
 
 def check_content(text: str, extras: dict[str, Any] | None) -> None:
-    """Raises Refusal 50006, 50035."""
+    """Raises ApiError 50006, 50035."""
     if not text and extras is None:
         raise empty_message()
     if len(text) > MESSAGE_LENGTH:
         raise _too_long("content", MESSAGE_LENGTH)
 
 
-def dm_form(body: bytes) -> DmForm:
+def without_unusable_emoji(text: str, usable: Container[str]) -> str:
+    """Custom emoji whose id is not usable shown by name: ``<:party:123…>`` becomes ``:party:``."""
+    return _CUSTOM_EMOJI.sub(lambda m: m[0] if m["id"] in usable else f":{m['name']}:", text)
+
+
+def parse_dm_form(body: bytes) -> DmForm:
     form: DmForm = _decode(_DM, body)
     return form
 
 
-def channel_form(body: bytes) -> ChannelForm:
+def parse_channel_form(body: bytes) -> ChannelForm:
     form: ChannelForm = _decode(_CHANNEL, body)
     return form
 
@@ -97,6 +112,37 @@ def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         raise invalid_json() from error
 
 
-def _too_long(field: str, most: int) -> Refusal:
+def _too_long(field: str, most: int) -> ApiError:
     text = f"Must be {most} or fewer in length."
     return invalid_form(field, "BASE_TYPE_BAD_LENGTH", text)
+
+
+class Notified(NamedTuple):
+    """Ids of users and roles, and whether everyone is."""
+
+    users: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    everyone: bool = False
+
+
+def notified(content: str, allowed: Mapping[str, Any] | None) -> Notified:
+    """Without ``allowed_mentions``, everybody who is mentioned. Raises ApiError 50035 where
+    ``parse`` and a list of ids contradict each other, as Discord does."""
+    if allowed is None:
+        allowed = {"parse": ["users", "roles", "everyone"]}
+    parse = allowed.get("parse") or ()
+    users = _permitted("users", _USER.findall(content), allowed, parse)
+    roles = _permitted("roles", _ROLE.findall(content), allowed, parse)
+    return Notified(users, roles, "everyone" in parse and bool(_EVERYONE.search(content)))
+
+
+def _permitted(
+    kind: str, found: list[str], allowed: Mapping[str, Any], parse: tuple[str, ...] | list[str]
+) -> tuple[str, ...]:
+    listed = {str(snowflake) for snowflake in allowed.get(kind) or ()}
+    if kind not in parse:
+        return tuple(snowflake for snowflake in dict.fromkeys(found) if snowflake in listed)
+    if listed:
+        text = f'parse:["{kind}"] and {kind}: [ids...] are mutually exclusive.'
+        raise invalid_form("allowed_mentions", "MESSAGE_ALLOWED_MENTIONS_PARSE_EXCLUSIVE", text)
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,384 @@
+"""What each operation of Discord's API does, and which errors it answers instead."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from speakerbot.testing.discord.clock import LoopbackClock, is_snowflake
+from speakerbot.testing.discord.payloads import (
+    application_payload,
+    channel_payload,
+    guild_payload,
+    member_payload,
+    message_payload,
+    own_user_payload,
+    user_payload,
+)
+from speakerbot.testing.discord.rate_limits import SECOND
+from speakerbot.testing.discord.records import DiscordMessage
+from speakerbot.testing.discord.responses import (
+    dms_closed,
+    invalid_form,
+    missing_access,
+    missing_permissions,
+    not_the_author,
+    opening_dms_too_fast,
+    quarantined,
+    thread_archived,
+    thread_locked,
+    too_many_threads,
+    unknown_channel,
+    unknown_guild,
+    unknown_member,
+    unknown_message,
+    unknown_user,
+)
+from speakerbot.testing.discord.routing import Operation
+from speakerbot.testing.discord.settings import LoopbackSettings
+from speakerbot.testing.discord.validation import (
+    MessageForm,
+    check_content,
+    notified,
+    parse_channel_form,
+    parse_dm_form,
+    parse_message_form,
+    without_unusable_emoji,
+)
+from speakerbot.testing.discord.world import GuildState, LoopbackChannel, LoopbackUser
+
+
+class Nonces:
+    """Times are nanoseconds. How long and where a nonce is unique is in the settings."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], tuple[int, DiscordMessage]] = {}
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def find(
+        self, channel_id: str, nonce: str, settings: LoopbackSettings, now: int
+    ) -> DiscordMessage | None:
+        """The message that has it, if that was accepted within the window."""
+        found = self._seen.get((_scope(channel_id, settings), nonce))
+        if found is None or found[0] + _window(settings) <= now:
+            return None
+        return found[1]
+
+    def remember(self, message: DiscordMessage, settings: LoopbackSettings, now: int) -> None:
+        """Also forgets those that are over, so that memory holds one window only."""
+        if message.nonce is None:
+            return
+        self._forget_ended(now - _window(settings))
+        key = (_scope(message.channel_id, settings), message.nonce)
+        self._seen.pop(key, None)
+        self._seen[key] = (now, message)
+
+    def _forget_ended(self, until: int) -> None:
+        ended = []
+        for key, (accepted, _) in self._seen.items():
+            if accepted > until:
+                break
+            ended.append(key)
+        for key in ended:
+            del self._seen[key]
+
+
+def _scope(channel_id: str, settings: LoopbackSettings) -> str:
+    return channel_id if settings.nonce_scope == "channel" else ""
+
+
+def _window(settings: LoopbackSettings) -> int:
+    return round(settings.nonce_window * SECOND)
+
+
+class ApiCall(NamedTuple):
+    """``ids`` are those in the path."""
+
+    ids: tuple[str, ...]
+    query: Mapping[str, str]
+    body: bytes
+
+
+class ApiResult(NamedTuple):
+    """A successful answer; ``json`` None is an empty body."""
+
+    json: Any
+    status: int = 200
+
+
+@dataclass(slots=True)
+class ApiContext:
+    """What all operations share."""
+
+    settings: LoopbackSettings
+    state: GuildState
+    clock: LoopbackClock
+    nonces: Nonces = field(default_factory=Nonces)
+
+    def channel(self, channel_id: str) -> LoopbackChannel:
+        """One that the bot can see. Raises ApiError 10003, 50001."""
+        channel = self.state.channel(channel_id)
+        if channel is None:
+            raise unknown_channel()
+        if not channel.visible:
+            raise missing_access()
+        return channel
+
+
+def create_message(call: ApiCall, context: ApiContext) -> ApiResult:
+    """With ``enforce_nonce``, a nonce that was used returns the message that has it."""
+    state, settings, now = context.state, context.settings, context.clock.now_ns()
+    channel = context.channel(call.ids[0])
+    _check_sendable(channel, state)
+    form = parse_message_form(call.body)
+    if form.enforce_nonce and form.nonce is not None:
+        existing = context.nonces.find(channel.id, str(form.nonce), settings, now)
+        if existing is not None:
+            return _existing(existing, state)
+    message = _message(form, channel, state)
+    state.add_message(message, channel)
+    context.nonces.remember(message, settings, now)
+    return ApiResult(message_payload(message, state, nonce=True))
+
+
+def _existing(message: DiscordMessage, state: GuildState) -> ApiResult:
+    if message.deleted:
+        raise unknown_message()
+    return ApiResult(message_payload(message, state, nonce=True))
+
+
+def _message(form: MessageForm, channel: LoopbackChannel, state: GuildState) -> DiscordMessage:
+    text, extras = form.text(), form.extras()
+    check_content(text, extras)
+    stored = without_unusable_emoji(text, state.usable_emoji)
+    told = notified(text, form.allowed_mentions)
+    return DiscordMessage(
+        id=state.next_id(),
+        channel_id=channel.id,
+        author_id=state.bot.id,
+        content=stored,
+        nonce=None if form.nonce is None else str(form.nonce),
+        allowed_mentions=form.allowed_mentions,
+        users_notified=told.users,
+        roles_notified=told.roles,
+        everyone_notified=told.everyone and channel.kind != "dm",
+        extras=extras,
+    )
+
+
+def update_message(call: ApiCall, context: ApiContext) -> ApiResult:
+    channel = context.channel(call.ids[0])
+    message = _message_in(channel, call.ids[1])
+    if message.author_id != context.state.bot.id:
+        raise not_the_author()
+    form = parse_message_form(call.body)
+    text, extras = form.text(message.content), form.extras(message.extras)
+    check_content(text, extras)
+    stored = without_unusable_emoji(text, context.state.usable_emoji)
+    context.state.edit(message, stored, extras)
+    return ApiResult(message_payload(message, context.state, nonce=context.settings.history_nonces))
+
+
+def delete_message(call: ApiCall, context: ApiContext) -> ApiResult:
+    channel = context.channel(call.ids[0])
+    message = _message_in(channel, call.ids[1])
+    if message.author_id != context.state.bot.id:
+        raise missing_permissions()
+    context.state.delete(message)
+    return ApiResult(None, 204)
+
+
+def _message_in(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
+    """One that may be changed: nothing in the archive may."""
+    message = channel.find(message_id)
+    if message is None:
+        raise unknown_message()
+    if channel.archived:
+        raise thread_archived()
+    return message
+
+
+def get_message(call: ApiCall, context: ApiContext) -> ApiResult:
+    channel = context.channel(call.ids[0])
+    if not channel.history:
+        raise missing_access()
+    message = channel.find(call.ids[1])
+    if message is None:
+        raise unknown_message()
+    return ApiResult(message_payload(message, context.state, nonce=context.settings.history_nonces))
+
+
+def list_messages(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Newest first. Without Read Message History the list is empty, which is not an error."""
+    channel = context.channel(call.ids[0])
+    found = _page(channel.messages, call.query) if channel.history else []
+    shown = context.settings.history_nonces
+    return ApiResult([message_payload(m, context.state, nonce=shown) for m in reversed(found)])
+
+
+def _page(messages: list[DiscordMessage], query: Mapping[str, str]) -> list[DiscordMessage]:
+    """The part of ``messages`` (oldest first) that ``limit`` and one of ``before``, ``after`` and
+    ``around`` ask for, oldest first. Raises ApiError 50035."""
+    limit = _limit(query.get("limit", "50"))
+    if "around" in query:
+        middle = bisect_left(messages, _snowflake_in(query, "around"), key=_message_number)
+        begin = max(0, middle - limit // 2)
+        return messages[begin : begin + limit]
+    if "after" in query:
+        begin = bisect_right(messages, _snowflake_in(query, "after"), key=_message_number)
+        return messages[begin : begin + limit]
+    end = len(messages)
+    if "before" in query:
+        end = bisect_left(messages, _snowflake_in(query, "before"), key=_message_number)
+    return messages[max(0, end - limit) : end]
+
+
+def _message_number(message: DiscordMessage) -> int:
+    return int(message.id)
+
+
+def _snowflake_in(query: Mapping[str, str], name: str) -> int:
+    if not is_snowflake(query[name]):
+        text = f'Value "{query[name]}" is not snowflake.'
+        raise invalid_form(name, "NUMBER_TYPE_COERCE", text)
+    return int(query[name])
+
+
+def _limit(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 100:
+        raise invalid_form("limit", "NUMBER_TYPE_MAX", "int value should be between 1 and 100.")
+    return int(text)
+
+
+def create_dm(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Returns the channel that exists, or makes it."""
+    state = context.state
+    user = _user(str(parse_dm_form(call.body).recipient_id or ""), context)
+    if user.bot or user.dms == "cannot_be_opened":
+        raise dms_closed(user.closed_code, opening=True)
+    channel = state.dm_of(user.id)
+    if channel is None:
+        _check_new_dm(state)
+        channel = state.open_dm(user.id)
+    return ApiResult(channel_payload(channel, state))
+
+
+def get_channel(call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(channel_payload(context.channel(call.ids[0]), context.state))
+
+
+def update_channel(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Threads only. One that is locked stays as it is: the bot may not manage threads."""
+    channel, form = context.channel(call.ids[0]), parse_channel_form(call.body)
+    if channel.kind != "thread" or channel.locked or form.locked or not channel.writable:
+        raise missing_permissions()
+    if channel.archived and form.archived is False:
+        _check_thread_limit(context.state)
+    if form.archived is not None:
+        channel.archived = form.archived
+    if form.name is not None:
+        channel.name = form.name
+    return ApiResult(channel_payload(channel, context.state))
+
+
+def list_guild_channels(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Without threads, as Discord does."""
+    _guild(call, context)
+    channels = [c for c in context.state.channels.values() if c.kind == "channel" and c.visible]
+    return ApiResult([channel_payload(channel, context.state) for channel in channels])
+
+
+def _check_sendable(channel: LoopbackChannel, state: GuildState) -> None:
+    if channel.kind == "dm":
+        _check_dm(channel, state)
+    elif not channel.writable:
+        raise missing_permissions()
+    elif channel.locked:
+        raise thread_locked()
+    elif channel.archived:
+        if not channel.sends_unarchive:
+            raise thread_archived()
+        _check_thread_limit(state)
+
+
+def _check_dm(channel: LoopbackChannel, state: GuildState) -> None:
+    user = state.user(channel.user_id or "")
+    if user is None:
+        raise dms_closed(50007)
+    if user.dms != "open":
+        raise dms_closed(user.closed_code)
+    if not channel.acquainted:
+        _check_new_dm(state)
+
+
+def _check_new_dm(state: GuildState) -> None:
+    """Whether the bot may begin to write to somebody. Raises ApiError 40003, 20026."""
+    if state.new_dms == "too_fast":
+        raise opening_dms_too_fast()
+    if state.new_dms == "quarantined":
+        raise quarantined()
+
+
+def _check_thread_limit(state: GuildState) -> None:
+    """Whether one more thread may become active. Raises ApiError 160006."""
+    if state.threads_exhausted:
+        raise too_many_threads()
+
+
+def get_my_user(_call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(own_user_payload(context.state))
+
+
+def get_user(call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(user_payload(_user(call.ids[0], context)))
+
+
+def get_my_application(_call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(application_payload(context.state))
+
+
+def get_guild(call: ApiCall, context: ApiContext) -> ApiResult:
+    return ApiResult(guild_payload(_guild(call, context), context.state))
+
+
+def get_guild_member(call: ApiCall, context: ApiContext) -> ApiResult:
+    user = context.state.user(call.ids[1])
+    if user is None or not user.member:
+        raise unknown_member()
+    return ApiResult(member_payload(user, _guild(call, context)))
+
+
+def _user(user_id: str, context: ApiContext) -> LoopbackUser:
+    user = context.state.user(user_id) if is_snowflake(user_id) else None
+    if user is None:
+        raise unknown_user()
+    return user
+
+
+def _guild(call: ApiCall, context: ApiContext) -> str:
+    """The open world's guild answers to any id."""
+    if context.state.strict and call.ids[0] != context.state.guild_id:
+        raise unknown_guild()
+    return call.ids[0]
+
+
+OPERATIONS: Mapping[Operation, Callable[[ApiCall, ApiContext], ApiResult]] = {
+    "create_dm": create_dm,
+    "create_message": create_message,
+    "list_messages": list_messages,
+    "get_message": get_message,
+    "update_message": update_message,
+    "delete_message": delete_message,
+    "get_channel": get_channel,
+    "update_channel": update_channel,
+    "get_my_user": get_my_user,
+    "get_user": get_user,
+    "get_my_oauth2_application": get_my_application,
+    "get_guild": get_guild,
+    "list_guild_channels": list_guild_channels,
+    "get_guild_member": get_guild_member,
+}
