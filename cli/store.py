@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.open_store import to_change, to_read
-from cli.options import AsJson, DryRun
+from cli.options import AsJson, DryRun, parse_length
 from cli.output import emit_json, say
 from cli.terminal import show
+from speakerbot.durations import format_duration
 from speakerbot.errors import SpeakerbotError, UsageError
 
 if TYPE_CHECKING:
@@ -84,6 +85,43 @@ def set_guild(
     else:
         done = "would belong" if dry_run else "now belongs"
         say(f"the store {done} to guild {guild} (before: {_named(before)})")
+
+
+@app.command("prune", epilog="Example: speakerbot store prune --older-than 400d --dry-run")
+def prune_store(
+    older_than: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=parse_length, metavar="D", help="Default: SPEAKERBOT_KEEP; 30d at least."
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget finished deliveries and runs that are older, and the texts of personal messages after
+    SPEAKERBOT_KEEP_TEXTS. Runs do so by themselves, once a day."""
+    from speakerbot.clock import real_now
+    from speakerbot.config import LEAST_KEEP
+    from speakerbot.runs.pruning import prune, would_prune
+
+    if older_than is not None and older_than < LEAST_KEEP:
+        raise UsageError(
+            f"--older-than: at least {LEAST_KEEP.days}d; what is forgotten sooner could be sent "
+            "again"
+        )
+    with to_change(dry_run=dry_run) as (store, settings):
+        now, keep = real_now(), older_than or settings.keep
+        texts_before = now - min(settings.keep_texts, keep)
+        if dry_run:
+            pruned = would_prune(store, now - keep, texts_before)
+        else:
+            pruned = prune(store, now - keep, texts_before, bounded=False)
+    numbers = {"deliveries": pruned.deliveries, "texts": pruned.texts, "runs": pruned.runs}
+    if as_json:
+        emit_json({**numbers, "older_than": format_duration(keep), "dry_run": dry_run})
+        return
+    said = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
+    say(f"{'would forget' if dry_run else 'forgot'} {said} (older than {format_duration(keep)})")
 
 
 def _named(guild: str | None) -> str:

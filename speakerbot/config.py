@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import read_zone
 from speakerbot.domain.reminder_offsets import Offset, parse_offsets
-from speakerbot.durations import parse_duration
+from speakerbot.durations import format_duration, parse_duration
 from speakerbot.errors import ConfigError
 from speakerbot.logs import get_logger
 
@@ -30,6 +30,10 @@ ELSEWHERE = frozenset(
     {"SPEAKERBOT_ENV_FILE", "SPEAKERBOT_TEST_MONGODB_URI", "SPEAKERBOT_CRASH_SCHEDULES"}
 )
 """Ours, but not among the settings."""
+LEAST_KEEP = timedelta(days=30)
+"""A record that is forgotten sooner could be of a message that is still decided."""
+LEAST_KEEP_TEXTS = timedelta(days=2)
+"""Whether an unconfirmed message arrived is found out by its text, up to a day after its expiry."""
 SHORT_LEASE = timedelta(seconds=90)
 """A lease below this does not cover the longest send with its retries: accepted, with a warning."""
 
@@ -53,6 +57,10 @@ class Settings:
     engagement_empty_days: int = 14
     changes_topic: bool = False
     """``changes`` announces changed topics too."""
+    keep: timedelta = timedelta(days=400)
+    """How long finished deliveries and runs are remembered."""
+    keep_texts: timedelta = timedelta(days=30)
+    """How long the texts of finished personal messages are."""
     lease: timedelta = timedelta(minutes=5)
     rate: float = 45.0
     new_dm_every: timedelta = timedelta(seconds=5)
@@ -116,6 +124,8 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         engagement_every=read("SPEAKERBOT_ENGAGEMENT_EVERY", _positive, timedelta(days=14)),
         engagement_empty_days=read("SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS", _count, 14),
         changes_topic=read("SPEAKERBOT_CHANGES_TOPIC", _switch, False),
+        keep=read("SPEAKERBOT_KEEP", _at_least(LEAST_KEEP), timedelta(days=400)),
+        keep_texts=read("SPEAKERBOT_KEEP_TEXTS", _at_least(LEAST_KEEP_TEXTS), timedelta(days=30)),
         lease=read("SPEAKERBOT_LEASE", _positive, timedelta(minutes=5)),
         rate=read("SPEAKERBOT_RATE", _rate, 45.0),
         new_dm_every=read("SPEAKERBOT_NEW_DM_EVERY", parse_duration, timedelta(seconds=5)),
@@ -227,6 +237,16 @@ def _positive(text: str) -> timedelta:
     if not duration:
         raise ValueError("must be longer than nothing")
     return duration
+
+
+def _at_least(least: timedelta) -> Callable[[str], timedelta]:
+    def parse(text: str) -> timedelta:
+        duration = parse_duration(text)
+        if duration < least:
+            raise ValueError(f"must be at least {format_duration(least)}")
+        return duration
+
+    return parse
 
 
 def _count(text: str) -> int:

@@ -126,6 +126,11 @@ def let_in(until: float | None = None) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
+def asked_to_end() -> bool:
+    """Whether a signal has come that asks for it."""
+    return bool(_signals.asked)
+
+
 def check(until: float | None = None) -> None:
     """Raises :class:`Interrupted` where :func:`let_in` would: for a moment between two writes."""
     if not _signals.ours:

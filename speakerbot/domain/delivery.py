@@ -7,7 +7,7 @@ any number of processes exactly one wins each step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -50,8 +50,8 @@ FINAL = frozenset(
 UNSETTLED = (DeliveryState.CLAIMED, DeliveryState.FAILED)
 """Stored states that a run may go on from."""
 MAX_ATTEMPTS = 8
-KEEP = timedelta(days=400)
-"""How long a key is remembered, so that nothing old is ever sent again."""
+PERSONAL = ("user:", "person:")
+"""How a recipient begins that is one person."""
 
 
 class Delivery(NamedTuple):

@@ -145,8 +145,14 @@ class Ledger(Protocol):
         how many were sent then: an edit does not send anew. One query."""
 
     @writes
-    def prune(self, before: datetime) -> int:
-        """Forgets final records not updated since ``before``; returns how many."""
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        """Forgets records not updated since ``before`` that are final, or expired before it: the
+        oldest, in batches, at most ``limit``. Returns how many."""
+
+    @writes
+    def forget_texts(self, before: datetime, limit: int | None = None) -> int:
+        """Empties the texts of those that :meth:`prune` would forget and that went to one person
+        (``user:``, ``person:``); posts keep theirs. Returns how many had one."""
 
 
 class Runs(Protocol):
@@ -160,6 +166,11 @@ class Runs(Protocol):
 
     def list(self, *, job: str | None = None, limit: int = 50) -> Iterator[Run]:
         """Newest first."""
+
+    @writes
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        """Forgets runs that began before ``before``: the oldest, in batches, at most ``limit``.
+        Returns how many."""
 
 
 class Occurrences(Protocol):

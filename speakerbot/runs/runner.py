@@ -61,6 +61,8 @@ class Runner:
     _occurrence: datetime | None = None
     stopped: str = ""
     """Afterwards: why the run ended early, if it did."""
+    sent: bool = False
+    """Afterwards: whether it sent anything."""
     _until: float | None = None
     """When its time is over, of ``time.monotonic``."""
 
@@ -86,6 +88,7 @@ class Runner:
         except Exception as problem:
             error = problem
         self._finish(run, started, report, traffic, error, log)
+        self.sent = bool(report.counts.sent)
         if error:
             raise error
         if interrupted and self.stopped != "timeout":

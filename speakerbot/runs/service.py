@@ -17,7 +17,7 @@ from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
 from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.domain.run import Run, named, new_run
-from speakerbot.errors import SpeakerbotError, UsageError
+from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = timedelta(minutes=10)
 """Of a run outside a schedule."""
+STORE_FAILED = (Unreachable.exit_code, StoreLocked.exit_code)
 HARMLESS = ("not_due", "already_done", "already_running")
 """Reasons to skip a run that nobody need look at."""
 
@@ -117,16 +118,40 @@ class RunService:
         try:
             if schedule is None:
                 work(record)
-                return work.end()
+                return self._ended(work, record)
             from speakerbot.runs.occurrence_lock import OccurrenceLock
 
             lock = OccurrenceLock(schedule, store, clock, dry_run, self.log)
             if not_due := lock.serve(record, work):
                 record = replace(record, schedule=schedule.name, occurrence=not_due.occurrence)
                 return self._skip(record, not_due.reason, dry_run, observers)
-            return work.end()
+            return self._ended(work, record)
         finally:
             store.close()
+
+    def _ended(self, work: _Work, record: Run) -> RunEnd:
+        end = work.end()
+        if work.sent and end.seconds_left:
+            self._prune(work.store, record.id)
+        return end
+
+    def _prune(self, store: Store, run_id: str) -> None:
+        from speakerbot.runs.pruning import prune_daily
+
+        prune_daily(store, self.settings, run_id, Clock().real(), self.log)
+
+    def prune(self) -> None:
+        """Forgets what is old, if no other run has done so today. Never fails."""
+        with process.held_off():
+            store = None
+            try:
+                store = self.open_store(self.settings, read_only=False)
+                self._prune(store, "due")
+            except SpeakerbotError as error:
+                self.log.warning("pruning_failed", error=str(error))
+            finally:
+                if store:
+                    store.close()
 
     def run_due(
         self,
@@ -155,6 +180,8 @@ class RunService:
             except Exception as error:
                 logs.report_bug(error)
                 exit_code = max(exit_code, SpeakerbotError.exit_code)
+        if self.settings.enabled and not dry_run and exit_code not in STORE_FAILED:
+            self.prune()
         return exit_code
 
     def runner(
@@ -265,6 +292,7 @@ class _Work:
     clock: Clock
     observers: Sequence[RunObserver]
     stopped: str = ""
+    sent: bool = False
     began: float = 0.0
 
     def __call__(self, record: Run) -> Waits | None:
@@ -283,7 +311,7 @@ class _Work:
             record=record,
         )
         waits = runner.run()
-        self.stopped = runner.stopped
+        self.stopped, self.sent = runner.stopped, runner.sent
         return waits
 
     def end(self) -> RunEnd:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from speakerbot.clock import real_now
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.ports.store import Store
 from speakerbot.testing.discord import LoopbackDiscord
 
@@ -96,3 +101,57 @@ def test_the_store_is_shown_with_its_place_version_and_counts(
     plain = dict(line.split("\t") for line in cli.out("store", "info").splitlines())
     assert plain["deliveries sent"] == "2"
     assert plain["schema_version"] == "1"
+
+
+def old(name: str, days: int) -> Delivery:
+    at = real_now() - timedelta(days=days)
+    key, state = f"kind/{name}/user:1/2026", DeliveryState.SENT
+    return Delivery(key, "kind", "user:1", state, "1", "run", at, at, at, at, text="private")
+
+
+def texts(store: Store) -> dict[str, str]:
+    return {record.key.split("/")[1]: record.text for record in store.ledger.list()}
+
+
+def fill(store: Store) -> None:
+    records = (old("ancient", 401), old("old", 100), old("young", 3))
+    store.ledger.swap([DeliveryChange(None, record) for record in records])
+
+
+LEFT = {"old": "", "young": "private"}
+
+
+def test_pruning_by_hand_says_what_it_forgets(cli: Cli, store: Store) -> None:
+    fill(store)
+    shown = {"deliveries": 1, "texts": 1, "runs": 0, "older_than": "400d"}
+    assert cli.json("store", "prune", "--dry-run") == {**shown, "dry_run": True}
+    assert len(texts(store)) == 3
+    assert cli.json("store", "prune") == {**shown, "dry_run": False}
+    assert texts(store) == LEFT
+    assert "would forget 1 deliveries" in cli.out("store", "prune", "--older-than", "60d",
+                                                  "--dry-run")  # fmt: skip
+    assert "at least 30d" in cli.misused("store", "prune", "--older-than", "1d")
+
+
+@pytest.mark.parametrize("command", [RUN, ("run", "due", "--now", NOW)])
+def test_a_run_that_sends_and_run_due_prune_at_their_end(
+    cli: Cli, samples: Path, discord: LoopbackDiscord, store: Store, command: tuple[str, ...]
+) -> None:
+    cli.env["SPEAKERBOT_SCHEDULES"] = cli.file(
+        "own.json", '{"schedules": [{"name": "weekly", "job": "weekly", "cron": "0 3 * * *"}]}'
+    )
+    fill(store)
+    cli.run(*command, "--dry-run")
+    assert len(texts(store)) == 3
+    cli.run(*command)
+    assert {name: text for name, text in texts(store).items() if name in LEFT} == LEFT
+    assert "ancient" not in texts(store)
+
+
+def test_a_run_that_sends_nothing_prunes_nothing(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    fill(store)
+    cli.out(*RUN)
+    assert len(texts(store)) == 3
+    assert store.marks.get("pruned") is None

@@ -48,6 +48,8 @@ def test_every_problem_is_in_one_message_and_names_its_variable() -> None:
         "SPEAKERBOT_ENGAGEMENT_EVERY": "0d",
         "SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS": "0",
         "SPEAKERBOT_LEASE": "5",
+        "SPEAKERBOT_KEEP": "29d",
+        "SPEAKERBOT_KEEP_TEXTS": "1d",
         "SPEAKERBOT_RATE": "nan",
         "SPEAKERBOT_NEW_DM_EVERY": "soon",
         "SPEAKERBOT_TEMPLATES": "/no/such/folder",
