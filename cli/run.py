@@ -154,7 +154,7 @@ def due(dry_run: bool, now: Any, as_json: bool) -> None:
                 schedules,
                 dry_run=dry_run,
                 now=now,
-                observers=lambda: run_observers(output, as_json=False),
+                observers=lambda: run_observers(output, as_json=False, quiet=True),
             )
     if exit_code:
         sys.exit(exit_code)

@@ -39,11 +39,14 @@ def stdout() -> Iterator[Output]:
         output.drain()
 
 
-def run_observers(output: TextOutput, *, as_json: bool) -> tuple[RunObserver, ...]:
-    """Those that show a run."""
+def run_observers(
+    output: TextOutput, *, as_json: bool, quiet: bool = False
+) -> tuple[RunObserver, ...]:
+    """Those that show a run. ``quiet``: not one of which nobody need be told."""
     if as_json:
         return (JsonOutput(output),)
-    return (TerminalOutput(output) if output.isatty() else RowOutput(output),)
+    shown: RunObserver = TerminalOutput(output) if output.isatty() else RowOutput(output)
+    return (QuietOutput(shown) if quiet else shown,)
 
 
 @contextmanager
@@ -130,6 +133,31 @@ class RowOutput:
 
     def end(self, summary: RunSummary) -> None:
         self._write(_sentence(self._job, summary) + "\n")
+
+
+class QuietOutput:
+    """Begins to show a run only when there is something to show."""
+
+    def __init__(self, shown: RunObserver) -> None:
+        self._shown = shown
+        self._header: RunHeader | None = None
+
+    def begin(self, header: RunHeader) -> None:
+        self._header = header
+
+    def add(self, outcome: MessageOutcome) -> None:
+        self._begin()
+        self._shown.add(outcome)
+
+    def end(self, summary: RunSummary) -> None:
+        if not summary.quietly:
+            self._begin()
+            self._shown.end(summary)
+
+    def _begin(self) -> None:
+        if self._header:
+            self._shown.begin(self._header)
+            self._header = None
 
 
 class TerminalOutput:

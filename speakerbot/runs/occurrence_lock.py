@@ -55,6 +55,8 @@ class OccurrenceLock:
     dry_run: bool
     log: Any
     sleep: Callable[[float], None] = process.sleep
+    configured: Callable[[], bool] = lambda: True
+    """Asked only where an occurrence is due: whether the job can do anything at all."""
 
     def serve(self, run: Run, work: Callable[[Run], Waits | None]) -> NotDue | None:
         """Does the work if it is this run's turn. ``work`` is given the run, with its occurrence
@@ -81,6 +83,8 @@ class OccurrenceLock:
             occurrence = self.schedule.rules.occurrence(now)
             record = self._stored(occurrence)
             match self.schedule.rules.decide(occurrence, record, now=now, real=real):
+                case Due() if not self.configured():
+                    return NotDue("not_configured", occurrence)
                 case Due() as due:
                     if self._slept(due.sleep(now)):
                         now = self.clock.decision()

@@ -50,6 +50,8 @@ class Scheduling:
     share: bool = False
     may_wait: bool = True
     """False: a schedule's ``wait`` would keep others waiting."""
+    quiet: bool = False
+    """A run that is not due says so at debug level only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class RunService:
         schedule, clock = self._schedule(request), Clock.at(request.now)
         record = new_run(declared.name, clock)
         logs.about(**named(record))
-        dry_run = request.options.dry_run
+        dry_run, quiet = request.options.dry_run, request.scheduling.quiet
         if not self.settings.runs(declared.name) or (schedule and not schedule.enabled):
             return self._skip(_at_occurrence(record, schedule), "disabled", dry_run, observers)
         if request.options.edit_only and self.settings.weekly_mode != "edit":
@@ -112,7 +114,7 @@ class RunService:
         self._warn()
         with process.let_in():
             store = self.open_store(self.settings, read_only=dry_run)
-        self.log.info("store_opened", store=store.describe())
+        (self.log.debug if quiet else self.log.info)("store_opened", store=store.describe())
         timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
         work = _Work(self, request, timeout, store, connect, clock, observers)
         try:
@@ -120,11 +122,25 @@ class RunService:
                 work(record)
                 return self._ended(work, record)
             from speakerbot.runs.occurrence_lock import OccurrenceLock
+            from speakerbot.runs.routes import is_configured
 
-            lock = OccurrenceLock(schedule, store, clock, dry_run, self.log)
+            lock = OccurrenceLock(
+                schedule,
+                store,
+                clock,
+                dry_run,
+                self.log,
+                configured=lambda: is_configured(declared.posts_to, store.guilds, self.settings),
+            )
             if not_due := lock.serve(record, work):
                 record = replace(record, schedule=schedule.name, occurrence=not_due.occurrence)
-                return self._skip(record, not_due.reason, dry_run, observers)
+                return self._skip(
+                    record,
+                    not_due.reason,
+                    dry_run,
+                    observers,
+                    quietly=quiet and not_due.reason in HARMLESS,
+                )
             return self._ended(work, record)
         finally:
             store.close()
@@ -169,7 +185,7 @@ class RunService:
             request = RunRequest(
                 schedule.job,
                 replace(options, dry_run=dry_run or options.dry_run),
-                Scheduling(schedule.name, may_wait=False),
+                Scheduling(schedule.name, may_wait=False, quiet=True),
                 now,
             )
             try:
@@ -264,7 +280,7 @@ class RunService:
         (self.log.debug if quietly else log)("run_skipped", reason=reason)
         for observer in observers:
             observer.begin(RunHeader(record.job, record.id, dry_run, record.now, record.occurrence))
-            observer.end(RunSummary(RunCounts(), 0, reason))
+            observer.end(RunSummary(RunCounts(), 0, reason, quietly=quietly))
         return RunEnd(skipped=reason)
 
     def _warn(self) -> None:

@@ -126,7 +126,7 @@ def test_a_file_with_a_mistake_is_refused_with_its_place(cli: Cli) -> None:
         ("--cron", "0 0 30 2 *", "never fires"),
         ("--timezone", "Mars/Olympus", "is no time zone"),
         ("--grace", "soon", "is no duration"),
-        ("--timeout", "0s", "is no time at all"),
+        ("--timeout", "0s", "is not a length of time"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(
@@ -172,7 +172,7 @@ def test_a_run_that_takes_too_long_ends_in_order_and_is_gone_on_with(
     schedule = (*HOURLY, "--timeout", "2s")
     document = tick(cli, *schedule, SPEAKERBOT_NEW_DM_EVERY="1m")
     assert states(document) == ["held_back", "sent"]
-    assert document["counts"]["skipped"] == {"given_back": 1}
+    assert document["counts"]["skipped"] == {"new_dm_pace": 1}
     [run] = cli.json("runs", "list")["runs"]
     assert (run["outcome"], run["error"]) == ("stopped", "timeout")
     assert states(tick(cli, *schedule)) == ["already_sent", "sent"]
@@ -233,15 +233,15 @@ def test_run_due_does_not_let_one_schedule_keep_the_others_waiting(
 def test_run_due_goes_on_after_a_failure_and_ends_with_the_highest_exit_code(
     cli: Cli, samples: Path, discord: LoopbackDiscord
 ) -> None:
-    write_schedules(cli, WEEKLY | {"grace": "14d"}, REMINDERS)
+    wrong = REMINDERS | {"name": "wrong", "args": ["--only", "nobody"]}
+    write_schedules(cli, wrong, REMINDERS)
     done = cli.run("run", "due", "--now", NOW, "--json")
-    assert done.returncode == 78
-    weekly, reminders = json.loads(done.stdout)["runs"]
-    assert (weekly["job"], weekly["messages"]) == ("weekly", [])
-    assert states(reminders) == ["sent", "sent"]
+    assert done.returncode == 2
+    first, second = json.loads(done.stdout)["runs"]
+    assert (first["messages"], states(second)) == ([], ["sent", "sent"])
     lines = [json.loads(line) for line in done.stderr.splitlines()]
-    errors = [line["error"] for line in lines if line["event"] == "command_failed"]
-    assert "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID" in errors[0]
+    [error] = [line["error"] for line in lines if line["event"] == "command_failed"]
+    assert "'nobody' is not a person we know" in error
 
 
 def test_a_job_or_an_option_that_does_not_exist_is_refused_with_the_whole_file(cli: Cli) -> None:
@@ -253,6 +253,40 @@ def test_a_job_or_an_option_that_does_not_exist_is_refused_with_the_whole_file(c
     error = json.loads(done.stderr.splitlines()[-1])["error"]
     assert "'timers' is not a job" in error
     assert "args: '--limt' is not an option of reminders; did you mean '--limit'?" in error
+
+
+def test_run_due_is_silent_where_nothing_is_due(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    edit = WEEKLY | {"name": "edit", "cron": "@hourly", "args": ["--edit-only"]}
+    write_schedules(cli, REMINDERS, edit)
+    first = cli.out("run", "due", "--now", NOW)
+    assert "2 sent" in first
+    assert "weekly" not in first, "it would edit, and that is switched off"
+    done = cli.run("run", "due", "--now", NOW)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "already_done" in cli.run("run", "due", "--now", NOW, "--debug").stderr
+
+
+@pytest.mark.parametrize("job", ["weekly", "engagement", "digest"])
+def test_a_scheduled_job_whose_channel_is_not_set_is_skipped_and_does_not_fail(
+    cli: Cli, samples: Path, discord: LoopbackDiscord, store: Store, job: str
+) -> None:
+    scheduled = ("run", job, "--now", NOW, "--cron", "@hourly", "--json")
+    done = cli.run(*scheduled)
+    assert done.returncode == 0
+    occurrence = "2026-11-20T16:00:00Z"
+    assert skipped(json.loads(done.stdout)) == (occurrence, "not_configured")
+    line = json.loads(done.stderr.splitlines()[-1])
+    assert (line["event"], line["reason"]) == ("run_skipped", "not_configured")
+    assert line["level"] == "warning"
+    assert store.occurrences.get(job, datetime.fromisoformat(occurrence)) is None
+    assert list(store.runs.list()) == []
+    error = cli.error("run", job, "--now", NOW, exit_code=78)
+    assert "_CHANNEL_ID" in error
+    channels = {"PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID": "77", "DISCORD_LOGS_CHANNEL_ID": "77"}
+    discord.world.add_channel("77", "posts")
+    assert "skipped_because" not in cli.json(*scheduled[:-1], **channels)
 
 
 def test_preview_and_explain_obey_a_schedules_own_options(cli: Cli, samples: Path) -> None:
