@@ -220,7 +220,7 @@ def test_a_taken_date_is_refused_and_names_the_other_talk(filled: Cli) -> None:
 @pytest.mark.parametrize(
     ("change", "exit_code", "problem"),
     [
-        ({"--user": "nobody"}, 65, "'nobody' is no Discord user id, nor a person's id"),
+        ({"--user": "nobody"}, 65, "'nobody' is neither a Discord user id nor a person's id"),
         ({"--user": "1" * 30}, 2, "is no Discord id"),
         ({"--topic": " "}, 2, "--topic is empty"),
         ({"--date": "tomorrow"}, 2, "'tomorrow' is not a date"),
