@@ -20,7 +20,7 @@ from speakerbot.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from speakerbot.domain.person import Person
-    from speakerbot.formats.person_import import PersonImport
+    from speakerbot.formats.people import PersonImport
     from speakerbot.formats.problems import ImportProblems
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -224,17 +224,17 @@ def import_people(
 
     What the file leaves out or empty stays as it is, and nobody is opted in again.
     """
-    from speakerbot.formats import person_files, person_import
+    from speakerbot.formats import people as formats
     from speakerbot.formats.problems import ImportProblems
     from speakerbot.formats.source import read_source
 
     source = read_source(file)
     refused = ImportProblems(source.problems.source) if partial else source.problems
     with to_change(dry_run=dry_run) as (store, _):
-        people = person_files.read(source, refused)
+        people = formats.read(source, refused)
         entries = list(progress(people, source.line_count, "reading"))
         with all_or_nothing(store, dry_run=dry_run):
-            change = person_import.plan(entries, store.people.all(), refused)
+            change = formats.plan(entries, store.people.all(), refused)
             if not entries and not refused.found:
                 source.problems.add("", "there are no people in it")
             source.problems.refuse()
@@ -263,10 +263,10 @@ def export_people(
     output: Output = None,
 ) -> None:
     """Write everybody who is known, in a form that import reads."""
-    from speakerbot.formats import person_files
+    from speakerbot.formats import people as formats
 
     with to_read() as (store, _):
         if form == "jsonl":
-            write_export(person_files.write_json(store.people.all()), output)
+            write_export(formats.write_json(store.people.all()), output)
         else:
-            write_export(person_files.write_csv(list(store.people.all())), output)
+            write_export(formats.write_csv(list(store.people.all())), output)

@@ -217,11 +217,12 @@ def import_talks(file: File, dry_run: DryRun = False) -> None:
     """
     from speakerbot import booking
     from speakerbot.clock import real_now
+    from speakerbot.formats import talk_files
     from speakerbot.formats.source import read_source
 
     source = read_source(file)
     with to_change(dry_run=dry_run) as (store, _):
-        entries = list(progress(_entries(source), source.line_count, "reading"))
+        entries = list(progress(talk_files.read(source), source.line_count, "reading"))
         with all_or_nothing(store, dry_run=dry_run):
             change = _plan(entries, source, store)
             if not dry_run:
@@ -231,16 +232,6 @@ def import_talks(file: File, dry_run: DryRun = False) -> None:
     done = "would import" if dry_run else "imported"
     say(f"{done} {amount(total, 'talk')}: {counts}, {change.unchanged:,} unchanged")
     _name_unknown(entries)
-
-
-def _entries(source: Source) -> Iterator[TalkEntry]:
-    if source.kind == "json":
-        from speakerbot.formats import talk_json
-
-        return talk_json.read(source)
-    from speakerbot.formats import talk_csv
-
-    return talk_csv.read(source)
 
 
 def _plan(entries: list[TalkEntry], source: Source, store: Store) -> TalkImport:
@@ -279,15 +270,15 @@ def export_talks(
 
 def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
     if form == "jsonl":
-        from speakerbot.formats import talk_json
+        from speakerbot.formats import talk_files
 
-        yield from talk_json.write(store.talks.all())
+        yield from talk_files.write_json(store.talks.all())
     elif form == "csv":
-        from speakerbot.formats import talk_csv
+        from speakerbot.formats import talk_files
 
         talks = list(store.talks.all())
-        yield from talk_csv.write(talks)
-        if left_out := talk_csv.left_out(talks):
+        yield from talk_files.write_csv(talks)
+        if left_out := talk_files.left_out(talks):
             logs.get_logger().warning(
                 "fields_left_out", talks=left_out, hint="--format jsonl keeps every field"
             )

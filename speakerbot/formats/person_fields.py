@@ -39,7 +39,7 @@ class PersonEntry:
 def _identifier(text: str) -> str:
     if len(text) > 100 or any(mark.isspace() or mark == "/" for mark in text) or text.isdigit():
         raise ValueError(
-            f"{text[:60]!r} is no id of a person: no spaces, no slashes, not digits only"
+            f"{text[:60]!r} is not a person's id: no spaces, no slashes, not digits only"
         )
     return text
 
@@ -61,8 +61,9 @@ IDENTIFYING = ("discord_user_id", "telegram_user_id", "name", "id")
 LISTS = ("routes", "opted_out")
 
 
-def entry(place: str, given: Mapping[str, Any], add: Callable[..., None]) -> PersonEntry:
-    """Reads the fields of one person, whatever file they come from; ``add`` hears of problems."""
+def read_entry(place: str, given: Mapping[str, Any], add: Callable[..., None]) -> PersonEntry:
+    """The fields of one person, whatever file they come from; ``add`` is called with each
+    problem."""
     values: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     present = {name: value for name, value in given.items() if value not in (None, "", [])}
@@ -75,7 +76,7 @@ def entry(place: str, given: Mapping[str, Any], add: Callable[..., None]) -> Per
         except ValueError as problem:
             add(str(problem), field=name)
     if not present.keys() & IDENTIFYING:
-        add(f"nobody can be told by it: give {', '.join(IDENTIFYING)}")
+        add(f"identifies no one: give {', '.join(IDENTIFYING)}")
     return PersonEntry(place, values, extra)
 
 

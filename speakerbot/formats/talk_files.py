@@ -1,4 +1,7 @@
-"""Talks as the Node bot's documents in Extended JSON."""
+"""Files of talks: the Node bot's documents in Extended JSON, and CSV.
+
+CSV names its columns as the documents name their fields; the start is ``starts_at``.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,43 @@ from speakerbot.domain.talk import Talk
 from speakerbot.formats.extended import date_value, id_value, relaxed
 from speakerbot.formats.json_lines import Document, documents, write_lines
 from speakerbot.formats.source import Source
-from speakerbot.formats.talk_fields import BY_NAME, REQUIRED, SUBDOCUMENTS, TalkEntry
+from speakerbot.formats.spreadsheet import Cells, rows, write_rows
+from speakerbot.formats.talk_fields import (
+    BY_NAME,
+    FIELDS,
+    REQUIRED,
+    SUBDOCUMENTS,
+    Field,
+    TalkEntry,
+)
+
+_STARTS_AT = "speakerbot.startsAt"
+
+
+def _column(field: Field) -> str:
+    return "starts_at" if field.name == _STARTS_AT else field.name
+
+
+COLUMNS = {_column(field): field for field in FIELDS}
+_COLUMNS_READ = COLUMNS | {_STARTS_AT: COLUMNS["starts_at"]}
+"""mongoexport --type=csv writes the dotted name."""
 
 
 def read(source: Source) -> Iterator[TalkEntry]:
     """Talks whose fields are all in order; every other problem becomes one of the source."""
+    return _read_json(source) if source.kind == "json" else _read_csv(source)
+
+
+def _read_json(source: Source) -> Iterator[TalkEntry]:
     for place, document in documents(source):
         before = len(source.problems.found)
         add = partial(source.problems.add, place)
-        entry = _entry(place, document, add)
+        entry = _entry_of_document(place, document, add)
         if len(source.problems.found) == before:
             yield entry
 
 
-def _entry(place: str, document: Document, add: Callable[..., None]) -> TalkEntry:
+def _entry_of_document(place: str, document: Document, add: Callable[..., None]) -> TalkEntry:
     values: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for name, value in _flattened(document):
@@ -68,7 +94,7 @@ def _keep(extra: dict[str, Any], name: str, value: Any) -> None:
         raise ValueError(f"must be a document or null, not {value!r}")
 
 
-def write(talks: Iterable[Talk]) -> Iterator[str]:
+def write_json(talks: Iterable[Talk]) -> Iterator[str]:
     """Lines as ``mongoexport`` writes them, unknown fields included."""
     return write_lines(map(document_of, talks))
 
@@ -104,3 +130,50 @@ def _flags(talk: Talk) -> Document:
 
 def _ours(talk: Talk) -> Document:
     return {"startsAt": f"{talk.starts_at:%H:%M}"} if talk.starts_at else {}
+
+
+def _read_csv(source: Source) -> Iterator[TalkEntry]:
+    for place, cells in rows(source, REQUIRED):
+        before = len(source.problems.found)
+        entry = _entry_of_cells(source, place, cells)
+        if len(source.problems.found) == before:
+            yield entry
+
+
+def _entry_of_cells(source: Source, place: str, cells: Cells) -> TalkEntry:
+    values: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for name, cell in cells.items():
+        field = _COLUMNS_READ.get(name)
+        try:
+            if field:
+                values[field.attribute] = field.from_cell(cell)
+            elif (name, cell.strip()) != ("__v", "0"):
+                extra[_unknown(name)] = cell
+        except ValueError as problem:
+            source.problems.add(place, str(problem), field=name)
+    for name in REQUIRED:
+        if name not in cells:
+            source.problems.add(place, "missing", field=name)
+    return TalkEntry(place, values, extra)
+
+
+def _unknown(name: str) -> str:
+    if "." in name or name.startswith("$"):
+        raise ValueError("no such column, and not a name under which it could be kept")
+    return name
+
+
+def write_csv(talks: Iterable[Talk]) -> Iterator[str]:
+    """The header and one row a talk. Fields that nobody here knows are left out."""
+    return write_rows(tuple(COLUMNS), map(_cells, talks))
+
+
+def _cells(talk: Talk) -> list[str]:
+    values = ((field, getattr(talk, field.attribute)) for field in FIELDS)
+    return ["" if value is None else field.to_cell(value) for field, value in values]
+
+
+def left_out(talks: Iterable[Talk]) -> int:
+    """How many of the talks have fields that CSV leaves out."""
+    return sum(1 for talk in talks if talk.extra)

@@ -1,19 +1,38 @@
-"""What importing people will change, decided before anything is written.
+"""Files of people, CSV and JSON lines, and what importing one will change.
 
-An import adds and corrects; it takes nothing away, least of all an opt-out.
+An import adds and corrects; it takes nothing away, least of all an opt-out. What it changes is
+decided before anything is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from speakerbot.domain.person import Person
-from speakerbot.formats.person_fields import PersonEntry
+from speakerbot.formats.json_lines import documents, write_lines
+from speakerbot.formats.person_fields import PersonEntry, columns_of, document_of, read_entry
 from speakerbot.formats.problems import ImportProblems
+from speakerbot.formats.source import Source
+from speakerbot.formats.spreadsheet import rows, write_rows
 
 _TELEGRAM = "telegram_user_id"
+
+
+def read(source: Source, refused: ImportProblems) -> Iterator[PersonEntry]:
+    """Everyone whose fields are all in order. What is wrong with one person goes to ``refused``,
+    what is wrong with the file to the source's own problems."""
+    found = documents(source) if source.kind == "json" else rows(source, ())
+    for place, given in found:
+        before = len(refused.found)
+        name = given.get("name")
+        who = f"{place} ({name})" if isinstance(name, str) and name else place
+        person = read_entry(who, given, partial(refused.add, who))
+        if len(refused.found) == before:
+            yield person
 
 
 @dataclass(slots=True)
@@ -110,3 +129,29 @@ def merge(person: Person, entry: PersonEntry) -> Person:
     if "opted_out" in given:
         given["opted_out"] = person.opted_out | given["opted_out"]
     return replace(person, **given, extra={**person.extra, **entry.extra})
+
+
+def write_json(people: Iterable[Person]) -> Iterator[str]:
+    """One document a line, with all that is known."""
+    return write_lines(map(document_of, people))
+
+
+def write_csv(people: Sequence[Person]) -> Iterator[str]:
+    """The header and one row a person."""
+    columns = columns_of(people)
+    return write_rows(columns, (_cells(document_of(person), columns) for person in people))
+
+
+def _cells(document: dict[str, Any], columns: Sequence[str]) -> list[str]:
+    return [_cell(document.get(name)) for name in columns]
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case list() if all(isinstance(item, str) for item in value):
+            return ",".join(value)
+    return json.dumps(value, ensure_ascii=False)
