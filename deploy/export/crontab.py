@@ -16,7 +16,7 @@ _HEAD = """\
 """
 
 
-def crontab(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
     """One file; schedules of one time zone stand together."""
     zones = dict.fromkeys(schedule.cron.zone.key for schedule in schedules)
     blocks = [

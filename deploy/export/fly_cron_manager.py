@@ -11,7 +11,7 @@ from deploy.export.triggers import HOURLY, catch_up, exact
 from speakerbot.schedules import Schedule
 
 
-def fly_cron_manager(schedules: Sequence[Schedule], image: str, app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], image: str, app: str) -> dict[str, str]:
     """One file. ``command`` is one string, and an entry without ``enabled`` is off."""
     entries = []
     for schedule in schedules:

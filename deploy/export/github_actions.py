@@ -23,7 +23,7 @@ _HEAD = """\
 """
 
 
-def github_actions(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
     """One workflow with a job for each schedule; a disabled one runs only by hand."""
     document = {
         "name": "speakerbot",

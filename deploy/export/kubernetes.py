@@ -18,7 +18,7 @@ _HEAD = """\
 """
 
 
-def kubernetes(schedules: Sequence[Schedule], image: str, _app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], image: str, _app: str) -> dict[str, str]:
     """One file of several documents."""
     documents = []
     for schedule in schedules:

@@ -42,7 +42,7 @@ WantedBy=timers.target
 """
 
 
-def systemd(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
     """Units by file name. A disabled schedule has its service only, to start by hand."""
     units = {}
     for schedule in schedules:

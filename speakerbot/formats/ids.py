@@ -28,8 +28,7 @@ def talk_id(value: Any) -> str:
             return str(text)
     raise ValueError(
         f"{_shown(value)} is not a talk's id: write 24 hexadecimal digits as "
-        '{"$oid": "…"}, '
-        "or a text without spaces and slashes that is not a date"
+        '{"$oid": "…"}, or a text without spaces and slashes that is not a date'
     )
 
 

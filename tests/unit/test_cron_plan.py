@@ -20,8 +20,7 @@ from deploy.api_errors import (
 )
 from deploy.diff import changed_fields, same_image
 from deploy.machines import Machine, WantedMachine, read_machine, wanted_machines
-from deploy.plan import make_plan
-from deploy.plan_warnings import lost_databases, open_occurrence, served_at_once
+from deploy.plan import lost_databases, make_plan, open_occurrence, served_at_once
 from deploy.rate_limit import RateLimit
 from jobs import JOBS
 from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
