@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from speakerbot.explain import Explainer, Explanation
     from speakerbot.ports.store import Store
     from speakerbot.runs.job import Job
-    from speakerbot.schedules import Schedule
+    from speakerbot.schedules.schedule import Schedule
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -128,7 +128,7 @@ def _schedules(settings: Settings) -> list[tuple[Schedule, Job]]:
     """Without a file there is still much to tell."""
     from speakerbot import logs
     from speakerbot.preview import jobs_of
-    from speakerbot.schedules import read_schedules
+    from speakerbot.schedules.reading import read_schedules
 
     try:
         return jobs_of(read_schedules(settings.schedules, JOBS), JOBS)

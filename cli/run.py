@@ -129,7 +129,7 @@ def due(dry_run: bool, now: Any, as_json: bool) -> None:
     from cli.run_output import document_of_runs, run_observers
     from speakerbot.config import load
     from speakerbot.runs.service import RunService
-    from speakerbot.schedules import read_schedules
+    from speakerbot.schedules.reading import read_schedules
 
     settings = load()
     schedules = read_schedules(settings.schedules, JOBS)

@@ -34,7 +34,7 @@ from jobs import JOBS
 from speakerbot import logs as our_logs
 from speakerbot.durations import parse_duration
 from speakerbot.errors import ConfigError, Unreachable, UsageError
-from speakerbot.schedules import Schedules, read_schedules
+from speakerbot.schedules.reading import Schedules, read_schedules
 
 T = TypeVar("T")
 CHANGES = 2

@@ -14,7 +14,7 @@ from deploy.diff import FieldChange, changed_fields
 from deploy.machines import GONE, Machine, WantedMachine
 from speakerbot.domain.occurrence import Due
 from speakerbot.errors import ConfigError
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 Kind = Literal["create", "update", "replace", "delete"]
 ORDER: tuple[Kind, ...] = ("create", "update", "replace", "delete")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from speakerbot.errors import UsageError
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 Exporter = Callable[[Sequence[Schedule], str, str], dict[str, str]]
 """From schedules, image and Fly app to the text of each file, by its name."""

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from deploy.export.triggers import catch_up, exact
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 _HEAD = """\
 # Written by `speakerbot cron export crontab`. Needs speakerbot on PATH; secrets come from the

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deploy.export.triggers import HOURLY, catch_up, exact
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 
 def export(schedules: Sequence[Schedule], image: str, app: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deploy.export.yaml import to_yaml
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 _TICK = "7 * * * *"
 """Off the full hour, when GitHub is busiest and drops ticks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from deploy.export.triggers import CronFields, catch_up, portable
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 

@@ -21,8 +21,8 @@ from deploy.export.triggers import catch_up, exact, portable
 from deploy.export.yaml import to_yaml
 from jobs import JOBS
 from speakerbot.domain.cron import Cron
-from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.schedule import Schedule
 
 EVIL = """a b'c"d%$HOME ${{ secrets.X }} \\ #;é"""
 

@@ -13,9 +13,9 @@ import pytest
 
 from jobs import JOBS
 from speakerbot.errors import ConfigError
-from speakerbot.schedules import Guest, Schedule, Schedules, read_schedules
 from speakerbot.schedules.model import json_schema
-from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.reading import Schedules, parse_schedules, read_schedules
+from speakerbot.schedules.schedule import Guest, Schedule
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 WEEKLY = {"name": "weekly", "job": "weekly", "cron": "0 17 * * MON"}
