@@ -269,13 +269,11 @@ def export_talks(
 
 
 def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
-    if form == "jsonl":
-        from speakerbot.formats import talk_files
+    from speakerbot.formats import talk_files
 
+    if form == "jsonl":
         yield from talk_files.write_json(store.talks.all())
     elif form == "csv":
-        from speakerbot.formats import talk_files
-
         talks = list(store.talks.all())
         yield from talk_files.write_csv(talks)
         if left_out := talk_files.left_out(talks):
@@ -285,10 +283,9 @@ def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
     else:
         from speakerbot import booking
         from speakerbot.clock import real_now
-        from speakerbot.formats import talk_calendar
 
         shown = booking.current(store.calendar.all(), store.talks.all(), real_now())
-        yield talk_calendar.write(shown, settings.timezone)
+        yield talk_files.write_calendar(shown, settings.timezone)
 
 
 def _find(store: Store, talk: str) -> Talk:

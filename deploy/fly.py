@@ -5,7 +5,10 @@ Each request is paced, repeated where that is safe, and its answer understood.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -14,14 +17,40 @@ import aiohttp
 
 from deploy.api_errors import Conflict, FlyAnswer, Gone, ImageMissing
 from deploy.machines import Machine, WantedMachine, read_machine
-from deploy.rate_limit import RateLimit
 from deploy.settings import FlyTarget
 from speakerbot.errors import ConfigError, Unreachable
 from speakerbot.logs import get_logger
 
 LEASE_SECONDS: Final = 30
 _PAGE: Final = "1000"
+RATES: Final[Mapping[str, tuple[float, float]]] = {"get": (5.0, 10.0)}
+"""Requests a second and burst of an action; 1 and 3 for all others."""
+ATTEMPTS: Final = 7
 _NONCE: Final = "fly-machine-lease-nonce"
+
+
+@dataclass(slots=True)
+class RateLimit:
+    """Keeps each kind of request within its rate, and spaces retries. One for each run of a
+    command; time can be faked."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _full_at: dict[str, float] = field(default_factory=dict)
+
+    async def take(self, action: str) -> None:
+        """Waits until a request of that kind may go (GCRA: one number holds rate and burst)."""
+        rate, burst = RATES.get(action, (1.0, 3.0))
+        now = self.now()
+        full_at = max(self._full_at.get(action, now), now) + 1 / rate
+        self._full_at[action] = full_at
+        if (pause := full_at - now - burst / rate) > 0:
+            await self.sleep(pause)
+
+    def backoff(self) -> Iterator[float]:
+        """Seconds before each further attempt, doubling from one to 30, with jitter."""
+        for attempt in range(ATTEMPTS - 1):
+            yield min(2.0**attempt, 30.0) * random.uniform(0.8, 1.2)  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)

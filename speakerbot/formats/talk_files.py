@@ -1,15 +1,21 @@
-"""Files of talks: the Node bot's documents in Extended JSON, and CSV.
+"""Files of talks: the Node bot's documents in Extended JSON, CSV, and a calendar (iCalendar).
 
-CSV names its columns as the documents name their fields; the start is ``starts_at``.
+CSV names its columns as the documents name their fields; the start is ``starts_at``. The calendar
+has no METHOD, as RFC 5545 has it for what is read rather than sent: then DTSTAMP says when an event
+last changed, and the same talks are the same text, whenever they are written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
+from speakerbot import __version__
+from speakerbot.clock import instant
+from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.talk import Talk
 from speakerbot.formats.extended import date_value, id_value, relaxed
 from speakerbot.formats.json_lines import Document, documents, write_lines
@@ -24,6 +30,9 @@ from speakerbot.formats.talk_fields import (
     TalkEntry,
 )
 
+if TYPE_CHECKING:
+    from icalendar import Event
+
 _STARTS_AT = "speakerbot.startsAt"
 
 
@@ -34,6 +43,8 @@ def _column(field: Field) -> str:
 COLUMNS = {_column(field): field for field in FIELDS}
 _COLUMNS_READ = COLUMNS | {_STARTS_AT: COLUMNS["starts_at"]}
 """mongoexport --type=csv writes the dotted name."""
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
+"""Characters that RFC 5545 has no place for in a text."""
 
 
 def read(source: Source) -> Iterator[TalkEntry]:
@@ -177,3 +188,37 @@ def _cells(talk: Talk) -> list[str]:
 def left_out(talks: Iterable[Talk]) -> int:
     """How many of the talks have fields that CSV leaves out."""
     return sum(1 for talk in talks if talk.extra)
+
+
+def write_calendar(entries: Iterable[CalendarEntry], zone: ZoneInfo) -> str:
+    """The calendar as text. ``zone`` is the community's."""
+    from icalendar import Calendar
+
+    calendar = Calendar()
+    calendar.add("prodid", f"-//speakerbot//{__version__}//EN")
+    calendar.add("version", "2.0")
+    calendar.add("x-wr-calname", "Talks")
+    for entry in entries:
+        calendar.add_component(_event(entry, zone))
+    calendar.add_missing_timezones()
+    return bytes(calendar.to_ical()).decode()
+
+
+def _event(entry: CalendarEntry, zone: ZoneInfo) -> Event:
+    from icalendar import Event
+
+    event = Event()
+    event.add("uid", f"{entry.talk_id}@speakerbot")
+    event.add("sequence", entry.sequence)
+    event.add("status", "CANCELLED" if entry.cancelled else "CONFIRMED")
+    for name in ("dtstamp", "last-modified"):
+        event.add(name, entry.changed_at.replace(microsecond=0))
+    summary = f"{entry.username}: {entry.topic}".translate(_CONTROLS)
+    event.add("summary", " ".join(summary.split()))
+    if entry.starts_at is None:
+        event.add("dtstart", entry.date)
+        event.add("dtend", entry.date + timedelta(days=1))
+        event.add("transp", "TRANSPARENT")
+    else:
+        event.add("dtstart", instant(entry.date, entry.starts_at, zone).astimezone(zone))
+    return event
