@@ -27,7 +27,7 @@ def talk_id(value: Any) -> str:
         if text is value and _PLAIN.fullmatch(text) and not _DATE.fullmatch(text):
             return str(text)
     raise ValueError(
-        f"{_shown(value)} is not a talk's id: write 24 hexadecimal digits as "
+        f"{_shown(value)} is not the id of a talk: write 24 hexadecimal digits as "
         '{"$oid": "…"}, or a text without spaces and slashes that is not a date'
     )
 

@@ -49,7 +49,7 @@ class PersonEntry:
 def _identifier(text: str) -> str:
     if len(text) > 100 or any(mark.isspace() or mark == "/" for mark in text) or text.isdigit():
         raise ValueError(
-            f"{text[:60]!r} is not a person's id: no spaces, no slashes, not digits only"
+            f"{text[:60]!r} is not the id of a person: no spaces, no slashes, not digits only"
         )
     return text
 

@@ -176,7 +176,7 @@ def _unknown(name: str) -> str:
 
 
 def write_csv(talks: Iterable[Talk]) -> Iterator[str]:
-    """The header and one row a talk. Fields that nobody here knows are left out."""
+    """The header and one row a talk. Unknown fields are left out."""
     return write_rows(tuple(COLUMNS), map(_cells, talks))
 
 

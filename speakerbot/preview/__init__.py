@@ -52,9 +52,9 @@ class Preview:
     """By name of a schedule: why its runs send nothing. Complete when all has been read."""
 
     def until(self, end: datetime) -> Iterator[Coming]:
-        """What goes out from now to before ``end``, in order. Raises ConfigError for a broken
-        template."""
-        self.templates.check()
+        """What goes out from now to before ``end``, in order; also, as failed, each message whose
+        text cannot be made."""
+        unrendered: set[str] = set()
         able = [(schedule, job) for schedule, job in self.schedules if self._able(schedule, job)]
         store = overlay(self.store)
         timeline = Timeline(
@@ -68,7 +68,7 @@ class Preview:
             schedule, job = able[tick.place]
             run = SimulatedRun(
                 schedule, job, store, self.settings, self.templates,
-                at=tick.at, occurrence=tick.occurrence, ahead=self.ahead,
+                at=tick.at, occurrence=tick.occurrence, ahead=self.ahead, unrendered=unrendered,
             )  # fmt: skip
             try:
                 for outcome in run.run():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import date
 from functools import cached_property
 from typing import Any, cast
 
@@ -52,7 +53,7 @@ class _ReadOnly:
 
 
 class _Unread:
-    """A calendar: looking ahead at messages changes no talk, and nobody asks for it there."""
+    """A calendar: looking ahead at messages changes no talk, and jobs do not read it."""
 
     def get(self, talk_id: str) -> CalendarEntry | None:  # noqa: ARG002
         return None
@@ -60,7 +61,10 @@ class _Unread:
     def all(self) -> Iterator[CalendarEntry]:
         return iter(())
 
-    def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
+    def differing(
+        self,
+        since: date | None = None,  # noqa: ARG002
+    ) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
         return iter(())
 
     def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from speakerbot.config import Settings
 from speakerbot.delivery.claims import Revisions, new_claim, sent
-from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh, with_texts
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Skip
 from speakerbot.ports.store import Store
@@ -33,11 +33,14 @@ class SimulatedRun:
     at: datetime
     occurrence: datetime
     ahead: timedelta
+    unrendered: set[str]
+    """Keys of messages whose texts could not be made in this run or an earlier one."""
     resumes_at: datetime | None = None
     """Once it has been run: when going on with its occurrence makes sense, if something waits."""
 
     def run(self) -> Iterator[MessageOutcome]:
-        """What goes out. What the job writes down, it does before and after, as in a real run."""
+        """What goes out, and what fails because its text cannot be made, each of these once. What
+        the job writes down, it does before and after, as in a real run."""
         context = self._context()
         self._write_down(context)
         yield from self._outcomes(context)
@@ -62,10 +65,14 @@ class SimulatedRun:
         revisions = Revisions(f"preview {self.schedule.name} {self.at.isoformat()}")
         waits, planned = Waits(), 0
         moment = Moment(self.at, self._real, self.settings.timezone)
-        for plan in weigh(narrowed(self.job.decide(context), self.only), self.store, moment):
+        weighed = weigh(narrowed(self.job.decide(context), self.only), self.store, moment)
+        for plan in with_texts(weighed, self.templates):
             if isinstance(plan, Skip):
                 continue
             waits.held(plan)
+            if plan.error_class and plan.message.key not in self.unrendered:
+                self.unrendered.add(plan.message.key)
+                yield outcome_of_plan(plan, self.templates)
             if plan.state != DeliveryState.PLANNED:
                 continue
             if planned == self.schedule.options.limit:

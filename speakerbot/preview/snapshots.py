@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
-from functools import cached_property
+from datetime import date, datetime
 
 from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot
 from speakerbot.ports.store import Snapshots
@@ -18,6 +17,7 @@ class OverlaidSnapshots:
         self._below = below
         self._taken_here = False
         self._written: dict[tuple[str, str], TalkSnapshot] = {}
+        self._restless: dict[tuple[str, str], TalkPair] | None = None
 
     def taken(self) -> bool:
         return self._taken_here or self._below.taken()
@@ -26,27 +26,31 @@ class OverlaidSnapshots:
         if not self.taken():
             self._taken_here = True
 
-    def differing(self) -> Iterator[TalkPair]:
-        return iter(list(self._restless.values()))
+    def differing(self, since: date | None = None) -> Iterator[TalkPair]:
+        pairs = list(self._restless_from(since).values())
+        return (pair for pair in pairs if since is None or pair.concerns(since))
 
     def pending(self) -> Iterator[TalkPair]:
         return (pair for pair in self.differing() if pair.entry and pair.entry.pending)
 
     def advance(self, steps: Sequence[tuple[TalkSnapshot | None, TalkSnapshot]]) -> None:
+        restless = self._restless_from(None)
         for before, after in steps:
-            pair = self._restless.get((after.talk_id, after.user_id))
+            pair = restless.get((after.talk_id, after.user_id))
             if pair is None or pair.entry != before:
                 continue
             self._written[pair.key] = after
-            self._restless[pair.key] = replace(pair, entry=after)
-            if self._restless[pair.key].at_rest():
-                del self._restless[pair.key]
+            restless[pair.key] = replace(pair, entry=after)
+            if restless[pair.key].at_rest():
+                del restless[pair.key]
 
     def all(self) -> Iterator[TalkSnapshot]:
         return (self._written.get((e.talk_id, e.user_id), e) for e in self._below.all())
 
-    @cached_property
-    def _restless(self) -> dict[tuple[str, str], TalkPair]:
-        if self._taken_here:
-            return {}
-        return {pair.key: pair for pair in self._below.differing()}
+    def _restless_from(self, since: date | None) -> dict[tuple[str, str], TalkPair]:
+        """What is not at rest; read once, by the first run, whose day no later one goes back
+        behind."""
+        if self._restless is None:
+            below = () if self._taken_here else self._below.differing(since)
+            self._restless = {pair.key: pair for pair in below}
+        return self._restless

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
-from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh, with_texts
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, within_reason
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Skip
@@ -76,7 +76,7 @@ class Runner:
         traffic = None
         try:
             traffic = self._do(run, report, log)
-            error = failure(traffic)
+            error = failure(traffic) or report.unrendered()
         except Exception as problem:
             error = problem
         self._finish(run, started, report, traffic, error, log)
@@ -122,7 +122,7 @@ class Runner:
         decisions = narrowed(self.job.decide(context), self._only())
         counts = report.counts
         moment = Moment(context.now, self.clock.real(), self.settings.timezone)
-        for plan in weigh(decisions, self.store, moment):
+        for plan in with_texts(weigh(decisions, self.store, moment), self.templates):
             if isinstance(plan, Skip):
                 counts.skipped[plan.reason] += 1
                 continue
@@ -131,8 +131,6 @@ class Runner:
             if plan.state == DeliveryState.PLANNED:
                 if counts.planned == self.options.limit:
                     return
-                if not counts.planned:
-                    self.templates.check()  # before the first claim; not where nothing is due
                 counts.planned += 1
             yield plan
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.domain.message import Message
-from speakerbot.errors import ConfigError, NotFound
+from speakerbot.errors import NotFound
 from speakerbot.templates.values import Deadline, cut_longest, given, prepared
 from speakerbot.text import LIMIT, length, without_mass_mentions
 
@@ -50,15 +50,6 @@ class Templates:
     def variables(self, name: str) -> list[str]:
         """What the text may use."""
         return sorted(given(name).names)
-
-    def check(self) -> None:
-        """Asked before a run sends anything. Raises ConfigError naming file and line of every
-        problem of the overrides; costs nothing where there are none."""
-        if names := self.overridden():
-            from speakerbot.templates.overrides import problems
-
-            if found := problems(self, names):
-                raise ConfigError(*found)
 
     def of(self, message: Message) -> str:
         """The message's text, short enough for any of its routes' mentions in front of it."""

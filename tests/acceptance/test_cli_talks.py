@@ -227,7 +227,7 @@ def test_a_taken_date_is_refused_and_names_the_other_talk(filled: Cli) -> None:
         ({"--date": "2026-02-30"}, 2, "'2026-02-30' is not a date"),
         ({"--date": "9999-12-31"}, 2, "9999-12-31 is out of range"),
         ({"--date": "1969-12-31"}, 2, "1969-12-31 is out of range"),
-        ({"--at": "7pm"}, 2, "'7pm' is no clock time"),
+        ({"--at": "7pm"}, 2, "'7pm' is not a clock time"),
         ({"--thread": "#talks"}, 2, "--thread: '#talks' is not a Discord id"),
     ],
 )

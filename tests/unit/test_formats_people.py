@@ -119,8 +119,8 @@ def test_an_import_opts_nobody_in_and_clears_nothing() -> None:
             {"name": "Sam", "opted_out": "spam"},
             "opted_out: 'spam' is not a kind of message; choose from",
         ),
-        ({"id": "123"}, "id: '123' is not a person's id"),
-        ({"id": "a b"}, "id: 'a b' is not a person's id"),
+        ({"id": "123"}, "id: '123' is not the id of a person"),
+        ({"id": "a b"}, "id: 'a b' is not the id of a person"),
         ({"timezone": "UTC", "name": ""}, "line 1: identifies no one: give"),
     ],
 )

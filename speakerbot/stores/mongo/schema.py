@@ -48,8 +48,8 @@ INDEXES: Mapping[str, Sequence[IndexModel]] = {
         IndexModel([("started_at", -1), ("_id", -1)]),
         IndexModel([("job", 1), ("started_at", -1), ("_id", -1)]),
     ],
-    SNAPSHOT: [IndexModel([("pending", 1), ("_id", 1)])],
-    CALENDAR: [IndexModel([("cancelled", 1), ("_id", 1)])],
+    SNAPSHOT: [IndexModel([("pending", 1), ("_id", 1)]), IndexModel([("seen.date", 1)])],
+    CALENDAR: [IndexModel([("cancelled", 1), ("date", 1), ("_id", 1)])],
     OCCURRENCES: [IndexModel([("schedule", 1), ("standing", 1), ("occurrence", 1)])],
 }
 
