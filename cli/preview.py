@@ -44,7 +44,7 @@ def preview(
     from speakerbot import bootstrap, logs
     from speakerbot.clock import Clock
     from speakerbot.preview import Preview, end_of_day, jobs_of
-    from speakerbot.schedules import read_schedules
+    from speakerbot.schedules.reading import read_schedules
 
     with to_read() as (store, settings):
         zone, clock = settings.timezone, Clock.at(now)

@@ -22,7 +22,7 @@ from speakerbot.preview.run import SimulatedRun
 from speakerbot.preview.timeline import Timeline
 from speakerbot.runs.job import Job, load_job
 from speakerbot.runs.report import MessageOutcome
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 from speakerbot.templates import Templates
 
 

@@ -16,7 +16,7 @@ from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
 from speakerbot.runs.runner import discord_id, narrowed
 from speakerbot.runs.steps import carry_out
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 from speakerbot.templates import Templates
 
 

@@ -10,8 +10,7 @@ from math import ceil
 
 from speakerbot.domain.occurrence import Due, OccurrenceRecord
 from speakerbot.ports.store import Occurrences
-from speakerbot.schedules import Schedule
-from speakerbot.schedules.schedule import TICKS
+from speakerbot.schedules.schedule import TICKS, Schedule
 
 _INSTANT = timedelta(milliseconds=1)
 

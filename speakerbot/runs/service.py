@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from speakerbot.runs.occurrence_lock import LockedSchedule
     from speakerbot.runs.report import RunObserver, Waits
     from speakerbot.runs.runner import Runner
-    from speakerbot.schedules import Schedule
+    from speakerbot.schedules.schedule import Schedule
 
 TIMEOUT = timedelta(minutes=10)
 """Of a run outside a schedule."""
@@ -251,7 +251,7 @@ class RunService:
 
     def _from_file(self, request: RunRequest) -> LockedSchedule:
         from speakerbot.runs.occurrence_lock import LockedSchedule
-        from speakerbot.schedules import read_schedules
+        from speakerbot.schedules.reading import read_schedules
 
         asked = request.scheduling
         schedule = read_schedules(self.settings.schedules, self.jobs).get(asked.schedule or "")

@@ -27,8 +27,8 @@ from speakerbot.explain.foresight import Foresight
 from speakerbot.ports.store import Store
 from speakerbot.preview import Preview
 from speakerbot.runs.job import Job
-from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 

@@ -27,8 +27,8 @@ from speakerbot.ports.store import Store
 from speakerbot.preview import Coming, Preview, end_of_day
 from speakerbot.preview.overlay import overlay
 from speakerbot.runs.job import Job, JobContext
-from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 
