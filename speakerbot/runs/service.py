@@ -101,7 +101,7 @@ class RunService:
     def _run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         declared = self.jobs[request.job]
         schedule, clock = self._schedule(request), Clock.at(request.now)
-        record = new_run(declared.name, clock)
+        record = new_run(declared.name, clock, request.now)
         logs.about(**named(record))
         dry_run, quiet = request.options.dry_run, request.scheduling.quiet
         if not self.settings.runs(declared.name) or (schedule and not schedule.enabled):

@@ -202,6 +202,7 @@ def test_every_wrong_setting_is_named_at_once(cli: Cli) -> None:
         "SPEAKERBOT_TIMEZONE",
         "SPEAKERBOT_REMINDER_OFFSETS",
         "SPEAKERBOT_RATE",
+        "DISCORD_TOKEN is not set",
     ]
 
 
