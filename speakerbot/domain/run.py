@@ -31,7 +31,7 @@ class Run:
 
 
 def new_run(job: str, clock: Clock, now: datetime | None = None) -> Run:
-    """A run that begins now, and decides by ``now`` where that is given. Its id sorts by start time,
+    """A run that begins now, and decides by ``now`` where given. Its id sorts by start time,
     and is never used twice."""
     real = clock.real()
     run_id = f"{real:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}"
