@@ -9,12 +9,12 @@ wrong. A store is for one thread at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import date, datetime
+    from datetime import date, datetime, timedelta
 
     from speakerbot.domain.calendar_entry import CalendarEntry
     from speakerbot.domain.delivery import Delivery, DeliveryChange
@@ -241,11 +241,12 @@ class Limits(Protocol):
     @writes
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
-    ) -> datetime:
-        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic write;
-        returns the first one's instant, at least ``now - ahead * interval`` (GCRA: that many may
-        go at once after a pause), to the microsecond. Slots taken further ahead than a minute
-        after ``now + count * interval`` are a broken clock's and are dropped."""
+    ) -> SendSlots:
+        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic step.
+        They lie on a clock that all who reserve share, the one furthest ahead; ``now`` is the
+        process's own, moved by what it has learnt of that one. The first slot is at least
+        ``ahead * interval`` before it (GCRA: that many may go at once after a pause), to the
+        microsecond."""
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         """By name; one query."""
@@ -269,6 +270,14 @@ class Breaker:
     until: datetime
     reason: str
     count: int = 0
+
+
+class SendSlots(NamedTuple):
+    """Reserved slots: what a process may rely on is the first one's distance from ``clock``."""
+
+    first: datetime
+    clock: datetime
+    """The shared clock at the reservation."""
 
 
 class Guilds(Protocol):
@@ -324,6 +333,9 @@ class Store(Protocol):
 
     def at_once(self) -> AbstractContextManager[None]:
         """All writes inside become one, or none, where the store has transactions (SQLite)."""
+
+    def clock_error(self) -> timedelta:
+        """How far this machine's clock is ahead of the store's own; zero where it has none."""
 
     def describe(self) -> str:
         """Where it is, for people: no password."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from speakerbot import process
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.planning import MessagePlan, Moment, weigh
-from speakerbot.domain.delivery import DeliveryState
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, within_reason
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.run import Run, named, new_run
@@ -36,6 +37,9 @@ from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
     from speakerbot.delivery.session import Connect, Traffic
+
+
+OUR_CLOCK_IS_OFF = timedelta(seconds=30)
 
 
 @dataclass(slots=True)
@@ -149,6 +153,8 @@ class Runner:
             if isinstance(plan, Skip):
                 counts.skipped[plan.reason] += 1
                 continue
+            if plan.record is not None and not self.options.dry_run:
+                self._correct(plan.record)
             if plan.state == DeliveryState.PLANNED:
                 if counts.planned == self.options.limit:
                     return
@@ -156,6 +162,21 @@ class Runner:
                     self.templates.check()  # before the first claim; not where nothing is due
                 counts.planned += 1
             yield plan
+
+    def _correct(self, record: Delivery) -> None:
+        """What a machine with a wrong clock has left ends like any other; not where the wrong clock
+        may be ours."""
+        corrected = within_reason(record, self.clock.real(), self.settings.lease)
+        if corrected is record:
+            return
+        error = self.store.clock_error()
+        if abs(error) > OUR_CLOCK_IS_OFF:
+            seconds = round(error.total_seconds())
+            self.log.error("clock_differs", seconds=seconds, hint="set this machine's clock")
+            return
+        change = DeliveryChange(record, corrected._replace(revision=f"clock.{os.urandom(8).hex()}"))
+        if self.store.ledger.swap([change]):
+            self.log.warning("instant_corrected", key=record.key, run_id_of_claim=record.run_id)
 
     def _only(self) -> str | None:
         only = self.options.only

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from speakerbot.clock import real_now
+from speakerbot.domain.delivery import DeliveryChange
 from speakerbot.domain.message import Route
 from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackClock, LoopbackDiscord
 from speakerbot.testing.trial import NOW, Trial
@@ -289,3 +290,16 @@ def test_what_another_run_is_sending_is_not_left_over(trial: Trial) -> None:
     trial.known("8", "88")
     assert trial.run(trial.message("8")).states == ["sent"]
     assert looked(trial) == 0
+
+
+def test_a_claim_of_a_machine_whose_clock_is_a_year_ahead_blocks_its_message_for_an_hour_only(
+    trial: Trial,
+) -> None:
+    message = trial.message("7", expires_at=trial.clock.decision() + timedelta(days=1))
+    trial.die("before discord.send", message)
+    record = trial.record(message)
+    wrong = record._replace(revision="wrong", lease_until=trial.clock.real() + timedelta(days=365))
+    trial.store.ledger.swap([DeliveryChange(record, wrong)])
+    assert trial.run(message).states == ["held_back"]
+    trial.later(timedelta(minutes=66))
+    assert trial.run(message).states == ["sent"]

@@ -6,6 +6,7 @@ import re
 import ssl
 import warnings
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -13,6 +14,7 @@ from urllib.parse import parse_qsl
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from speakerbot.clock import real_now
 from speakerbot.errors import ConfigError
 from speakerbot.logs import get_logger
 from speakerbot.stores.mongo import schema
@@ -80,6 +82,10 @@ class MongoStore:
     def at_once(self) -> AbstractContextManager[None]:
         # Transactions need a replica set, and many a bot's MongoDB is a single server.
         return nullcontext()
+
+    def clock_error(self) -> timedelta:
+        there = self._db.server_time()
+        return real_now() - there if there else timedelta()
 
     def describe(self) -> str:
         return self._db.where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,7 +25,6 @@ from speakerbot.stores.reading import LAST_INSTANT, Damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from pymongo.collection import Collection
     from pymongo.topology_description import TopologyDescription
@@ -71,6 +71,12 @@ class Database:
 
     def __getitem__(self, collection: str) -> Collection[Document]:
         return self._database[collection]
+
+    def server_time(self) -> datetime | None:
+        """By the server's own clock, aware, in UTC; None where it does not tell."""
+        answer = self.ask(lambda: self._client.admin.command("isMaster"))
+        there = answer.get("localTime")
+        return there.replace(tzinfo=UTC) if isinstance(there, datetime) else None
 
     def ask(self, operation: Callable[[], T]) -> T:
         """Runs it, and again whenever the connection broke before the answer.

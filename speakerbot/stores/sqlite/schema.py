@@ -74,7 +74,7 @@ VERSION_1 = (
         cancelled INTEGER NOT NULL, changed_at INTEGER NOT NULL) WITHOUT ROWID""",
     "CREATE INDEX calendar_live ON calendar (talk_id) WHERE NOT cancelled",
     """CREATE TABLE slots (
-        bot TEXT, lane TEXT, next_free INTEGER NOT NULL,
+        bot TEXT, lane TEXT, next_free INTEGER NOT NULL, clock INTEGER NOT NULL,
         PRIMARY KEY (bot, lane)) WITHOUT ROWID""",
     """CREATE TABLE breakers (
         bot TEXT, name TEXT, until INTEGER NOT NULL, reason TEXT NOT NULL,
