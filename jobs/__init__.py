@@ -10,7 +10,11 @@ from speakerbot.domain.job_registry import JobDeclaration, JobOption, JobRegistr
 
 JOBS = JobRegistry(
     JobDeclaration(
-        "reminders", "jobs.reminders", "Remind speakers of their talks.", opt_out="reminders"
+        "reminders",
+        "jobs.reminders",
+        "Remind speakers of their talks.",
+        opt_out="reminders",
+        keeps_clear_of_node_bot=True,
     ),
     JobDeclaration(
         "changes",

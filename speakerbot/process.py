@@ -99,12 +99,13 @@ def held_off() -> Iterator[None]:
     if not _signals.ours:
         yield
         return
-    _signals.held_off = True
+    before, _signals.held_off = _signals.held_off, True
     try:
         yield
     finally:
-        _signals.held_off = False
-    _signals.check()
+        _signals.held_off = before
+    if not before:
+        _signals.check()
 
 
 @contextmanager

@@ -72,6 +72,8 @@ class JobDeclaration:
     own_options: tuple[JobOption, ...] = ()
     posts_to: PostsTo | None = None
     """The channel of the settings without which it has nothing to do."""
+    keeps_clear_of_node_bot: bool = False
+    """The Node bot sends the same messages: none goes in the minute of its own job."""
 
     @property
     def options(self) -> tuple[JobOption, ...]:

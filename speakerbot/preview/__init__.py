@@ -77,6 +77,7 @@ class Preview:
                 self.obstacles[schedule.name] = str(error)
                 timeline.drop(tick)
             timeline.again(tick, run.resumes_at)
+            timeline.go_on(tick, run.waits_for)
 
     def _able(self, schedule: Schedule, job: Job) -> bool:
         if not self.settings.runs(job.name):

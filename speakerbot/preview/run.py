@@ -14,7 +14,7 @@ from speakerbot.domain.message import Skip
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
-from speakerbot.runs.runner import discord_id, narrowed
+from speakerbot.runs.runner import AHEAD, discord_id, narrowed
 from speakerbot.runs.steps import carry_out
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.templates import Templates
@@ -37,6 +37,8 @@ class SimulatedRun:
     """Keys of messages whose texts could not be made in this run or an earlier one."""
     resumes_at: datetime | None = None
     """Once it has been run: when going on with its occurrence makes sense, if something waits."""
+    waits_for: datetime | None = None
+    """Once it has been run: when that falls due for which the real run would wait."""
 
     def run(self) -> Iterator[MessageOutcome]:
         """What goes out, and what fails because its text cannot be made, each of these once. What
@@ -45,6 +47,8 @@ class SimulatedRun:
         self._write_down(context)
         yield from self._outcomes(context)
         self._write_down(context)
+        if self.job.next_due and not self.schedule.options.narrowed:
+            self.waits_for = self.job.next_due(context, self.at + AHEAD)
 
     def _write_down(self, context: JobContext) -> None:
         if self.job.steps:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MARGIN = timedelta(minutes=1)
 """How much longer than its timeout a run holds its occurrence: it takes a while to end."""
 TRIES = 3
+STEP = timedelta(minutes=5)
+"""How long a run that waits keeps its occurrence from others if it dies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class HeldOccurrence:
     """What was written when it was claimed; None in a dry run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OccurrenceLock:
     """One gated run's way in and out."""
 
@@ -57,6 +59,7 @@ class OccurrenceLock:
     sleep: Callable[[float], None] = process.sleep
     configured: Callable[[], bool] = lambda: True
     """Asked only where an occurrence is due: whether the job can do anything at all."""
+    _turn: HeldOccurrence | None = None
 
     def serve(self, run: Run, work: Callable[[Run], Waits | None]) -> NotDue | None:
         """Does the work if it is this run's turn. ``work`` is given the run, with its occurrence
@@ -67,11 +70,31 @@ class OccurrenceLock:
             return turn
         name = self.schedule.name
         waits = None
+        self._turn = turn
         try:
             waits = work(replace(run, now=turn.now, schedule=name, occurrence=turn.occurrence))
         finally:
-            self.release(turn, waits)
+            self.release(self._turn, waits)
         return None
+
+    def pause(self, until: datetime) -> None:
+        """Sleeps until this real instant, and holds the occurrence for the work after it, too."""
+        self.log.info("run_waits", seconds=round((until - self.clock.real()).total_seconds()))
+        while (left := until - self.clock.real()) > timedelta():
+            nap = min(left, STEP)
+            self._renew(nap)
+            self.sleep(nap.total_seconds())
+        self._renew(timedelta())
+
+    def _renew(self, nap: timedelta) -> None:
+        turn = self._turn
+        if turn is None or turn.held is None:
+            return
+        lease = self.clock.real() + nap + self.schedule.timeout + MARGIN
+        held = replace(turn.held, lease_until=lease, revision=f"{turn.held.revision}.")
+        # Where another run shares or has taken it, that one's word counts; claims divide the work.
+        if self.store.occurrences.swap(self.schedule.name, turn.held, held):
+            self._turn = replace(turn, held=held)
 
     def acquire(self, run: Run) -> HeldOccurrence | NotDue:
         """The occurrence to serve, claimed; or why there is none. Sleeps, at most the schedule's

@@ -180,7 +180,7 @@ class Waits:
     def held(self, plan: MessagePlan) -> None:
         """Notes a message that is not sent now."""
         match plan.skip:
-            case "in_progress" | "retry_later":
+            case "in_progress" | "retry_later" | "node_bot_minute":
                 self.retry(plan.until)
             case "quiet_hours":
                 self.resume_at = min(filter(None, (self.resume_at, plan.until)), default=None)

@@ -7,7 +7,6 @@ are imported only once a run has its turn: most ticks find that nothing is due.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -49,9 +48,11 @@ class Scheduling:
     wait: timedelta = timedelta(0)
     share: bool = False
     may_wait: bool = True
-    """False: a schedule's ``wait`` would keep others waiting."""
+    """False: waiting, as for a schedule's ``wait``, would keep others waiting."""
     quiet: bool = False
     """A run that is not due says so at debug level only."""
+    looks_ahead: bool = False
+    """True also outside a schedule: send what falls due before anybody ticks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +78,13 @@ class RunEnd:
     """Why it ended early: timeout, …"""
     seconds_left: float = 0.0
     """Of its timeout."""
+    wait_until: datetime | None = None
+    """Where it was not to wait: the real instant at which there is more to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunService:
-    """Runs jobs with these settings. The last three are other ones in tests and the sandbox."""
+    """Runs jobs with these settings. All that follows the jobs is other in tests."""
 
     settings: Settings
     jobs: JobRegistry
@@ -90,6 +93,7 @@ class RunService:
     log: Any = field(default_factory=logs.get_logger)
     retry_within: timedelta = timedelta(seconds=60)
     """A retry that is due so soon is made in the same run."""
+    sleep: Callable[[float], None] = process.sleep
 
     def run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         """Runs the job if it is its turn; where it is not, says so loudly. Raises a SpeakerbotError
@@ -119,6 +123,7 @@ class RunService:
         work = _Work(self, request, timeout, store, connect, clock, observers)
         try:
             if schedule is None:
+                work.pause = self.pausing(clock) if request.scheduling.may_wait else None
                 work(record)
                 return self._ended(work, record)
             from speakerbot.runs.occurrence_lock import OccurrenceLock
@@ -130,8 +135,11 @@ class RunService:
                 clock,
                 dry_run,
                 self.log,
+                sleep=self.sleep,
                 configured=lambda: is_configured(declared.posts_to, store.guilds, self.settings),
             )
+            work.pause = lock.pause if request.scheduling.may_wait else None
+            work.looks_ahead = True
             if not_due := lock.serve(record, work):
                 record = replace(record, schedule=schedule.name, occurrence=not_due.occurrence)
                 return self._skip(
@@ -144,6 +152,16 @@ class RunService:
             return self._ended(work, record)
         finally:
             store.close()
+
+    def pausing(self, clock: Clock) -> Callable[[datetime], None]:
+        """Sleeps until a real instant, where there is no occurrence to hold meanwhile."""
+
+        def pause(until: datetime) -> None:
+            seconds = (until - clock.real()).total_seconds()
+            self.log.info("run_waits", seconds=round(seconds))
+            self.sleep(max(seconds, 0.0))
+
+        return pause
 
     def _ended(self, work: _Work, record: Run) -> RunEnd:
         end = work.end()
@@ -177,25 +195,15 @@ class RunService:
         now: datetime | None,
         observers: Callable[[], Sequence[RunObserver]],
     ) -> int:
-        """Runs every schedule that is due, one after another; one failure stops no other. Returns
-        the highest exit code. ``observers`` makes those of one run."""
-        exit_code = 0
-        for schedule in schedules:
-            options = schedule.options
-            request = RunRequest(
-                schedule.job,
-                replace(options, dry_run=dry_run or options.dry_run),
-                Scheduling(schedule.name, may_wait=False, quiet=True),
-                now,
-            )
-            try:
-                self.run(request, observers())
-            except SpeakerbotError as error:
-                logs.report(error)
-                exit_code = max(exit_code, error.exit_code)
-            except Exception as error:
-                logs.report_bug(error)
-                exit_code = max(exit_code, SpeakerbotError.exit_code)
+        """Runs every schedule that is due, one after another; one failure stops no other. Only then
+        waits for what falls due and is over before the next tick, and serves what falls due
+        meanwhile. Returns the highest exit code. ``observers`` makes those of one run."""
+        turn = _Turn(self, tuple(schedules), dry_run, now, observers)
+        exit_code = turn.serve()
+        while turn.waiting:
+            wake = turn.wakes_at()
+            self.pausing(Clock())(wake)
+            exit_code = max(exit_code, turn.serve(wake))
         if self.settings.enabled and not dry_run and exit_code not in STORE_FAILED:
             self.prune()
         return exit_code
@@ -211,6 +219,9 @@ class RunService:
         *,
         timeout: timedelta | None = TIMEOUT,
         record: Run | None = None,
+        pause: Callable[[datetime], None] | None = None,
+        looks_ahead: bool = False,
+        keeps_clear: bool = False,
     ) -> Runner:
         """Everything one run of a job needs, joined."""
         from speakerbot.runs.runner import Runner
@@ -228,6 +239,9 @@ class RunService:
             clock=clock,
             retry_within=self.retry_within,
             record=record,
+            pause=pause,
+            looks_ahead=looks_ahead,
+            keeps_clear=keeps_clear,
         )
 
     def _schedule(self, request: RunRequest) -> LockedSchedule | None:
@@ -297,6 +311,56 @@ class RunService:
 
 
 @dataclass(slots=True)
+class _Turn:
+    """One ``run due``: every schedule, once, and again for what is waited for."""
+
+    service: RunService
+    schedules: Sequence[Schedule]
+    dry_run: bool
+    now: datetime | None
+    observers: Callable[[], Sequence[RunObserver]]
+    waiting: dict[str, datetime] = field(default_factory=dict)
+    """By schedule: the instant at which there is more to do."""
+
+    def serve(self, at: datetime | None = None) -> int:
+        """Runs what is due; at the instant waited for, also what was waited for."""
+        exit_code = 0
+        for schedule in self.schedules:
+            awaited = self.waiting.get(schedule.name)
+            if at and awaited and awaited <= at:
+                del self.waiting[schedule.name]
+            else:
+                awaited = None
+            try:
+                end = self._run(schedule, Scheduling(schedule.name, may_wait=False, quiet=True))
+                if awaited and end.skipped in HARMLESS:  # its occurrence is served, this is not
+                    more = Scheduling(may_wait=False, quiet=True, looks_ahead=True)
+                    end = self._run(schedule, more)
+            except SpeakerbotError as error:
+                logs.report(error)
+                exit_code = max(exit_code, error.exit_code)
+            except Exception as error:
+                logs.report_bug(error)
+                exit_code = max(exit_code, SpeakerbotError.exit_code)
+            else:
+                if end.wait_until:
+                    self.waiting[schedule.name] = end.wait_until
+        return exit_code
+
+    def _run(self, schedule: Schedule, scheduling: Scheduling) -> RunEnd:
+        options = replace(schedule.options, dry_run=self.dry_run or schedule.options.dry_run)
+        timeout = None if scheduling.schedule else schedule.timeout
+        request = RunRequest(schedule.job, options, scheduling, self.now, timeout)
+        return self.service.run(request, self.observers())
+
+    def wakes_at(self) -> datetime:
+        """The next instant that is waited for, or at which an occurrence of any schedule comes."""
+        now = Clock().real()
+        coming = (schedule.rules.cron.next(now) for schedule in self.schedules if schedule.enabled)
+        return min([*self.waiting.values(), *(at for at in coming if at)])
+
+
+@dataclass(slots=True)
 class _Work:
     """What is done once it is the run's turn."""
 
@@ -308,16 +372,20 @@ class _Work:
     clock: Clock
     observers: Sequence[RunObserver]
     stopped: str = ""
+    pause: Callable[[datetime], None] | None = None
+    looks_ahead: bool = False
     sent: bool = False
-    began: float = 0.0
+    seconds_left: float = 0.0
+    wait_until: datetime | None = None
 
     def __call__(self, record: Run) -> Waits | None:
         from speakerbot.runs.job import load_job
+        from speakerbot.runs.node_bot_minute import is_shared
 
-        self.began = time.monotonic()
+        declared = self.service.jobs[self.request.job]
         logs.about(**named(record))
         runner = self.service.runner(
-            load_job(self.service.jobs[self.request.job]),
+            load_job(declared),
             self.request.options,
             self.store,
             self.connect,
@@ -325,15 +393,18 @@ class _Work:
             self.clock,
             timeout=self.timeout,
             record=record,
+            pause=self.pause,
+            looks_ahead=self.looks_ahead or self.request.scheduling.looks_ahead,
+            keeps_clear=is_shared(declared, self.service.settings),
         )
         waits = runner.run()
         self.stopped, self.sent = runner.stopped, runner.sent
+        self.seconds_left, self.wait_until = runner.seconds_left, runner.wait_until
         return waits
 
     def end(self) -> RunEnd:
         """How it ended."""
-        left = self.began + self.timeout.total_seconds() - time.monotonic()
-        return RunEnd(stopped=self.stopped, seconds_left=max(left, 0.0))
+        return RunEnd("", self.stopped, self.seconds_left, self.wait_until)
 
 
 def _at_occurrence(record: Run, schedule: LockedSchedule | None) -> Run:

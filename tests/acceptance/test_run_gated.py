@@ -358,3 +358,19 @@ def test_asked_to_stop_run_due_begins_no_further_schedule(
     assert process.returncode == 143, err
     [document] = json.loads(out)["runs"]
     assert states(document) == ["held_back", "sent"]
+
+
+def test_a_message_between_two_ticks_goes_at_its_own_time_and_preview_says_so(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    """Half an hour before midnight it falls due, at midnight it is over."""
+    write_schedules(cli, REMINDERS)
+    cli.env["SPEAKERBOT_REMINDER_OFFSETS"] = "1d@23:30"
+    days = json.loads(cli.out("preview", "--days", "0", "--now", NOW, "--json"))["days"]
+    assert [message["at"] for day in days for message in day["messages"]] == [
+        "2026-11-20T23:30:00Z"
+    ]
+    document = tick(cli, *HOURLY, now="2026-11-20T23:20:00Z")
+    assert states(document) == ["sent"]
+    assert document["messages"][0]["due_at"] == "2026-11-20T23:30:00Z"
+    assert len(discord.messages) == 1
