@@ -22,6 +22,7 @@ JOBS = JobRegistry(
         "weekly",
         "jobs.weekly",
         "Post the coming week's talks; bring the post up to date.",
+        posts_to="announcements",
         own_options=(
             JobOption(
                 "--edit-only",
@@ -30,8 +31,16 @@ JOBS = JobRegistry(
             ),
         ),
     ),
-    JobDeclaration("engagement", "jobs.engagement", "Ask for speakers when no talk is coming."),
     JobDeclaration(
-        "digest", "jobs.digest", "Tell the organisers what was sent and what is coming."
+        "engagement",
+        "jobs.engagement",
+        "Ask for speakers when no talk is coming.",
+        posts_to="announcements",
+    ),
+    JobDeclaration(
+        "digest",
+        "jobs.digest",
+        "Tell the organisers what was sent and what is coming.",
+        posts_to="organisers",
     ),
 )

@@ -50,8 +50,8 @@ FINAL = frozenset(
 UNSETTLED = (DeliveryState.CLAIMED, DeliveryState.FAILED)
 """Stored states that a run may go on from."""
 MAX_ATTEMPTS = 8
-KEEP = timedelta(days=400)
-"""How long a key is remembered, so that nothing old is ever sent again."""
+PERSONAL = ("user:", "person:")
+"""How a recipient begins that is one person."""
 
 
 class Delivery(NamedTuple):

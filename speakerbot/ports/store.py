@@ -145,8 +145,14 @@ class Ledger(Protocol):
         how many were sent then: an edit does not send anew. One query."""
 
     @writes
-    def prune(self, before: datetime) -> int:
-        """Forgets final records not updated since ``before``; returns how many."""
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        """Forgets records not updated since ``before`` that are final, or expired before it: the
+        oldest, in batches, at most ``limit``. Returns how many."""
+
+    @writes
+    def forget_texts(self, before: datetime, limit: int | None = None) -> int:
+        """Empties the texts of those that :meth:`prune` would forget and that went to one person
+        (``user:``, ``person:``); posts keep theirs. Returns how many had one."""
 
 
 class Runs(Protocol):
@@ -160,6 +166,11 @@ class Runs(Protocol):
 
     def list(self, *, job: str | None = None, limit: int = 50) -> Iterator[Run]:
         """Newest first."""
+
+    @writes
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        """Forgets runs that began before ``before``: the oldest, in batches, at most ``limit``.
+        Returns how many."""
 
 
 class Occurrences(Protocol):
@@ -286,6 +297,19 @@ class Guilds(Protocol):
         updatedBy``."""
 
 
+class Marks(Protocol):
+    """Small facts about the store itself, by name: its community, when it was pruned."""
+
+    def get(self, name: str) -> str | None:
+        """None: nothing is noted under this name. One query."""
+
+    @writes
+    def swap(self, name: str, before: str | None, after: str | None) -> bool:
+        """From exactly ``before`` (None: nothing noted) to ``after`` (None: forgotten); atomic.
+        False: it was something else. True also where it is ``after`` already, since the answer to
+        this very write may have been lost: of two that want the same, both have won."""
+
+
 class Store(Protocol):
     """Everything that is kept. Opened by ``speakerbot.stores.open_store``."""
 
@@ -298,6 +322,7 @@ class Store(Protocol):
     calendar: Calendar
     limits: Limits
     guilds: Guilds
+    marks: Marks
 
     def prepare(self) -> None:
         """Makes tables and indexes if they are missing, idempotently; raises StoreTooNew if a
@@ -305,6 +330,9 @@ class Store(Protocol):
 
     def check(self) -> None:
         """Raises StoreTooNew if a newer program made it; writes nothing."""
+
+    def schema_version(self) -> int:
+        """Which version of the schema it has; 0 for one that was never prepared."""
 
     def at_once(self) -> AbstractContextManager[None]:
         """All writes inside become one, or none, where the store has transactions (SQLite)."""

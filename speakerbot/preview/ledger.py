@@ -65,7 +65,10 @@ class OverlaidLedger:
         counted.update(_counted(self._written.values(), since))
         return dict(+counted)
 
-    def prune(self, before: datetime) -> int:  # noqa: ARG002  # nothing grows old here
+    def prune(self, before: datetime, limit: int | None = None) -> int:  # noqa: ARG002
+        return 0  # nothing grows old here
+
+    def forget_texts(self, before: datetime, limit: int | None = None) -> int:  # noqa: ARG002
         return 0
 
     def _here(self) -> Iterator[Delivery]:

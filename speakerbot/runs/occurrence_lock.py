@@ -5,12 +5,12 @@ The decision is :mod:`speakerbot.domain.occurrence`'s; here the store is asked a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from speakerbot import process
 from speakerbot.clock import Clock
 from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRecord, OccurrenceRules
 from speakerbot.domain.run import Run
@@ -54,7 +54,9 @@ class OccurrenceLock:
     clock: Clock
     dry_run: bool
     log: Any
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = process.sleep
+    configured: Callable[[], bool] = lambda: True
+    """Asked only where an occurrence is due: whether the job can do anything at all."""
 
     def serve(self, run: Run, work: Callable[[Run], Waits | None]) -> NotDue | None:
         """Does the work if it is this run's turn. ``work`` is given the run, with its occurrence
@@ -81,6 +83,8 @@ class OccurrenceLock:
             occurrence = self.schedule.rules.occurrence(now)
             record = self._stored(occurrence)
             match self.schedule.rules.decide(occurrence, record, now=now, real=real):
+                case Due() if not self.configured():
+                    return NotDue("not_configured", occurrence)
                 case Due() as due:
                     if self._slept(due.sleep(now)):
                         now = self.clock.decision()

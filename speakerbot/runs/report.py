@@ -111,6 +111,8 @@ class RunSummary:
     """Why it ended early: sigterm, timeout, …"""
     error: str = ""
     """What it failed with."""
+    quietly: bool = False
+    """Nobody need be told that it did nothing."""
 
 
 class RunObserver(Protocol):

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from speakerbot import process
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.planning import MessagePlan, Moment, weigh, with_texts
@@ -19,6 +20,8 @@ from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.run import Run, named, new_run
 from speakerbot.errors import SpeakerbotError, UsageError
 from speakerbot.ports.store import Store
+from speakerbot.process import Interrupted
+from speakerbot.runs.community import claim_store
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.report import (
     OutcomeLog,
@@ -29,7 +32,7 @@ from speakerbot.runs.report import (
     Waits,
     failure,
 )
-from speakerbot.runs.steps import carry_out
+from speakerbot.runs.steps import Step, carry_out
 from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
@@ -62,26 +65,38 @@ class Runner:
     _occurrence: datetime | None = None
     stopped: str = ""
     """Afterwards: why the run ended early, if it did."""
+    sent: bool = False
+    """Afterwards: whether it sent anything."""
+    _until: float | None = None
+    """When its time is over, of ``time.monotonic``."""
 
     def run(self) -> Waits | None:
         """What is still to be done, later; None if the run was cut short, or was told to leave
         something out. Raises a SpeakerbotError for what makes the whole run fail; recipients'
         failures only count. Observers see its end, and the run is recorded, in either case."""
         started = time.monotonic()
+        self._until = started + self.timeout.total_seconds() if self.timeout else None
         run = self.record or new_run(self.job.name, self.clock)
         log = self.log.bind(**named(run))
         report = Report((OutcomeLog(log), *self.observers), self.templates)
         report.begin(RunHeader(run.job, run.id, self.options.dry_run, run.now, run.occurrence))
         error: Exception | None = None
-        traffic = None
+        interrupted, traffic = None, None
         try:
             traffic = self._do(run, report, log)
             error = failure(traffic) or report.unrendered()
+        except Interrupted as early:
+            interrupted = early
+            self.stopped = early.reason
+            log.warning("run_stopped", reason=early.reason, detail="it was not sending")
         except Exception as problem:
             error = problem
         self._finish(run, started, report, traffic, error, log)
+        self.sent = bool(report.counts.sent)
         if error:
             raise error
+        if interrupted and self.stopped != "timeout":
+            raise interrupted
         return None if self.stopped or self.options.narrowed else report.waits
 
     def _do(self, run: Run, report: Report, log: Any) -> Traffic | None:
@@ -89,18 +104,23 @@ class Runner:
         context = self._context(run.now)
         self._write_down(context)
         plans = self._plans(context, report)
-        if self.options.dry_run:
-            for plan in plans:
-                report.held(plan)
-            return None
+        with process.let_in(self._until):
+            first = self._first_to_send(plans, report)
+        if first is None:
+            return None  # nothing to send: nothing of the network was imported
+        claim_store(self.store, self.settings.guild_id)
+        self.store.runs.put(run)
+        traffic = self._deliver(chain([first], plans), run, report, log)
+        if not traffic.stopped:
+            self._write_down(context)
+        return traffic
+
+    def _first_to_send(self, plans: Iterator[MessagePlan], report: Report) -> MessagePlan | None:
         for plan in plans:
-            if plan.state == DeliveryState.PLANNED:
-                self.store.runs.put(run)
-                traffic = self._deliver(chain([plan], plans), run, report, log)
-                self._write_down(context)
-                return traffic
+            if plan.state == DeliveryState.PLANNED and not self.options.dry_run:
+                return plan
             report.held(plan)
-        return None  # nothing to send: nothing of the network was imported
+        return None
 
     def _context(self, now: datetime) -> JobContext:
         return JobContext(
@@ -115,7 +135,14 @@ class Runner:
 
     def _write_down(self, context: JobContext) -> None:
         if self.job.steps and not self.options.dry_run:
-            carry_out(self.job.steps(context), self.store, self.clock.real())
+            steps = self._in_time(self.job.steps(context))
+            carry_out(steps, self.store, self.clock.real())
+
+    def _in_time(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """A run that is interrupted between two of them leaves the rest to a later one."""
+        for step in steps:
+            process.check(self._until)
+            yield step
 
     def _plans(self, context: JobContext, report: Report) -> Iterator[MessagePlan]:
         """What is weighed, narrowed by the options; skips are counted on the way."""
@@ -169,11 +196,17 @@ class Runner:
             run_id=run.id,
             now=run.now,
             log=log,
-            timeout=self.timeout,
+            timeout=self._time_left(),
             still_true=self._still_true,
             retry_within=self.retry_within,
+            stop_requests=process.passed_to,
         )
         return asyncio.run(session.deliver(plans, report.held, report.finished))
+
+    def _time_left(self) -> timedelta | None:
+        if self._until is None:
+            return None
+        return timedelta(seconds=max(self._until - time.monotonic(), 0))
 
     def _still_true(self, messages: Sequence[Message]) -> Collection[str]:
         """Asked at the present: what was decided earlier may be cancelled, moved or handed over."""
@@ -191,7 +224,9 @@ class Runner:
         log: Any,
     ) -> None:
         duration_ms = round((time.monotonic() - started) * 1000)
-        self.stopped = stopped = traffic.stopped.reason if traffic and traffic.stopped else ""
+        if traffic and traffic.stopped:
+            self.stopped = traffic.stopped.reason
+        stopped = self.stopped
         told = str(error) or type(error).__name__ if error else ""
         report.end(RunSummary(report.counts, duration_ms, stopped=stopped, error=told))
         outcome = "failed" if error else "stopped" if stopped else "done"

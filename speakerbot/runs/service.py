@@ -7,16 +7,17 @@ are imported only once a run has its turn: most ticks find that nothing is due.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from speakerbot import bootstrap, logs
+from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
 from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.domain.run import Run, named, new_run
-from speakerbot.errors import SpeakerbotError, UsageError
+from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = timedelta(minutes=10)
 """Of a run outside a schedule."""
+STORE_FAILED = (Unreachable.exit_code, StoreLocked.exit_code)
 HARMLESS = ("not_due", "already_done", "already_running")
 """Reasons to skip a run that nobody need look at."""
-ASKED_TO_STOP = ("sigterm", "sigint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class Scheduling:
     share: bool = False
     may_wait: bool = True
     """False: a schedule's ``wait`` would keep others waiting."""
+    quiet: bool = False
+    """A run that is not due says so at debug level only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,9 @@ class RunEnd:
     skipped: str = ""
     """Why it did nothing at all; empty if it ran."""
     stopped: str = ""
-    """Why it ended early: sigterm, timeout, …"""
+    """Why it ended early: timeout, …"""
+    seconds_left: float = 0.0
+    """Of its timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +93,17 @@ class RunService:
 
     def run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         """Runs the job if it is its turn; where it is not, says so loudly. Raises a SpeakerbotError
-        with its exit code for what makes the whole run fail."""
+        with its exit code for what makes the whole run fail, and ``process.Interrupted`` when the
+        process is asked to end; what it had begun is then recorded, the rest given back."""
+        with process.held_off():
+            return self._run(request, observers)
+
+    def _run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         declared = self.jobs[request.job]
         schedule, clock = self._schedule(request), Clock.at(request.now)
         record = new_run(declared.name, clock)
         logs.about(**named(record))
-        dry_run = request.options.dry_run
+        dry_run, quiet = request.options.dry_run, request.scheduling.quiet
         if not self.settings.runs(declared.name) or (schedule and not schedule.enabled):
             return self._skip(_at_occurrence(record, schedule), "disabled", dry_run, observers)
         if request.options.edit_only and self.settings.weekly_mode != "edit":
@@ -102,23 +112,62 @@ class RunService:
             return self._skip(record, "disabled", dry_run, observers, quietly=True)
         connect = None if dry_run else self.connect(self.settings)
         self._warn()
-        store = self.open_store(self.settings, read_only=dry_run)
-        self.log.info("store_opened", store=store.describe())
+        with process.let_in():
+            store = self.open_store(self.settings, read_only=dry_run)
+        (self.log.debug if quiet else self.log.info)("store_opened", store=store.describe())
         timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
         work = _Work(self, request, timeout, store, connect, clock, observers)
         try:
             if schedule is None:
                 work(record)
-                return RunEnd(stopped=work.stopped)
+                return self._ended(work, record)
             from speakerbot.runs.occurrence_lock import OccurrenceLock
+            from speakerbot.runs.routes import is_configured
 
-            lock = OccurrenceLock(schedule, store, clock, dry_run, self.log)
+            lock = OccurrenceLock(
+                schedule,
+                store,
+                clock,
+                dry_run,
+                self.log,
+                configured=lambda: is_configured(declared.posts_to, store.guilds, self.settings),
+            )
             if not_due := lock.serve(record, work):
                 record = replace(record, schedule=schedule.name, occurrence=not_due.occurrence)
-                return self._skip(record, not_due.reason, dry_run, observers)
-            return RunEnd(stopped=work.stopped)
+                return self._skip(
+                    record,
+                    not_due.reason,
+                    dry_run,
+                    observers,
+                    quietly=quiet and not_due.reason in HARMLESS,
+                )
+            return self._ended(work, record)
         finally:
             store.close()
+
+    def _ended(self, work: _Work, record: Run) -> RunEnd:
+        end = work.end()
+        if work.sent and end.seconds_left:
+            self._prune(work.store, record.id)
+        return end
+
+    def _prune(self, store: Store, run_id: str) -> None:
+        from speakerbot.runs.pruning import prune_daily
+
+        prune_daily(store, self.settings, run_id, Clock().real(), self.log)
+
+    def prune(self) -> None:
+        """Forgets what is old, if no other run has done so today. Never fails."""
+        with process.held_off():
+            store = None
+            try:
+                store = self.open_store(self.settings, read_only=False)
+                self._prune(store, "due")
+            except SpeakerbotError as error:
+                self.log.warning("pruning_failed", error=str(error))
+            finally:
+                if store:
+                    store.close()
 
     def run_due(
         self,
@@ -136,18 +185,19 @@ class RunService:
             request = RunRequest(
                 schedule.job,
                 replace(options, dry_run=dry_run or options.dry_run),
-                Scheduling(schedule.name, may_wait=False),
+                Scheduling(schedule.name, may_wait=False, quiet=True),
                 now,
             )
             try:
-                if self.run(request, observers()).stopped in ASKED_TO_STOP:
-                    break
+                self.run(request, observers())
             except SpeakerbotError as error:
                 logs.report(error)
                 exit_code = max(exit_code, error.exit_code)
             except Exception as error:
                 logs.report_bug(error)
                 exit_code = max(exit_code, SpeakerbotError.exit_code)
+        if self.settings.enabled and not dry_run and exit_code not in STORE_FAILED:
+            self.prune()
         return exit_code
 
     def runner(
@@ -230,7 +280,7 @@ class RunService:
         (self.log.debug if quietly else log)("run_skipped", reason=reason)
         for observer in observers:
             observer.begin(RunHeader(record.job, record.id, dry_run, record.now, record.occurrence))
-            observer.end(RunSummary(RunCounts(), 0, reason))
+            observer.end(RunSummary(RunCounts(), 0, reason, quietly=quietly))
         return RunEnd(skipped=reason)
 
     def _warn(self) -> None:
@@ -258,10 +308,13 @@ class _Work:
     clock: Clock
     observers: Sequence[RunObserver]
     stopped: str = ""
+    sent: bool = False
+    began: float = 0.0
 
     def __call__(self, record: Run) -> Waits | None:
         from speakerbot.runs.job import load_job
 
+        self.began = time.monotonic()
         logs.about(**named(record))
         runner = self.service.runner(
             load_job(self.service.jobs[self.request.job]),
@@ -274,8 +327,13 @@ class _Work:
             record=record,
         )
         waits = runner.run()
-        self.stopped = runner.stopped
+        self.stopped, self.sent = runner.stopped, runner.sent
         return waits
+
+    def end(self) -> RunEnd:
+        """How it ended."""
+        left = self.began + self.timeout.total_seconds() - time.monotonic()
+        return RunEnd(stopped=self.stopped, seconds_left=max(left, 0.0))
 
 
 def _at_occurrence(record: Run, schedule: LockedSchedule | None) -> Run:

@@ -50,11 +50,13 @@ def _use(store: Store) -> None:
         store.ledger.find("user:1"),
     ):
         assert list(found)
+    store.ledger.forget_texts(NOW + timedelta(days=1))
     store.ledger.prune(NOW + timedelta(days=1))
     store.ledger.swap([DeliveryChange(SENT, None)])
     store.runs.put(Run("r", "weekly", NOW, NOW))
     store.runs.get("r")
     assert list(store.runs.list()) == list(store.runs.list(job="weekly"))
+    store.runs.prune(NOW)
     first, second = (
         OccurrenceRecord(NOW, "open", revision="1"),
         OccurrenceRecord(NOW, "finished", revision="2"),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Guilds,
         Ledger,
         Limits,
+        Marks,
         Occurrences,
         People,
         Runs,
@@ -67,13 +68,16 @@ class MongoStore:
         self.calendar: Calendar = MongoCalendar(db)
         self.limits: Limits = MongoLimits(db)
         self.guilds: Guilds = MongoGuilds(db)
-        self.marks = MongoMarks(db)
+        self.marks: Marks = MongoMarks(db)
 
     def prepare(self) -> None:
         schema.migrate(self._db)
 
     def check(self) -> None:
         schema.stored_version(self._db)
+
+    def schema_version(self) -> int:
+        return schema.stored_version(self._db)
 
     def at_once(self) -> AbstractContextManager[None]:
         # Transactions need a replica set, and many a bot's MongoDB is a single server.
@@ -92,7 +96,7 @@ class MongoStore:
 
 def open_mongo(url: str) -> MongoStore:
     """The store at ``url``. See ``open_store``."""
-    hosts = _hosts(url)
+    hosts = hosts_of(url)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         client = _client(url, hosts)
@@ -129,7 +133,7 @@ def _client(url: str, hosts: str) -> MongoClient[Document]:
         raise ConfigError(NO_ADDRESS) from None  # its text may hold pieces of the password
 
 
-def _hosts(url: str) -> str:
+def hosts_of(url: str) -> str:
     """The host part of an address. Raises ConfigError, before any of it is looked up, where special
     characters in the password make it doubtful which part that is."""
     authority, rest = _split(url)

@@ -19,16 +19,12 @@ class MongoMarks:
         self._db = db
 
     def get(self, name: str) -> str | None:
-        """None: nothing is noted under this name. One query."""
         found = self._db.find(MARKS, {"_id": name}, limit=1)
         if not found:
             return None
         return Reader(self._db.damage, "mark", name).read("value", found[0].get("value"), TEXT, "")
 
     def swap(self, name: str, before: str | None, after: str | None) -> bool:
-        """From exactly ``before`` (None: nothing noted) to ``after`` (None: forgotten); atomic.
-        False: it was something else. True also where it is ``after`` already, since the answer to
-        this very write may have been lost: of two that want the same, both have won."""
         marks, own = self._db[MARKS], {"_id": name}
         if before is None and after is not None:
             try:

@@ -13,6 +13,7 @@ from speakerbot.stores.reading import Reader, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
 RUNS = "speakerbot_runs"
 NAMES = tuple(field.name for field in fields(Run) if field.name != "id")
@@ -34,6 +35,10 @@ class MongoRuns:
         query: Document = {"job": job} if job else {}
         found = map(self._read, self._db.newest(RUNS, query, "started_at"))
         return islice((run for run in found if run is not None), limit)
+
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        old: Document = {"started_at": {"$lt": before}}
+        return self._db.in_pages(RUNS, old, self._db[RUNS].delete_many, limit, by="started_at")
 
     def _read(self, document: Document) -> Run | None:
         try:

@@ -39,6 +39,7 @@ INDEXES: Mapping[str, Sequence[IndexModel]] = {
     PEOPLE: [IndexModel("discord_user_id")],
     DELIVERIES: [
         IndexModel(NEWEST),
+        IndexModel([("updated_at", 1), ("_id", 1)], partialFilterExpression={"text": {"$gt": ""}}),
         IndexModel([("state", 1), *NEWEST]),
         IndexModel([("state", 1), ("expires_at", 1), ("_id", 1)]),
         IndexModel([("recipient", 1), *NEWEST]),

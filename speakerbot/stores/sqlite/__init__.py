@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Guilds,
         Ledger,
         Limits,
+        Marks,
         Occurrences,
         People,
         Runs,
@@ -52,13 +53,16 @@ class SqliteStore:
         self.calendar: Calendar = SqliteCalendar(db)
         self.limits: Limits = SqliteLimits(db)
         self.guilds: Guilds = SqliteGuilds(db)
-        self.marks = SqliteMarks(db)
+        self.marks: Marks = SqliteMarks(db)
 
     def prepare(self) -> None:
         schema.migrate(self._db)
 
     def check(self) -> None:
         schema.stored_version(self._db)
+
+    def schema_version(self) -> int:
+        return schema.stored_version(self._db)
 
     def at_once(self) -> AbstractContextManager[None]:
         return self._db.write()

@@ -13,14 +13,10 @@ class SqliteMarks:
         self._db = db
 
     def get(self, name: str) -> str | None:
-        """None: nothing is noted under this name. One query."""
         rows = self._db.rows("SELECT value FROM marks WHERE name = ?", (name,))
         return rows[0][0] if rows else None
 
     def swap(self, name: str, before: str | None, after: str | None) -> bool:
-        """From exactly ``before`` (None: nothing noted) to ``after`` (None: forgotten); atomic.
-        False: it was something else. True also where it is ``after`` already, since the answer to
-        this very write may have been lost: of two that want the same, both have won."""
         with self._db.write():
             stands = self.get(name)
             if stands not in (before, after):

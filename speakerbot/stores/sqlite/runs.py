@@ -13,9 +13,13 @@ from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_j
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
 COLUMNS = "id, job, now, started_at, finished_at, outcome, schedule, occurrence, counts, error"
 NAMES = COLUMNS.split(", ")
+PRUNE = """
+    DELETE FROM runs WHERE rowid IN (
+        SELECT rowid FROM runs WHERE started_at < ? ORDER BY started_at LIMIT ?)"""
 INSTANTS = ("now", "started_at", "finished_at", "occurrence")
 
 
@@ -48,6 +52,9 @@ class SqliteRuns:
 
     def list(self, *, job: str | None = None, limit: int = 50) -> Iterator[Run]:
         return islice(self._newest("job = ?" if job else "? IS NULL", job), limit)
+
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        return self._db.run_in_pages(PRUNE, (to_ms(before),), limit)
 
     def _newest(self, where: str, value: str | None) -> Iterator[Run]:
         after: tuple[Any, int] = (2**62, 0)

@@ -45,6 +45,7 @@ VERSION_1 = (
         bot TEXT NOT NULL, nonce TEXT NOT NULL, service_faults INTEGER NOT NULL,
         edit_failures INTEGER NOT NULL, note TEXT NOT NULL)""",
     "CREATE INDEX deliveries_updated ON deliveries (updated_at)",
+    "CREATE INDEX deliveries_texts ON deliveries (updated_at) WHERE text <> ''",
     "CREATE INDEX deliveries_state ON deliveries (state, updated_at)",
     "CREATE INDEX deliveries_expiry ON deliveries (state, expires_at)",
     "CREATE INDEX deliveries_recipient ON deliveries (recipient, updated_at)",
