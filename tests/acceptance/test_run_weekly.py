@@ -141,7 +141,7 @@ def test_a_part_that_fails_keeps_back_those_after_it(
     _book(store, *range(16, 23), topic=LONG)
     discord.inject(Fault(kind="error", on="create_message", status=503, nth=2))
     document = _run(cli)
-    assert document["counts"]["failed"] == {"transient": 1}
+    assert document["counts"]["failed"] == {"service": 1}
     assert document["counts"]["skipped"] == {"in_order": 2}
     assert sorted(_states(document)) == ["failed", "held_back", "held_back", "sent"]
     assert len(discord.messages) == 1
