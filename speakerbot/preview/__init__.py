@@ -14,14 +14,19 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.config import Settings
+from speakerbot.delivery.claims import Revisions, new_claim, sent
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh, with_texts
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.job_registry import JobRegistry
+from speakerbot.domain.message import Skip
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
 from speakerbot.preview.overlay import overlay
-from speakerbot.preview.run import SimulatedRun
 from speakerbot.preview.timeline import Timeline
-from speakerbot.runs.job import Job, load_job
-from speakerbot.runs.report import MessageOutcome
+from speakerbot.runs.job import Job, JobContext, load_job
+from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
+from speakerbot.runs.runner import discord_id, narrowed
+from speakerbot.runs.steps import carry_out
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.templates import Templates
 
@@ -66,7 +71,7 @@ class Preview:
         )
         for tick in timeline:
             schedule, job = able[tick.place]
-            run = SimulatedRun(
+            run = _SimulatedRun(
                 schedule, job, store, self.settings, self.templates,
                 at=tick.at, occurrence=tick.occurrence, ahead=self.ahead, unrendered=unrendered,
             )  # fmt: skip
@@ -85,6 +90,106 @@ class Preview:
         if schedule.options.dry_run:
             self.obstacles[schedule.name] = "its args say --dry-run"
         return schedule.enabled and not schedule.options.dry_run
+
+
+@dataclass(slots=True)
+class _SimulatedRun:
+    """A run that is yet to come, on a store of its own. ``at`` is its decision time; ``ahead`` is
+    how far that is ahead of the real time."""
+
+    schedule: Schedule
+    job: Job
+    store: Store
+    """Takes note of what would be sent."""
+    settings: Settings
+    templates: Templates
+    at: datetime
+    occurrence: datetime
+    ahead: timedelta
+    unrendered: set[str]
+    """Keys of messages whose texts could not be made in this run or an earlier one."""
+    resumes_at: datetime | None = None
+    """Once it has been run: when going on with its occurrence makes sense, if something waits."""
+
+    def run(self) -> Iterator[MessageOutcome]:
+        """What goes out, and what fails because its text cannot be made, each of these once. What
+        the job writes down, it does before and after, as in a real run."""
+        context = self._context()
+        self._write_down(context)
+        yield from self._outcomes(context)
+        self._write_down(context)
+
+    def _write_down(self, context: JobContext) -> None:
+        if self.job.steps:
+            carry_out(self.job.steps(context), self.store, self._real)
+
+    def _context(self) -> JobContext:
+        return JobContext(
+            store=self.store,
+            settings=self.settings,
+            now=self.at,
+            occurrence=self.occurrence,
+            edit_only=self.schedule.options.edit_only,
+            settled=True,
+            templates=self.templates,
+        )
+
+    def _outcomes(self, context: JobContext) -> Iterator[MessageOutcome]:
+        revisions = Revisions(f"preview {self.schedule.name} {self.at.isoformat()}")
+        waits, planned = Waits(), 0
+        moment = Moment(self.at, self._real, self.settings.timezone)
+        weighed = weigh(narrowed(self.job.decide(context), self.only), self.store, moment)
+        for plan in with_texts(weighed, self.templates):
+            if isinstance(plan, Skip):
+                continue
+            waits.held(plan)
+            if plan.error_class and plan.message.key not in self.unrendered:
+                self.unrendered.add(plan.message.key)
+                yield outcome_of_plan(plan, self.templates)
+            if plan.state != DeliveryState.PLANNED:
+                continue
+            if planned == self.schedule.options.limit:
+                break
+            planned += 1
+            outcome = outcome_of_plan(plan, self.templates)
+            after = self._after(plan, outcome.text, revisions)
+            self.store.ledger.swap([DeliveryChange(plan.record, after)])
+            if after.state == DeliveryState.SENT:
+                yield outcome
+        retry_at = waits.retry_at + self.ahead if waits.retry_at else None
+        self.resumes_at = min(filter(None, (retry_at, waits.resume_at)), default=None)
+
+    @property
+    def only(self) -> str | None:
+        """The Discord id that the schedule's ``--only`` means."""
+        named = self.schedule.options.only
+        return None if named is None else discord_id(self.store, named)
+
+    @property
+    def _real(self) -> datetime:
+        return self.at - self.ahead
+
+    def _after(self, plan: MessagePlan, text: str, revisions: Revisions) -> Delivery:
+        """The record the run leaves: sent with this text, edited, or expired."""
+        message, now = plan.message, self._real
+        if message.edit and plan.record:
+            return plan.record._replace(text=text, revision=revisions.next(), updated_at=now)
+        claimed = new_claim(
+            plan,
+            text,
+            run_id="preview",
+            bot="",
+            revision=revisions.next(),
+            now=now,
+            flag_at=None,
+            lease=self.settings.lease,
+            dm_channels={},
+        ).record
+        if message.expires_at <= self.at:
+            # The engine looks whether it had arrived, and sends nothing.
+            return claimed._replace(state=DeliveryState.EXPIRED, revision=revisions.next())
+        record = claimed._replace(text=text)
+        return sent(record, revision=revisions.next(), now=now, channel_id="", message_id="")
 
 
 def jobs_of(schedules: Iterable[Schedule], jobs: JobRegistry) -> list[tuple[Schedule, Job]]:
