@@ -17,7 +17,7 @@ from deploy import render
 from deploy.apply import ActionResult
 from deploy.apply import apply as carry_out
 from deploy.export import exporter
-from deploy.fly import Fly, connect
+from deploy.fly import Fly, by_digest, connect
 from deploy.machines import Machine, WantedMachine, wanted_machines
 from deploy.plan import (
     MachinePlan,
@@ -27,7 +27,6 @@ from deploy.plan import (
     open_occurrence,
     served_at_once,
 )
-from deploy.registry import by_digest
 from deploy.settings import FlyTarget, find_target
 from deploy.status import MachineStatus, has_start, judge
 from jobs import JOBS

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, did_you_mean
 from speakerbot.durations import format_duration
-from speakerbot.schedules.problems import FileProblems
+from speakerbot.schedules.model import FileProblems
 from speakerbot.schedules.regions import REGIONS
 from speakerbot.schedules.schedule import LONGEST_NAME, TICKS, Guest, Schedule
 

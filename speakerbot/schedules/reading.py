@@ -16,8 +16,14 @@ from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.durations import parse_duration
 from speakerbot.errors import ConfigError
 from speakerbot.schedules import checks
-from speakerbot.schedules.model import GuestFields, ScheduleFields, ScheduleFile, SharedFields
-from speakerbot.schedules.problems import FileProblems, read_fields
+from speakerbot.schedules.model import (
+    FileProblems,
+    GuestFields,
+    ScheduleFields,
+    ScheduleFile,
+    SharedFields,
+    read_fields,
+)
 from speakerbot.schedules.schedule import Guest, Schedule
 
 _DURATIONS = ("grace", "wait", "timeout")

@@ -18,7 +18,7 @@ from speakerbot.templates.values import Deadline, cut_longest, given, prepared
 from speakerbot.text import LIMIT, length, without_mass_mentions
 
 if TYPE_CHECKING:
-    from speakerbot.templates.files import TextFile
+    from speakerbot.templates.language import TextFile
 
 BUILT_IN = Path(__file__).parent
 SUFFIX = ".md"
@@ -77,7 +77,7 @@ class Templates:
 
     def file(self, name: str) -> TextFile:
         """The file in effect, as it was when it was first asked for."""
-        from speakerbot.templates.files import TextFile
+        from speakerbot.templates.language import TextFile
 
         if name not in self._files:
             self._files[name] = TextFile(name, self.path(name), given(name))
