@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot import bootstrap, logs
 from speakerbot.clock import Clock
-from speakerbot.domain.job_registry import JobRegistry, RunOptions
+from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
 from speakerbot.domain.run import Run, named, new_run
 from speakerbot.errors import SpeakerbotError, UsageError
 
@@ -74,9 +74,15 @@ class RunEnd:
     """Why it ended early: sigterm, timeout, …"""
 
 
+def _load_job(declaration: JobDeclaration) -> Job:
+    from speakerbot.runs.job import load_job  # most ticks load none
+
+    return load_job(declaration)
+
+
 @dataclass(frozen=True, slots=True)
 class RunService:
-    """Runs jobs with these settings. The last three are other ones in tests and the sandbox."""
+    """Runs jobs with these settings. What has a default is another one in tests and the sandbox."""
 
     settings: Settings
     jobs: JobRegistry
@@ -85,12 +91,15 @@ class RunService:
     log: Any = field(default_factory=logs.get_logger)
     retry_within: timedelta = timedelta(seconds=60)
     """A retry that is due so soon is made in the same run."""
+    load: Callable[[JobDeclaration], Job] = _load_job
+    clock_at: Callable[[datetime | None], Clock] = Clock.at
+    """The clock of a run whose decision time was asked for; None: not."""
 
     def run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         """Runs the job if it is its turn; where it is not, says so loudly. Raises a SpeakerbotError
         with its exit code for what makes the whole run fail."""
         declared = self.jobs[request.job]
-        schedule, clock = self._schedule(request), Clock.at(request.now)
+        schedule, clock = self._schedule(request), self.clock_at(request.now)
         record = new_run(declared.name, clock)
         logs.about(**named(record))
         dry_run = request.options.dry_run
@@ -260,11 +269,9 @@ class _Work:
     stopped: str = ""
 
     def __call__(self, record: Run) -> Waits | None:
-        from speakerbot.runs.job import load_job
-
         logs.about(**named(record))
         runner = self.service.runner(
-            load_job(self.service.jobs[self.request.job]),
+            self.service.load(self.service.jobs[self.request.job]),
             self.request.options,
             self.store,
             self.connect,
