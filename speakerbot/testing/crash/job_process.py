@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING
@@ -36,7 +36,8 @@ class Place:
     store_url: str
     discord_base: str
     lease: timedelta
-    scheduling: Scheduling
+    scheduling: Scheduling = field(default_factory=Scheduling)
+    """By default the job runs whenever it is asked to, without an occurrence lock."""
 
     def settings(self, world: CrashWorld) -> Settings:
         base = Settings(

@@ -7,12 +7,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from speakerbot.domain.delivery import Delivery, DeliveryState
-from speakerbot.testing.crash.world import Arrival, Expected
+from speakerbot.testing.crash.world import WITHOUT_ARRIVAL, Arrival, Expected
 from speakerbot.testing.discord import DiscordMessage
 
 WAITING = (DeliveryState.CLAIMED, DeliveryState.FAILED)
-WITHOUT_ARRIVAL = (DeliveryState.UNDELIVERABLE, DeliveryState.UNKNOWN)
-"""What the ledger may say of a message that Discord refused for good."""
 
 
 @dataclass(frozen=True, slots=True)

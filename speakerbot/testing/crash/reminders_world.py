@@ -175,8 +175,10 @@ class RemindersWorld:
             if name is None or record is None or talk is None or each.part in self._changed:
                 continue
             flag = getattr(talk, name)
+            if record.state not in (DeliveryState.SENT, DeliveryState.UNDELIVERABLE):
+                continue  # expired with nobody looking, or nobody can tell
             wanted = record.flag_at if record.state == DeliveryState.SENT else None
-            if flag != wanted and record.state != DeliveryState.UNKNOWN:
+            if flag != wanted:
                 yield f"{each.key}: the Node bot's flag is {flag}, not {wanted}"
 
 

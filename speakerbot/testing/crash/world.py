@@ -9,11 +9,14 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
 from speakerbot.testing.discord import LoopbackClient
 
+WITHOUT_ARRIVAL = (DeliveryState.UNDELIVERABLE, DeliveryState.UNKNOWN)
+"""What the ledger may say of a message that Discord refused for good."""
 TOKEN = "crash"  # noqa: S105  # the loopback takes any
 
 
