@@ -63,10 +63,14 @@ def dying_at(boundary: int, gap: Gap) -> CrashSchedule:
 @pytest.mark.parametrize("mongodb", STORES)
 @pytest.mark.parametrize(
     ("world_of", "fewest"),
-    [(RemindersWorld, 40), (ChangesWorld, 35), (WeeklyWorld, 5), (EngagementWorld, 15),
-     (DigestWorld, 15)],
-    ids=["reminders", "changes", "weekly", "engagement", "digest"],
-)  # fmt: skip
+    [
+        pytest.param(RemindersWorld, 40, id="reminders"),
+        pytest.param(WeeklyWorld, 5, id="weekly"),
+        pytest.param(ChangesWorld, 35, id="changes", marks=pytest.mark.slow_suite),
+        pytest.param(EngagementWorld, 15, id="engagement", marks=pytest.mark.slow_suite),
+        pytest.param(DigestWorld, 15, id="digest", marks=pytest.mark.slow_suite),
+    ],
+)
 def test_a_run_may_die_at_every_boundary(
     arena: Arena, world_of: WorldOf, fewest: int, mongodb: str | None
 ) -> None:

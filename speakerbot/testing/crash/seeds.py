@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Literal
 
@@ -175,7 +175,7 @@ class _Draw:
             history_nonces=self._chance(0.3),
             forgetful=self._forgetful,
             every=random.choice(("minute", "hour") if later else ("minute", "hour", "day")),
-            share=self._chance(0.6),
+            share=self._chance(0.75),
         )
 
     def _chance(self, probability: float) -> bool:
@@ -191,7 +191,8 @@ class _Draw:
             processes=tuple(self._process() for _ in range(random.choice((1, 1, 2)))),
             gap=gap,
             faults=tuple(self._fault() for _ in range(random.choice((0, 0, 1, 2)))),
-            events=tuple(self._event() for _ in range(random.choice((0, 1, 2)) * self._events)),
+            # What is begun when all is over has expired already.
+            events=() if gap == "end" else tuple(self._some_events()),
         )
 
     def _process(self) -> CrashProcess:
@@ -209,6 +210,10 @@ class _Draw:
             raises = random.choice((1, 1, 2, 99))
             return CrashProcess(raise_at=at, raises=raises, clock_ahead=ahead)
         return CrashProcess(clock_ahead=ahead)
+
+    def _some_events(self) -> Iterator[WorldEvent]:
+        if self._events:
+            yield from (self._event() for _ in range(self._random.choice((0, 1, 2))))
 
     def _event(self) -> WorldEvent:
         random = self._random
