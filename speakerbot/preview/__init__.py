@@ -153,6 +153,11 @@ class _Timeline:
         if tick.at < at <= last and at < self._end:
             heappush(self._waiting, replace(tick, at=at))
 
+    def go_on(self, tick: _Tick, at: datetime | None) -> None:
+        """Has the tick's run go on at this time, for which it waits."""
+        if at is not None and at < self._end:
+            heappush(self._waiting, replace(tick, at=at))
+
     def drop(self, tick: _Tick) -> None:
         """No further ticks of its schedule: they would fail as this one did."""
         self._coming[tick.place] = iter(())
