@@ -87,4 +87,4 @@ def test_what_the_encoding_lacks_is_replaced(pipe: tuple[int, int]) -> None:
     output = Output(pipe[1], "ascii")
     output.write("é!")
     output.drain()
-    assert os.read(pipe[0], 10) == b"?!"
+    assert read(pipe[0], 2) == b"?!"
