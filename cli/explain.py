@@ -77,11 +77,11 @@ def person(
         if known is None and not explained:
             raise NotFound(f"nothing is known about {user!r}, and there is no message to them")
         if as_json:
-            wishes = person_document(known) if known else None
-            emit_json({"person": wishes, "messages": [_document(each) for each in explained]})
+            preferences = person_document(known) if known else None
+            emit_json({"person": preferences, "messages": [_document(each) for each in explained]})
             return
         if on_terminal():
-            say(f"{_wishes(user, known)}\n")
+            say(f"{_preferences(user, known)}\n")
         _show(explained, empty="There is no message to them.")
 
 
@@ -137,16 +137,16 @@ def _schedules(settings: Settings) -> list[tuple[Schedule, Job]]:
         return []
 
 
-def _wishes(user: str, known: Person | None) -> str:
+def _preferences(user: str, known: Person | None) -> str:
     if known is None:
-        return f"User {user}: no wishes are known, so they get everything."
-    wishes = [
+        return f"User {user}: no preferences are known, so they get everything."
+    preferences = [
         f"opted out of {', '.join(sorted(known.opted_out))}" if known.opted_out else "",
         f"quiet from {known.quiet_hours}" if known.quiet_hours else "",
         f"in {known.timezone}" if known.timezone else "",
         f"by {', then '.join(known.routes)}" if known.routes else "",
     ]
-    said = ", ".join(wish for wish in wishes if wish) or "no wishes: they get everything"
+    said = ", ".join(each for each in preferences if each) or "no preferences: they get everything"
     return plain(f"{known.name or user}: {said}.")
 
 

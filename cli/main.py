@@ -77,7 +77,7 @@ def root(
 
 
 def main() -> None:
-    """Runs the command line; every error of ours ends as one line and its exit code."""
+    """Runs the command line; each of our errors ends as one line and its exit code."""
     arguments = global_options_first(sys.argv[1:])
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what it cannot show must not end a run

@@ -14,7 +14,7 @@ Row = Sequence[object]
 
 
 def utc(at: datetime | None) -> str | None:
-    """An instant as every JSON document of ours shows it: ISO 8601, in UTC, ending in Z."""
+    """An instant as each of our JSON documents shows it: ISO 8601, in UTC, ending in Z."""
     return None if at is None else utc_text(at)
 
 

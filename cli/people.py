@@ -41,19 +41,19 @@ CLEAR = "none"
 def opt_out(user: User, kind: Kind = "all", dry_run: DryRun = False) -> None:
     """Send somebody no more messages of a kind, or none at all."""
     before, after = _change(user, lambda who: preferences.opted_out(who, kind), dry_run=dry_run)
-    say(_wishes(before, after, dry_run=dry_run))
+    say(_preferences(before, after, dry_run=dry_run))
 
 
 @app.command("opt-in", epilog="Example: speakerbot people opt-in 802345678901234564 reminders")
 def opt_in(user: User, kind: Kind = "all", dry_run: DryRun = False) -> None:
     """Send somebody messages of a kind again, or of every kind."""
     before, after = _change(user, lambda who: preferences.opted_in(who, kind), dry_run=dry_run)
-    say(_wishes(before, after, dry_run=dry_run))
+    say(_preferences(before, after, dry_run=dry_run))
     if "all" in before.opted_out and kind != "all":
         say(f"(they were out of all; `speakerbot people opt-in {user}` lets every kind through)")
 
 
-def _wishes(before: Person, after: Person, *, dry_run: bool) -> str:
+def _preferences(before: Person, after: Person, *, dry_run: bool) -> str:
     if before == after:
         return f"unchanged: {_who(after)} gets {_gets(after)} already"
     return f"{_who(after)} {'would get' if dry_run else 'now gets'} {_gets(after)}"
@@ -86,12 +86,12 @@ def set_person(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Set what somebody wishes; the word none takes a wish away."""
+    """Set somebody's preferences; the word none takes one away."""
     given = {"name": name, "quiet_hours": quiet_hours, "timezone": timezone, "routes": routes}
     values = _parsed({option: text for option, text in given.items() if text is not None})
     before, after = _change(user, lambda who: replace(who, **values), dry_run=dry_run)
     if before == after:
-        say(f"unchanged: {_who(after)} has these wishes already")
+        say(f"unchanged: {_who(after)} has these preferences already")
         return
     will = "would have" if dry_run else "now has"
     changes = (f"{option.replace('_', ' ')} {_cell(after, option) or CLEAR}" for option in values)
@@ -101,7 +101,7 @@ def set_person(
 
 
 def _parsed(given: dict[str, str]) -> dict[str, Any]:
-    """The wishes by attribute. Raises UsageError naming all options that make no sense."""
+    """The preferences by attribute. Raises UsageError naming all options that make no sense."""
     from speakerbot.clock import read_zone
     from speakerbot.config import parse_routes
 
@@ -160,7 +160,7 @@ def _user(person: Person) -> str:
 
 @app.command("list", epilog="Example: speakerbot people list")
 def list_people(as_json: AsJson = False) -> None:
-    """List everybody whose wishes are known; all others get everything."""
+    """List everybody whose preferences are known; all others get everything."""
     with to_read() as (store, _):
         people = store.people.all()
         if as_json:
@@ -175,7 +175,7 @@ def list_people(as_json: AsJson = False) -> None:
         table(
             [name.replace("_", " ") for name in columns],
             ([_cell(person, name) for name in columns] for person in people),
-            empty=f"Nobody in {store.describe()} has any wishes yet.",
+            empty=f"Nobody in {store.describe()} has any preferences yet.",
             whole=("user", "quiet hours"),
         )
 

@@ -29,7 +29,7 @@ def read_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
-        message = f"{name!r} is no time zone; write e.g. Europe/Berlin or UTC"
+        message = f"{name!r} is not a time zone; write e.g. Europe/Berlin or UTC"
         raise ValueError(message) from error
 
 
@@ -45,7 +45,7 @@ def instant(day: date, clock: time, zone: ZoneInfo) -> datetime:
 
 
 def utc_text(at: datetime) -> str:
-    """An instant as every document and log line of ours shows it: ISO 8601, ending in Z."""
+    """An instant as our documents and log lines show it: ISO 8601, ending in Z."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -196,7 +196,7 @@ def parse_routes(text: str) -> tuple[str, ...]:
     routes = tuple(part.strip() for part in text.split(",") if part.strip())
     for route in routes:
         if route not in ROUTES:
-            raise ValueError(f"{route!r} is no route; choose from {', '.join(ROUTES)}")
+            raise ValueError(f"{route!r} is not a route; choose from {', '.join(ROUTES)}")
     if not routes or len(set(routes)) < len(routes):
         raise ValueError("names a route twice, or none")
     return routes
@@ -208,13 +208,15 @@ def _text(text: str) -> str:
 
 def _base(text: str) -> str:
     if not text.startswith(("http://", "https://")):
-        raise ValueError(f"{text!r} is no address; write e.g. {DISCORD_API}")
+        raise ValueError(f"{text!r} is not an address; write e.g. {DISCORD_API}")
     return text.rstrip("/")
 
 
 def _snowflake(text: str) -> str:
     if not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise ValueError(f"{text!r} is no Discord id (digits only); copy it with developer mode on")
+        raise ValueError(
+            f"{text!r} is not a Discord id (digits only); copy it with developer mode on"
+        )
     return text
 
 
@@ -251,7 +253,7 @@ def _at_least(least: timedelta) -> Callable[[str], timedelta]:
 
 def _count(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) <= 366:
-        raise ValueError(f"{text!r} is no number from 1 to 366")
+        raise ValueError(f"{text!r} is not a number from 1 to 366")
     return int(text)
 
 
@@ -261,7 +263,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate <= 1_000_000:
-        raise ValueError(f"{text!r} is no rate; write requests a second, e.g. 45")
+        raise ValueError(f"{text!r} is not a rate; write requests a second, e.g. 45")
     return rate
 
 

@@ -19,7 +19,7 @@ def parse_duration(text: str) -> timedelta:
     match = _WRITTEN.fullmatch(text)
     if match is None:
         raise ValueError(
-            f"{text!r} is no duration: write a number and a unit, as 90s, 30m, 6h, 14d"
+            f"{text!r} is not a duration: write a number and a unit, as 90s, 30m, 6h, 14d"
         )
     number, unit = match.groups()
     # The text's length is looked at first: int() of a book of digits is slow.

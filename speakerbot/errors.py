@@ -84,7 +84,7 @@ class TemplateError(ConfigError):
 
 
 class StoreCorrupt(ConfigError):
-    """The store's file is not a database of ours, or is damaged. It was left as it is."""
+    """The store's file is not our database, or is damaged. It was left as it is."""
 
 
 class StoreTooNew(ConfigError):

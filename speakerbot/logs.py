@@ -85,7 +85,7 @@ def _writes_json() -> bool:
 
 
 class Libraries(logging.Handler):
-    """Warnings of libraries, as lines of ours: a plain one would break the JSON."""
+    """Warnings of libraries, as our lines: a plain one would break the JSON."""
 
     def emit(self, record: logging.LogRecord) -> None:
         about: dict[str, str] = {"library": record.name, "message": record.getMessage()}

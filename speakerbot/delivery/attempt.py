@@ -1,4 +1,4 @@
-"""One message through its routes: what to try, what each answer means, when nobody knows."""
+"""One message through its routes: what to try, what each answer means, what stays unconfirmed."""
 
 from __future__ import annotations
 

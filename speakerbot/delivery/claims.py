@@ -159,7 +159,7 @@ def unsent(
     unconfirmed_since: datetime | None = None,
     attempts: int,
 ) -> Delivery:
-    """The record of a message that did not go, or of which nobody knows (``unconfirmed_since``)."""
+    """The record of a message that did not go, or that is unconfirmed (``unconfirmed_since``)."""
     return record._replace(
         state=state,
         revision=revision,

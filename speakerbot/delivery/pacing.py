@@ -1,7 +1,7 @@
 """Even pacing under one limit that several processes share through the store.
 
 Send slots lie ``interval`` apart. A process reserves a block of them in one atomic write and hands
-them to its workers, so the sum over all processes stays under the limit and nobody asks twice.
+them to its workers, so the sum over all processes stays under the limit.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Pacer:
             slot = await self._take() if self.interval else monotonic()
             await self._wait_until(slot)
             if self._paused_until > monotonic():
-                # Then everybody queues up anew: all at once they would be refused again.
+                # Then everybody queues up again: all at once they would be refused again.
                 await self._pause()
             elif overslept or monotonic() - slot <= self._tolerance:
                 return

@@ -45,9 +45,7 @@ class Recovery:
             return None
         route = _route_of(claim)
         if route.name == "dm" and self._by_another_bot(claim):
-            return self._unknown(
-                claim, "another bot tried it, whose direct messages nobody can see"
-            )
+            return self._unknown(claim, "another bot tried it, whose direct messages we cannot see")
         try:
             found = await self._look(claim, route, claim.unconfirmed_since)
         except Refused as refusal:

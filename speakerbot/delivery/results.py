@@ -32,8 +32,8 @@ class Result:
 
 @dataclass(slots=True)
 class Results:
-    """Collects outcomes and writes them. ``report`` hears of each once it is in the store, in the
-    store's thread: showing it holds nobody up, and is never done twice at once."""
+    """Collects outcomes and writes them. ``report`` is called with each once it is in the store,
+    in the store's thread: showing it delays no message, and is never done twice at once."""
 
     store: Store
     thread: StoreThread

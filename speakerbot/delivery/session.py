@@ -53,7 +53,7 @@ class CountingChannel(Channel, Protocol):
 
 
 Connect = Callable[[OnLimited], AbstractAsyncContextManager[CountingChannel]]
-"""Opens the channel; is given what wants to hear of rate limits (seconds to wait)."""
+"""Opens the channel; is given what is to be called with rate limits."""
 StopRequests = Callable[[Callable[[str], None]], AbstractContextManager[Any]]
 
 
@@ -95,8 +95,8 @@ class Session:
         held: Callable[[MessagePlan], None],
         finished: Callable[[Result], None],
     ) -> Traffic:
-        """Sends what is planned. ``held`` hears of plans that were not claimed, ``finished`` of
-        each claim once its outcome is in the store (None: it was given back)."""
+        """Sends what is planned. ``held`` is called with plans that were not claimed, ``finished``
+        with each claim once its outcome is in the store (None: it was given back)."""
         thread = StoreThread()
         desk = Desk(self.store, thread, bot_of(self.settings.discord_token or ""), self.clock)
         try:

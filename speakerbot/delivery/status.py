@@ -40,7 +40,7 @@ def retried(record: Delivery, real: datetime, revision: str) -> Delivery:
     """The record for the next run to try at once, with all tries before it.
 
     A message that failed goes on by its route, and where it may have arrived that run looks for
-    it first. One that was given up begins at its first route; of one that nobody knows about, a
+    it first. One that was given up begins at its first route; of one whose outcome is unknown, a
     person has decided that it did not arrive.
     """
     again = record._replace(

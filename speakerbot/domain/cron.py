@@ -116,5 +116,5 @@ def _first(expression: str) -> datetime | None:
             CronSim(f"* * * {expression.split()[3]} *", _ANY_DAY)
         except (CronSimError, ValueError):
             reason = str(error).lower() if isinstance(error, CronSimError) else "number too long"
-            raise ValueError(f"{expression!r} is no cron expression: {reason}") from error
+            raise ValueError(f"{expression!r} is not a cron expression: {reason}") from error
         return None

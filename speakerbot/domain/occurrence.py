@@ -1,6 +1,6 @@
 """Whether a tick of a schedule has anything to do. Pure: the store is asked by the runner.
 
-A scheduler ticks at times nobody knows exactly; the gate turns ticks into one run of each
+A scheduler ticks at times that are not known exactly; the rules turn ticks into one run of each
 occurrence: late but within its grace, resumed while messages of it wait, never twice.
 """
 
@@ -77,7 +77,7 @@ class OccurrenceRules:
 
     @property
     def whole_grace(self) -> timedelta:
-        """At least the period where the machine ticks at a phase nobody knows."""
+        """At least the period where the machine ticks at an unknown phase."""
         return max(self.grace, self.cron.least_grace)
 
     def occurrence(self, now: datetime) -> datetime | None:

@@ -117,7 +117,7 @@ def parse_quiet_hours(text: str) -> QuietHours:
     try:
         hours = QuietHours(parse_clock_time(start), parse_clock_time(end))
     except ValueError as error:
-        raise ValueError(f"{text!r} are no quiet hours; write e.g. 22:00-08:00") from error
+        raise ValueError(f"{text!r} are not quiet hours; write e.g. 22:00-08:00") from error
     if hours.start == hours.end:
         raise ValueError(f"{text!r} begin and end at once; to get nothing at all, opt out")
     return hours

@@ -126,8 +126,8 @@ class Explainer:
         return plan
 
     def _after(self, plan: MessagePlan) -> str:
-        mendable = plan.state in (DeliveryState.UNDELIVERABLE, DeliveryState.UNKNOWN)
-        if mendable and self.foresight.preview.now < plan.message.expires_at:
+        worth_a_retry = plan.state in (DeliveryState.UNDELIVERABLE, DeliveryState.UNKNOWN)
+        if worth_a_retry and self.foresight.preview.now < plan.message.expires_at:
             return words.retry(plan.message.key)
         return words.NOTHING
 

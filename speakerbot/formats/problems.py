@@ -1,4 +1,4 @@
-"""What is wrong with a file, collected so that people hear of everything at once."""
+"""What is wrong with a file, collected so that people are told everything at once."""
 
 from __future__ import annotations
 

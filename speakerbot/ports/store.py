@@ -142,7 +142,7 @@ class Ledger(Protocol):
 
     def counts(self, *, since: datetime) -> dict[str, int]:
         """How many records of each state changed at ``since`` or later; of those that say sent,
-        how many were sent then: an edit does not send anew. One query."""
+        how many were sent then: an edit does not send again. One query."""
 
     @writes
     def prune(self, before: datetime, limit: int | None = None) -> int:

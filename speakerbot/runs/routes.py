@@ -57,5 +57,5 @@ def is_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) 
 
 def only_route(channel_id: str) -> tuple[Route, ...]:
     """The way of a post: if its channel refuses us, the settings are wrong, and a run after they
-    are mended sends it."""
+    are right sends it."""
     return (Route("channel", channel_id, configured=True),)

@@ -79,9 +79,9 @@ def test_quiet_hours_without_a_zone_go_by_the_communitys(cli: Cli) -> None:
 def test_everything_that_is_wrong_with_wishes_is_said_at_once(cli: Cli) -> None:
     args = ("--quiet-hours", "22-8", "--timezone", "Mars/Phobos", "--routes", "pigeon")
     error = cli.error("people", "set", KAZ, *args, exit_code=2)
-    assert "--quiet-hours: '22-8' are no quiet hours; write e.g. 22:00-08:00" in error
-    assert "--timezone: 'Mars/Phobos' is no time zone" in error
-    assert "--routes: 'pigeon' is no route; choose from dm, thread, channel" in error
+    assert "--quiet-hours: '22-8' are not quiet hours; write e.g. 22:00-08:00" in error
+    assert "--timezone: 'Mars/Phobos' is not a time zone" in error
+    assert "--routes: 'pigeon' is not a route; choose from dm, thread, channel" in error
     assert cli.json("people", "list") == {"people": []}
     assert "nothing to set" in cli.error("people", "set", KAZ, exit_code=2)
 
@@ -109,7 +109,7 @@ def test_a_dry_run_changes_nothing(cli: Cli, command: list[str]) -> None:
 
 def test_one_invalid_time_zone_refuses_the_file(cli: Cli) -> None:
     error = cli.error("people", "import", str(SAMPLES), exit_code=65)
-    assert "line 7 (Bo), timezone: 'Not/AZone' is no time zone" in error
+    assert "line 7 (Bo), timezone: 'Not/AZone' is not a time zone" in error
     assert cli.json("people", "list") == {"people": []}
 
 

@@ -124,8 +124,8 @@ def test_a_file_with_a_mistake_is_refused_with_its_place(cli: Cli) -> None:
     [
         ("--cron", "whenever", "has 1 of a cron expression's 5 fields"),
         ("--cron", "0 0 30 2 *", "never fires"),
-        ("--timezone", "Mars/Olympus", "is no time zone"),
-        ("--grace", "soon", "is no duration"),
+        ("--timezone", "Mars/Olympus", "is not a time zone"),
+        ("--grace", "soon", "is not a duration"),
         ("--timeout", "0s", "is not a length of time"),
     ],
 )

@@ -50,7 +50,7 @@ def test_the_samples_name_the_one_whose_time_zone_does_not_exist() -> None:
     people = list(formats.read(read, read.problems))
     assert len(people) == 7
     assert read.problems.found == [
-        "line 7 (Bo), timezone: 'Not/AZone' is no time zone; write e.g. Europe/Berlin or UTC"
+        "line 7 (Bo), timezone: 'Not/AZone' is not a time zone; write e.g. Europe/Berlin or UTC"
     ]
 
 
@@ -111,9 +111,9 @@ def test_an_import_opts_nobody_in_and_clears_nothing() -> None:
         ({"discord_user_id": "mira"}, "discord_user_id: 'mira' is not a Discord id"),
         ({"discord_user_id": 802}, "discord_user_id: must be a text, not 802"),
         ({"name": "Sam", "timezone": "Mars/Phobos"}, "line 1 (Sam), timezone: 'Mars/Phobos' is no"),
-        ({"name": "Sam", "quiet_hours": "22-8"}, "quiet_hours: '22-8' are no quiet hours"),
+        ({"name": "Sam", "quiet_hours": "22-8"}, "quiet_hours: '22-8' are not quiet hours"),
         ({"name": "Sam", "quiet_hours": "08:00-08:00"}, "to get nothing at all, opt out"),
-        ({"name": "Sam", "routes": ["dm", "pigeon"]}, "routes: 'pigeon' is no route"),
+        ({"name": "Sam", "routes": ["dm", "pigeon"]}, "routes: 'pigeon' is not a route"),
         ({"name": "Sam", "routes": [1]}, "routes: must be a list of texts, not [1]"),
         (
             {"name": "Sam", "opted_out": "spam"},

@@ -51,7 +51,7 @@ Write = pymongo.ReplaceOne[Document] | pymongo.DeleteOne
 class Database:
     """The collections of one database. ``where`` names it for people, without a password.
 
-    Raises errors of ours, and lets DuplicateKeyError and a BulkWriteError of nothing but
+    Raises our errors, and lets DuplicateKeyError and a BulkWriteError of nothing but
     duplicate keys through to the caller.
     """
 

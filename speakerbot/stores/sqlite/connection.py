@@ -23,7 +23,7 @@ PAGE = 500
 class Database:
     """A connection in autocommit mode, for any thread but only one at a time.
 
-    ``where`` names the store for people. Raises errors of ours only; a sqlite3 error that comes
+    ``where`` names the store for people. Raises only our errors; a sqlite3 error that comes
     through is a bug.
     """
 

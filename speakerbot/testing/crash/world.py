@@ -79,7 +79,7 @@ class WorldChange:
 
 
 class CrashWorld(Protocol):
-    """One job's small world, made anew for every schedule. Its ids must be its own: many worlds
+    """One job's small world, made again for every schedule. Its ids must be its own: many worlds
     share one loopback Discord."""
 
     job: Job
