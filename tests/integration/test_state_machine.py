@@ -7,6 +7,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
 from typing import Literal
 
 import pytest
@@ -20,7 +21,7 @@ from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import FlagWrite
 from speakerbot.stores import open_store
-from speakerbot.testing.discord import BOT_ID, NO_LIMITS, Fault, LoopbackDiscord
+from speakerbot.testing.discord import BOT_ID, NO_LIMITS, DiscordMessage, Fault, LoopbackDiscord
 from speakerbot.testing.discord.faults import FaultKind
 from speakerbot.testing.trial import NOW, Death, Trial
 
@@ -40,11 +41,12 @@ FLAGS: tuple[Literal["sentDayOfAt", "sentTminus1At"], ...] = ("sentDayOfAt", "se
 
 @dataclass(frozen=True)
 class Due:
-    """One reminder of one booking of one talk, so many days before."""
+    """One reminder of one booking of one talk, so many days before, to its speaker."""
 
     talk_id: str
     day: date
     before: int
+    user_id: str
 
     def is_in(self, text: str) -> bool:
         return (
@@ -112,6 +114,12 @@ class Reminders(RuleBasedStateMachine):
         if talk := self._talk(index):
             self.trial.store.talks.delete(talk.id)
 
+    @rule(index=st.integers(0, 9), user=st.sampled_from(USERS))
+    def hand_over(self, index: int, user: str) -> None:
+        """The thread and the flags stay."""
+        if talk := self._talk(index):
+            self.trial.store.talks.put([replace(talk, user_id=user)])
+
     @rule(user=st.sampled_from(USERS))
     def change_of_mind(self, user: str) -> None:
         self.opted_out ^= {user}
@@ -153,6 +161,16 @@ class Reminders(RuleBasedStateMachine):
         self.trial.run(job=JOB)
         self.discord.clear_faults()
 
+    @rule(kind=st.sampled_from(FAULTS), hours=st.sampled_from([0.1, 1, 3]))
+    def discord_is_down(self, kind: FaultKind, hours: float) -> None:
+        """Each request fails, of runs before, in the middle and at the end."""
+        self.discord.inject(Fault(kind=kind, status=503, retry_after=600, times=None))
+        self.trial.run(job=JOB)
+        for _ in range(2):
+            self.trial.later(timedelta(hours=hours / 2))
+            self.trial.run(job=JOB)
+        self.discord.clear_faults()
+
     @rule()
     def node_bot_runs(self) -> None:
         """It looks at nothing but its flags, sends, then sets them."""
@@ -171,9 +189,9 @@ class Reminders(RuleBasedStateMachine):
     @invariant()
     def nothing_went_twice(self) -> None:
         for talk_id in self.booked:
-            for day in DAYS:
-                for before in range(AHEAD):
-                    assert len(self._sent(Due(talk_id, day, before))) <= 1, self._texts()
+            for day, before, user in product(DAYS, range(AHEAD), USERS):
+                due = Due(talk_id, day, before, user)
+                assert len(self._sent(due)) <= 1, (due, self._texts())
 
     @rule()
     def all_that_is_due_goes_in_the_end(self) -> None:
@@ -195,7 +213,19 @@ class Reminders(RuleBasedStateMachine):
         return [message.content for message in self.discord.messages]
 
     def _sent(self, one: Due) -> list[str]:
-        return [text for text in self._texts() if one.is_in(text)]
+        return [
+            message.content
+            for message in self.discord.messages
+            if one.is_in(message.content) and self._reader(message) == one.user_id
+        ]
+
+    def _reader(self, message: DiscordMessage) -> str | None:
+        """Whose direct messages it stands in, ours or those of the Node bot; whom it mentions in
+        a thread."""
+        if message.users_notified:
+            return message.users_notified[0]
+        dms = {dm.channel_id: dm.user_id for dm in self.discord.dms_opened}
+        return dms.get(message.channel_id) or message.channel_id.removeprefix("9")
 
     def _due(self) -> set[Due]:
         """By the rule alone: from 16:00 until the day ends."""
@@ -203,7 +233,7 @@ class Reminders(RuleBasedStateMachine):
         if now.time() < time(16):
             return set()
         return {
-            Due(talk.id, talk.date, (talk.date - now.date()).days)
+            Due(talk.id, talk.date, (talk.date - now.date()).days, talk.user_id)
             for talk in self.trial.store.talks.all()
             if 0 <= (talk.date - now.date()).days < AHEAD and talk.user_id not in self.opted_out
         }
