@@ -20,6 +20,7 @@ GROUPS = {
     "guild": "The channel of the community's announcements.",
     "deliveries": "What was sent, what failed; try again.",
     "runs": "What ran, when, and how it ended.",
+    "store": "Where everything is kept, whose it is, what is forgotten when.",
     "preview": "Every message that will go out, day by day.",
     "explain": "Why a message was sent, was not, or will be.",
     "templates": "The wording of every message: see it, change it, check it.",
@@ -54,6 +55,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback(epilog="Example: speakerbot run reminders --dry-run")
 def root(
+    context: typer.Context,
     log_format: Annotated[
         Literal["json", "pretty"] | None,
         typer.Option(help="Default: pretty on a terminal, else json."),
@@ -65,9 +67,13 @@ def root(
     ] = False,
 ) -> None:
     """Sends a community's reminders and announcements on Discord, exactly once."""
-    from speakerbot import logs  # after --version and --help have had their say
+    from speakerbot import logs, process  # after --version and --help have had their say
 
-    logs.configure(log_format, debug=debug)
+    stderr = None
+    if context.invoked_subcommand == "run":
+        process.install_signals()
+        stderr = process.Output.of(sys.stderr)
+    logs.configure(log_format, debug=debug, stream=stderr)
 
 
 def main() -> None:
@@ -95,6 +101,9 @@ def main() -> None:
 
         logs.report_bug(error)
         sys.exit(SpeakerbotError.exit_code)
+    finally:
+        if configured := sys.modules.get("speakerbot.logs"):
+            configured.finish()
 
 
 def global_options_first(arguments: list[str]) -> list[str]:

@@ -113,35 +113,48 @@ def _scheduled(name: str, metavar: str, about: str, parse: Any = str, default: A
 
 
 def _run(job: JobDeclaration, given: dict[str, Any]) -> None:
-    from cli.run_output import run_observers
-    from speakerbot.config import load
+    from cli.run_output import run_observers, stdout
+    from speakerbot.bootstrap import settings_for_run
     from speakerbot.domain.job_registry import RunOptions
-    from speakerbot.runs.service import RunRequest, RunService, Scheduling
+    from speakerbot.process import STALLED
+    from speakerbot.runs.service import TIMEOUT, RunRequest, RunService, Scheduling
 
     now, timeout = given.pop("now"), given.pop("timeout")
     options = RunOptions(**{option.field: given.pop(option.field) for option in job.options})
     request = RunRequest(job.name, options, Scheduling(**given), now, timeout)
-    RunService(load(), JOBS).run(request, run_observers(as_json=options.as_json))
+    in_file = request.scheduling.schedule if request.scheduling.cron is None else None
+    settings = settings_for_run(JOBS, job.name, schedule=in_file, dry_run=options.dry_run)
+    with stdout() as output:
+        output.patience = None if options.dry_run else TIMEOUT.total_seconds()
+        observers = run_observers(output, as_json=options.as_json)
+        end = RunService(settings, JOBS).run(request, observers)
+        if not options.dry_run:
+            output.patience = max(end.seconds_left, STALLED)
 
 
 def due(dry_run: bool, now: Any, as_json: bool) -> None:
     """Run every schedule of schedules.json that is due, in its order: for one-machine set-ups."""
-    from cli.run_output import document_of_runs, run_observers
-    from speakerbot.config import load
-    from speakerbot.runs.service import RunService
-    from speakerbot.schedules import read_schedules
+    from cli.run_output import document_of_runs, run_observers, stdout
+    from speakerbot.bootstrap import settings_for_run
+    from speakerbot.runs.service import TIMEOUT, RunService
+    from speakerbot.schedules.reading import read_schedules
 
-    settings = load()
+    settings = settings_for_run(JOBS, None, dry_run=dry_run)
     schedules = read_schedules(settings.schedules, JOBS)
     service = RunService(settings, JOBS)
-    if as_json:
-        with document_of_runs() as observer:
+    with stdout() as output:
+        output.patience = None if dry_run else TIMEOUT.total_seconds()
+        if as_json:
+            with document_of_runs(output) as observer:
+                exit_code = service.run_due(
+                    schedules, dry_run=dry_run, now=now, observers=lambda: (observer,)
+                )
+        else:
             exit_code = service.run_due(
-                schedules, dry_run=dry_run, now=now, observers=lambda: (observer,)
+                schedules,
+                dry_run=dry_run,
+                now=now,
+                observers=lambda: run_observers(output, as_json=False, quiet=True),
             )
-    else:
-        exit_code = service.run_due(
-            schedules, dry_run=dry_run, now=now, observers=lambda: run_observers(as_json=False)
-        )
     if exit_code:
         sys.exit(exit_code)

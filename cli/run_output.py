@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
-from cli.output import on_terminal, plain, utc
+from cli.output import plain, utc
 from speakerbot import logs
+from speakerbot.process import Output
 from speakerbot.runs.report import MessageOutcome, RunHeader, RunObserver, RunSummary
 
 if TYPE_CHECKING:
@@ -21,19 +21,42 @@ MOST_ROWS = 200
 """Rows a terminal's table shows; more would only scroll away, and memory must not grow."""
 
 
-def run_observers(*, as_json: bool) -> tuple[RunObserver, ...]:
-    """Those that show a run on stdout."""
-    if as_json:
-        return (JsonOutput(),)
-    return (TerminalOutput() if on_terminal() else RowOutput(),)
+class TextOutput(Protocol):
+    """What a run is shown on."""
+
+    def write(self, text: str, /) -> int: ...
+    def isatty(self) -> bool: ...
 
 
 @contextmanager
-def document_of_runs() -> Iterator[RunObserver]:
+def stdout() -> Iterator[Output]:
+    """Where a run is shown: a reader who does not read holds nobody up. At the end waits for them
+    as long as its ``patience`` says."""
+    output = Output.of(sys.stdout, lambda why: logs.get_logger().warning("output_lost", error=why))
+    try:
+        yield output
+    finally:
+        output.drain()
+
+
+def run_observers(
+    output: TextOutput, *, as_json: bool, quiet: bool = False
+) -> tuple[RunObserver, ...]:
+    """Those that show a run. ``quiet``: not one of which nobody need be told."""
+    if as_json:
+        return (JsonOutput(output),)
+    shown: RunObserver = TerminalOutput(output) if output.isatty() else RowOutput(output)
+    return (QuietOutput(shown) if quiet else shown,)
+
+
+@contextmanager
+def document_of_runs(output: TextOutput) -> Iterator[RunObserver]:
     """One JSON document around the documents of several runs, which one observer writes."""
-    write('{"runs": [\n')
-    yield JsonListOutput()
-    write("]}\n", flush=True)
+    output.write('{"runs": [\n')
+    try:
+        yield JsonListOutput(output)
+    finally:
+        output.write("]}\n")
 
 
 def message_document(outcome: MessageOutcome) -> dict[str, Any]:
@@ -52,20 +75,11 @@ def message_document(outcome: MessageOutcome) -> dict[str, Any]:
     }
 
 
-def write(text: str, *, flush: bool = False) -> None:
-    """Writes to stdout. Where nobody can read on (| head, a full disk) the run goes on all the
-    same: messages are sent whether or not somebody watches."""
-    try:
-        sys.stdout.write(text)
-        if flush:
-            sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        logs.get_logger().warning("output_lost", error=str(error))
-
-
 class JsonOutput:
     """Writes the document piece by piece: memory does not grow with the number of messages."""
+
+    def __init__(self, output: TextOutput) -> None:
+        self._write = output.write
 
     def begin(self, header: RunHeader) -> None:
         self._separator = "\n    "
@@ -76,10 +90,10 @@ class JsonOutput:
             "dry_run": header.dry_run,
             "now": utc(header.now),
         }
-        write(json.dumps(head, indent=2)[:-2] + ',\n  "messages": [')
+        self._write(json.dumps(head, indent=2)[:-2] + ',\n  "messages": [')
 
     def add(self, outcome: MessageOutcome) -> None:
-        write(self._separator + json.dumps(message_document(outcome), ensure_ascii=False))
+        self._write(self._separator + json.dumps(message_document(outcome), ensure_ascii=False))
         self._separator = ",\n    "
 
     def end(self, summary: RunSummary) -> None:
@@ -88,17 +102,18 @@ class JsonOutput:
             if told := getattr(summary, name):
                 tail[name] = told
         close = "\n  ]" if self._separator.startswith(",") else "]"
-        write(close + ",\n  " + json.dumps(tail, indent=2)[4:] + "\n", flush=True)
+        self._write(close + ",\n  " + json.dumps(tail, indent=2)[4:] + "\n")
 
 
 class JsonListOutput(JsonOutput):
     """The documents of several runs, one after another, as items of a list."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: TextOutput) -> None:
+        super().__init__(output)
         self._between = ""
 
     def begin(self, header: RunHeader) -> None:
-        write(self._between)
+        self._write(self._between)
         self._between = ",\n"
         super().begin(header)
 
@@ -106,25 +121,53 @@ class JsonListOutput(JsonOutput):
 class RowOutput:
     """Tab-separated rows for pipes: one line a message, the whole text."""
 
+    def __init__(self, output: TextOutput) -> None:
+        self._write = output.write
+
     def begin(self, header: RunHeader) -> None:
         self._job = header.job
-        write("\t".join(COLUMNS) + "\n")
+        self._write("\t".join(COLUMNS) + "\n")
 
     def add(self, outcome: MessageOutcome) -> None:
-        write("\t".join(plain(cell) for cell in _cells(outcome)) + "\n")
+        self._write("\t".join(plain(cell) for cell in _cells(outcome)) + "\n")
 
     def end(self, summary: RunSummary) -> None:
-        write(_sentence(self._job, summary) + "\n", flush=True)
+        self._write(_sentence(self._job, summary) + "\n")
+
+
+class QuietOutput:
+    """Begins to show a run only when there is something to show."""
+
+    def __init__(self, shown: RunObserver) -> None:
+        self._shown = shown
+        self._header: RunHeader | None = None
+
+    def begin(self, header: RunHeader) -> None:
+        self._header = header
+
+    def add(self, outcome: MessageOutcome) -> None:
+        self._begin()
+        self._shown.add(outcome)
+
+    def end(self, summary: RunSummary) -> None:
+        if not summary.quietly:
+            self._begin()
+            self._shown.end(summary)
+
+    def _begin(self) -> None:
+        if self._header:
+            self._shown.begin(self._header)
+            self._header = None
 
 
 class TerminalOutput:
     """A table at the end, and what is happening until then."""
 
-    def __init__(self) -> None:
+    def __init__(self, output: TextOutput) -> None:
         from rich.console import Console
         from rich.table import Table
 
-        self._console = Console()
+        self._console = Console(file=cast("IO[str]", output))
         self._table = Table(header_style="bold", title_justify="left", show_lines=True)
         self._table.add_column("state", no_wrap=True)
         self._table.add_column("due", no_wrap=True)

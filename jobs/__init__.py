@@ -10,7 +10,11 @@ from speakerbot.domain.job_registry import JobDeclaration, JobOption, JobRegistr
 
 JOBS = JobRegistry(
     JobDeclaration(
-        "reminders", "jobs.reminders", "Remind speakers of their talks.", opt_out="reminders"
+        "reminders",
+        "jobs.reminders",
+        "Remind speakers of their talks.",
+        opt_out="reminders",
+        keeps_clear_of_node_bot=True,
     ),
     JobDeclaration(
         "changes",
@@ -22,6 +26,7 @@ JOBS = JobRegistry(
         "weekly",
         "jobs.weekly",
         "Post the coming week's talks; bring the post up to date.",
+        posts_to="announcements",
         own_options=(
             JobOption(
                 "--edit-only",
@@ -30,8 +35,16 @@ JOBS = JobRegistry(
             ),
         ),
     ),
-    JobDeclaration("engagement", "jobs.engagement", "Ask for speakers when no talk is coming."),
     JobDeclaration(
-        "digest", "jobs.digest", "Tell the organisers what was sent and what is coming."
+        "engagement",
+        "jobs.engagement",
+        "Ask for speakers when no talk is coming.",
+        posts_to="announcements",
+    ),
+    JobDeclaration(
+        "digest",
+        "jobs.digest",
+        "Tell the organisers what was sent and what is coming.",
+        posts_to="organisers",
     ),
 )

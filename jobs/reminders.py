@@ -62,6 +62,22 @@ def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]
     yield _message(talk, nearest, settings, now)
 
 
+def next_due(context: JobContext, until: datetime) -> datetime | None:
+    """When the next reminder falls due that is over by ``until``: a tick after that is too late."""
+    settings = context.settings
+    zone, offsets = settings.timezone, settings.reminder_offsets
+    last = until.astimezone(zone).date() + _reach(offsets)
+    return min(
+        (
+            slot.due_at
+            for talk in context.store.talks.between(context.now.astimezone(zone).date(), last)
+            for slot in slots(talk, offsets, zone)
+            if not talk.completed and context.now < slot.due_at and slot.expires_at <= until
+        ),
+        default=None,
+    )
+
+
 def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
     """Every reminder the talk has, had or will have on its present date."""
     talk, settings = context.store.talks.get(talk_id), context.settings
@@ -183,4 +199,4 @@ def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
     }
 
 
-JOB = Job("reminders", decide, prospects=prospects, still_true=still_true)
+JOB = Job("reminders", decide, prospects=prospects, still_true=still_true, next_due=next_due)

@@ -7,14 +7,57 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speakerbot.config import Settings
+from speakerbot.config import Settings, read_settings
 from speakerbot.errors import ConfigError
 from speakerbot.ports.channel import OnLimited
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from speakerbot.delivery.session import Connect, CountingChannel
+    from speakerbot.domain.job_registry import JobRegistry
     from speakerbot.templates import Templates
+
+
+def settings_for_run(
+    jobs: JobRegistry, job: str | None, *, schedule: str | None = None, dry_run: bool
+) -> Settings:
+    """All that a run of ``job`` needs, as ``schedule`` of the file where that is given, checked
+    before anything is opened; ``job`` None: of every schedule in the file. Raises ConfigError
+    naming every problem at once."""
+    settings, problems = read_settings()
+    runs = [job] if job else list(jobs.names)
+
+    def check(what: Callable[[], object]) -> None:
+        try:
+            what()
+        except ConfigError as error:
+            problems.extend(error.problems)
+
+    def check_schedules() -> None:
+        from speakerbot.schedules.reading import read_schedules
+
+        found = read_schedules(settings.schedules, jobs)
+        named = found if schedule is None else [found.get(schedule)]
+        runs[:] = [each.job for each in named if each.enabled]
+
+    check(lambda: _check_address(settings.database_url, dry_run=dry_run))
+    if schedule or not job:
+        check(check_schedules)
+    if not dry_run and any(settings.runs(each) for each in runs):
+        check(lambda: _token(settings))
+    if problems:
+        raise ConfigError(*problems)
+    return settings
+
+
+def _check_address(url: str, *, dry_run: bool) -> None:
+    from speakerbot.stores import check_address
+
+    check_address(url)
+    if not dry_run:
+        _refuse_lost_disk(url)
 
 
 def store(settings: Settings, *, read_only: bool = False) -> Store:
@@ -44,6 +87,15 @@ def _refuse_lost_disk(url: str) -> None:
     )
 
 
+def _token(settings: Settings) -> str:
+    if not settings.discord_token:
+        raise ConfigError(
+            "DISCORD_TOKEN is not set: put the bot's token into the environment or .env "
+            "(developer portal, your application, Bot), or add --dry-run to send nothing"
+        )
+    return settings.discord_token
+
+
 def templates(settings: Settings) -> Templates:
     from speakerbot.templates import Templates
 
@@ -52,12 +104,7 @@ def templates(settings: Settings) -> Templates:
 
 def discord(settings: Settings) -> Connect:
     """Connects to Discord when called. Raises ConfigError at once if there is no token."""
-    token = settings.discord_token
-    if not token:
-        raise ConfigError(
-            "DISCORD_TOKEN is not set: put the bot's token into the environment or .env "
-            "(developer portal, your application, Bot), or add --dry-run to send nothing"
-        )
+    token = _token(settings)
 
     def connect(
         on_limited: OnLimited,

@@ -7,7 +7,7 @@ with ``SPEAKERBOT_``. The README lists them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +16,24 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import read_zone
 from speakerbot.domain.reminder_offsets import Offset, parse_offsets
-from speakerbot.durations import parse_duration
+from speakerbot.durations import format_duration, parse_duration
 from speakerbot.errors import ConfigError
+from speakerbot.logs import get_logger
 
 T = TypeVar("T")
 
 DISCORD_API = "https://discord.com/api/v10"
 ROUTES = ("dm", "thread", "channel")
+OURS = "SPEAKERBOT_"
+PREFIXES = (OURS, "DISCORD_", "PROACTIVE_", "NODE_BOT_")
+ELSEWHERE = frozenset(
+    {"SPEAKERBOT_ENV_FILE", "SPEAKERBOT_TEST_MONGODB_URI", "SPEAKERBOT_CRASH_SCHEDULES"}
+)
+"""Ours, but not among the settings."""
+LEAST_KEEP = timedelta(days=30)
+"""A record that is forgotten sooner could be of a message that is still decided."""
+LEAST_KEEP_TEXTS = timedelta(days=2)
+"""Whether an unconfirmed message arrived is found out by its text, up to a day after its expiry."""
 SHORT_LEASE = timedelta(seconds=90)
 """A lease below this does not cover the longest send with its retries: accepted, with a warning."""
 
@@ -46,6 +57,10 @@ class Settings:
     engagement_empty_days: int = 14
     changes_topic: bool = False
     """``changes`` announces changed topics too."""
+    keep: timedelta = timedelta(days=400)
+    """How long finished deliveries and runs are remembered."""
+    keep_texts: timedelta = timedelta(days=30)
+    """How long the texts of finished personal messages are."""
     lease: timedelta = timedelta(minutes=5)
     rate: float = 45.0
     new_dm_every: timedelta = timedelta(seconds=5)
@@ -82,6 +97,15 @@ def environment(env: Mapping[str, str] | None = None, folder: Path | None = None
 
 def load(variables: Mapping[str, str] | None = None) -> Settings:
     """Reads and checks every setting. Raises ConfigError naming all that are wrong at once."""
+    settings, problems = read_settings(variables)
+    if problems:
+        raise ConfigError(*problems)
+    return settings
+
+
+def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings, list[str]]:
+    """The settings, with the default of each that is wrong, and what is wrong. Warns of names that
+    look like ours and are not."""
     read = _Reader(environment() if variables is None else variables)
     settings = Settings(
         database_url=_database_url(read),
@@ -100,6 +124,8 @@ def load(variables: Mapping[str, str] | None = None) -> Settings:
         engagement_every=read("SPEAKERBOT_ENGAGEMENT_EVERY", _positive, timedelta(days=14)),
         engagement_empty_days=read("SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS", _count, 14),
         changes_topic=read("SPEAKERBOT_CHANGES_TOPIC", _switch, False),
+        keep=read("SPEAKERBOT_KEEP", _at_least(LEAST_KEEP), timedelta(days=400)),
+        keep_texts=read("SPEAKERBOT_KEEP_TEXTS", _at_least(LEAST_KEEP_TEXTS), timedelta(days=30)),
         lease=read("SPEAKERBOT_LEASE", _positive, timedelta(minutes=5)),
         rate=read("SPEAKERBOT_RATE", _rate, 45.0),
         new_dm_every=read("SPEAKERBOT_NEW_DM_EVERY", parse_duration, timedelta(seconds=5)),
@@ -113,9 +139,22 @@ def load(variables: Mapping[str, str] | None = None) -> Settings:
         read.problems.append(
             "SPEAKERBOT_REMINDER_ROUTES names channel: set SPEAKERBOT_FALLBACK_CHANNEL_ID too"
         )
-    if read.problems:
-        raise ConfigError(*read.problems)
-    return settings
+    _warn_of_unknown(read.variables, read.names)
+    return settings, read.problems
+
+
+def _warn_of_unknown(variables: Mapping[str, str], known: Collection[str]) -> None:
+    """A misspelt setting does nothing, without a word: so there is one."""
+    for name in variables:
+        if name in known or name in ELSEWHERE or not name.startswith(PREFIXES):
+            continue
+        from difflib import get_close_matches
+
+        meant = get_close_matches(name, known, 1, cutoff=0.8)
+        # The Node bot has settings of its own under the other prefixes.
+        if meant or name.startswith(OURS):
+            hint = f"did you mean {meant[0]}?" if meant else "the README lists all there are"
+            get_logger().warning("setting_unknown", setting=name, hint=hint)
 
 
 class _Reader:
@@ -123,9 +162,12 @@ class _Reader:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self.variables = variables
+        self.names: set[str] = set()
+        """Every setting there is, once all are read."""
         self.problems: list[str] = []
 
     def __call__(self, name: str, parse: Callable[[str], T], default: T | None = None) -> T:
+        self.names.add(name)
         text = self.variables.get(name, "").strip()
         if text:
             try:
@@ -137,7 +179,7 @@ class _Reader:
 
 def _database_url(read: _Reader) -> str:
     for name in ("DATABASE_URL", "MONGO_URI"):
-        if url := read.variables.get(name, "").strip():
+        if url := read(name, str, ""):
             return url
     from platformdirs import user_data_path
 
@@ -195,6 +237,16 @@ def _positive(text: str) -> timedelta:
     if not duration:
         raise ValueError("must be longer than nothing")
     return duration
+
+
+def _at_least(least: timedelta) -> Callable[[str], timedelta]:
+    def parse(text: str) -> timedelta:
+        duration = parse_duration(text)
+        if duration < least:
+            raise ValueError(f"must be at least {format_duration(least)}")
+        return duration
+
+    return parse
 
 
 def _count(text: str) -> int:

@@ -13,12 +13,20 @@ import structlog
 
 from speakerbot.clock import utc_text
 from speakerbot.errors import SpeakerbotError
+from speakerbot.process import Output
 
 LogFormat = Literal["json", "pretty"]
 
+_stream: Any = None
 
-def configure(log_format: LogFormat | None = None, *, debug: bool = False) -> None:
-    """Sets up every later log line of the process; None chooses by whether stderr is a terminal."""
+
+def configure(
+    log_format: LogFormat | None = None, *, debug: bool = False, stream: Any = None
+) -> None:
+    """Sets up every later log line of the process; None chooses by whether stderr is a terminal.
+    ``stream`` is where lines go; None: stderr."""
+    global _stream  # one a process, like structlog's own configuration
+    _stream = stream or sys.stderr
     chosen = log_format or _default_format()
     structlog.configure(
         processors=[
@@ -28,11 +36,17 @@ def configure(log_format: LogFormat | None = None, *, debug: bool = False) -> No
             *_renderers(chosen),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("debug" if debug else "info"),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_stream),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(handlers=[Libraries(logging.WARNING)])
     warnings.showwarning = _show_warning
+
+
+def finish() -> None:
+    """The end of the process: waits, for a moment, until its last lines are written."""
+    if isinstance(_stream, Output):
+        _stream.drain()
 
 
 def about(**names: Any) -> None:
@@ -51,7 +65,7 @@ def report(error: SpeakerbotError) -> None:
             exit_code=error.exit_code,
         )
         return
-    sys.stderr.write(f"speakerbot: {error}\n")
+    (_stream or sys.stderr).write(f"speakerbot: {error}\n")
 
 
 def report_bug(error: Exception) -> None:

@@ -17,6 +17,7 @@ from grimp import ImportGraph
 PACKAGES = ("cli", "jobs", "deploy", "speakerbot")
 CORE = "speakerbot"
 """The package whose children are rooms; its own `__init__` is not one."""
+LIMITS = {"rooms": 30, "arrows": 150, "circles of files": 0, "modules with one importer": 30}
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,17 @@ class Map:
     the core's `testing` is not listed."""
 
     def figures(self) -> list[Figure]:
+        """One for each of the LIMITS, in their order."""
+        singles = [f"{one} ← {importer}" for one, importer in sorted(self.single_importers.items())]
+        counted = (
+            (len(self.rooms), list(self._lines_of_rooms())),
+            (len(self.arrows), list(self._lines_of_arrows())),
+            (len(self.circles), [" ".join(circle) for circle in self.circles]),
+            (len(singles), singles),
+        )
         return [
-            Figure("rooms", len(self.rooms), 30, list(self._lines_of_rooms())),
-            Figure("arrows", len(self.arrows), 150, list(self._lines_of_arrows())),
-            Figure("circles of files", len(self.circles), 0, [" ".join(c) for c in self.circles]),
-            Figure(
-                "modules with one importer",
-                len(self.single_importers),
-                30,
-                [f"{one} ← {importer}" for one, importer in sorted(self.single_importers.items())],
-            ),
+            Figure(name, value, limit, behind)
+            for (name, limit), (value, behind) in zip(LIMITS.items(), counted, strict=True)
         ]
 
     def _lines_of_rooms(self) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from speakerbot.clock import Clock
 from speakerbot.delivery.circuit_breakers import Breakers, RunStopped, left_by
@@ -28,16 +28,18 @@ class Desk:
 
     def pacer(self, lane: str, interval: float, stop: asyncio.Event, *, ahead: int = 0) -> Pacer:
         """Paces a lane that all processes of the bot share; ``interval`` in seconds."""
-        limits = self.store.limits
-        return Pacer(
-            lambda interval, count: self.thread(
-                limits.reserve, self.bot, lane, self.clock.real(), interval, count, ahead
-            ),
-            interval,
-            ahead=ahead,
-            stop=stop,
-            clock=self.clock,
-        )
+        lead = timedelta()  # how far the clock that all share is ahead of ours
+
+        async def reserve(interval: float, count: int) -> timedelta:
+            nonlocal lead
+            own = self.clock.real()
+            slots = await self.thread(
+                self.store.limits.reserve, self.bot, lane, own + lead, interval, count, ahead
+            )
+            lead = max(lead, slots.clock - own)
+            return slots.first - slots.clock
+
+        return Pacer(reserve, interval, ahead=ahead, stop=stop)
 
     async def breakers(self, real: datetime) -> Breakers:
         """Those in force. One that a broken clock has left is cut to the longest there is."""

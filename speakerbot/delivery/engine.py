@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 from speakerbot.delivery.attempt import Attempt
@@ -132,7 +132,7 @@ class Engine:
     ) -> None:
         try:
             while not self.stop.is_set():
-                batch = await self.thread(lambda: list(islice(plans, CHUNK)))
+                batch = await self.thread(self._next, plans)
                 if not batch:
                     break
                 room = newcomers.maxsize - newcomers.qsize()
@@ -145,6 +145,10 @@ class Engine:
             for _ in range(WORKERS):
                 await queue.put(None)
             await newcomers.put(None)
+
+    def _next(self, plans: Iterator[MessagePlan]) -> list[MessagePlan]:
+        """What to claim next; deciding it may be slow, so a stop is looked at in between."""
+        return list(takewhile(lambda _: not self.stop.is_set(), islice(plans, CHUNK)))
 
     async def _work(self, queue: Queue) -> None:
         while (claim := await queue.get()) is not None:
@@ -253,6 +257,10 @@ class Engine:
             return None
         self.guard.notice(after)
         claim.again = may_retry and self._worth_a_retry(claim, after)
+        if claim.again:
+            self.log.warning(
+                "message_retried_soon", key=after.key, error=after.error, retry_at=after.retry_at
+            )
         self.results.add(claim, after, again=claim.again)
         return after
 

@@ -10,14 +10,13 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from time import monotonic
 
-from speakerbot.clock import Clock
 from speakerbot.delivery.circuit_breakers import RunStopped
 
-Reserve = Callable[[float, int], Awaitable[datetime]]
-"""Reserves so many slots at such an interval (seconds); returns the first one's instant."""
+Reserve = Callable[[float, int], Awaitable[timedelta]]
+"""Reserves so many slots at such an interval (seconds); returns how far off the first one is."""
 
 BLOCK_SECONDS = 0.2
 LONGEST_PAUSE = 60.0
@@ -35,12 +34,11 @@ class Pacer:
     """Hands out send slots; waits are cut short when the run is stopped."""
 
     def __init__(
-        self, reserve: Reserve, interval: float, *, ahead: int, stop: asyncio.Event, clock: Clock
+        self, reserve: Reserve, interval: float, *, ahead: int, stop: asyncio.Event
     ) -> None:
         self.interval = interval
         self._reserve = reserve
         self._stop = stop
-        self._clock = clock
         self._tolerance = ahead * interval + max(interval, OVERSLEPT)
         self._lock = asyncio.Lock()
         self._next = 0.0
@@ -102,9 +100,9 @@ class Pacer:
     async def _reserve_block(self) -> None:
         self._recover()
         count = max(1, round(BLOCK_SECONDS / self.interval))
-        first = await self._reserve(self.interval, count)
-        delay = (first - self._clock.real()).total_seconds()
-        self._next, self._left = monotonic() + delay, count
+        begin = monotonic()
+        wait = await self._reserve(self.interval, count)
+        self._next, self._left = begin + wait.total_seconds(), count
 
     def _drop_missed(self) -> None:
         """Slots this process slept through are gone: using them now would make a burst."""

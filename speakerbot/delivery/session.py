@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -49,6 +54,7 @@ class CountingChannel(Channel, Protocol):
 
 Connect = Callable[[OnLimited], AbstractAsyncContextManager[CountingChannel]]
 """Opens the channel; is given what wants to hear of rate limits (seconds to wait)."""
+StopRequests = Callable[[Callable[[str], None]], AbstractContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,9 @@ class Session:
     """After it the run ends as on SIGTERM."""
     retry_within: timedelta = RETRY_WITHIN
     """A retry that is due so soon is made in the same run."""
+    stop_requests: StopRequests = nullcontext
+    """While inside, what it is given is called with the reason (sigterm, sigint), in the main
+    thread, when the process is asked to end."""
 
     async def deliver(
         self,
@@ -117,7 +126,7 @@ class Session:
             destinations = self._destinations(desk, channel, pacer, stop)
             destinations.new_dms_rest_until = breakers.new_dms_until
             engine = self._engine(desk, channel, destinations, guard, pacer, held, finished)
-            with _signals(guard), _time_limit(guard, self.timeout):
+            with self.stop_requests(_halting(guard)), _time_limit(guard, self.timeout):
                 real = self.clock.real()
                 await engine.run(with_leftovers(plans, self.store, self.now, real))
             await desk.leave_breakers(guard.stopped, earlier + channel.invalid_requests)
@@ -202,18 +211,15 @@ def bot_of(token: str) -> str:
     return hashlib.sha256(first.encode()).hexdigest()[:16]
 
 
-@contextmanager
-def _signals(guard: Guard) -> Iterator[None]:
-    """While inside, SIGTERM and Ctrl-C end the run in order rather than the process at once."""
+def _halting(guard: Guard) -> Callable[[str], None]:
+    """Ends the run in order, whenever it is called."""
     loop = asyncio.get_running_loop()
-    names = (signal.SIGTERM, signal.SIGINT)
-    for name in names:
-        loop.add_signal_handler(name, guard.halt, RunStopped(name.name.lower(), "asked to stop"))
-    try:
-        yield
-    finally:
-        for name in names:
-            loop.remove_signal_handler(name)
+
+    def halt(reason: str) -> None:
+        stopped = RunStopped(reason, "asked to stop")
+        loop.call_soon_threadsafe(guard.halt, stopped)  # a signal wakes no loop that sleeps
+
+    return halt
 
 
 @contextmanager

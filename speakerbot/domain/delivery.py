@@ -50,8 +50,8 @@ FINAL = frozenset(
 UNSETTLED = (DeliveryState.CLAIMED, DeliveryState.FAILED)
 """Stored states that a run may go on from."""
 MAX_ATTEMPTS = 8
-KEEP = timedelta(days=400)
-"""How long a key is remembered, so that nothing old is ever sent again."""
+PERSONAL = ("user:", "person:")
+"""How a recipient begins that is one person."""
 
 
 class Delivery(NamedTuple):
@@ -150,6 +150,24 @@ def standing(record: Delivery | None, now: datetime) -> DeliveryState:
         waits = record.retry_at is not None and record.retry_at > now
         return DeliveryState.FAILED if waits else DeliveryState.PLANNED
     return record.state
+
+
+LONGEST_WAIT = timedelta(minutes=65)
+"""No retry is further ahead, and no lease of a usual length."""
+
+
+def within_reason(record: Delivery, now: datetime, lease: timedelta) -> Delivery:
+    """The record with no instant further ahead than any can be: one that is was written by a
+    machine whose clock is wrong, and would block its message for days. The same where all is well.
+    ``now`` is the real time; ``lease`` the longest that this process knows of."""
+    last = now + max(LONGEST_WAIT, lease)
+    lease_until, retry_at = record.lease_until, record.retry_at
+    if (lease_until is None or lease_until <= last) and (retry_at is None or retry_at <= last):
+        return record
+    return record._replace(
+        lease_until=min(lease_until, last) if lease_until else None,
+        retry_at=min(retry_at, last) if retry_at else None,
+    )
 
 
 def claimed(record: Delivery, before: Delivery | None) -> Delivery:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from speakerbot.errors import UsageError
+
+PostsTo = Literal["announcements", "organisers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,10 @@ class JobDeclaration:
     opt_out: str | None = None
     """The kind of message people can opt out of; None where it writes to a channel."""
     own_options: tuple[JobOption, ...] = ()
+    posts_to: PostsTo | None = None
+    """The channel of the settings without which it has nothing to do."""
+    keeps_clear_of_node_bot: bool = False
+    """The Node bot sends the same messages: none goes in the minute of its own job."""
 
     @property
     def options(self) -> tuple[JobOption, ...]:

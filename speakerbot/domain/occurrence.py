@@ -13,7 +13,7 @@ from typing import Literal
 from speakerbot.domain.cron import Cron
 
 OccurrenceStanding = Literal["running", "open", "finished", "missed", "superseded"]
-NotDueReason = Literal["not_due", "already_done", "already_running", "missed"]
+NotDueReason = Literal["not_due", "already_done", "already_running", "missed", "not_configured"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ wrong. A store is for one thread at a time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, get_type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import date, datetime
+    from datetime import date, datetime, timedelta
 
     from speakerbot.domain.calendar_entry import CalendarEntry
     from speakerbot.domain.delivery import Delivery, DeliveryChange
@@ -145,8 +145,14 @@ class Ledger(Protocol):
         how many were sent then: an edit does not send anew. One query."""
 
     @writes
-    def prune(self, before: datetime) -> int:
-        """Forgets final records not updated since ``before``; returns how many."""
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        """Forgets records not updated since ``before`` that are final, or expired before it: the
+        oldest, in batches, at most ``limit``. Returns how many."""
+
+    @writes
+    def forget_texts(self, before: datetime, limit: int | None = None) -> int:
+        """Empties the texts of those that :meth:`prune` would forget and that went to one person
+        (``user:``, ``person:``); posts keep theirs. Returns how many had one."""
 
 
 class Runs(Protocol):
@@ -160,6 +166,11 @@ class Runs(Protocol):
 
     def list(self, *, job: str | None = None, limit: int = 50) -> Iterator[Run]:
         """Newest first."""
+
+    @writes
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        """Forgets runs that began before ``before``: the oldest, in batches, at most ``limit``.
+        Returns how many."""
 
 
 class Occurrences(Protocol):
@@ -190,9 +201,10 @@ class Snapshots(Protocol):
         """The first snapshot: every talk as it is, known to its speaker. All or nothing, whatever
         crashes; changes nothing where there is one."""
 
-    def differing(self) -> Iterator[TalkPair]:
-        """Every pair that is not at rest (``TalkPair.at_rest``); compared in the store or in one
-        pass, read in pages."""
+    def differing(self, since: date | None = None) -> Iterator[TalkPair]:
+        """Every pair that is not at rest (``TalkPair.at_rest``) and concerns days from ``since`` on
+        (``TalkPair.concerns``; None: all); compared in the store or in one pass, read in pages.
+        What it costs does not grow with the talks before that day."""
 
     def pending(self) -> Iterator[TalkPair]:
         """Every pair whose entry is pending; read in pages."""
@@ -213,9 +225,11 @@ class Calendar(Protocol):
     def all(self) -> Iterator[CalendarEntry]:
         """Every entry, those of cancelled talks too; read in pages."""
 
-    def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
-        """All of which ``calendar_entry.reconcile`` makes something to write; compared as for
-        Snapshots."""
+    def differing(
+        self, since: date | None = None
+    ) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
+        """All of which ``calendar_entry.reconcile`` makes something to write, where the talk or the
+        entry is dated ``since`` or later (None: all); compared as for Snapshots."""
 
     @writes
     def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:
@@ -230,11 +244,12 @@ class Limits(Protocol):
     @writes
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
-    ) -> datetime:
-        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic write;
-        returns the first one's instant, at least ``now - ahead * interval`` (GCRA: that many may
-        go at once after a pause), to the microsecond. Slots taken further ahead than a minute
-        after ``now + count * interval`` are a broken clock's and are dropped."""
+    ) -> SendSlots:
+        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic step.
+        They lie on a clock that all who reserve share, the one furthest ahead; ``now`` is the
+        process's own, moved by what it has learnt of that one. The first slot is at least
+        ``ahead * interval`` before it (GCRA: that many may go at once after a pause), to the
+        microsecond."""
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         """By name; one query."""
@@ -260,6 +275,14 @@ class Breaker:
     count: int = 0
 
 
+class SendSlots(NamedTuple):
+    """Reserved slots: what a process may rely on is the first one's distance from ``clock``."""
+
+    first: datetime
+    clock: datetime
+    """The shared clock at the reservation."""
+
+
 class Guilds(Protocol):
     """The Node bot's ``guildsettings``."""
 
@@ -274,6 +297,19 @@ class Guilds(Protocol):
         updatedBy``."""
 
 
+class Marks(Protocol):
+    """Small facts about the store itself, by name: its community, when it was pruned."""
+
+    def get(self, name: str) -> str | None:
+        """None: nothing is noted under this name. One query."""
+
+    @writes
+    def swap(self, name: str, before: str | None, after: str | None) -> bool:
+        """From exactly ``before`` (None: nothing noted) to ``after`` (None: forgotten); atomic.
+        False: it was something else. True also where it is ``after`` already, since the answer to
+        this very write may have been lost: of two that want the same, both have won."""
+
+
 class Store(Protocol):
     """Everything that is kept. Opened by ``speakerbot.stores.open_store``."""
 
@@ -286,6 +322,7 @@ class Store(Protocol):
     calendar: Calendar
     limits: Limits
     guilds: Guilds
+    marks: Marks
 
     def prepare(self) -> None:
         """Makes tables and indexes if they are missing, idempotently; raises StoreTooNew if a
@@ -294,8 +331,14 @@ class Store(Protocol):
     def check(self) -> None:
         """Raises StoreTooNew if a newer program made it; writes nothing."""
 
+    def schema_version(self) -> int:
+        """Which version of the schema it has; 0 for one that was never prepared."""
+
     def at_once(self) -> AbstractContextManager[None]:
         """All writes inside become one, or none, where the store has transactions (SQLite)."""
+
+    def clock_error(self) -> timedelta:
+        """How far this machine's clock is ahead of the store's own; zero where it has none."""
 
     def describe(self) -> str:
         """Where it is, for people: no password."""

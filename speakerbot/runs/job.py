@@ -55,6 +55,9 @@ class Job:
 
     ``still_true``, for jobs about talks: of messages that ``decide`` yielded a while ago, the keys
     of those that it would still yield at the context's time. One batched read.
+
+    ``next_due``, for jobs whose messages may be over before anybody ticks again: the earliest time
+    after the context's at which ``decide`` yields a message that is over by the given one.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Job:
     steps: Callable[[JobContext], Iterator[Step]] | None = None
     prospects: Callable[[JobContext, str], Iterator[Prospect]] | None = None
     still_true: Callable[[JobContext, Sequence[Message]], Collection[str]] | None = None
+    next_due: Callable[[JobContext, datetime], datetime | None] | None = None
 
 
 def load_job(declaration: JobDeclaration) -> Job:

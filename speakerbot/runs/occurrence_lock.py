@@ -5,12 +5,12 @@ The decision is :mod:`speakerbot.domain.occurrence`'s; here the store is asked a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from speakerbot import process
 from speakerbot.clock import Clock
 from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRecord, OccurrenceRules
 from speakerbot.domain.run import Run
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MARGIN = timedelta(minutes=1)
 """How much longer than its timeout a run holds its occurrence: it takes a while to end."""
 TRIES = 3
+STEP = timedelta(minutes=5)
+"""How long a run that waits keeps its occurrence from others if it dies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class HeldOccurrence:
     """What was written when it was claimed; None in a dry run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OccurrenceLock:
     """One gated run's way in and out."""
 
@@ -54,7 +56,10 @@ class OccurrenceLock:
     clock: Clock
     dry_run: bool
     log: Any
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = process.sleep
+    configured: Callable[[], bool] = lambda: True
+    """Asked only where an occurrence is due: whether the job can do anything at all."""
+    _turn: HeldOccurrence | None = None
 
     def serve(self, run: Run, work: Callable[[Run], Waits | None]) -> NotDue | None:
         """Does the work if it is this run's turn. ``work`` is given the run, with its occurrence
@@ -65,11 +70,31 @@ class OccurrenceLock:
             return turn
         name = self.schedule.name
         waits = None
+        self._turn = turn
         try:
             waits = work(replace(run, now=turn.now, schedule=name, occurrence=turn.occurrence))
         finally:
-            self.release(turn, waits)
+            self.release(self._turn, waits)
         return None
+
+    def pause(self, until: datetime) -> None:
+        """Sleeps until this real instant, and holds the occurrence for the work after it, too."""
+        self.log.info("run_waits", seconds=round((until - self.clock.real()).total_seconds()))
+        while (left := until - self.clock.real()) > timedelta():
+            nap = min(left, STEP)
+            self._renew(nap)
+            self.sleep(nap.total_seconds())
+        self._renew(timedelta())
+
+    def _renew(self, nap: timedelta) -> None:
+        turn = self._turn
+        if turn is None or turn.held is None:
+            return
+        lease = self.clock.real() + nap + self.schedule.timeout + MARGIN
+        held = replace(turn.held, lease_until=lease, revision=f"{turn.held.revision}.")
+        # Where another run shares or has taken it, that one's word counts; claims divide the work.
+        if self.store.occurrences.swap(self.schedule.name, turn.held, held):
+            self._turn = replace(turn, held=held)
 
     def acquire(self, run: Run) -> HeldOccurrence | NotDue:
         """The occurrence to serve, claimed; or why there is none. Sleeps, at most the schedule's
@@ -81,6 +106,8 @@ class OccurrenceLock:
             occurrence = self.schedule.rules.occurrence(now)
             record = self._stored(occurrence)
             match self.schedule.rules.decide(occurrence, record, now=now, real=real):
+                case Due() if not self.configured():
+                    return NotDue("not_configured", occurrence)
                 case Due() as due:
                     if self._slept(due.sleep(now)):
                         now = self.clock.decision()

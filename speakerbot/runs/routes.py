@@ -9,6 +9,7 @@ from speakerbot.errors import ConfigError
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
+    from speakerbot.domain.job_registry import PostsTo
     from speakerbot.ports.store import Guilds
 
 
@@ -40,6 +41,18 @@ def organisers_channel(settings: Settings) -> str:
     if channel := settings.logs_channel_id:
         return channel
     raise ConfigError("DISCORD_LOGS_CHANNEL_ID is not set: it names the channel organisers read")
+
+
+def is_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) -> bool:
+    """Whether the channel that a job posts to is set anywhere. At most one query."""
+    try:
+        if posts_to == "announcements":
+            announcement_channel(guilds, settings)
+        elif posts_to == "organisers":
+            organisers_channel(settings)
+    except ConfigError:
+        return False
+    return True
 
 
 def only_route(channel_id: str) -> tuple[Route, ...]:

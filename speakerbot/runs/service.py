@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from speakerbot import bootstrap, logs
+from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
 from speakerbot.domain.run import Run, named, new_run
-from speakerbot.errors import SpeakerbotError, UsageError
+from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from speakerbot.runs.occurrence_lock import LockedSchedule
     from speakerbot.runs.report import RunObserver, Waits
     from speakerbot.runs.runner import Runner
-    from speakerbot.schedules import Schedule
+    from speakerbot.schedules.schedule import Schedule
 
 TIMEOUT = timedelta(minutes=10)
 """Of a run outside a schedule."""
+STORE_FAILED = (Unreachable.exit_code, StoreLocked.exit_code)
 HARMLESS = ("not_due", "already_done", "already_running")
 """Reasons to skip a run that nobody need look at."""
-ASKED_TO_STOP = ("sigterm", "sigint")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,11 @@ class Scheduling:
     wait: timedelta = timedelta(0)
     share: bool = False
     may_wait: bool = True
-    """False: a schedule's ``wait`` would keep others waiting."""
+    """False: waiting, as for a schedule's ``wait``, would keep others waiting."""
+    quiet: bool = False
+    """A run that is not due says so at debug level only."""
+    looks_ahead: bool = False
+    """True also outside a schedule: send what falls due before anybody ticks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,11 @@ class RunEnd:
     skipped: str = ""
     """Why it did nothing at all; empty if it ran."""
     stopped: str = ""
-    """Why it ended early: sigterm, timeout, …"""
+    """Why it ended early: timeout, …"""
+    seconds_left: float = 0.0
+    """Of its timeout."""
+    wait_until: datetime | None = None
+    """Where it was not to wait: the real instant at which there is more to do."""
 
 
 def _load_job(declaration: JobDeclaration) -> Job:
@@ -91,18 +99,24 @@ class RunService:
     log: Any = field(default_factory=logs.get_logger)
     retry_within: timedelta = timedelta(seconds=60)
     """A retry that is due so soon is made in the same run."""
+    sleep: Callable[[float], None] = process.sleep
     load: Callable[[JobDeclaration], Job] = _load_job
     clock_at: Callable[[datetime | None], Clock] = Clock.at
     """The clock of a run whose decision time was asked for; None: not."""
 
     def run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         """Runs the job if it is its turn; where it is not, says so loudly. Raises a SpeakerbotError
-        with its exit code for what makes the whole run fail."""
+        with its exit code for what makes the whole run fail, and ``process.Interrupted`` when the
+        process is asked to end; what it had begun is then recorded, the rest given back."""
+        with process.held_off():
+            return self._run(request, observers)
+
+    def _run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         declared = self.jobs[request.job]
         schedule, clock = self._schedule(request), self.clock_at(request.now)
-        record = new_run(declared.name, clock)
+        record = new_run(declared.name, clock, request.now)
         logs.about(**named(record))
-        dry_run = request.options.dry_run
+        dry_run, quiet = request.options.dry_run, request.scheduling.quiet
         if not self.settings.runs(declared.name) or (schedule and not schedule.enabled):
             return self._skip(_at_occurrence(record, schedule), "disabled", dry_run, observers)
         if request.options.edit_only and self.settings.weekly_mode != "edit":
@@ -111,23 +125,76 @@ class RunService:
             return self._skip(record, "disabled", dry_run, observers, quietly=True)
         connect = None if dry_run else self.connect(self.settings)
         self._warn()
-        store = self.open_store(self.settings, read_only=dry_run)
-        self.log.info("store_opened", store=store.describe())
+        with process.let_in():
+            store = self.open_store(self.settings, read_only=dry_run)
+        (self.log.debug if quiet else self.log.info)("store_opened", store=store.describe())
         timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
         work = _Work(self, request, timeout, store, connect, clock, observers)
         try:
             if schedule is None:
+                work.pause = self.pausing(clock) if request.scheduling.may_wait else None
                 work(record)
-                return RunEnd(stopped=work.stopped)
+                return self._ended(work, record)
             from speakerbot.runs.occurrence_lock import OccurrenceLock
+            from speakerbot.runs.routes import is_configured
 
-            lock = OccurrenceLock(schedule, store, clock, dry_run, self.log)
+            lock = OccurrenceLock(
+                schedule,
+                store,
+                clock,
+                dry_run,
+                self.log,
+                sleep=self.sleep,
+                configured=lambda: is_configured(declared.posts_to, store.guilds, self.settings),
+            )
+            work.pause = lock.pause if request.scheduling.may_wait else None
+            work.looks_ahead = True
             if not_due := lock.serve(record, work):
                 record = replace(record, schedule=schedule.name, occurrence=not_due.occurrence)
-                return self._skip(record, not_due.reason, dry_run, observers)
-            return RunEnd(stopped=work.stopped)
+                return self._skip(
+                    record,
+                    not_due.reason,
+                    dry_run,
+                    observers,
+                    quietly=quiet and not_due.reason in HARMLESS,
+                )
+            return self._ended(work, record)
         finally:
             store.close()
+
+    def pausing(self, clock: Clock) -> Callable[[datetime], None]:
+        """Sleeps until a real instant, where there is no occurrence to hold meanwhile."""
+
+        def pause(until: datetime) -> None:
+            seconds = (until - clock.real()).total_seconds()
+            self.log.info("run_waits", seconds=round(seconds))
+            self.sleep(max(seconds, 0.0))
+
+        return pause
+
+    def _ended(self, work: _Work, record: Run) -> RunEnd:
+        end = work.end()
+        if work.sent and end.seconds_left:
+            self._prune(work.store, record.id)
+        return end
+
+    def _prune(self, store: Store, run_id: str) -> None:
+        from speakerbot.runs.pruning import prune_daily
+
+        prune_daily(store, self.settings, run_id, Clock().real(), self.log)
+
+    def prune(self) -> None:
+        """Forgets what is old, if no other run has done so today. Never fails."""
+        with process.held_off():
+            store = None
+            try:
+                store = self.open_store(self.settings, read_only=False)
+                self._prune(store, "due")
+            except SpeakerbotError as error:
+                self.log.warning("pruning_failed", error=str(error))
+            finally:
+                if store:
+                    store.close()
 
     def run_due(
         self,
@@ -137,26 +204,17 @@ class RunService:
         now: datetime | None,
         observers: Callable[[], Sequence[RunObserver]],
     ) -> int:
-        """Runs every schedule that is due, one after another; one failure stops no other. Returns
-        the highest exit code. ``observers`` makes those of one run."""
-        exit_code = 0
-        for schedule in schedules:
-            options = schedule.options
-            request = RunRequest(
-                schedule.job,
-                replace(options, dry_run=dry_run or options.dry_run),
-                Scheduling(schedule.name, may_wait=False),
-                now,
-            )
-            try:
-                if self.run(request, observers()).stopped in ASKED_TO_STOP:
-                    break
-            except SpeakerbotError as error:
-                logs.report(error)
-                exit_code = max(exit_code, error.exit_code)
-            except Exception as error:
-                logs.report_bug(error)
-                exit_code = max(exit_code, SpeakerbotError.exit_code)
+        """Runs every schedule that is due, one after another; one failure stops no other. Only then
+        waits for what falls due and is over before the next tick, and serves what falls due
+        meanwhile. Returns the highest exit code. ``observers`` makes those of one run."""
+        turn = _Turn(self, tuple(schedules), dry_run, now, observers)
+        exit_code = turn.serve()
+        while turn.waiting:
+            wake = turn.wakes_at()
+            self.pausing(Clock())(wake)
+            exit_code = max(exit_code, turn.serve(wake))
+        if self.settings.enabled and not dry_run and exit_code not in STORE_FAILED:
+            self.prune()
         return exit_code
 
     def runner(
@@ -170,6 +228,9 @@ class RunService:
         *,
         timeout: timedelta | None = TIMEOUT,
         record: Run | None = None,
+        pause: Callable[[datetime], None] | None = None,
+        looks_ahead: bool = False,
+        keeps_clear: bool = False,
     ) -> Runner:
         """Everything one run of a job needs, joined."""
         from speakerbot.runs.runner import Runner
@@ -187,6 +248,9 @@ class RunService:
             clock=clock,
             retry_within=self.retry_within,
             record=record,
+            pause=pause,
+            looks_ahead=looks_ahead,
+            keeps_clear=keeps_clear,
         )
 
     def _schedule(self, request: RunRequest) -> LockedSchedule | None:
@@ -210,7 +274,7 @@ class RunService:
 
     def _from_file(self, request: RunRequest) -> LockedSchedule:
         from speakerbot.runs.occurrence_lock import LockedSchedule
-        from speakerbot.schedules import read_schedules
+        from speakerbot.schedules.reading import read_schedules
 
         asked = request.scheduling
         schedule = read_schedules(self.settings.schedules, self.jobs).get(asked.schedule or "")
@@ -239,7 +303,7 @@ class RunService:
         (self.log.debug if quietly else log)("run_skipped", reason=reason)
         for observer in observers:
             observer.begin(RunHeader(record.job, record.id, dry_run, record.now, record.occurrence))
-            observer.end(RunSummary(RunCounts(), 0, reason))
+            observer.end(RunSummary(RunCounts(), 0, reason, quietly=quietly))
         return RunEnd(skipped=reason)
 
     def _warn(self) -> None:
@@ -256,6 +320,56 @@ class RunService:
 
 
 @dataclass(slots=True)
+class _Turn:
+    """One ``run due``: every schedule, once, and again for what is waited for."""
+
+    service: RunService
+    schedules: Sequence[Schedule]
+    dry_run: bool
+    now: datetime | None
+    observers: Callable[[], Sequence[RunObserver]]
+    waiting: dict[str, datetime] = field(default_factory=dict)
+    """By schedule: the instant at which there is more to do."""
+
+    def serve(self, at: datetime | None = None) -> int:
+        """Runs what is due; at the instant waited for, also what was waited for."""
+        exit_code = 0
+        for schedule in self.schedules:
+            awaited = self.waiting.get(schedule.name)
+            if at and awaited and awaited <= at:
+                del self.waiting[schedule.name]
+            else:
+                awaited = None
+            try:
+                end = self._run(schedule, Scheduling(schedule.name, may_wait=False, quiet=True))
+                if awaited and end.skipped in HARMLESS:  # its occurrence is served, this is not
+                    more = Scheduling(may_wait=False, quiet=True, looks_ahead=True)
+                    end = self._run(schedule, more)
+            except SpeakerbotError as error:
+                logs.report(error)
+                exit_code = max(exit_code, error.exit_code)
+            except Exception as error:
+                logs.report_bug(error)
+                exit_code = max(exit_code, SpeakerbotError.exit_code)
+            else:
+                if end.wait_until:
+                    self.waiting[schedule.name] = end.wait_until
+        return exit_code
+
+    def _run(self, schedule: Schedule, scheduling: Scheduling) -> RunEnd:
+        options = replace(schedule.options, dry_run=self.dry_run or schedule.options.dry_run)
+        timeout = None if scheduling.schedule else schedule.timeout
+        request = RunRequest(schedule.job, options, scheduling, self.now, timeout)
+        return self.service.run(request, self.observers())
+
+    def wakes_at(self) -> datetime:
+        """The next instant that is waited for, or at which an occurrence of any schedule comes."""
+        now = Clock().real()
+        coming = (schedule.rules.cron.next(now) for schedule in self.schedules if schedule.enabled)
+        return min([*self.waiting.values(), *(at for at in coming if at)])
+
+
+@dataclass(slots=True)
 class _Work:
     """What is done once it is the run's turn."""
 
@@ -267,11 +381,19 @@ class _Work:
     clock: Clock
     observers: Sequence[RunObserver]
     stopped: str = ""
+    pause: Callable[[datetime], None] | None = None
+    looks_ahead: bool = False
+    sent: bool = False
+    seconds_left: float = 0.0
+    wait_until: datetime | None = None
 
     def __call__(self, record: Run) -> Waits | None:
+        from speakerbot.runs.node_bot_minute import is_shared
+
+        declared = self.service.jobs[self.request.job]
         logs.about(**named(record))
         runner = self.service.runner(
-            self.service.load(self.service.jobs[self.request.job]),
+            self.service.load(declared),
             self.request.options,
             self.store,
             self.connect,
@@ -279,10 +401,18 @@ class _Work:
             self.clock,
             timeout=self.timeout,
             record=record,
+            pause=self.pause,
+            looks_ahead=self.looks_ahead or self.request.scheduling.looks_ahead,
+            keeps_clear=is_shared(declared, self.service.settings),
         )
         waits = runner.run()
-        self.stopped = runner.stopped
+        self.stopped, self.sent = runner.stopped, runner.sent
+        self.seconds_left, self.wait_until = runner.seconds_left, runner.wait_until
         return waits
+
+    def end(self) -> RunEnd:
+        """How it ended."""
+        return RunEnd("", self.stopped, self.seconds_left, self.wait_until)
 
 
 def _at_occurrence(record: Run, schedule: LockedSchedule | None) -> Run:

@@ -26,19 +26,31 @@ def open_store(url: str, *, read_only: bool = False, lock_timeout: float = 30.0)
     ``read_only`` creates and changes nothing: a missing file is an empty store in memory.
     Raises ConfigError, StoreCorrupt or StoreLocked; call ``prepare`` (or ``check``) next.
     """
-    scheme, found, rest = url.partition("://")
-    if found and scheme == "sqlite":
+    check_address(url)
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
         from speakerbot.stores.sqlite import open_sqlite
 
         location = rest.removeprefix("/")
         path = None if location == ":memory:" else Path(location)
-        if not location:
-            raise ConfigError(f"DATABASE_URL: {url} names no file. Give sqlite:///path.")
         return open_sqlite(path, read_only=read_only, lock_timeout=lock_timeout)
-    if found and scheme in ("mongodb", "mongodb+srv"):
-        from speakerbot.stores.mongo import open_mongo
+    from speakerbot.stores.mongo import open_mongo
 
-        return open_mongo(url)
+    return open_mongo(url)
+
+
+def check_address(url: str) -> None:
+    """Raises ConfigError where no store can be at such an address; nothing is opened."""
+    scheme, found, rest = url.partition("://")
+    if found and scheme == "sqlite":
+        if not rest.removeprefix("/"):
+            raise ConfigError(f"DATABASE_URL: {url} names no file. Give sqlite:///path.")
+        return
+    if found and scheme in ("mongodb", "mongodb+srv"):
+        from speakerbot.stores.mongo import hosts_of
+
+        hosts_of(url)
+        return
     # What is no scheme may be a piece of a password.
     kind = f"{scheme}://" if found and re.fullmatch(r"[A-Za-z][A-Za-z0-9+]*", scheme) else "no kind"
     raise ConfigError(f"DATABASE_URL: {kind} is not a store known here. Known: {KINDS}.")

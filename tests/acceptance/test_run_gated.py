@@ -126,7 +126,7 @@ def test_a_file_with_a_mistake_is_refused_with_its_place(cli: Cli) -> None:
         ("--cron", "0 0 30 2 *", "never fires"),
         ("--timezone", "Mars/Olympus", "is no time zone"),
         ("--grace", "soon", "is no duration"),
-        ("--timeout", "0s", "is no time at all"),
+        ("--timeout", "0s", "is not a length of time"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(
@@ -172,7 +172,7 @@ def test_a_run_that_takes_too_long_ends_in_order_and_is_gone_on_with(
     schedule = (*HOURLY, "--timeout", "2s")
     document = tick(cli, *schedule, SPEAKERBOT_NEW_DM_EVERY="1m")
     assert states(document) == ["held_back", "sent"]
-    assert document["counts"]["skipped"] == {"given_back": 1}
+    assert document["counts"]["skipped"] == {"new_dm_pace": 1}
     [run] = cli.json("runs", "list")["runs"]
     assert (run["outcome"], run["error"]) == ("stopped", "timeout")
     assert states(tick(cli, *schedule)) == ["already_sent", "sent"]
@@ -233,15 +233,15 @@ def test_run_due_does_not_let_one_schedule_keep_the_others_waiting(
 def test_run_due_goes_on_after_a_failure_and_ends_with_the_highest_exit_code(
     cli: Cli, samples: Path, discord: LoopbackDiscord
 ) -> None:
-    write_schedules(cli, WEEKLY | {"grace": "14d"}, REMINDERS)
+    wrong = REMINDERS | {"name": "wrong", "args": ["--only", "nobody"]}
+    write_schedules(cli, wrong, REMINDERS)
     done = cli.run("run", "due", "--now", NOW, "--json")
-    assert done.returncode == 78
-    weekly, reminders = json.loads(done.stdout)["runs"]
-    assert (weekly["job"], weekly["messages"]) == ("weekly", [])
-    assert states(reminders) == ["sent", "sent"]
+    assert done.returncode == 2
+    first, second = json.loads(done.stdout)["runs"]
+    assert (first["messages"], states(second)) == ([], ["sent", "sent"])
     lines = [json.loads(line) for line in done.stderr.splitlines()]
-    errors = [line["error"] for line in lines if line["event"] == "command_failed"]
-    assert "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID" in errors[0]
+    [error] = [line["error"] for line in lines if line["event"] == "command_failed"]
+    assert "'nobody' is not a person we know" in error
 
 
 def test_a_job_or_an_option_that_does_not_exist_is_refused_with_the_whole_file(cli: Cli) -> None:
@@ -255,6 +255,40 @@ def test_a_job_or_an_option_that_does_not_exist_is_refused_with_the_whole_file(c
     assert "args: '--limt' is not an option of reminders; did you mean '--limit'?" in error
 
 
+def test_run_due_is_silent_where_nothing_is_due(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    edit = WEEKLY | {"name": "edit", "cron": "@hourly", "args": ["--edit-only"]}
+    write_schedules(cli, REMINDERS, edit)
+    first = cli.out("run", "due", "--now", NOW)
+    assert "2 sent" in first
+    assert "weekly" not in first, "it would edit, and that is switched off"
+    done = cli.run("run", "due", "--now", NOW)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "already_done" in cli.run("run", "due", "--now", NOW, "--debug").stderr
+
+
+@pytest.mark.parametrize("job", ["weekly", "engagement", "digest"])
+def test_a_scheduled_job_whose_channel_is_not_set_is_skipped_and_does_not_fail(
+    cli: Cli, samples: Path, discord: LoopbackDiscord, store: Store, job: str
+) -> None:
+    scheduled = ("run", job, "--now", NOW, "--cron", "@hourly", "--json")
+    done = cli.run(*scheduled)
+    assert done.returncode == 0
+    occurrence = "2026-11-20T16:00:00Z"
+    assert skipped(json.loads(done.stdout)) == (occurrence, "not_configured")
+    line = json.loads(done.stderr.splitlines()[-1])
+    assert (line["event"], line["reason"]) == ("run_skipped", "not_configured")
+    assert line["level"] == "warning"
+    assert store.occurrences.get(job, datetime.fromisoformat(occurrence)) is None
+    assert list(store.runs.list()) == []
+    error = cli.error("run", job, "--now", NOW, exit_code=78)
+    assert "_CHANNEL_ID" in error
+    channels = {"PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID": "77", "DISCORD_LOGS_CHANNEL_ID": "77"}
+    discord.world.add_channel("77", "posts")
+    assert "skipped_because" not in cli.json(*scheduled[:-1], **channels)
+
+
 def test_preview_and_explain_obey_a_schedules_own_options(cli: Cli, samples: Path) -> None:
     write_schedules(cli, REMINDERS | {"args": ["--limit", "1"]})
     day = json.loads(cli.out("preview", "--days", "0", "--now", NOW, "--json"))["days"][0]
@@ -264,11 +298,43 @@ def test_preview_and_explain_obey_a_schedules_own_options(cli: Cli, samples: Pat
     assert day["messages"] == []
 
 
-def test_run_due_is_one_valid_document_even_if_nothing_could_begin(cli: Cli) -> None:
+def test_run_due_without_a_token_says_so_once(cli: Cli) -> None:
     write_schedules(cli, REMINDERS, WEEKLY)
     done = cli.run("run", "due", "--json")
-    assert done.returncode == 78
-    assert json.loads(done.stdout) == {"runs": []}
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.count("DISCORD_TOKEN is not set") == 1
+
+
+def test_all_that_a_run_lacks_is_said_at_once(cli: Cli) -> None:
+    wrong = {
+        "SPEAKERBOT_TIMEZONE": "Mars/Olympus",
+        "DATABASE_URL": "postgres://example/db",
+        "SPEAKERBOT_SCHEDULES": cli.file("own.json", "{"),
+    }
+    for command in (("run", "due"), ("run", "reminders", "--schedule", "reminders")):
+        error = cli.error(*command, exit_code=78, **wrong)
+        for name in ("SPEAKERBOT_TIMEZONE", "DATABASE_URL", "own.json", "DISCORD_TOKEN"):
+            assert name in error
+    error = cli.error("run", "reminders", "--dry-run", exit_code=78, **wrong)
+    assert "DATABASE_URL" in error
+    assert "DISCORD_TOKEN" not in error, "a dry run needs none"
+    assert "own.json" not in error, "nobody asked for a schedule"
+    encoded = {**wrong, "DATABASE_URL": "mongodb://bot:p@ss@host/db"}
+    assert "percent-encoded" in cli.error("run", "reminders", exit_code=78, **encoded)
+
+
+def test_a_misspelt_setting_is_named_with_what_may_be_meant(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    for command in (("run", "reminders", "--now", NOW), ("talks", "list")):
+        done = cli.run(*command, SPEAKERBOT_TIMEZON="Europe/Berlin", SPEAKERBOT_XYZ="1")
+        assert done.returncode == 0
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        said = {
+            line["setting"]: line["hint"] for line in lines if line["event"] == "setting_unknown"
+        }
+        assert said["SPEAKERBOT_TIMEZON"] == "did you mean SPEAKERBOT_TIMEZONE?"
+        assert set(said) == {"SPEAKERBOT_TIMEZON", "SPEAKERBOT_XYZ"}
 
 
 def test_run_due_with_a_broken_file_prints_nothing_but_what_is_wrong(cli: Cli) -> None:
@@ -289,6 +355,22 @@ def test_asked_to_stop_run_due_begins_no_further_schedule(
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=10)
-    assert process.returncode == 0, err
+    assert process.returncode == 143, err
     [document] = json.loads(out)["runs"]
     assert states(document) == ["held_back", "sent"]
+
+
+def test_a_message_between_two_ticks_goes_at_its_own_time_and_preview_says_so(
+    cli: Cli, samples: Path, discord: LoopbackDiscord
+) -> None:
+    """Half an hour before midnight it falls due, at midnight it is over."""
+    write_schedules(cli, REMINDERS)
+    cli.env["SPEAKERBOT_REMINDER_OFFSETS"] = "1d@23:30"
+    days = json.loads(cli.out("preview", "--days", "0", "--now", NOW, "--json"))["days"]
+    assert [message["at"] for day in days for message in day["messages"]] == [
+        "2026-11-20T23:30:00Z"
+    ]
+    document = tick(cli, *HOURLY, now="2026-11-20T23:20:00Z")
+    assert states(document) == ["sent"]
+    assert document["messages"][0]["due_at"] == "2026-11-20T23:30:00Z"
+    assert len(discord.messages) == 1

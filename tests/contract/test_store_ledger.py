@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange, DeliveryState
 from speakerbot.ports.store import Store
@@ -202,3 +203,41 @@ def test_pruning_forgets_old_final_records_only(store: Store) -> None:
         record.key for record in (waiting, running, young)
     }
     assert store.ledger.prune(NOW) == 0
+
+
+def test_pruning_takes_at_most_as_many_as_allowed_the_oldest_first(store: Store) -> None:
+    old = [_claim(f"old{n}", minutes=n - 100) for n in range(7)]
+    _created(store, *(record._replace(state=DeliveryState.SENT) for record in old))
+    assert store.ledger.prune(NOW, 3) == 3
+    assert {record.key for record in store.ledger.list()} == {r.key for r in old[3:]}
+    assert [store.ledger.prune(NOW, 3) for _ in range(3)] == [3, 1, 0]
+
+
+def test_old_texts_of_personal_messages_are_emptied_and_nothing_else_changes(store: Store) -> None:
+    before = NOW - timedelta(days=30)
+    old, gone = before - timedelta(days=1), before - timedelta(hours=1)
+    base = _claim("sent")._replace(updated_at=old, text="private", state=DeliveryState.SENT)
+
+    def other(name: str, recipient: str = "user:1", **changed: Any) -> Delivery:
+        key = f"kind/{name}/{recipient}/2026"
+        return base._replace(key=key, recipient=recipient, **changed)
+
+    personal = [
+        other("arrived"),
+        other("known by us", "person:p1"),
+        other("gone", state=DeliveryState.FAILED, expires_at=gone),
+        *(other(state, state=state) for state in FINAL),
+    ]
+    kept = [
+        other("post", "channel:7"),
+        other("young", updated_at=before),
+        other("waiting", state=DeliveryState.FAILED, expires_at=NOW),
+        other("claimed", state=DeliveryState.CLAIMED, expires_at=NOW),
+        other("impostor", "username:1"),
+    ]
+    _created(store, *personal, *kept)
+    assert store.ledger.forget_texts(before, 2) == 2
+    assert store.ledger.forget_texts(before) == len(personal) - 2
+    assert store.ledger.forget_texts(before) == 0
+    expected = {r.key: r._replace(text="") for r in personal} | {r.key: r for r in kept}
+    assert store.ledger.get(list(expected)) == expected

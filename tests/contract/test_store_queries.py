@@ -50,11 +50,13 @@ def _use(store: Store) -> None:
         store.ledger.find("user:1"),
     ):
         assert list(found)
+    store.ledger.forget_texts(NOW + timedelta(days=1))
     store.ledger.prune(NOW + timedelta(days=1))
     store.ledger.swap([DeliveryChange(SENT, None)])
     store.runs.put(Run("r", "weekly", NOW, NOW))
     store.runs.get("r")
     assert list(store.runs.list()) == list(store.runs.list(job="weekly"))
+    store.runs.prune(NOW)
     first, second = (
         OccurrenceRecord(NOW, "open", revision="1"),
         OccurrenceRecord(NOW, "finished", revision="2"),
@@ -82,10 +84,12 @@ def _use_talks_and_people(store: Store) -> None:
     assert list(store.talks.between(DAY, DAY + timedelta(days=7))) == list(store.talks.all())
     store.talks.write_flags([FlagWrite("a", "sentDayOfAt", None, NOW)])
     store.talks.delete("a")
+    assert not list(store.calendar.differing(DAY))
     shown = CalendarEntry("a", 0, DAY, None, "topic", "ada", False, NOW)
     store.calendar.advance([(None, shown)])
     store.calendar.advance([(shown, shown)])
     assert list(store.calendar.all()) == [store.calendar.get("a")]
+    assert list(store.calendar.differing(DAY)) == [(None, shown)]
     store.people.put([Person("p", discord_user_id="1")])
     store.people.change("1", lambda who: replace(who, name="ada"), lambda: Person("p"))
     store.people.by_users(["1"])
@@ -101,6 +105,8 @@ def _use_snapshots(store: Store) -> None:
     store.snapshots.advance([(entry, pending), (None, replace(entry, user_id="2"))])
     assert [pair.entry for pair in store.snapshots.pending()] == [pending]
     assert len(list(store.snapshots.differing())) == 2
+    store.talks.delete("a")
+    assert len(list(store.snapshots.differing(DAY))) == 2
 
 
 class Explaining(Database):

@@ -167,10 +167,10 @@ def test_an_occurrence_whose_answer_is_lost_is_claimed(store: Store, proxy: Prox
 
 
 def test_slots_whose_answer_is_lost_are_given_to_nobody(store: Store, proxy: Proxy) -> None:
-    first = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0)
-    proxy.cut = b"speakerbot_limits"
-    second = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0)
-    third = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0)
+    first = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0).first
+    proxy.cut = b"update\0\x12\0\0\0speakerbot_limits"
+    second = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0).first
+    third = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0).first
     assert [first, second, third] == [NOW + timedelta(seconds=n) for n in (0, 10, 15)]
 
 

@@ -37,3 +37,14 @@ def test_runs_are_listed_newest_first_by_job_and_limited(store: Store) -> None:
     assert [run.id for run in store.runs.list(job="weekly", limit=2)] == ["r57", "r54"]
     assert len(list(store.runs.list())) == 50
     assert list(store.runs.list(job="digest")) == []
+
+
+def test_old_runs_are_pruned_the_oldest_first_at_most_as_many_as_allowed(store: Store) -> None:
+    for n in range(6):
+        store.runs.put(replace(RUN, id=f"r{n}", started_at=NOW - timedelta(days=n)))
+    before = NOW - timedelta(days=1)
+    assert store.runs.prune(before, 3) == 3
+    assert [run.id for run in store.runs.list()] == ["r0", "r1", "r2"]
+    assert store.runs.prune(before) == 1
+    assert store.runs.prune(before) == 0
+    assert [run.id for run in store.runs.list()] == ["r0", "r1"]

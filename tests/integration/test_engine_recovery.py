@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from speakerbot.clock import real_now
+from speakerbot.domain.delivery import DeliveryChange
 from speakerbot.domain.message import Route
 from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackClock, LoopbackDiscord
 from speakerbot.testing.run_harness import NOW, RunHarness
@@ -299,3 +300,18 @@ def test_what_another_run_is_sending_is_not_left_over(harness: RunHarness) -> No
     harness.known("8", "88")
     assert harness.run(harness.message("8")).states == ["sent"]
     assert looked(harness) == 0
+
+
+def test_a_claim_of_a_machine_whose_clock_is_a_year_ahead_blocks_its_message_for_an_hour_only(
+    harness: RunHarness,
+) -> None:
+    message = harness.message("7", expires_at=harness.clock.decision() + timedelta(days=1))
+    harness.die("before discord.send", message)
+    record = harness.record(message)
+    wrong = record._replace(
+        revision="wrong", lease_until=harness.clock.real() + timedelta(days=365)
+    )
+    harness.store.ledger.swap([DeliveryChange(record, wrong)])
+    assert harness.run(message).states == ["held_back"]
+    harness.later(timedelta(minutes=66))
+    assert harness.run(message).states == ["sent"]

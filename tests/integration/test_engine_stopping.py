@@ -31,7 +31,7 @@ def stopped(command: Command, when: Callable[[], bool], **env: str) -> tuple[Rep
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     begin = monotonic()
-    return command.ended(process, exit_code=0), monotonic() - begin
+    return command.ended(process, exit_code=143), monotonic() - begin
 
 
 def test_requests_under_way_are_finished_and_recorded(command: Command) -> None:

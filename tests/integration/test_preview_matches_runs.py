@@ -32,8 +32,8 @@ from speakerbot.preview import Preview
 from speakerbot.runs.occurrence_lock import LockedSchedule, OccurrenceLock
 from speakerbot.runs.report import Waits
 from speakerbot.runs.runner import Runner
-from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
@@ -114,7 +114,7 @@ def run(store: Store, chosen: Settings, schedule: Schedule, now: datetime) -> No
     log = structlog.get_logger()
 
     def work(record: Run) -> Waits | None:
-        return Runner(
+        runner = Runner(
             job=JOBS[schedule.job],
             options=schedule.options,
             timeout=None,
@@ -126,7 +126,15 @@ def run(store: Store, chosen: Settings, schedule: Schedule, now: datetime) -> No
             log=log,
             clock=clock,
             record=record,
-        ).run()
+            looks_ahead=True,
+        )
+
+        def pause(until: datetime) -> None:
+            ahead = until - runner.clock.real()
+            runner.clock = replace(runner.clock, skew=runner.clock.skew + ahead)
+
+        runner.pause = pause
+        return runner.run()
 
     locked = LockedSchedule(schedule.name, schedule.rules, schedule.timeout)
     OccurrenceLock(locked, store, clock, False, log).serve(new_run(schedule.job, clock), work)

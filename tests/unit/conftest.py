@@ -134,7 +134,7 @@ class Desk:
         return self.claim(before=ended)
 
     def _attempt(self, clock: Clock) -> Attempt:
-        pacer = Pacer(_unpaced, 0.0, ahead=0, stop=self.guard.stop, clock=clock)
+        pacer = Pacer(_unpaced, 0.0, ahead=0, stop=self.guard.stop)
         revisions = Revisions("run")
         endings = Endings(revisions, clock)
         destinations = Destinations(
@@ -161,7 +161,7 @@ class Desk:
         return not self.taken_over
 
 
-async def _unpaced(_: float, __: int) -> datetime:
+async def _unpaced(_: float, __: int) -> timedelta:
     raise AssertionError("nothing is paced here")
 
 

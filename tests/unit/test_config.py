@@ -7,6 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from structlog.testing import capture_logs
 
 from speakerbot.config import Settings, environment, load
 from speakerbot.domain.reminder_offsets import DayOffset
@@ -47,6 +48,8 @@ def test_every_problem_is_in_one_message_and_names_its_variable() -> None:
         "SPEAKERBOT_ENGAGEMENT_EVERY": "0d",
         "SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS": "0",
         "SPEAKERBOT_LEASE": "5",
+        "SPEAKERBOT_KEEP": "29d",
+        "SPEAKERBOT_KEEP_TEXTS": "1d",
         "SPEAKERBOT_RATE": "nan",
         "SPEAKERBOT_NEW_DM_EVERY": "soon",
         "SPEAKERBOT_TEMPLATES": "/no/such/folder",
@@ -66,7 +69,7 @@ def test_every_problem_is_in_one_message_and_names_its_variable() -> None:
     [
         ("SPEAKERBOT_TIMEZONE", "Europe", "no time zone; write e.g. Europe/Berlin"),
         ("SPEAKERBOT_TIMEZONE", "../../etc/passwd", "no time zone"),
-        ("SPEAKERBOT_REMINDER_OFFSETS", "1d@16:00,soon", "'soon' is no offset"),
+        ("SPEAKERBOT_REMINDER_OFFSETS", "1d@16:00,soon", "'soon' is not an offset"),
         ("SPEAKERBOT_REMINDER_ROUTES", "dm,dm", "twice"),
         ("SPEAKERBOT_RATE", "0", "requests a second, e.g. 45"),
         ("SPEAKERBOT_RATE", "inf", "requests a second"),
@@ -172,3 +175,23 @@ def test_an_env_file_that_is_no_text_is_an_error_that_names_it(tmp_path: Path) -
     (tmp_path / ".env").write_bytes(b"DISCORD_TOKEN=\xff\xfe\n")
     with pytest.raises(ConfigError, match=r"\.env: .*UTF-8"):
         environment({}, tmp_path)
+
+
+def unknown(**variables: str) -> dict[str, str]:
+    """What is said of names that are not settings, by name."""
+    with capture_logs() as lines:
+        load({**STORE, **variables})
+    return {line["setting"]: line["hint"] for line in lines if line["event"] == "setting_unknown"}
+
+
+def test_a_misspelt_setting_is_named_with_the_one_that_may_be_meant() -> None:
+    assert unknown(SPEAKERBOT_TIMEZON="UTC", DISCORD_TOKN="x", PROACTIVE_WEEKLY_ENABLE="1") == {
+        "SPEAKERBOT_TIMEZON": "did you mean SPEAKERBOT_TIMEZONE?",
+        "DISCORD_TOKN": "did you mean DISCORD_TOKEN?",
+        "PROACTIVE_WEEKLY_ENABLE": "did you mean PROACTIVE_WEEKLY_ENABLED?",
+    }
+
+
+def test_settings_of_others_and_our_own_are_not_misspelt() -> None:
+    known = {"SPEAKERBOT_ENV_FILE": "", "DISCORD_CLIENT_ID": "1", "DISCORD_WEBHOOK": "x"}
+    assert unknown(**known, HOME="/", SPEAKERBOT_RATE="40") == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,12 +11,14 @@ from hypothesis import strategies as st
 
 from speakerbot.domain.delivery import (
     FINAL,
+    LONGEST_WAIT,
     MAX_ATTEMPTS,
     Delivery,
     DeliveryChange,
     DeliveryState,
     claimed,
     standing,
+    within_reason,
 )
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
@@ -90,3 +93,16 @@ def test_the_flag_to_give_back_is_the_one_before_our_first_claim() -> None:
 
 def test_a_change_is_of_one_key() -> None:
     assert DeliveryChange(None, RECORD).key == DeliveryChange(RECORD, None).key == "k"
+
+
+@pytest.mark.parametrize("field", ["lease_until", "retry_at"])
+def test_an_instant_that_only_a_wrong_clock_can_have_written_is_cut(field: str) -> None:
+    lease = 5 * MINUTE
+    longest: Any = {field: NOW + LONGEST_WAIT}
+    sound = RECORD._replace(**longest)
+    assert within_reason(sound, NOW, lease) is sound
+    a_year: Any = {field: NOW + timedelta(days=365)}
+    wrong = RECORD._replace(**a_year)
+    assert getattr(within_reason(wrong, NOW, lease), field) == NOW + LONGEST_WAIT
+    longer = 2 * LONGEST_WAIT
+    assert getattr(within_reason(wrong, NOW, longer), field) == NOW + longer

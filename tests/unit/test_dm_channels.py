@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
@@ -44,12 +44,12 @@ class Opens:
 def visited(
     talk: Callable[[Destinations, Opens], Awaitable[None]], clock: Clock | None = None
 ) -> None:
-    async def no_slot(_: float, __: int) -> datetime:
+    async def no_slot(_: float, __: int) -> timedelta:
         raise AssertionError("nothing is paced here")
 
     async def run() -> None:
         opens, time = Opens(), clock or Clock()
-        pacer = Pacer(no_slot, 0.0, ahead=0, stop=asyncio.Event(), clock=time)
+        pacer = Pacer(no_slot, 0.0, ahead=0, stop=asyncio.Event())
         channel: Channel = opens  # type: ignore[assignment]  # the rest is not called
         destinations = Destinations(
             channel,

@@ -82,7 +82,7 @@ class Bench:
 def bench(desk: Desk) -> Iterator[Bench]:
     store, thread = open_store("sqlite:///:memory:"), StoreThread()
     store.prepare()
-    pacer = Pacer(_unpaced, 0.0, ahead=0, stop=asyncio.Event(), clock=Clock())
+    pacer = Pacer(_unpaced, 0.0, ahead=0, stop=asyncio.Event())
     destinations = Destinations(
         desk.discord, pacer=pacer, new_dms=pacer, clock=Clock(),
         save_dm=_not_saved, save_breaker=_not_saved,
@@ -94,7 +94,7 @@ def bench(desk: Desk) -> Iterator[Bench]:
     store.close()
 
 
-async def _unpaced(_: float, __: int) -> datetime:
+async def _unpaced(_: float, __: int) -> timedelta:
     raise AssertionError("nothing is paced here")
 
 

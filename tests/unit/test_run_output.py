@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,7 +48,7 @@ def document(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_a_run_is_one_json_document_whatever_the_number_of_messages(
     capsys: pytest.CaptureFixture[str], number: int
 ) -> None:
-    show(JsonOutput(), number)
+    show(JsonOutput(sys.stdout), number)
     found = document(capsys)
     assert list(found) == [
         "job",
@@ -74,7 +75,7 @@ def test_a_run_is_one_json_document_whatever_the_number_of_messages(
 def test_a_message_in_it_has_these_keys_and_its_text_whole(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show(JsonOutput(), 1)
+    show(JsonOutput(sys.stdout), 1)
     assert document(capsys)["messages"] == [
         {
             "key": "reminder.day_before/talk:t1/user:42/2026-11-21",
@@ -91,7 +92,7 @@ def test_a_message_in_it_has_these_keys_and_its_text_whole(
 
 
 def test_what_is_not_known_is_null(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = JsonOutput()
+    shown = JsonOutput(sys.stdout)
     shown.begin(HEADER)
     shown.add(replace(OUTCOME, route=""))
     shown.end(RunSummary(RunCounts(), 0))
@@ -101,7 +102,7 @@ def test_what_is_not_known_is_null(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_gated_run_names_its_occurrence_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
-    shown = JsonOutput()
+    shown = JsonOutput(sys.stdout)
     shown.begin(replace(HEADER, occurrence=NOW))
     shown.end(RunSummary(RunCounts(), 0))
     assert document(capsys)["occurrence"] == "2026-11-20T16:05:00Z"
@@ -110,7 +111,7 @@ def test_a_gated_run_names_its_occurrence_in_utc(capsys: pytest.CaptureFixture[s
 def test_a_skipped_run_is_the_same_document_empty_with_the_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show(JsonOutput(), 0, RunSummary(RunCounts(), 0, "already_done"))
+    show(JsonOutput(sys.stdout), 0, RunSummary(RunCounts(), 0, "already_done"))
     found = document(capsys)
     assert (found["messages"], found["skipped_because"]) == ([], "already_done")
 
@@ -120,7 +121,7 @@ def test_a_run_that_ended_badly_says_so_in_its_document(
 ) -> None:
     """An empty list of messages must not look like a calm day."""
     show(
-        JsonOutput(),
+        JsonOutput(sys.stdout),
         1,
         RunSummary(RunCounts(), 0, stopped="token", error="DISCORD_TOKEN was refused"),
     )
@@ -130,7 +131,7 @@ def test_a_run_that_ended_badly_says_so_in_its_document(
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_several_runs_are_items_of_a_list(capsys: pytest.CaptureFixture[str], number: int) -> None:
-    shown = JsonListOutput()
+    shown = JsonListOutput(sys.stdout)
     for outcomes in range(number):
         show(shown, outcomes)
     found = json.loads(f"[{capsys.readouterr().out}]")
@@ -140,7 +141,7 @@ def test_several_runs_are_items_of_a_list(capsys: pytest.CaptureFixture[str], nu
 def test_in_a_pipe_each_message_is_one_line_with_its_whole_text(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show(RowOutput(), 2)
+    show(RowOutput(sys.stdout), 2)
     header, first, second, summary = capsys.readouterr().out.removesuffix("\n").split("\n")
     assert header.split("\t") == list(COLUMNS)
     cells = dict(zip(COLUMNS, first.split("\t"), strict=True))
@@ -172,7 +173,7 @@ def test_in_a_pipe_each_message_is_one_line_with_its_whole_text(
 def test_the_last_line_says_what_became_of_the_run(
     capsys: pytest.CaptureFixture[str], summary: RunSummary, sentence: str
 ) -> None:
-    show(RowOutput(), 0, summary)
+    show(RowOutput(sys.stdout), 0, summary)
     assert capsys.readouterr().out.splitlines()[-1] == sentence
 
 
@@ -182,7 +183,7 @@ def test_the_last_line_counts_every_outcome_by_its_reason(
     counts = RunCounts(planned=1200, sent=1190, already_sent=3, undeliverable=1, unknown=2)
     counts.skipped["opted_out"] = 4
     counts.failed["transient"] = 7
-    show(RowOutput(), 0, RunSummary(counts, 90_000))
+    show(RowOutput(sys.stdout), 0, RunSummary(counts, 90_000))
     assert capsys.readouterr().out.splitlines()[-1] == (
         "reminders: 1,200 planned, 1,190 sent, 3 already sent, 1 undeliverable, 2 unknown, "
         "7 failed (transient), 4 skipped (opted_out) (90.0 s)."
@@ -192,5 +193,5 @@ def test_the_last_line_counts_every_outcome_by_its_reason(
 def test_a_pipe_gets_rows_and_json_where_it_is_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert isinstance(run_observers(as_json=False)[0], RowOutput)
-    assert isinstance(run_observers(as_json=True)[0], JsonOutput)
+    assert isinstance(run_observers(sys.stdout, as_json=False)[0], RowOutput)
+    assert isinstance(run_observers(sys.stdout, as_json=True)[0], JsonOutput)

@@ -216,6 +216,7 @@ class Unwritable:
         self.behind = behind
         self.get = behind.get
         self.list = behind.list
+        self.prune = behind.prune
 
     def put(self, run: Run) -> None:  # noqa: ARG002  # the port's signature
         raise Unreachable("the disk is full")

@@ -6,6 +6,7 @@ import re
 import ssl
 import warnings
 from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -13,18 +14,17 @@ from urllib.parse import parse_qsl
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from speakerbot.clock import real_now
 from speakerbot.errors import ConfigError
 from speakerbot.logs import get_logger
 from speakerbot.stores.mongo import schema
 from speakerbot.stores.mongo.calendar import MongoCalendar
+from speakerbot.stores.mongo.community import MongoGuilds, MongoMarks
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
-from speakerbot.stores.mongo.guilds import MongoGuilds
 from speakerbot.stores.mongo.ledger import MongoLedger
 from speakerbot.stores.mongo.limits import MongoLimits
-from speakerbot.stores.mongo.marks import MongoMarks
-from speakerbot.stores.mongo.occurrences import MongoOccurrences
 from speakerbot.stores.mongo.people import MongoPeople
-from speakerbot.stores.mongo.runs import MongoRuns
+from speakerbot.stores.mongo.runs import MongoOccurrences, MongoRuns
 from speakerbot.stores.mongo.snapshots import MongoSnapshots
 from speakerbot.stores.mongo.talks import MongoTalks
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Guilds,
         Ledger,
         Limits,
+        Marks,
         Occurrences,
         People,
         Runs,
@@ -65,7 +66,7 @@ class MongoStore:
         self.calendar: Calendar = MongoCalendar(db)
         self.limits: Limits = MongoLimits(db)
         self.guilds: Guilds = MongoGuilds(db)
-        self.marks = MongoMarks(db)
+        self.marks: Marks = MongoMarks(db)
 
     def prepare(self) -> None:
         schema.migrate(self._db)
@@ -73,9 +74,16 @@ class MongoStore:
     def check(self) -> None:
         schema.stored_version(self._db)
 
+    def schema_version(self) -> int:
+        return schema.stored_version(self._db)
+
     def at_once(self) -> AbstractContextManager[None]:
         # Transactions need a replica set, and many a bot's MongoDB is a single server.
         return nullcontext()
+
+    def clock_error(self) -> timedelta:
+        there = self._db.server_time()
+        return real_now() - there if there else timedelta()
 
     def describe(self) -> str:
         return self._db.where
@@ -86,7 +94,7 @@ class MongoStore:
 
 def open_mongo(url: str) -> MongoStore:
     """The store at ``url``. See ``open_store``."""
-    hosts = _hosts(url)
+    hosts = hosts_of(url)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         client = _client(url, hosts)
@@ -123,7 +131,7 @@ def _client(url: str, hosts: str) -> MongoClient[Document]:
         raise ConfigError(NO_ADDRESS) from None  # its text may hold pieces of the password
 
 
-def _hosts(url: str) -> str:
+def hosts_of(url: str) -> str:
     """The host part of an address. Raises ConfigError, before any of it is looked up, where special
     characters in the password make it doubtful which part that is."""
     authority, rest = _split(url)

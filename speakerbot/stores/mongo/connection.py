@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymongo
@@ -23,7 +25,6 @@ from speakerbot.stores.reading import LAST_INSTANT, Damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
 
     from pymongo.collection import Collection
     from pymongo.topology_description import TopologyDescription
@@ -71,6 +72,12 @@ class Database:
     def __getitem__(self, collection: str) -> Collection[Document]:
         return self._database[collection]
 
+    def server_time(self) -> datetime | None:
+        """By the server's own clock, aware, in UTC; None where it does not tell."""
+        answer = self.ask(lambda: self._client.admin.command("isMaster"))
+        there = answer.get("localTime")
+        return there.replace(tzinfo=UTC) if isinstance(there, datetime) else None
+
     def ask(self, operation: Callable[[], T]) -> T:
         """Runs it, and again whenever the connection broke before the answer.
 
@@ -110,6 +117,28 @@ class Database:
         # One more than the limit: a batch that is just full leaves a cursor open on the server.
         options.setdefault("batch_size", options["limit"] + 1 if "limit" in options else BATCH)
         return self.ask(lambda: list(self[collection].find(query, **options)))
+
+    def in_pages(
+        self,
+        collection: str,
+        query: Document,
+        change: Callable[[Document], object],
+        limit: int | None,
+        by: str = "updated_at",
+    ) -> int:
+        """Changes the documents of a query, the oldest first, a page at a time, until it finds
+        none, or as many as allowed; returns how many. ``change`` may be repeated."""
+        done, order = 0, [(by, 1), ("_id", 1)]
+        while limit is None or done < limit:
+            size = PAGE if limit is None else min(PAGE, limit - done)
+            page = self.find(collection, query, projection=["_id"], sort=order, limit=size)
+            if page:
+                chosen = {**query, "_id": {"$in": [each["_id"] for each in page]}}
+                self.ask(partial(change, chosen))
+            done += len(page)
+            if len(page) < size:
+                break
+        return done
 
     def newest(self, collection: str, query: Mapping[str, Any], by: str) -> Iterator[Document]:
         """In pages, descending by the instant ``by``, which is indexed together with ``_id``."""

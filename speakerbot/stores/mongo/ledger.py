@@ -11,8 +11,8 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from speakerbot.domain.delivery import FINAL, UNSETTLED, Delivery, DeliveryChange
-from speakerbot.stores.mongo.connection import BATCH, PAGE, Database, Document, only_duplicates
+from speakerbot.domain.delivery import FINAL, PERSONAL, UNSETTLED, Delivery, DeliveryChange
+from speakerbot.stores.mongo.connection import BATCH, Database, Document, only_duplicates
 from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
 from speakerbot.stores.reading import TEXT, Reader
 
@@ -118,19 +118,24 @@ class MongoLedger:
         known = (each for each in found if isinstance(each["_id"], str) and each["_id"] in STATES)
         return {each["_id"]: each["count"] for each in known}
 
-    def prune(self, before: datetime) -> int:
-        deliveries, pruned = self._db[DELIVERIES], 0
-        over: list[Document] = [
-            {"state": {"$in": sorted(FINAL)}},
-            {"expires_at": {"$lt": before}},
-        ]
-        old: Document = {"updated_at": {"$lt": before}, "$or": over}
-        order = [("updated_at", 1), ("_id", 1)]
-        while page := self._db.find(DELIVERIES, old, projection=["_id"], sort=order, limit=PAGE):
-            doomed = {**old, "_id": {"$in": [each["_id"] for each in page]}}
-            self._db.ask(lambda: deliveries.delete_many(doomed))  # noqa: B023
-            pruned += len(page)
-        return pruned
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        return self._db.in_pages(DELIVERIES, _over(before), self._db[DELIVERIES].delete_many, limit)
+
+    def forget_texts(self, before: datetime, limit: int | None = None) -> int:
+        deliveries = self._db[DELIVERIES]
+        to_one = {"$regex": f"^({'|'.join(PERSONAL)})"}
+        query = {"text": {"$gt": ""}, "recipient": to_one, **_over(before)}
+        empty: Document = {"$set": {"text": ""}}
+
+        def forget(page: Document) -> None:
+            deliveries.update_many(page, empty)
+
+        return self._db.in_pages(DELIVERIES, query, forget, limit)
+
+
+def _over(before: datetime) -> Document:
+    over: list[Document] = [{"state": {"$in": sorted(FINAL)}}, {"expires_at": {"$lt": before}}]
+    return {"updated_at": {"$lt": before}, "$or": over}
 
 
 def _step(change: DeliveryChange, revision: str) -> Step:

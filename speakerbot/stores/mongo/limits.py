@@ -8,11 +8,11 @@ from pymongo import DeleteOne
 from pymongo.errors import DuplicateKeyError
 
 from speakerbot.errors import Unreachable
-from speakerbot.ports.store import Breaker
+from speakerbot.ports.store import Breaker, SendSlots
 from speakerbot.stores.mongo.connection import Database, Document, replacement
 from speakerbot.stores.nouns import breaker_of
 from speakerbot.stores.reading import IDENTIFIER, Reader
-from speakerbot.stores.send_slots import Reservation, instant
+from speakerbot.stores.send_slots import Reservation, SlotState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LIMITS = "speakerbot_limits"
 """Slots as ``slot/<bot>/<lane>``, breakers as ``breaker/<bot>/<name>``."""
 DM_CHANNELS = "speakerbot_dm_channels"
-TRIES = 20
+TRIES = 100
 
 
 class MongoLimits:
@@ -31,35 +31,33 @@ class MongoLimits:
 
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
-    ) -> datetime:
-        """Two atomic updates, of which at any moment exactly one applies: queue up behind the
-        others, or begin anew after a pause. A lost answer wastes slots and gives none twice."""
-        wanted = Reservation.of(now, interval, count, ahead)
+    ) -> SendSlots:
+        """Compare-and-swap. A lost answer wastes slots and gives none twice."""
+        wanted, slot = Reservation.of(now, interval, count, ahead), f"slot/{bot}/{lane}"
         for _ in range(TRIES):
-            first = self._queue_up(f"slot/{bot}/{lane}", wanted)
-            if first is None and self._begin(f"slot/{bot}/{lane}", wanted):
-                first = wanted.earliest
-            if first is not None:
-                return instant(first)
+            stored = self._db.find(LIMITS, {"_id": slot}, limit=1)
+            before = _state(stored[0]) if stored else None
+            slots, after = wanted.take(before)
+            if self._swap(slot, stored, {"next_free": after.next_free, "clock": after.clock}):
+                return slots
         raise Unreachable(
             f"{self._db.where}: no send slots to be had; too many at once. Run again."
         )
 
-    def _queue_up(self, slot: str, wanted: Reservation) -> int | None:
-        busy = {"_id": slot, **_taken(wanted)}
-        later = {"$inc": {"next_free": wanted.span}}
-        before = self._db.ask(lambda: self._db[LIMITS].find_one_and_update(busy, later))
-        return None if before is None else int(before["next_free"])
-
-    def _begin(self, slot: str, wanted: Reservation) -> bool:
-        """False: another process was first, and there is a queue now."""
-        idle: Document = {"_id": slot, "$nor": [_taken(wanted)]}
-        update = {"$set": {"next_free": wanted.earliest + wanted.span}}
-        try:
-            self._db.ask(lambda: self._db[LIMITS].update_one(idle, update, upsert=True))
-        except DuplicateKeyError:
-            return False
-        return True
+    def _swap(self, slot: str, stored: list[Document], after: Document) -> bool:
+        """False: another process was first."""
+        if not stored:
+            try:
+                self._db.ask(lambda: self._db[LIMITS].insert_one({"_id": slot, **after}))
+            except DuplicateKeyError:
+                return False
+            return True
+        before = {name: stored[0].get(name) for name in ("next_free", "clock")}
+        own = {"_id": slot, **{name: {"$eq": value} for name, value in before.items()}}
+        return (
+            self._db.ask(lambda: self._db[LIMITS].update_one(own, {"$set": after})).matched_count
+            > 0
+        )
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         prefix = f"breaker/{bot}/"
@@ -101,7 +99,9 @@ class MongoLimits:
         )
 
 
-def _taken(wanted: Reservation) -> Document:
-    """The next free slot is one to queue up behind. Anything else, readable or not, is not."""
-    bounds = {"$gte": wanted.earliest, "$lte": wanted.latest}
-    return {"next_free": {**bounds, "$not": {"$type": "array"}}}
+def _state(document: Document) -> SlotState | None:
+    """None where it cannot be read: then the lane begins again."""
+    values = document.get("next_free"), document.get("clock")
+    if all(isinstance(value, int) for value in values):
+        return SlotState(int(values[0] or 0), int(values[1] or 0))
+    return None

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speakerbot.errors import ConfigError, StoreCorrupt
 from speakerbot.stores.sqlite import schema
 from speakerbot.stores.sqlite.calendar import SqliteCalendar
+from speakerbot.stores.sqlite.community import SqliteGuilds, SqliteMarks
 from speakerbot.stores.sqlite.connection import Database
-from speakerbot.stores.sqlite.guilds import SqliteGuilds
 from speakerbot.stores.sqlite.ledger import SqliteLedger
 from speakerbot.stores.sqlite.limits import SqliteLimits
-from speakerbot.stores.sqlite.marks import SqliteMarks
-from speakerbot.stores.sqlite.occurrences import SqliteOccurrences
 from speakerbot.stores.sqlite.people import SqlitePeople
-from speakerbot.stores.sqlite.runs import SqliteRuns
+from speakerbot.stores.sqlite.runs import SqliteOccurrences, SqliteRuns
 from speakerbot.stores.sqlite.snapshots import SqliteSnapshots
 from speakerbot.stores.sqlite.talks import SqliteTalks
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         Guilds,
         Ledger,
         Limits,
+        Marks,
         Occurrences,
         People,
         Runs,
@@ -51,7 +51,7 @@ class SqliteStore:
         self.calendar: Calendar = SqliteCalendar(db)
         self.limits: Limits = SqliteLimits(db)
         self.guilds: Guilds = SqliteGuilds(db)
-        self.marks = SqliteMarks(db)
+        self.marks: Marks = SqliteMarks(db)
 
     def prepare(self) -> None:
         schema.migrate(self._db)
@@ -59,8 +59,14 @@ class SqliteStore:
     def check(self) -> None:
         schema.stored_version(self._db)
 
+    def schema_version(self) -> int:
+        return schema.stored_version(self._db)
+
     def at_once(self) -> AbstractContextManager[None]:
         return self._db.write()
+
+    def clock_error(self) -> timedelta:
+        return timedelta()  # every process that uses the file has this clock
 
     def describe(self) -> str:
         return self._db.where

@@ -68,6 +68,19 @@ class Database:
         except sqlite3.Error as error:
             raise self._translated(error) from error
 
+    def run_in_pages(self, sql: str, parameters: Sequence[Any], limit: int | None) -> int:
+        """Executes a statement that ends in ``LIMIT`` until it changes nothing more, or as many
+        rows as allowed; each time in a transaction of its own, so that others get their turn."""
+        done = 0
+        while limit is None or done < limit:
+            size = PAGE if limit is None else min(PAGE, limit - done)
+            with self.write():
+                changed = self.run(sql, (*parameters, size))
+            done += changed
+            if changed < size:
+                break
+        return done
+
     @contextmanager
     def write(self) -> Iterator[None]:
         """Everything inside becomes one transaction, or nothing of it; nests."""

@@ -8,7 +8,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.domain.delivery import FINAL, UNSETTLED, Delivery, DeliveryChange
+from speakerbot.domain.delivery import FINAL, PERSONAL, UNSETTLED, Delivery, DeliveryChange
 from speakerbot.stores.nouns import LEFT_OUT, STATES, delivery_of
 from speakerbot.stores.reading import TEXT, Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
@@ -32,11 +32,15 @@ UPDATE = (
 )
 DELETE = "DELETE FROM deliveries WHERE key = ? AND revision = ?"
 
+OVER = f"updated_at < ? AND (state IN ({placeholders(len(FINAL))}) OR expires_at < ?)"
 PRUNE = f"""
     DELETE FROM deliveries WHERE rowid IN (
-        SELECT rowid FROM deliveries
-        WHERE updated_at < ? AND (state IN ({placeholders(len(FINAL))}) OR expires_at < ?)
-        ORDER BY updated_at LIMIT ?)"""  # noqa: S608
+        SELECT rowid FROM deliveries WHERE {OVER} ORDER BY updated_at LIMIT ?)"""  # noqa: S608
+TO_ONE = " OR ".join(f"substr(recipient, 1, {len(kind)}) = '{kind}'" for kind in PERSONAL)
+FORGET_TEXTS = f"""
+    UPDATE deliveries SET text = '' WHERE rowid IN (
+        SELECT rowid FROM deliveries INDEXED BY deliveries_texts
+        WHERE text <> '' AND ({TO_ONE}) AND {OVER} ORDER BY updated_at LIMIT ?)"""  # noqa: S608
 
 
 class SqliteLedger:
@@ -134,15 +138,11 @@ class SqliteLedger:
         )
         return {state: count for state, count in rows if state in STATES}
 
-    def prune(self, before: datetime) -> int:
-        pruned = 0
-        while True:
-            # One by one, so that others get their turn at the file in between.
-            with self._db.write():
-                page = self._db.run(PRUNE, (to_ms(before), *FINAL, to_ms(before), PAGE))
-            pruned += page
-            if page < PAGE:
-                return pruned
+    def prune(self, before: datetime, limit: int | None = None) -> int:
+        return self._db.run_in_pages(PRUNE, (to_ms(before), *FINAL, to_ms(before)), limit)
+
+    def forget_texts(self, before: datetime, limit: int | None = None) -> int:
+        return self._db.run_in_pages(FORGET_TEXTS, (to_ms(before), *FINAL, to_ms(before)), limit)
 
 
 def _row(record: Delivery) -> list[Any]:
