@@ -25,7 +25,7 @@ from speakerbot.ports.channel import Refused
 from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, LoopbackDiscord, LoopbackSettings
-from speakerbot.testing.trial import NOW, TOKEN, Trial
+from speakerbot.testing.run_harness import NOW, TOKEN, RunHarness
 
 COMMAND = Path(sys.executable).parent / "speakerbot"
 
@@ -37,10 +37,10 @@ def discord() -> Iterator[LoopbackDiscord]:
 
 
 @pytest.fixture
-def trial(discord: LoopbackDiscord) -> Iterator[Trial]:
+def harness(discord: LoopbackDiscord) -> Iterator[RunHarness]:
     store = open_store("sqlite:///:memory:")
     store.prepare()
-    yield Trial(discord, store)
+    yield RunHarness(discord, store)
     store.close()
 
 

@@ -64,10 +64,10 @@ def dying_at(boundary: int, gap: Gap) -> CrashSchedule:
 @pytest.mark.parametrize(
     ("world_of", "fewest"),
     [
-        pytest.param(RemindersWorld, 40, id="reminders"),
-        pytest.param(WeeklyWorld, 5, id="weekly"),
+        pytest.param(EngagementWorld, 15, id="engagement"),
+        pytest.param(RemindersWorld, 40, id="reminders", marks=pytest.mark.slow_suite),
+        pytest.param(WeeklyWorld, 5, id="weekly", marks=pytest.mark.slow_suite),
         pytest.param(ChangesWorld, 35, id="changes", marks=pytest.mark.slow_suite),
-        pytest.param(EngagementWorld, 15, id="engagement", marks=pytest.mark.slow_suite),
         pytest.param(DigestWorld, 15, id="digest", marks=pytest.mark.slow_suite),
     ],
 )

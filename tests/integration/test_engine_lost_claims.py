@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
-from speakerbot.testing.trial import Trial
+from speakerbot.testing.run_harness import RunHarness
 
 Step = Callable[[Delivery], Delivery | None]
 RESULTS = 2
@@ -45,8 +45,8 @@ def finds_our_message(record: Delivery) -> Delivery:
 class Others:
     """Runs that change the record right before each of our writes of results, while they last."""
 
-    def __init__(self, trial: Trial, key: str, *steps: Step) -> None:
-        self.trial, self.key, self.steps = trial, key, list(steps)
+    def __init__(self, harness: RunHarness, key: str, *steps: Step) -> None:
+        self.harness, self.key, self.steps = harness, key, list(steps)
         self.swaps = 0
 
     def __call__(self, boundary: str) -> None:
@@ -55,12 +55,12 @@ class Others:
         self.swaps += 1
         if self.swaps < RESULTS or not self.steps:
             return
-        current = self.trial.store.ledger.get([self.key]).get(self.key)
+        current = self.harness.store.ledger.get([self.key]).get(self.key)
         assert current, "only the last of them may delete it"
         after = self.steps.pop(0)(current)
         if after:
             after = after._replace(revision=f"theirs.{self.swaps}", run_id="theirs")
-        assert self.trial.store.ledger.swap([DeliveryChange(current, after)]) == {self.key}
+        assert self.harness.store.ledger.swap([DeliveryChange(current, after)]) == {self.key}
 
 
 @pytest.mark.parametrize(
@@ -78,24 +78,26 @@ class Others:
     ids=lambda steps: ", ".join(step.__name__ for step in steps),
 )
 def test_an_accepted_message_is_recorded_as_sent_whatever_another_run_wrote(
-    trial: Trial, steps: tuple[Step, ...]
+    harness: RunHarness, steps: tuple[Step, ...]
 ) -> None:
-    trial.known("7", "77")
-    message = trial.message("7")
-    others = Others(trial, message.key, *steps)
-    assert trial.run_with(others, message).states == ["sent"]
+    harness.known("7", "77")
+    message = harness.message("7")
+    others = Others(harness, message.key, *steps)
+    assert harness.run_with(others, message).states == ["sent"]
     assert not others.steps, "they did all that they were to do"
-    record = trial.record(message)
+    record = harness.record(message)
     assert record.state == DeliveryState.SENT
-    assert record.message_id == trial.discord.messages[0].id
+    assert record.message_id == harness.discord.messages[0].id
     assert record.unconfirmed_since is None
-    assert trial.run(message).states == ["already_sent"]
-    assert len(trial.sent()) == 1
+    assert harness.run(message).states == ["already_sent"]
+    assert len(harness.sent()) == 1
 
 
-def test_what_another_run_recorded_as_sent_is_left_alone(trial: Trial) -> None:
-    trial.known("7", "77")
-    message = trial.message("7")
-    assert trial.run_with(Others(trial, message.key, finds_our_message), message).states == ["sent"]
-    assert trial.record(message).run_id == "theirs"
-    assert len(trial.sent()) == 1
+def test_what_another_run_recorded_as_sent_is_left_alone(harness: RunHarness) -> None:
+    harness.known("7", "77")
+    message = harness.message("7")
+    assert harness.run_with(Others(harness, message.key, finds_our_message), message).states == [
+        "sent"
+    ]
+    assert harness.record(message).run_id == "theirs"
+    assert len(harness.sent()) == 1

@@ -27,7 +27,7 @@ def test_a_refused_token_burns_nothing(command: Command) -> None:
     assert "DISCORD_TOKEN was refused" in report.stderr
     assert set(report.states) == {"held_back"}
     assert command.records() == {}
-    assert command.store.limits.breakers(bot_of("trial")) == {}
+    assert command.store.limits.breakers(bot_of("harness")) == {}
     assert len(command.discord.requests) <= 16
     command.discord.settings = NO_LIMITS
     assert command.run().counts["sent"] == 40
@@ -192,7 +192,7 @@ def test_a_quarantined_bot_rests_for_an_hour(command: Command) -> None:
     again = command.run(exit_code=78)
     assert "nothing is tried before" in again.stderr
     assert len(command.discord.requests) == requests
-    breaker = command.store.limits.breakers(bot_of("trial"))["bot"]
+    breaker = command.store.limits.breakers(bot_of("harness"))["bot"]
     assert timedelta(minutes=58) < breaker.until - real_now() < timedelta(minutes=61)
 
 
@@ -200,7 +200,7 @@ def test_refused_new_dms_do_not_hold_up_known_ones_and_count_no_try(command: Com
     command.book(6)
     command.discord.world.set_new_dms("too_fast")
     new = {str(100 + n): None for n in range(3)}
-    command.store.limits.remember_dms(bot_of("trial"), new)
+    command.store.limits.remember_dms(bot_of("harness"), new)
     for n in range(3):
         command.discord.world.delete_channel(str(200 + n))
     report = command.run(SPEAKERBOT_NEW_DM_EVERY="1s")
@@ -209,7 +209,7 @@ def test_refused_new_dms_do_not_hold_up_known_ones_and_count_no_try(command: Com
     assert opened == 1
     assert {record.attempts for record in command.records().values()} == {0, 1}
     assert command.records()["t0"].attempts == 0
-    assert "new_dms" in command.store.limits.breakers(bot_of("trial"))
+    assert "new_dms" in command.store.limits.breakers(bot_of("harness"))
 
 
 def test_twenty_refused_recipients_in_a_row_stop_the_run(command: Command) -> None:

@@ -25,7 +25,7 @@ from speakerbot.schedules.reading import read_schedules
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import LoopbackDiscord
-from speakerbot.testing.trial import TOKEN
+from speakerbot.testing.run_harness import TOKEN
 
 DAY = date(2026, 11, 21)
 TIMEOUT = timedelta(minutes=10)

@@ -7,6 +7,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
 from typing import Literal
 
 import pytest
@@ -20,9 +21,9 @@ from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import FlagWrite
 from speakerbot.stores import open_store
-from speakerbot.testing.discord import BOT_ID, NO_LIMITS, Fault, LoopbackDiscord
+from speakerbot.testing.discord import BOT_ID, NO_LIMITS, DiscordMessage, Fault, LoopbackDiscord
 from speakerbot.testing.discord.faults import FaultKind
-from speakerbot.testing.trial import NOW, Death, Trial
+from speakerbot.testing.run_harness import NOW, Death, RunHarness
 
 pytestmark = pytest.mark.slow
 
@@ -40,11 +41,12 @@ FLAGS: tuple[Literal["sentDayOfAt", "sentTminus1At"], ...] = ("sentDayOfAt", "se
 
 @dataclass(frozen=True)
 class Due:
-    """One reminder of one booking of one talk, so many days before."""
+    """One reminder of one booking of one talk, so many days before, to its speaker."""
 
     talk_id: str
     day: date
     before: int
+    user_id: str
 
     def is_in(self, text: str) -> bool:
         return (
@@ -69,9 +71,9 @@ class Reminders(RuleBasedStateMachine):
         store = open_store("sqlite:///:memory:")
         store.prepare()
         self.open.callback(store.close)
-        self.trial = Trial(self.discord, store)
-        self.trial.settings = replace(
-            self.trial.settings,
+        self.harness = RunHarness(self.discord, store)
+        self.harness.settings = replace(
+            self.harness.settings,
             reminder_offsets=parse_offsets(",".join(f"{n}d@16:00" for n in range(AHEAD))),
         )
         self.booked: list[str] = []
@@ -94,122 +96,150 @@ class Reminders(RuleBasedStateMachine):
 
     @rule(day=st.sampled_from(DAYS), user=st.sampled_from(USERS))
     def book(self, day: date, user: str) -> None:
-        if self.trial.store.talks.get(str(day)) is None:
+        if self.harness.store.talks.get(str(day)) is None:
             talk_id = f"t{len(self.booked)}"
             self.booked.append(talk_id)
-            self.trial.store.talks.put(
+            self.harness.store.talks.put(
                 [Talk(talk_id, user, "ada", topic(talk_id), day, thread_id=f"7{user}")]
             )
 
     @rule(index=st.integers(0, 9), day=st.sampled_from(DAYS))
     def reschedule(self, index: int, day: date) -> None:
         """As the Node bot does: the flags stay."""
-        if (talk := self._talk(index)) and self.trial.store.talks.get(str(day)) is None:
-            self.trial.store.talks.reschedule(talk.id, day)
+        if (talk := self._talk(index)) and self.harness.store.talks.get(str(day)) is None:
+            self.harness.store.talks.reschedule(talk.id, day)
 
     @rule(index=st.integers(0, 9))
     def cancel(self, index: int) -> None:
         if talk := self._talk(index):
-            self.trial.store.talks.delete(talk.id)
+            self.harness.store.talks.delete(talk.id)
+
+    @rule(index=st.integers(0, 9), user=st.sampled_from(USERS))
+    def hand_over(self, index: int, user: str) -> None:
+        """The thread and the flags stay."""
+        if talk := self._talk(index):
+            self.harness.store.talks.put([replace(talk, user_id=user)])
 
     @rule(user=st.sampled_from(USERS))
     def change_of_mind(self, user: str) -> None:
         self.opted_out ^= {user}
         wishes = frozenset({"reminders"} & ({"reminders"} if user in self.opted_out else set()))
-        self.trial.store.people.put([Person(f"p{user}", discord_user_id=user, opted_out=wishes)])
+        self.harness.store.people.put([Person(f"p{user}", discord_user_id=user, opted_out=wishes)])
 
     # What time does.
 
     @rule(minutes=st.sampled_from([1, 3, 6, 31, 8 * 60]))
     def time_passes(self, minutes: int) -> None:
-        self.trial.later(timedelta(minutes=minutes))
+        self.harness.later(timedelta(minutes=minutes))
 
     @rule(minutes=st.sampled_from([-90, -3, 3, 90]))
     def our_clock_is_set(self, minutes: int) -> None:
         """Discord's goes on as it should."""
         step = timedelta(minutes=minutes)
-        self.trial.clock = replace(self.trial.clock, skew=self.trial.clock.skew + step)
+        self.harness.clock = replace(self.harness.clock, skew=self.harness.clock.skew + step)
 
     # What programs do.
 
     @rule()
     def run(self) -> None:
-        self.trial.run(job=JOB)
+        self.harness.run(job=JOB)
 
     @rule(step=st.integers(1, STEPS))
     def run_and_die(self, step: int) -> None:
-        self.trial.run_until(Death(None, step), job=JOB)
+        self.harness.run_until(Death(None, step), job=JOB)
 
     @rule(steps=st.tuples(*2 * [st.integers(1, STEPS)]), pause=st.sampled_from([0, 6]))
     def run_and_die_twice(self, steps: tuple[int, int], pause: int) -> None:
         for step in steps:
-            self.trial.run_until(Death(None, step), job=JOB)
-            self.trial.later(timedelta(minutes=pause))
+            self.harness.run_until(Death(None, step), job=JOB)
+            self.harness.later(timedelta(minutes=pause))
 
     @rule(kind=st.sampled_from(FAULTS), nth=st.integers(1, 2))
     def run_in_trouble(self, kind: FaultKind, nth: int) -> None:
         fault = Fault(kind=kind, on="create_message", nth=nth, status=503, retry_after=100)
         self.discord.inject(fault)
-        self.trial.run(job=JOB)
+        self.harness.run(job=JOB)
+        self.discord.clear_faults()
+
+    @rule(kind=st.sampled_from(FAULTS), hours=st.sampled_from([0.1, 1, 3]))
+    def discord_is_down(self, kind: FaultKind, hours: float) -> None:
+        """Each request fails, of runs before, in the middle and at the end."""
+        self.discord.inject(Fault(kind=kind, status=503, retry_after=600, times=None))
+        self.harness.run(job=JOB)
+        for _ in range(2):
+            self.harness.later(timedelta(hours=hours / 2))
+            self.harness.run(job=JOB)
         self.discord.clear_faults()
 
     @rule()
     def node_bot_runs(self) -> None:
         """It looks at nothing but its flags, sends, then sets them."""
-        now = self.trial.clock.decision()
+        now = self.harness.clock.decision()
         for before, flag in enumerate(FLAGS):
-            talk = self.trial.store.talks.get(str(now.date() + timedelta(days=before)))
+            talk = self.harness.store.talks.get(str(now.date() + timedelta(days=before)))
             if talk is None or now.time() < time(16):
                 continue
             if (talk.sent_tminus1_at if before else talk.sent_day_of_at) is None:
                 text = f'Hi! You {WORDS[before]} ({talk.date}) about "{talk.topic}".'
                 self.discord.world.post(f"9{talk.user_id}", BOT_ID, text)
-                self.trial.store.talks.write_flags([FlagWrite(talk.id, flag, None, now)])
+                self.harness.store.talks.write_flags([FlagWrite(talk.id, flag, None, now)])
 
     # What must be true.
 
     @invariant()
     def nothing_went_twice(self) -> None:
         for talk_id in self.booked:
-            for day in DAYS:
-                for before in range(AHEAD):
-                    assert len(self._sent(Due(talk_id, day, before))) <= 1, self._texts()
+            for day, before, user in product(DAYS, range(AHEAD), USERS):
+                due = Due(talk_id, day, before, user)
+                assert len(self._sent(due)) <= 1, (due, self._texts())
 
     @rule()
     def all_that_is_due_goes_in_the_end(self) -> None:
         """When nothing else happens for a while; what waits is tried again meanwhile."""
         due = self._due()
         for _ in range(UNTIL_QUIET):
-            self.trial.later(timedelta(minutes=31))
-            self.trial.run(job=JOB)
+            self.harness.later(timedelta(minutes=31))
+            self.harness.run(job=JOB)
             if not self._waiting():
                 break
         for one in due & self._due():
-            assert self._sent(one), (one, self._texts(), list(self.trial.store.ledger.list()))
+            assert self._sent(one), (one, self._texts(), list(self.harness.store.ledger.list()))
 
     def _waiting(self) -> bool:
-        states = {record.state for record in self.trial.store.ledger.list()}
+        states = {record.state for record in self.harness.store.ledger.list()}
         return bool(states & {"claimed", "failed"})
 
     def _texts(self) -> list[str]:
         return [message.content for message in self.discord.messages]
 
     def _sent(self, one: Due) -> list[str]:
-        return [text for text in self._texts() if one.is_in(text)]
+        return [
+            message.content
+            for message in self.discord.messages
+            if one.is_in(message.content) and self._reader(message) == one.user_id
+        ]
+
+    def _reader(self, message: DiscordMessage) -> str | None:
+        """Whose direct messages it stands in, ours or those of the Node bot; whom it mentions in
+        a thread."""
+        if message.users_notified:
+            return message.users_notified[0]
+        dms = {dm.channel_id: dm.user_id for dm in self.discord.dms_opened}
+        return dms.get(message.channel_id) or message.channel_id.removeprefix("9")
 
     def _due(self) -> set[Due]:
         """By the rule alone: from 16:00 until the day ends."""
-        now = self.trial.clock.decision()
+        now = self.harness.clock.decision()
         if now.time() < time(16):
             return set()
         return {
-            Due(talk.id, talk.date, (talk.date - now.date()).days)
-            for talk in self.trial.store.talks.all()
+            Due(talk.id, talk.date, (talk.date - now.date()).days, talk.user_id)
+            for talk in self.harness.store.talks.all()
             if 0 <= (talk.date - now.date()).days < AHEAD and talk.user_id not in self.opted_out
         }
 
     def _talk(self, index: int) -> Talk | None:
-        talks = list(self.trial.store.talks.all())
+        talks = list(self.harness.store.talks.all())
         return talks[index % len(talks)] if talks else None
 
 

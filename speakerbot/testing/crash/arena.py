@@ -78,6 +78,8 @@ class Arena:
             self._restart()
         assert self._discord is not None, "it was started"  # noqa: S101
         world = world_of(number, schedule.variant)
+        if mongodb:
+            warm_up("pymongo", "speakerbot.stores.mongo")
         log = self._folder / f"crash-{number}.log"
         with scratch_store(self._folder, mongodb) as url:
             lease = timedelta(seconds=schedule.lease)

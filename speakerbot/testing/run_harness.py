@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from speakerbot.runs.runner import Runner
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
-TOKEN = "trial"  # noqa: S105  # the loopback takes any
+TOKEN = "harness"  # noqa: S105  # the loopback takes any
 
 
 class Died(BaseException):
@@ -78,7 +78,7 @@ class Ended:
         return [outcome.state for outcome in self.outcomes]
 
 
-class Trial:
+class RunHarness:
     """Jobs run for real in this process. Its clock is set to NOW and can be moved."""
 
     def __init__(self, discord: LoopbackDiscord, store: Store) -> None:
@@ -161,7 +161,7 @@ class Trial:
     ) -> Message:
         """A reminder to this user; by direct message unless routes are given."""
         return Message(
-            kind="trial",
+            kind="harness",
             subject="talk:1",
             recipient=f"user:{user_id}",
             occasion=occasion,
@@ -203,4 +203,4 @@ def _job(decisions: tuple[Decision, ...], job: Job | None) -> Job:
     def decide(_context: JobContext) -> Iterator[Decision]:
         yield from decisions
 
-    return job or Job("trial", decide)
+    return job or Job("harness", decide)
