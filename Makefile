@@ -9,7 +9,7 @@ CLEAN := env -i HOME="$$HOME" PATH="$$PATH" TERM="$$TERM" LANG=C.UTF-8 PYTHONUTF
 DEMO := $(CLEAN) DATABASE_URL=sqlite:///.demo/speakerbot.db
 
 .DEFAULT_GOAL := help
-.PHONY: help run sandbox test test-slow check lint format map mutants bench schema lock clean cron-plan cron-deploy cron-status
+.PHONY: help run sandbox test test-slow check lint format map crash mutants bench schema lock clean cron-plan cron-deploy cron-status
 
 help: ## Show what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -46,6 +46,10 @@ format: .venv/dev ## Format the code
 
 map: .venv/dev ## Rooms, arrows, circles and single importers, beside their limits
 	@$(CLEAN) $(BIN)/python -m tests.map
+
+crash: .venv/dev ## Kill runs of all jobs in SEEDS=1000 ways: is each message sent exactly once?
+	@$(CLEAN) SPEAKERBOT_TEST_MONGODB_URI="$$SPEAKERBOT_TEST_MONGODB_URI" \
+	  $(BIN)/python -m speakerbot.testing.crash --seeds $(or $(SEEDS),1000) $(CRASH_ARGS)
 
 mutants: .venv/dev ## Small faults in the code that decides what is sent: which does no test notice? An hour
 	@$(CLEAN) $(BIN)/python -m tests.mutation $(MUTANTS_ARGS)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cli.documents import delivery_document
 from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time
 from cli.output import amount, emit_json, on_terminal, plain, say, table
@@ -211,29 +212,3 @@ def _entry(record: Delivery, now: datetime, real: datetime) -> ListEntry:
     rest = " · ".join(part for part in parts if part)
     word = status.replace("_", " ")
     return ListEntry(word, STYLES[status], rest, plain(record.key), plain(record.error))
-
-
-def delivery_document(record: Delivery, now: datetime) -> dict[str, Any]:
-    """A delivery as JSON lists it: ``status`` is how to read ``state``. No text of the message."""
-    return {
-        "key": record.key,
-        "kind": record.kind,
-        "recipient": record.recipient,
-        "status": statuses.status(record, now, real_now()),
-        "state": record.state,
-        "route": record.route or None,
-        "target": record.target or None,
-        "attempts": record.attempts,
-        "due_at": record.due_at,
-        "expires_at": record.expires_at,
-        "created_at": record.created_at,
-        "updated_at": record.updated_at,
-        "lease_until": record.lease_until,
-        "retry_at": record.retry_at,
-        "sent_at": record.sent_at,
-        "error_class": record.error_class or None,
-        "error": record.error or None,
-        "message_id": record.message_id or None,
-        "channel_id": record.channel_id or None,
-        "run_id": record.run_id,
-    }

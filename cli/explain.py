@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.documents import person_document, talk_document
 from cli.open_store import to_read
 from cli.options import AsJson, Now
 from cli.output import emit_json, on_terminal, plain, say, table
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from speakerbot.explain import Explainer, Explanation
     from speakerbot.ports.store import Store
     from speakerbot.runs.job import Job
-    from speakerbot.schedules import Schedule
+    from speakerbot.schedules.schedule import Schedule
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -46,8 +47,6 @@ def talk(
     as_json: AsJson = False,
 ) -> None:
     """Explain every message about a talk, also of one that was cancelled (by its id)."""
-    from cli.talks import talk_document
-
     with _explainer(now) as (explainer, store, settings):
         found = store.talks.get(talk)
         explained = explainer.talk(found.id if found else talk)
@@ -72,8 +71,6 @@ def person(
     as_json: AsJson = False,
 ) -> None:
     """Explain what somebody gets, got, and does not get."""
-    from cli.people import person_document
-
     with _explainer(now) as (explainer, store, _):
         known = store.people.get(user)
         explained = explainer.person((known.discord_user_id if known else None) or user)
@@ -131,7 +128,7 @@ def _schedules(settings: Settings) -> list[tuple[Schedule, Job]]:
     """Without a file there is still much to tell."""
     from speakerbot import logs
     from speakerbot.preview import jobs_of
-    from speakerbot.schedules import read_schedules
+    from speakerbot.schedules.reading import read_schedules
 
     try:
         return jobs_of(read_schedules(settings.schedules, JOBS), JOBS)

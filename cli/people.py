@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli import people_files
-from cli.open_store import to_change, to_read
+from cli.documents import person_document
+from cli.export_file import Output, write_export
+from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import AsJson, DryRun, Parsed
-from cli.output import emit_json, on_terminal, plain, say, table
-from cli.terminal import narrow, show
+from cli.output import amount, emit_json, on_terminal, plain, say, table
+from cli.terminal import narrow, progress, show
 from speakerbot.domain import person as preferences
 from speakerbot.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from speakerbot.domain.person import Person
+    from speakerbot.formats.people import PersonImport
+    from speakerbot.formats.problems import ImportProblems
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-people_files.register(app)
 
 User = Annotated[str, typer.Argument(metavar="USER", help="A Discord user id, or a person's id.")]
 Kind = Annotated[
@@ -200,15 +203,70 @@ def show_person(user: User, as_json: AsJson = False) -> None:
     say(f"gets {_gets(person)}")
 
 
-def person_document(person: Person) -> dict[str, Any]:
-    """A person as JSON shows them."""
-    return {
-        "id": person.id,
-        "discord_user_id": person.discord_user_id,
-        "name": person.name,
-        "timezone": person.timezone,
-        "quiet_hours": str(person.quiet_hours) if person.quiet_hours else None,
-        "routes": list(person.routes),
-        "opted_out": sorted(person.opted_out),
-        "extra": dict(person.extra),
-    }
+@app.command("import", epilog="Example: speakerbot people import people.csv --partial")
+def import_people(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            allow_dash=True,
+            metavar="FILE",
+            help="CSV or JSON lines; - is standard input.",
+        ),
+    ],
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Leave out who has a mistake, take the others.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Take in people from a CSV or JSON lines file: all of them, or none.
+
+    What the file leaves out or empty stays as it is, and nobody is opted in again.
+    """
+    from speakerbot.formats import people as formats
+    from speakerbot.formats.problems import ImportProblems
+    from speakerbot.formats.source import read_source
+
+    source = read_source(file)
+    refused = ImportProblems(source.problems.source) if partial else source.problems
+    with to_change(dry_run=dry_run) as (store, _):
+        people = formats.read(source, refused)
+        entries = list(progress(people, source.line_count, "reading"))
+        with all_or_nothing(store, dry_run=dry_run):
+            change = formats.plan(entries, store.people.all(), refused)
+            if not entries and not refused.found:
+                source.problems.add("", "there are no people in it")
+            source.problems.refuse()
+            if not dry_run:
+                store.people.put([*change.new, *change.updated])
+    _say_imported(change, refused, dry_run=dry_run)
+
+
+def _say_imported(change: PersonImport, refused: ImportProblems, *, dry_run: bool) -> None:
+    total = len(change.new) + len(change.updated) + change.unchanged
+    people = f"{total:,} {'person' if total == 1 else 'people'}"
+    counts = f"{len(change.new):,} new, {len(change.updated):,} updated"
+    done = "would import" if dry_run else "imported"
+    say(f"{done} {people}: {counts}, {change.unchanged:,} unchanged")
+    if refused.found:
+        say(f"left out, for {amount(len(refused.found), 'problem')}:")
+        say("\n".join(f"  {problem}" for problem in refused.found))
+
+
+@app.command("export", epilog="Example: speakerbot people export --format csv -o people.csv")
+def export_people(
+    form: Annotated[
+        Literal["jsonl", "csv"],
+        typer.Option("--format", help="jsonl keeps everything; csv for spreadsheets."),
+    ] = "jsonl",
+    output: Output = None,
+) -> None:
+    """Write everybody who is known, in a form that import reads."""
+    from speakerbot.formats import people as formats
+
+    with to_read() as (store, _):
+        if form == "jsonl":
+            write_export(formats.write_json(store.people.all()), output)
+        else:
+            write_export(formats.write_csv(list(store.people.all())), output)

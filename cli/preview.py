@@ -44,7 +44,7 @@ def preview(
     from speakerbot import bootstrap, logs
     from speakerbot.clock import Clock
     from speakerbot.preview import Preview, end_of_day, jobs_of
-    from speakerbot.schedules import read_schedules
+    from speakerbot.schedules.reading import read_schedules
 
     with to_read() as (store, settings):
         zone, clock = settings.timezone, Clock.at(now)
@@ -121,7 +121,7 @@ def _write_rows(days: Days, zone: ZoneInfo) -> None:
                 coming.job,
                 outcome.message.recipient,
                 outcome.route,
-                outcome.text,
+                _said(coming),
             )
             say("\t".join(plain(cell) for cell in cells))
 
@@ -157,9 +157,15 @@ def _table(messages: list[Coming], zone: ZoneInfo) -> Table:
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     for coming in messages:
         local = () if in_utc else (f"{coming.at.astimezone(zone):%H:%M}",)
-        cells = (*local, f"{coming.at:%H:%M}Z", coming.job, _to(coming), coming.outcome.text)
+        cells = (*local, f"{coming.at:%H:%M}Z", coming.job, _to(coming), _said(coming))
         table.add_row(*(Text(plain(cell)) for cell in cells))
     return table
+
+
+def _said(coming: Coming) -> str:
+    """Its text; why there is none where it cannot be made."""
+    outcome = coming.outcome
+    return f"{outcome.state}: {outcome.reason}" if outcome.error_class else outcome.text
 
 
 def _to(coming: Coming) -> str:

@@ -137,7 +137,7 @@ def due(dry_run: bool, now: Any, as_json: bool) -> None:
     from cli.run_output import document_of_runs, run_observers, stdout
     from speakerbot.bootstrap import settings_for_run
     from speakerbot.runs.service import TIMEOUT, RunService
-    from speakerbot.schedules import read_schedules
+    from speakerbot.schedules.reading import read_schedules
 
     settings = settings_for_run(JOBS, None, dry_run=dry_run)
     schedules = read_schedules(settings.schedules, JOBS)

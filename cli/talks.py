@@ -1,33 +1,49 @@
-"""``speakerbot talks``: book, list, show, move and cancel."""
+"""``speakerbot talks``: book, list, show, move, cancel, import and export."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import typer
 
-from cli import talk_files
-from cli.deliveries import delivery_document, show_deliveries
-from cli.open_store import to_change, to_read
+from cli.deliveries import show_deliveries
+from cli.documents import delivery_document, talk_document
+from cli.export_file import Output, write_export
+from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
-from cli.output import emit_json, on_terminal, plain, say, table
-from cli.terminal import narrow, show
+from cli.output import amount, emit_json, on_terminal, plain, say, table
+from cli.terminal import narrow, progress, show
+from speakerbot import logs
 from speakerbot.errors import DateTaken, NotFound, UsageError
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
+    from speakerbot.config import Settings
     from speakerbot.domain.talk import Talk
+    from speakerbot.formats.source import Source
+    from speakerbot.formats.talk_fields import TalkEntry
+    from speakerbot.formats.talk_import import TalkImport
     from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-talk_files.register(app)
 
 Which = Annotated[str, typer.Argument(metavar="TALK", help="Its id, or its date (YYYY-MM-DD).")]
 Day = Annotated[date, typer.Argument(parser=parse_date, metavar="DATE", help="YYYY-MM-DD")]
+File = Annotated[
+    Path,
+    typer.Argument(
+        exists=True,
+        dir_okay=False,
+        allow_dash=True,
+        metavar="FILE",
+        help="JSON lines, a JSON array or CSV; - is standard input.",
+    ),
+]
 TOPIC_SHOWN = 80
 """Characters of a topic in a terminal's table."""
 
@@ -140,7 +156,7 @@ def show_talk(talk: Which, now: Now = None, as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: speakerbot talks reschedule 2026-11-27 2026-12-04")
 def reschedule(talk: Which, day: Day, dry_run: DryRun = False) -> None:
-    """Move a talk to another date; reminders of the new date are due anew."""
+    """Move a talk to another date; reminders of the new date are due again."""
     from dataclasses import replace
 
     from speakerbot import booking
@@ -193,25 +209,83 @@ def _confirmed(named: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
-    """A talk as JSON shows it; ``start`` is the instant, ``starts_at`` the community's clock."""
-    return {
-        "id": talk.id,
-        "date": talk.date.isoformat(),
-        "starts_at": _start(talk) or None,
-        "start": talk.start(zone),
-        "user_id": talk.user_id,
-        "username": talk.username,
-        "topic": talk.topic,
-        "thread_id": talk.thread_id,
-        "completed": talk.completed,
-        "booked_at": talk.booked_at,
-        "scheduler_user_id": talk.scheduler_user_id,
-        "scheduler_username": talk.scheduler_username,
-        "sent_tminus1_at": talk.sent_tminus1_at,
-        "sent_day_of_at": talk.sent_day_of_at,
-        "extra": dict(talk.extra),
-    }
+@app.command("import", epilog="Example: speakerbot talks import scheduledspeakers.jsonl")
+def import_talks(file: File, dry_run: DryRun = False) -> None:
+    """Take in talks from a mongoexport (JSON lines) or a CSV file: all of them, or none.
+
+    What the file leaves out or empty stays as it is in the store.
+    """
+    from speakerbot import booking
+    from speakerbot.clock import real_now
+    from speakerbot.formats import talk_files
+    from speakerbot.formats.source import read_source
+
+    source = read_source(file)
+    with to_change(dry_run=dry_run) as (store, _):
+        entries = list(progress(talk_files.read(source), source.line_count, "reading"))
+        with all_or_nothing(store, dry_run=dry_run):
+            change = _plan(entries, source, store)
+            if not dry_run:
+                booking.take_in(store, change, real_now())
+    total = len(change.new) + len(change.updated) + change.unchanged
+    counts = f"{len(change.new):,} new, {len(change.updated):,} updated"
+    done = "would import" if dry_run else "imported"
+    say(f"{done} {amount(total, 'talk')}: {counts}, {change.unchanged:,} unchanged")
+    _name_unknown(entries)
+
+
+def _plan(entries: list[TalkEntry], source: Source, store: Store) -> TalkImport:
+    """Raises InputRefused with everything that is wrong, in the file and against the store."""
+    from speakerbot.clock import real_now
+    from speakerbot.formats import talk_import
+
+    change = talk_import.plan(entries, store.talks.all(), real_now(), source.problems)
+    if not entries and not source.problems.found:
+        source.problems.add("", "there are no talks in it")
+    source.problems.refuse()
+    return change
+
+
+def _name_unknown(entries: list[TalkEntry]) -> None:
+    if unknown := sorted({name for entry in entries for name in entry.extra}):
+        say(f"kept as they came: fields this product does not know ({', '.join(unknown)})")
+
+
+@app.command("export", epilog="Example: speakerbot talks export --format ics -o talks.ics")
+def export_talks(
+    form: Annotated[
+        Literal["jsonl", "csv", "ics"],
+        typer.Option("--format", help="jsonl keeps everything; csv for spreadsheets; ics."),
+    ] = "jsonl",
+    output: Output = None,
+) -> None:
+    """Write all talks: as mongoexport does, as CSV, or as a calendar.
+
+    CSV cells that a spreadsheet would run as formulas get an apostrophe in front; import takes
+    it off again.
+    """
+    with to_read() as (store, settings):
+        write_export(_exported(form, store, settings), output)
+
+
+def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
+    from speakerbot.formats import talk_files
+
+    if form == "jsonl":
+        yield from talk_files.write_json(store.talks.all())
+    elif form == "csv":
+        talks = list(store.talks.all())
+        yield from talk_files.write_csv(talks)
+        if left_out := talk_files.left_out(talks):
+            logs.get_logger().warning(
+                "fields_left_out", talks=left_out, hint="--format jsonl keeps every field"
+            )
+    else:
+        from speakerbot import booking
+        from speakerbot.clock import real_now
+
+        shown = booking.current(store.calendar.all(), store.talks.all(), real_now())
+        yield talk_files.write_calendar(shown, settings.timezone)
 
 
 def _find(store: Store, talk: str) -> Talk:
@@ -242,7 +316,7 @@ def _speaker(store: Store, user: str) -> str:
             raise UsageError(f"--user: {problem}") from problem
     person = store.people.get(user)
     if person is None or person.discord_user_id is None:
-        what = "has no Discord id" if person else "is no Discord user id, nor a person's id"
+        what = "has no Discord id" if person else "is neither a Discord user id nor a person's id"
         raise NotFound(f"--user: {user!r} {what}; `speakerbot people list` shows who is known")
     return person.discord_user_id
 

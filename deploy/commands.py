@@ -16,19 +16,24 @@ import structlog
 from deploy import render
 from deploy.apply import ActionResult
 from deploy.apply import apply as carry_out
-from deploy.export import EXPORTERS
-from deploy.fly import Fly, connect
+from deploy.export import exporter
+from deploy.fly import Fly, by_digest, connect
 from deploy.machines import Machine, WantedMachine, wanted_machines
-from deploy.plan import MachinePlan, PlanNote, make_plan
-from deploy.plan_warnings import lost_databases, open_occurrence, served_at_once
-from deploy.registry import by_digest
+from deploy.plan import (
+    MachinePlan,
+    PlanNote,
+    lost_databases,
+    make_plan,
+    open_occurrence,
+    served_at_once,
+)
 from deploy.settings import FlyTarget, find_target
 from deploy.status import MachineStatus, has_start, judge
 from jobs import JOBS
 from speakerbot import logs as our_logs
 from speakerbot.durations import parse_duration
 from speakerbot.errors import ConfigError, Unreachable, UsageError
-from speakerbot.schedules import Schedules, read_schedules
+from speakerbot.schedules.reading import Schedules, read_schedules
 
 T = TypeVar("T")
 CHANGES = 2
@@ -143,11 +148,10 @@ def logs(options: CronOptions, name: str) -> None:
 
 
 def export(schedules: Path, kind: str, image: str, app: str, output: Path | None) -> None:
-    if kind not in EXPORTERS:
-        raise UsageError(f"there is no export {kind!r}; there are {', '.join(EXPORTERS)}")
+    write = exporter(kind)
     read = read_schedules(schedules, JOBS)
     _warn(read)
-    files = EXPORTERS[kind](read.schedules, image, app)
+    files = write(read.schedules, image, app)
     for name, text in files.items():
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)

@@ -1,23 +1,136 @@
-"""Fly's Machines API, as little of it as we need. Nothing here decides anything."""
+"""Fly's Machines API and its registry, as little of them as we need. Nothing here decides anything.
+
+Each request is paced, repeated where that is safe, and its answer understood.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
 
 import aiohttp
 
-from deploy.api_errors import Conflict, FlyAnswer, Gone
+from deploy.api_errors import Conflict, FlyAnswer, Gone, ImageMissing
 from deploy.machines import Machine, WantedMachine, read_machine
-from deploy.rate_limit import RateLimit
 from deploy.settings import FlyTarget
-from deploy.transport import FlyRequest, Transport
-from speakerbot.errors import ConfigError, Unreachable
+from speakerbot.errors import ConfigError, TokenRefused, Unreachable, UsageError
 from speakerbot.logs import get_logger
 
 LEASE_SECONDS: Final = 30
 _PAGE: Final = "1000"
+RATES: Final[Mapping[str, tuple[float, float]]] = {"get": (5.0, 10.0)}
+"""Requests a second and burst of an action; 1 and 3 for all others."""
+ATTEMPTS: Final = 7
+REGISTRY: Final = "registry.fly.io"
+_KINDS: Final = ", ".join(
+    f"application/vnd.{kind}+json"
+    for kind in ("oci.image.index.v1", "oci.image.manifest.v1",
+                 "docker.distribution.manifest.list.v2", "docker.distribution.manifest.v2")
+)  # fmt: skip
+_NONCE: Final = "fly-machine-lease-nonce"
+
+
+@dataclass(slots=True)
+class RateLimit:
+    """Keeps each kind of request within its rate, and spaces retries. One for each run of a
+    command; time can be faked."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _full_at: dict[str, float] = field(default_factory=dict)
+
+    async def take(self, action: str) -> None:
+        """Waits until a request of that kind may go (GCRA: one number holds rate and burst)."""
+        rate, burst = RATES.get(action, (1.0, 3.0))
+        now = self.now()
+        full_at = max(self._full_at.get(action, now), now) + 1 / rate
+        self._full_at[action] = full_at
+        if (pause := full_at - now - burst / rate) > 0:
+            await self.sleep(pause)
+
+    def backoff(self) -> Iterator[float]:
+        """Seconds before each further attempt, doubling from one to 30, with jitter."""
+        for attempt in range(ATTEMPTS - 1):
+            yield min(2.0**attempt, 30.0) * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+@dataclass(frozen=True, slots=True)
+class FlyRequest:
+    """``action`` is what Fly's rate limits count; ``path`` follows the app's machines."""
+
+    action: str
+    method: Literal["GET", "POST", "DELETE"]
+    path: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    nonce: str = ""
+    repeat: bool = True
+    """False: asked once only, whatever comes back."""
+    seconds: float | None = None
+    """How long to wait for the answer, where that is not the usual time."""
+
+
+class Transport:
+    """Requests about the machines of one app."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, base: str, app: str, rate_limit: RateLimit
+    ) -> None:
+        self.session, self.base, self.app, self.rate_limit = session, base, app, rate_limit
+        self.log = get_logger()
+
+    async def ask(self, request: FlyRequest) -> FlyAnswer:
+        """A success; everything else is raised as what it means (``FlyAnswer.error``)."""
+        pauses = self.rate_limit.backoff() if request.repeat else iter(())
+        while True:
+            await self.rate_limit.take(request.action)
+            try:
+                return await self._attempt(request)
+            except (Unreachable, ImageMissing) as error:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                self.log.debug("fly_retried", error=str(error), seconds=round(pause, 1))
+            await self.rate_limit.sleep(pause)
+
+    async def _attempt(self, request: FlyRequest) -> FlyAnswer:
+        about = f"{request.method} /apps/{self.app}/machines{request.path}"
+        try:
+            answer = await self._send(request, about)
+        except (aiohttp.ClientError, TimeoutError, OSError) as fault:
+            why = "it took too long" if isinstance(fault, TimeoutError) else str(fault)
+            raise Unreachable(f"Fly did not answer {about}: {why or repr(fault)}") from fault
+        self.log.debug(
+            "fly_answered", request=about, status=answer.status, fly_request_id=answer.request_id
+        )
+        if not 200 <= answer.status < 300:
+            raise answer.error()
+        return answer
+
+    async def _send(self, request: FlyRequest, about: str) -> FlyAnswer:
+        timeout = aiohttp.ClientTimeout(request.seconds) if request.seconds else None
+        async with self.session.request(
+            request.method,
+            f"{self.base}{request.path}",
+            params=request.query,
+            json=request.body,
+            headers={_NONCE: request.nonce} if request.nonce else {},
+            allow_redirects=False,  # a token goes nowhere else
+            timeout=timeout or self.session.timeout,
+        ) as response:
+            return FlyAnswer(
+                about,
+                self.app,
+                response.status,
+                await response.text(errors="replace"),
+                response.headers.get("fly-request-id", ""),
+                response.headers.get("fly-next-cursor", ""),
+            )
 
 
 class Fly:
@@ -98,7 +211,7 @@ class Fly:
 
     @asynccontextmanager
     async def lease(self, machine: Machine) -> AsyncIterator[str]:
-        """Keeps everybody else from changing the machine. Raises Conflict if somebody holds it."""
+        """Keeps others from changing the machine. Raises Conflict if someone else holds it."""
         body = {"ttl": LEASE_SECONDS, "description": "speakerbot cron apply"}
         path = f"/{machine.id}/lease"
         answer = await self.ask(FlyRequest("lease", "POST", path, body=body))
@@ -151,3 +264,46 @@ def _nonce(answer: FlyAnswer) -> str:
     if not isinstance(lease, dict) or not isinstance(lease.get("nonce"), str):
         raise answer.unexpected("a lease without a nonce")
     return str(lease["nonce"])
+
+
+async def by_digest(image: str, target: FlyTarget, seconds: float) -> str:
+    """``image`` with its digest behind it. Raises UsageError for another registry than Fly's,
+    which must not see the token, ImageMissing, TokenRefused and Unreachable."""
+    if "@" in image:
+        return image
+    host, _, path = image.partition("/")
+    local = host.partition(":")[0] in ("127.0.0.1", "localhost")
+    if host != REGISTRY and not local:
+        raise UsageError(
+            f"--by-digest asks only {REGISTRY}: write the digest behind {image} yourself"
+        )
+    name, _, tag = path.partition(":")
+    url = f"{'http' if local else 'https'}://{host}/v2/{name}/manifests/{tag or 'latest'}"
+    token = target.authorization.partition(" ")[2]
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(seconds)) as session,
+            session.head(
+                url,
+                headers={"Accept": _KINDS},
+                auth=aiohttp.BasicAuth("x", token),
+                allow_redirects=False,
+            ) as response,
+        ):
+            return f"{image}@{_digest(response, image, target.app)}"
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unreachable(f"{host} did not say which digest {image} has: {error!r}") from error
+
+
+def _digest(response: aiohttp.ClientResponse, image: str, app: str) -> str:
+    digest = response.headers.get("Docker-Content-Digest", "")
+    if response.status == 404:
+        raise ImageMissing(f"{image} does not exist: build and push it with `make cron-deploy`")
+    if response.status in (401, 403):
+        raise TokenRefused(
+            f"the registry does not let this token see {image}: create one that may "
+            f"with `fly tokens create deploy -a {app}`"
+        )
+    if response.status != 200 or not digest.startswith("sha256:"):
+        raise Unreachable(f"the registry answered {response.status} for {image}, without a digest")
+    return digest

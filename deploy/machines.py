@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 OWNER = ("managed_by", "speakerbot")
 SCHEDULE = "speakerbot_schedule"

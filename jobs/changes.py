@@ -1,13 +1,14 @@
 """Tells speakers what became of their talks: booked, moved, cancelled and, if wanted, renamed.
 
-The Node bot moves and deletes talks and tells nobody: changes are found by comparing the talks with
-what their speakers know (:mod:`speakerbot.domain.talk_changes`).
+The Node bot moves and deletes talks without telling anyone: changes are found by comparing the
+talks with what their speakers know (:mod:`speakerbot.domain.talk_changes`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from itertools import islice
 
 from speakerbot.config import Settings
@@ -43,7 +44,7 @@ def decide(context: JobContext) -> Iterator[Decision]:
     if not snapshots.taken():
         yield Skip("first_snapshot", "talks")
         return
-    pairs = snapshots.pending() if context.settled else snapshots.differing()
+    pairs = snapshots.pending() if context.settled else snapshots.differing(_since(context))
     for each in _consider(pairs, context):
         if context.settled and each.step.entry is not each.pair.entry:
             if each.notice and each.step.void == "opted_out":
@@ -58,12 +59,18 @@ def decide(context: JobContext) -> Iterator[Decision]:
 def steps(context: JobContext) -> Iterator[Step]:
     """Notes what was heard, and what is to be announced next; the first time, what there is.
     What calendars are told of talks follows too."""
-    yield FollowTalks()
+    since = _since(context)
+    yield FollowTalks(since)
     if not context.store.snapshots.taken():
         yield TakeSnapshot(context.now)
-    for each in _consider(context.store.snapshots.differing(), context):
+    for each in _consider(context.store.snapshots.differing(since), context):
         if each.step.entry is not each.pair.entry:
             yield AdvanceSnapshot(each.pair.entry, each.step.entry, _void(each))
+
+
+def _since(context: JobContext) -> date:
+    """Yesterday: speakers are told nothing about talks that are over."""
+    return context.now.astimezone(context.settings.timezone).date() - timedelta(days=1)
 
 
 def _void(each: Considered) -> Void | None:
@@ -75,7 +82,8 @@ def _void(each: Considered) -> Void | None:
 
 def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
     """The notices about the talk that are pending, or would be if it were looked at now."""
-    pairs = (pair for pair in context.store.snapshots.differing() if pair.key[0] == talk_id)
+    differing = context.store.snapshots.differing(_since(context))
+    pairs = (pair for pair in differing if pair.key[0] == talk_id)
     for each in _consider(pairs, context):
         void = each.step.void
         if each.notice and void:

@@ -73,7 +73,7 @@ def _prompt(context: JobContext, channel: str, today: date, last: Delivery | Non
             "dates": [{"date": day.isoformat(), "weekday": f"{day:%A}"} for day in dates],
         },
         due_at=context.now,
-        # Tomorrow the free dates may be others: a prompt that waits is made anew then.
+        # Tomorrow the free dates may be others: a prompt that waits is made again then.
         expires_at=instant(today + timedelta(days=1), time(), zone),
         reason=f"no talk in the {days} days from {today} on; {asked}",
     )

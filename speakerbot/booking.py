@@ -71,9 +71,10 @@ def note(calendar: Calendar, talk_id: str, talk: Talk | None, now: datetime) -> 
     _write(calendar, [(talk, calendar.get(talk_id))], now)
 
 
-def follow(calendar: Calendar, now: datetime) -> None:
-    """Notes every talk that is not as its entry says."""
-    differing = calendar.differing()
+def follow(calendar: Calendar, now: datetime, since: date | None = None) -> None:
+    """Notes every talk that is not as its entry says, of those dated ``since`` or later, now or as
+    they were shown (None: all)."""
+    differing = calendar.differing(since)
     while chunk := list(islice(differing, CHUNK)):
         _write(calendar, chunk, now)
 

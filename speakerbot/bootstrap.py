@@ -36,7 +36,7 @@ def settings_for_run(
             problems.extend(error.problems)
 
     def check_schedules() -> None:
-        from speakerbot.schedules import read_schedules
+        from speakerbot.schedules.reading import read_schedules
 
         found = read_schedules(settings.schedules, jobs)
         named = found if schedule is None else [found.get(schedule)]

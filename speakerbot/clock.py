@@ -20,7 +20,7 @@ def parse_clock_time(text: str) -> time:
     except ValueError:
         clock = None
     if clock is None or clock.tzinfo or clock.second or clock.microsecond:
-        raise ValueError(f"{text!r} is no clock time; write HH:MM, as 19:30")
+        raise ValueError(f"{text!r} is not a clock time; write HH:MM, as 19:30")
     return clock
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from speakerbot.clock import real_now
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import DeliveryChange
 from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.ports.store import Store
 from speakerbot.runs.service import RunRequest, RunService
 from speakerbot.stores import open_store
-from speakerbot.stores.copying import copy
 
 if TYPE_CHECKING:
     from speakerbot.testing.discord import Conversation, LoopbackDiscord
 
+T = TypeVar("T")
+_CHUNK = 500
+_ALL = 1_000_000_000
 ANNOUNCEMENTS, ORGANISERS = "1001", "1002"
 """Stand in for channels that nobody has set yet: a sandbox shows what they would get."""
 
@@ -33,7 +39,7 @@ def run(
 
     data = open_store("sqlite:///:memory:")
     data.prepare()
-    copy(source, data)
+    _copy(source, data)
     with LoopbackDiscord().running_in_thread() as discord:
         sandboxed = replace(
             settings,
@@ -49,6 +55,37 @@ def run(
         service = RunService(sandboxed, jobs, open_store=lambda *_, **__: data, log=log)
         service.run(RunRequest(job, now=now), ())
         return discord.transcript()
+
+
+def _copy(source: Store, target: Store) -> None:
+    """Copies talks, people, the announcement channels, the ledger, the snapshot and the calendar
+    into the empty ``target``; ``source`` is only read. Shared limits and run records stay behind:
+    they are not the data."""
+    if source.snapshots.taken():
+        target.snapshots.take(real_now())  # of no talks yet
+    for entries in _chunks(source.snapshots.all()):
+        target.snapshots.advance([(None, entry) for entry in entries])
+    for shown in _chunks(source.calendar.all()):
+        target.calendar.advance([(None, entry) for entry in shown])
+    for talks in _chunks(source.talks.all()):
+        target.talks.put(talks)
+    for people in _chunks(source.people.all()):
+        target.people.put(people)
+    for records in _chunks(source.ledger.list(limit=_ALL)):
+        target.ledger.swap([DeliveryChange(None, record) for record in records])
+    for guild in source.guilds.all():
+        target.guilds.set_channel(
+            str(guild["guildId"]),
+            str(guild["proactiveAnnouncementsChannelId"]),
+            by=str(guild["updatedBy"]),
+            at=guild["updatedAt"],
+        )
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, _CHUNK)):
+        yield chunk
 
 
 def _populate(discord: LoopbackDiscord, data: Store, settings: Settings) -> None:

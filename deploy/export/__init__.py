@@ -3,23 +3,23 @@ a scheduler only has to tick; what it cannot express is replaced by an hourly ti
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from deploy.export.crontab import crontab
-from deploy.export.fly_cron_manager import fly_cron_manager
-from deploy.export.github_actions import github_actions
-from deploy.export.kubernetes import kubernetes
-from deploy.export.systemd import systemd
-from speakerbot.schedules import Schedule
+from speakerbot.errors import UsageError
+from speakerbot.schedules.schedule import Schedule
 
 Exporter = Callable[[Sequence[Schedule], str, str], dict[str, str]]
 """From schedules, image and Fly app to the text of each file, by its name."""
 
-EXPORTERS: Final[dict[str, Exporter]] = {
-    "crontab": crontab,
-    "systemd": systemd,
-    "kubernetes": kubernetes,
-    "github-actions": github_actions,
-    "fly-cron-manager": fly_cron_manager,
-}
+KINDS: Final = ("crontab", "systemd", "kubernetes", "github-actions", "fly-cron-manager")
+"""Each is a module here, with ``_`` for ``-``, whose ``export`` is an Exporter."""
+
+
+def exporter(kind: str) -> Exporter:
+    """Imports the module of that kind, and no other. Raises UsageError for an unknown kind."""
+    if kind not in KINDS:
+        raise UsageError(f"there is no export {kind!r}; there are {', '.join(KINDS)}")
+    found: Exporter = importlib.import_module(f"deploy.export.{kind.replace('-', '_')}").export
+    return found

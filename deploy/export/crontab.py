@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from deploy.export.triggers import catch_up, exact
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 _HEAD = """\
 # Written by `speakerbot cron export crontab`. Needs speakerbot on PATH; secrets come from the
@@ -16,7 +16,7 @@ _HEAD = """\
 """
 
 
-def crontab(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
     """One file; schedules of one time zone stand together."""
     zones = dict.fromkeys(schedule.cron.zone.key for schedule in schedules)
     blocks = [

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from deploy.export.triggers import HOURLY, catch_up, exact
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 
-def fly_cron_manager(schedules: Sequence[Schedule], image: str, app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], image: str, app: str) -> dict[str, str]:
     """One file. ``command`` is one string, and an entry without ``enabled`` is off."""
     entries = []
     for schedule in schedules:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deploy.export.yaml import to_yaml
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 _TICK = "7 * * * *"
 """Off the full hour, when GitHub is busiest and drops ticks."""
@@ -23,7 +23,7 @@ _HEAD = """\
 """
 
 
-def github_actions(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
     """One workflow with a job for each schedule; a disabled one runs only by hand."""
     document = {
         "name": "speakerbot",

@@ -7,7 +7,7 @@ from typing import Any
 
 from deploy.export.triggers import catch_up, exact
 from deploy.export.yaml import to_yaml
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 _LEAST_DEADLINE = 60
 """Kubernetes looks every ten seconds: with less it may never start a job."""
@@ -18,7 +18,7 @@ _HEAD = """\
 """
 
 
-def kubernetes(schedules: Sequence[Schedule], image: str, _app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], image: str, _app: str) -> dict[str, str]:
     """One file of several documents."""
     documents = []
     for schedule in schedules:

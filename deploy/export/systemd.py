@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from deploy.export.triggers import CronFields, catch_up, portable
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 
@@ -42,7 +42,7 @@ WantedBy=timers.target
 """
 
 
-def systemd(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
+def export(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, str]:
     """Units by file name. A disabled schedule has its service only, to start by hand."""
     units = {}
     for schedule in schedules:

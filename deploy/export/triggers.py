@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from cronsim import CronSim
 
-from speakerbot.schedules import Schedule
+from speakerbot.schedules.schedule import Schedule
 
 HOURLY = "0 * * * *"
 LATER = timedelta(minutes=20)

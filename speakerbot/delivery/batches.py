@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored
 from speakerbot.delivery.nonces import longest_send
-from speakerbot.delivery.planning import OUT_OF_TURN, MessagePlan, Moment, weigh
+from speakerbot.delivery.planning import OUT_OF_TURN, MessagePlan, Moment, rendered, weigh
 from speakerbot.domain.delivery import DeliveryChange, DeliveryState
 from speakerbot.domain.message import Message
 from speakerbot.ports.store import FlagWrite, Store
@@ -46,12 +46,14 @@ class Batches:
         """Claims what is planned. Of people without a known DM channel, at most ``room`` are
         returned to wait for theirs, unclaimed; with ``newcomers`` their turn has come, and they are
         claimed too. An edit needs no claim and stands for itself."""
+        plans = [rendered(plan, self.templates) for plan in plans]
         due = [plan for plan in plans if plan.state == DeliveryState.PLANNED]
         for plan in plans:
             if plan.state != DeliveryState.PLANNED:
                 self.report(plan)
+                self.leave_out(plan.then)
         edits = [
-            Claim(plan, self.templates.of(plan.message), plan.record, plan.record, None)
+            Claim(plan, plan.text or "", plan.record, plan.record, None)
             for plan in due
             if plan.message.edit and plan.record
         ]
@@ -79,7 +81,7 @@ class Batches:
         for plan in plans:
             yield new_claim(
                 plan,
-                self._text(plan),
+                plan.text or "",
                 run_id=self.run_id,
                 bot=self.bot,
                 revision=self.revisions.next(),
@@ -118,11 +120,6 @@ class Batches:
     def left_waiting(self, plan: MessagePlan) -> None:
         """Its turn never came."""
         self._hold_back(plan, "the run ended before its turn came", "new_dm_pace")
-
-    def _text(self, plan: MessagePlan) -> str:
-        if plan.message.template:
-            return self.templates.of(plan.message)
-        return plan.record.text if plan.record else ""  # left over: it is only looked for
 
     def _flag_at(self, plan: MessagePlan) -> datetime | None:
         """The time for the Node bot's flag. One that an earlier attempt has set stays: a flag of

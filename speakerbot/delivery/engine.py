@@ -262,6 +262,10 @@ class Engine:
             return None
         self.guard.notice(after)
         claim.again = may_retry and self._worth_a_retry(claim, after)
+        if claim.again:
+            self.log.warning(
+                "message_retried_soon", key=after.key, error=after.error, retry_at=after.retry_at
+            )
         self.results.add(claim, after, again=claim.again)
         return after
 

@@ -14,17 +14,21 @@ from typing import TYPE_CHECKING
 
 from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState, standing
 from speakerbot.domain.message import Decision, Message, Route, Skip
+from speakerbot.errors import TemplateError
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from speakerbot.domain.person import Person
     from speakerbot.ports.store import Store
+    from speakerbot.templates import Templates
 
 CHUNK = 200
 """Decisions weighed at once: one query for people, one for the ledger."""
 TICK = timedelta(hours=1)
 """How far apart a scheduler's ticks are."""
+UNRENDERED = "config"
+"""The class of failures of messages whose text cannot be made."""
 OUT_OF_TURN = "the message before it comes first"
 
 
@@ -41,6 +45,10 @@ class MessagePlan:
     """The ledger's record as it was read; sending starts from exactly this one."""
     until: datetime | None = None
     """When a message that waits is worth another look."""
+    text: str | None = None
+    """As it will be sent, without any mention in front: see ``with_texts``. None: not made yet."""
+    error_class: str = ""
+    """Why it is FAILED although nothing was tried; empty where its record says why."""
     then: tuple[MessagePlan, ...] = ()
     """Planned messages that follow this one: see ``chained``."""
 
@@ -75,6 +83,34 @@ def weigh(
             plan = _weigh(decision, people, records.get(decision.key), moment)
             before = _in_turn(plan, before)
             yield before
+
+
+def with_texts(
+    plans: Iterable[MessagePlan | Skip], templates: Templates
+) -> Iterator[MessagePlan | Skip]:
+    """Each planned message with its text, made before anything is claimed; what follows one that
+    has none waits for it."""
+    before: MessagePlan | None = None
+    for plan in plans:
+        if isinstance(plan, Skip):
+            yield plan
+            continue
+        before = _in_turn(rendered(plan, templates), before)
+        yield before
+
+
+def rendered(plan: MessagePlan, templates: Templates) -> MessagePlan:
+    """A planned message with its text. One whose text cannot be made is FAILED without a try: it
+    goes with a later run, once somebody has corrected the text, until its time is over."""
+    message, record = plan.message, plan.record
+    if plan.state != DeliveryState.PLANNED or plan.text is not None:
+        return plan
+    if not message.template:
+        return replace(plan, text=record.text if record else "")  # left over: it is only looked for
+    try:
+        return replace(plan, text=templates.of(message))
+    except TemplateError as error:
+        return replace(plan, state=DeliveryState.FAILED, reason=str(error), error_class=UNRENDERED)
 
 
 def _flags_of_other_messages(
@@ -206,7 +242,7 @@ def _known(message: Message, record: Delivery, moment: Moment) -> MessagePlan | 
 
 
 def _utc(at: datetime | None) -> str:
-    return f"{at:%F %H:%M:%S} UTC" if at else "at a time nobody noted"
+    return f"{at:%F %H:%M:%S} UTC" if at else "at an unknown time"
 
 
 def _preferred(message: Message, person: Person) -> Message:

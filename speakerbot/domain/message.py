@@ -105,7 +105,7 @@ class Message:
     reason: str
     """Why it is due, in words for people."""
     opt_out: str | None = None
-    """The opt-out kind that covers it; None when nobody can opt out (a channel's post)."""
+    """The opt-out kind that covers it; None where it cannot be opted out of (a channel's post)."""
     waits_past_expiry: bool = True
     """Quiet hours beyond ``expires_at``: True sends it anyway, False drops it."""
     flag: NodeFlag | None = None

@@ -54,5 +54,5 @@ def _parse(part: str) -> Offset:
     if (match := _HOURS.fullmatch(part)) and int(match[1]) > 0:
         return HourOffset(int(match[1]))
     raise ValueError(
-        f"{part!r} is no offset; write days and a clock time (1d@16:00) or hours (24h)"
+        f"{part!r} is not an offset; write days and a clock time (1d@16:00) or hours (24h)"
     )

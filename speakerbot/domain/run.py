@@ -30,10 +30,12 @@ class Run:
     error: str = ""
 
 
-def new_run(job: str, clock: Clock) -> Run:
-    """A run that begins now. Its id sorts by start time, and is never used twice."""
+def new_run(job: str, clock: Clock, now: datetime | None = None) -> Run:
+    """A run that begins now, and decides by ``now`` where given. Its id sorts by start time,
+    and is never used twice."""
     real = clock.real()
-    return Run(f"{real:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}", job, clock.decision(), real)
+    run_id = f"{real:%Y%m%dT%H%M%S}-{os.urandom(4).hex()}"
+    return Run(run_id, job, now or clock.decision(), real)
 
 
 def named(run: Run) -> dict[str, Any]:

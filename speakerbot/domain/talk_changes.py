@@ -140,6 +140,14 @@ class TalkPair:
             raise ValueError("a pair has an entry, a talk, or both")
         return self.talk.id, self.talk.user_id
 
+    def concerns(self, since: date) -> bool:
+        """Something about it is dated then or later, or its notice is pending: speakers
+        are told nothing about all others any more."""
+        entry, talk = self.entry, self.talk
+        if entry is not None and (entry.pending or (entry.seen and entry.seen.date >= since)):
+            return True
+        return talk is not None and talk.date >= since
+
     def at_rest(self) -> bool:
         """Nothing is pending, and the entry says what the talk says."""
         entry, talk = self.entry, self.talk
@@ -196,7 +204,7 @@ def step(
         return ChangeStep(entry, verdict)
     told = entry.seen if verdict == "heard" else entry.told
     after = _noticed(replace(entry, told=told, pending=False), talk, rules)
-    # Past its time nobody sends it: then a notice that was refused may keep its record.
+    # Past its time no run sends it: then a notice that was refused may keep its record.
     outdated = situation == "overtaken" and fate in (
         DeliveryState.UNDELIVERABLE,
         DeliveryState.UNKNOWN,
@@ -237,7 +245,7 @@ def _noticed(entry: TalkSnapshot, talk: Talk | None, rules: ChangeRules) -> Chan
     """From an entry with nothing pending to what the talk is now."""
     told, seen = entry.told, version_of(talk)
     if told and seen and not rules.topics:
-        told = replace(told, topic=seen.topic)  # nobody is to be told: taken as known
+        told = replace(told, topic=seen.topic)  # not to be announced: taken as known
     after = replace(
         entry,
         told=told,

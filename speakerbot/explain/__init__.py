@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
-from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh, with_texts
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, MessageKey
 from speakerbot.explain import words
@@ -113,13 +113,14 @@ class Explainer:
         if message.due_at > now:
             told = replace(told, state="not_due", what=words.not_due(message.due_at))
         if coming := self.foresight.comings.get(message.key):
-            return replace(told, next=_goes_out(coming), next_at=coming.at)
+            return replace(told, next=_goes_out(coming), next_at=_when(coming))
         return replace(told, next=self.foresight.of(job, plan))
 
     def _weighed(self, message: Message, at: datetime) -> MessagePlan:
         preview = self.foresight.preview
         moment = Moment(at, at - preview.ahead, preview.settings.timezone)
-        [plan] = weigh([replace(message, follows=False)], preview.store, moment)
+        weighed = weigh([replace(message, follows=False)], preview.store, moment)
+        [plan] = with_texts(weighed, preview.templates)
         if not isinstance(plan, MessagePlan):
             raise TypeError("a message is weighed to a plan")
         return plan
@@ -149,7 +150,7 @@ class Explainer:
             record.state,
             words.recorded(record),
             _goes_out(coming) if coming else idle,
-            next_at=coming.at if coming else None,
+            next_at=_when(coming) if coming else None,
             due_at=record.due_at,
             expires_at=record.expires_at,
             record=record,
@@ -157,11 +158,13 @@ class Explainer:
 
     def _coming(self, coming: Coming) -> Explanation:
         message = coming.outcome.message
-        if message.due_at <= self.foresight.preview.now:
+        if coming.outcome.error_class:
+            told = _told(message, DeliveryState.FAILED, coming.outcome.reason)
+        elif message.due_at <= self.foresight.preview.now:
             told = _told(message, DeliveryState.PLANNED, words.due_since(message.due_at))
         else:
             told = _told(message, "not_due", words.not_due(message.due_at))
-        return replace(told, next=_goes_out(coming), next_at=coming.at)
+        return replace(told, next=_goes_out(coming), next_at=_when(coming))
 
 
 def _told(
@@ -181,7 +184,13 @@ def _told(
 
 
 def _goes_out(coming: Coming) -> str:
+    if coming.outcome.error_class:
+        return f"nothing, until its text is corrected: {coming.outcome.reason}"
     return f"goes out {words.utc(coming.at)} (schedule {coming.schedule})"
+
+
+def _when(coming: Coming) -> datetime | None:
+    return None if coming.outcome.error_class else coming.at
 
 
 def _talk_of(key: str) -> str:

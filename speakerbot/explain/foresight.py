@@ -7,7 +7,6 @@ from datetime import timedelta
 from functools import cached_property
 
 from speakerbot.delivery.planning import MessagePlan
-from speakerbot.errors import ConfigError
 from speakerbot.explain import words
 from speakerbot.preview import Coming, Preview
 from speakerbot.runs.job import Job
@@ -24,14 +23,11 @@ class Foresight:
 
     @cached_property
     def comings(self) -> dict[str, Coming]:
-        """What goes out within the horizon, by key."""
+        """What goes out within the horizon, by key; also what fails because its text cannot be
+        made."""
         comings: dict[str, Coming] = {}
-        try:
-            for coming in self.preview.until(self.preview.now + HORIZON):
-                comings.setdefault(coming.outcome.message.key, coming)
-        except ConfigError as error:  # a broken text: no run sends anything
-            for schedule, _ in self.preview.schedules:
-                self.preview.obstacles[schedule.name] = str(error)
+        for coming in self.preview.until(self.preview.now + HORIZON):
+            comings.setdefault(coming.outcome.message.key, coming)
         return comings
 
     def of(self, job: Job, plan: MessagePlan) -> str:

@@ -57,7 +57,7 @@ def recorded(record: Delivery) -> str:
 
 
 def _at(instant: datetime | None) -> str:
-    return utc(instant) if instant else "at a time nobody noted"
+    return utc(instant) if instant else "at an unknown time"
 
 
 def _where(record: Delivery) -> str:

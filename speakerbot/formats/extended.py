@@ -80,7 +80,7 @@ def id_value(identifier: str) -> str | dict[str, str]:
 
 
 def relaxed(value: Any, depth: int = 1) -> Any:
-    """A value of a field nobody here knows, in the one form in which stores hand it back.
+    """A value of an unknown field, in the one form in which stores hand it back.
 
     Raises ValueError where a store could not keep it."""
     if depth > DEEPEST:

@@ -27,8 +27,8 @@ def talk_id(value: Any) -> str:
         if text is value and _PLAIN.fullmatch(text) and not _DATE.fullmatch(text):
             return str(text)
     raise ValueError(
-        f'{_shown(value)} is no id of a talk: write 24 hexadecimal digits as {{"$oid": "…"}}, '
-        "or a text without spaces and slashes that is no date"
+        f"{_shown(value)} is not the id of a talk: write 24 hexadecimal digits as "
+        '{"$oid": "…"}, or a text without spaces and slashes that is not a date'
     )
 
 
@@ -44,7 +44,7 @@ def snowflake(value: Any) -> str:
             )
     if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(f"{value} is a number; a Discord id is written as a text, in quotes")
-    raise ValueError(f"{_shown(value)} is no Discord id (digits only)")
+    raise ValueError(f"{_shown(value)} is not a Discord id (digits only)")
 
 
 def _shown(value: Any) -> str:

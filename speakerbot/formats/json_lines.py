@@ -18,7 +18,7 @@ _PLACE = re.compile(r" \(byte (\d+)\)$")
 
 
 def documents(source: Source) -> Iterator[tuple[str, Document]]:
-    """Every document with its place. What is no document becomes a problem of the source."""
+    """Every document with its place. What is not a document becomes a problem of the source."""
     if source.text.lstrip().startswith("["):
         yield from _array(source)
         return

@@ -23,7 +23,7 @@ Cells = dict[str, str]
 def rows(source: Source, required: Sequence[str]) -> Iterator[tuple[str, Cells]]:
     """Every row with its place, as the cells that are not empty, by column.
 
-    A missing or doubled column, or what is no CSV, becomes a problem of the source."""
+    A missing or doubled column, or what is not CSV, becomes a problem of the source."""
     reader = csv.reader(
         io.StringIO(source.text, newline=""), delimiter=_delimiter(source.text), strict=True
     )

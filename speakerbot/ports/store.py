@@ -201,9 +201,10 @@ class Snapshots(Protocol):
         """The first snapshot: every talk as it is, known to its speaker. All or nothing, whatever
         crashes; changes nothing where there is one."""
 
-    def differing(self) -> Iterator[TalkPair]:
-        """Every pair that is not at rest (``TalkPair.at_rest``); compared in the store or in one
-        pass, read in pages."""
+    def differing(self, since: date | None = None) -> Iterator[TalkPair]:
+        """Every pair that is not at rest (``TalkPair.at_rest``) and concerns days from ``since`` on
+        (``TalkPair.concerns``; None: all); compared in the store or in one pass, read in pages.
+        What it costs does not grow with the talks before that day."""
 
     def pending(self) -> Iterator[TalkPair]:
         """Every pair whose entry is pending; read in pages."""
@@ -224,9 +225,11 @@ class Calendar(Protocol):
     def all(self) -> Iterator[CalendarEntry]:
         """Every entry, those of cancelled talks too; read in pages."""
 
-    def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
-        """All of which ``calendar_entry.reconcile`` makes something to write; compared as for
-        Snapshots."""
+    def differing(
+        self, since: date | None = None
+    ) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
+        """All of which ``calendar_entry.reconcile`` makes something to write, where the talk or the
+        entry is dated ``since`` or later (None: all); compared as for Snapshots."""
 
     @writes
     def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:

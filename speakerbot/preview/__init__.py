@@ -8,22 +8,31 @@ has changed meanwhile, or where Discord refuses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
+from heapq import heapify, heappop, heappush
+from math import ceil
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.config import Settings
+from speakerbot.delivery.claims import Revisions, new_claim, sent
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh, with_texts
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.job_registry import JobRegistry
+from speakerbot.domain.message import Skip
+from speakerbot.domain.occurrence import Due, OccurrenceRecord
 from speakerbot.errors import ConfigError
-from speakerbot.ports.store import Store
+from speakerbot.ports.store import Occurrences, Store
 from speakerbot.preview.overlay import overlay
-from speakerbot.preview.run import SimulatedRun
-from speakerbot.preview.timeline import Timeline
-from speakerbot.runs.job import Job, load_job
-from speakerbot.runs.report import MessageOutcome
-from speakerbot.schedules import Schedule
+from speakerbot.runs.job import Job, JobContext, load_job
+from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
+from speakerbot.runs.runner import AHEAD, discord_id, narrowed
+from speakerbot.runs.steps import carry_out
+from speakerbot.schedules.schedule import TICKS, Schedule
 from speakerbot.templates import Templates
+
+_INSTANT = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +61,12 @@ class Preview:
     """By name of a schedule: why its runs send nothing. Complete when all has been read."""
 
     def until(self, end: datetime) -> Iterator[Coming]:
-        """What goes out from now to before ``end``, in order. Raises ConfigError for a broken
-        template."""
-        self.templates.check()
+        """What goes out from now to before ``end``, in order; also, as failed, each message whose
+        text cannot be made."""
+        unrendered: set[str] = set()
         able = [(schedule, job) for schedule, job in self.schedules if self._able(schedule, job)]
         store = overlay(self.store)
-        timeline = Timeline(
+        timeline = _Timeline(
             [schedule for schedule, _ in able],
             self.store.occurrences,
             now=self.now,
@@ -66,9 +75,9 @@ class Preview:
         )
         for tick in timeline:
             schedule, job = able[tick.place]
-            run = SimulatedRun(
+            run = _SimulatedRun(
                 schedule, job, store, self.settings, self.templates,
-                at=tick.at, occurrence=tick.occurrence, ahead=self.ahead,
+                at=tick.at, occurrence=tick.occurrence, ahead=self.ahead, unrendered=unrendered,
             )  # fmt: skip
             try:
                 for outcome in run.run():
@@ -86,6 +95,202 @@ class Preview:
         if schedule.options.dry_run:
             self.obstacles[schedule.name] = "its args say --dry-run"
         return schedule.enabled and not schedule.options.dry_run
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Tick:
+    """A run to come: at which decision time, of which schedule, for which occurrence."""
+
+    at: datetime
+    place: int
+    """Of its schedule among the others: of two at once, the first comes first."""
+    occurrence: datetime
+
+
+class _Timeline:
+    """When the runs will be: each occurrence, and what it leaves for later.
+
+    The ticks from ``now`` to before ``end``, in order. Instants are decision time, in UTC;
+    ``ahead`` is how far that is ahead of the real time."""
+
+    def __init__(
+        self,
+        schedules: Sequence[Schedule],
+        occurrences: Occurrences,
+        *,
+        now: datetime,
+        end: datetime,
+        ahead: timedelta,
+    ) -> None:
+        self._schedules, self._now, self._end, self._ahead = schedules, now, end, ahead
+        self._waiting: list[_Tick] = []
+        self._current: list[datetime | None] = [None] * len(schedules)
+        self._coming = [each.cron.between(now + _INSTANT, end) for each in schedules]
+        for place in range(len(schedules)):
+            self._take_up(place, occurrences)
+            self._next(place)
+
+    def __iter__(self) -> Iterator[_Tick]:
+        while self._waiting:
+            tick = heappop(self._waiting)
+            current = self._current[tick.place]
+            if current is not None and tick.occurrence < current:
+                continue  # superseded while it waited
+            if current != tick.occurrence:
+                self._current[tick.place] = tick.occurrence
+                self._next(tick.place)
+            yield tick
+
+    def again(self, tick: _Tick, earliest: datetime | None) -> None:
+        """Has the tick's occurrence taken up once more: by the first tick of its machine that is
+        not before ``earliest``, if that is within its grace."""
+        if earliest is None:
+            return
+        schedule = self._schedules[tick.place]
+        spacing = TICKS[schedule.interval]
+        at = tick.occurrence + ceil((earliest - tick.occurrence) / spacing) * spacing
+        last = tick.occurrence + schedule.rules.whole_grace
+        if tick.at < at <= last and at < self._end:
+            heappush(self._waiting, replace(tick, at=at))
+
+    def go_on(self, tick: _Tick, at: datetime | None) -> None:
+        """Has the tick's run go on at this time, for which it waits."""
+        if at is not None and at < self._end:
+            heappush(self._waiting, replace(tick, at=at))
+
+    def drop(self, tick: _Tick) -> None:
+        """No further ticks of its schedule: they would fail as this one did."""
+        self._coming[tick.place] = iter(())
+        self._waiting = [each for each in self._waiting if each.place != tick.place]
+        heapify(self._waiting)
+
+    def _next(self, place: int) -> None:
+        occurrence = next(self._coming[place], None)
+        if occurrence is not None:
+            heappush(self._waiting, _Tick(occurrence, place, occurrence))
+
+    def _take_up(self, place: int, occurrences: Occurrences) -> None:
+        """The occurrence that has come and may not be done."""
+        schedule = self._schedules[place]
+        occurrence = schedule.cron.latest(self._now)
+        if occurrence is None:
+            return
+        record = occurrences.get(schedule.name, occurrence)
+        rules = replace(schedule.rules, wait=timedelta())
+        real = self._now - self._ahead
+        tick = _Tick(self._now, place, occurrence)
+        if isinstance(rules.decide(occurrence, record, now=self._now, real=real), Due):
+            heappush(self._waiting, tick)
+        elif record is not None and record.standing in ("running", "open"):
+            self.again(tick, self._rests_until(record))
+
+    def _rests_until(self, record: OccurrenceRecord) -> datetime | None:
+        real = (at + self._ahead for at in (record.lease_until, record.retry_at) if at)
+        return min([*real, *([record.resume_at] if record.resume_at else [])], default=None)
+
+
+@dataclass(slots=True)
+class _SimulatedRun:
+    """A run that is yet to come, on a store of its own. ``at`` is its decision time; ``ahead`` is
+    how far that is ahead of the real time."""
+
+    schedule: Schedule
+    job: Job
+    store: Store
+    """Takes note of what would be sent."""
+    settings: Settings
+    templates: Templates
+    at: datetime
+    occurrence: datetime
+    ahead: timedelta
+    unrendered: set[str]
+    """Keys of messages whose texts could not be made in this run or an earlier one."""
+    resumes_at: datetime | None = None
+    """Once it has been run: when going on with its occurrence makes sense, if something waits."""
+    waits_for: datetime | None = None
+    """Once it has been run: when that falls due for which the real run would wait."""
+
+    def run(self) -> Iterator[MessageOutcome]:
+        """What goes out, and what fails because its text cannot be made, each of these once. What
+        the job writes down, it does before and after, as in a real run."""
+        context = self._context()
+        self._write_down(context)
+        yield from self._outcomes(context)
+        self._write_down(context)
+        if self.job.next_due and not self.schedule.options.narrowed:
+            self.waits_for = self.job.next_due(context, self.at + AHEAD)
+
+    def _write_down(self, context: JobContext) -> None:
+        if self.job.steps:
+            carry_out(self.job.steps(context), self.store, self._real)
+
+    def _context(self) -> JobContext:
+        return JobContext(
+            store=self.store,
+            settings=self.settings,
+            now=self.at,
+            occurrence=self.occurrence,
+            edit_only=self.schedule.options.edit_only,
+            settled=True,
+            templates=self.templates,
+        )
+
+    def _outcomes(self, context: JobContext) -> Iterator[MessageOutcome]:
+        revisions = Revisions(f"preview {self.schedule.name} {self.at.isoformat()}")
+        waits, planned = Waits(), 0
+        moment = Moment(self.at, self._real, self.settings.timezone)
+        weighed = weigh(narrowed(self.job.decide(context), self.only), self.store, moment)
+        for plan in with_texts(weighed, self.templates):
+            if isinstance(plan, Skip):
+                continue
+            waits.held(plan)
+            if plan.error_class and plan.message.key not in self.unrendered:
+                self.unrendered.add(plan.message.key)
+                yield outcome_of_plan(plan, self.templates)
+            if plan.state != DeliveryState.PLANNED:
+                continue
+            if planned == self.schedule.options.limit:
+                break
+            planned += 1
+            outcome = outcome_of_plan(plan, self.templates)
+            after = self._after(plan, outcome.text, revisions)
+            self.store.ledger.swap([DeliveryChange(plan.record, after)])
+            if after.state == DeliveryState.SENT:
+                yield outcome
+        retry_at = waits.retry_at + self.ahead if waits.retry_at else None
+        self.resumes_at = min(filter(None, (retry_at, waits.resume_at)), default=None)
+
+    @property
+    def only(self) -> str | None:
+        """The Discord id that the schedule's ``--only`` means."""
+        named = self.schedule.options.only
+        return None if named is None else discord_id(self.store, named)
+
+    @property
+    def _real(self) -> datetime:
+        return self.at - self.ahead
+
+    def _after(self, plan: MessagePlan, text: str, revisions: Revisions) -> Delivery:
+        """The record the run leaves: sent with this text, edited, or expired."""
+        message, now = plan.message, self._real
+        if message.edit and plan.record:
+            return plan.record._replace(text=text, revision=revisions.next(), updated_at=now)
+        claimed = new_claim(
+            plan,
+            text,
+            run_id="preview",
+            bot="",
+            revision=revisions.next(),
+            now=now,
+            flag_at=None,
+            lease=self.settings.lease,
+            dm_channels={},
+        ).record
+        if message.expires_at <= self.at:
+            # The engine looks whether it had arrived, and sends nothing.
+            return claimed._replace(state=DeliveryState.EXPIRED, revision=revisions.next())
+        record = claimed._replace(text=text)
+        return sent(record, revision=revisions.next(), now=now, channel_id="", message_id="")
 
 
 def jobs_of(schedules: Iterable[Schedule], jobs: JobRegistry) -> list[tuple[Schedule, Job]]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Message
-from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
+from speakerbot.errors import ConfigError, SpeakerbotError, TemplateError, TokenRefused, Unreachable
 
 if TYPE_CHECKING:
     from speakerbot.delivery.results import Result
@@ -39,6 +39,8 @@ class MessageOutcome:
     """The short reason under which it counts as skipped; empty where it does not."""
     record: Delivery | None = None
     """What the store holds of it now, where this run tried it."""
+    error_class: str = ""
+    """Why it failed without being tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class RunCounts:
         if outcome.skip:
             self.skipped[outcome.skip] += 1
             return
-        error_class = outcome.record.error_class if outcome.record else ""
+        error_class = outcome.record.error_class if outcome.record else outcome.error_class
         match outcome.state:
             case DeliveryState.FAILED:
                 self.failed[error_class] += 1
@@ -134,6 +136,15 @@ class OutcomeLog:
 
     def add(self, outcome: MessageOutcome) -> None:
         record = outcome.record
+        if outcome.error_class:
+            message = outcome.message
+            self.log.warning(
+                "message_failed",
+                key=message.key,
+                subject=message.subject,
+                template=message.template,
+                error=outcome.reason,
+            )
         if record is None:
             return
         if outcome.state in (DeliveryState.SENT, DeliveryState.ALREADY_SENT):
@@ -188,6 +199,8 @@ class Report:
     templates: Templates
     counts: RunCounts = field(default_factory=RunCounts)
     waits: Waits = field(default_factory=Waits)
+    _unrendered: dict[str, str] = field(default_factory=dict)
+    """By template, why its text could not be made for a message."""
 
     def begin(self, header: RunHeader) -> None:
         for observer in self.observers:
@@ -200,7 +213,13 @@ class Report:
     def held(self, plan: MessagePlan) -> None:
         """A message that is not sent now: in a dry run, or because of its plan."""
         self.waits.held(plan)
+        if plan.error_class:
+            self._unrendered.setdefault(plan.message.template, plan.reason)
         self._add(outcome_of_plan(plan, self.templates))
+
+    def unrendered(self) -> ConfigError | None:
+        """The error to end with where texts of messages could not be made."""
+        return ConfigError(*self._unrendered.values()) if self._unrendered else None
 
     def finished(self, result: Result) -> None:
         """A message that was claimed, once its outcome is in the store."""
@@ -227,6 +246,9 @@ class Report:
 def outcome_of_plan(plan: MessagePlan, templates: Templates) -> MessageOutcome:
     """What a run that does not send it says of a message."""
     record = plan.record
+    if plan.error_class:
+        outcome = MessageOutcome(plan.message, plan.state, plan.reason, "", "")
+        return replace(outcome, error_class=plan.error_class)
     if record is not None and plan.state != DeliveryState.PLANNED:
         route, text = record.route, record.text
     elif plan.state == DeliveryState.ALREADY_SENT:
@@ -240,8 +262,16 @@ def _next_try(plan: MessagePlan, templates: Templates) -> tuple[str, str]:
     """The route it would go by, and its text there; a retry goes on where it was."""
     message, record = plan.message, plan.record
     routes = message.routes_from(record.route, record.target) if record else message.routes
-    text = templates.of(message)
+    text = plan.text if plan.text is not None else rendered_or_empty(message, templates)
     return (routes[0].name, routes[0].full_text(text)) if routes else ("", text)
+
+
+def rendered_or_empty(message: Message, templates: Templates) -> str:
+    """Of a message that does not go now: what is wrong with its text is told when it would."""
+    try:
+        return templates.of(message)
+    except TemplateError:
+        return ""
 
 
 def outcome_of_record(message: Message, after: Delivery) -> MessageOutcome:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from speakerbot import process
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
-from speakerbot.delivery.planning import MessagePlan, Moment, weigh
+from speakerbot.delivery.planning import MessagePlan, Moment, weigh, with_texts
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, within_reason
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Skip
@@ -100,7 +100,7 @@ class Runner:
         interrupted, traffic = None, None
         try:
             traffic = self._all(run, report, log)
-            error = failure(traffic)
+            error = failure(traffic) or report.unrendered()
         except Interrupted as early:
             interrupted = early
             self.stopped = early.reason
@@ -229,7 +229,8 @@ class Runner:
         decisions = narrowed(self.job.decide(context), self._only())
         counts = report.counts
         moment = Moment(context.now, self.clock.real(), self.settings.timezone)
-        for plan in weigh(self._of_this_turn(decisions), self.store, moment):
+        weighed = weigh(self._of_this_turn(decisions), self.store, moment)
+        for plan in with_texts(weighed, self.templates):
             if isinstance(plan, Skip):
                 counts.skipped[plan.reason] += 1
                 continue
@@ -242,8 +243,6 @@ class Runner:
                     continue
                 if counts.planned == self.options.limit:
                     return
-                if not counts.planned:
-                    self.templates.check()  # before the first claim; not where nothing is due
                 counts.planned += 1
             yield plan
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
-from speakerbot.domain.job_registry import JobRegistry, RunOptions
+from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
 from speakerbot.domain.run import Run, named, new_run
 from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable, UsageError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from speakerbot.runs.occurrence_lock import LockedSchedule
     from speakerbot.runs.report import RunObserver, Waits
     from speakerbot.runs.runner import Runner
-    from speakerbot.schedules import Schedule
+    from speakerbot.schedules.schedule import Schedule
 
 TIMEOUT = timedelta(minutes=10)
 """Of a run outside a schedule."""
@@ -82,9 +82,15 @@ class RunEnd:
     """Where it was not to wait: the real instant at which there is more to do."""
 
 
+def _load_job(declaration: JobDeclaration) -> Job:
+    from speakerbot.runs.job import load_job  # most ticks load none
+
+    return load_job(declaration)
+
+
 @dataclass(frozen=True, slots=True)
 class RunService:
-    """Runs jobs with these settings. All that follows the jobs is other in tests."""
+    """Runs jobs with these settings. What has a default is another one in tests and the sandbox."""
 
     settings: Settings
     jobs: JobRegistry
@@ -94,6 +100,9 @@ class RunService:
     retry_within: timedelta = timedelta(seconds=60)
     """A retry that is due so soon is made in the same run."""
     sleep: Callable[[float], None] = process.sleep
+    load: Callable[[JobDeclaration], Job] = _load_job
+    clock_at: Callable[[datetime | None], Clock] = Clock.at
+    """The clock of a run whose decision time was asked for; None: not."""
 
     def run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         """Runs the job if it is its turn; where it is not, says so loudly. Raises a SpeakerbotError
@@ -104,8 +113,8 @@ class RunService:
 
     def _run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         declared = self.jobs[request.job]
-        schedule, clock = self._schedule(request), Clock.at(request.now)
-        record = new_run(declared.name, clock)
+        schedule, clock = self._schedule(request), self.clock_at(request.now)
+        record = new_run(declared.name, clock, request.now)
         logs.about(**named(record))
         dry_run, quiet = request.options.dry_run, request.scheduling.quiet
         if not self.settings.runs(declared.name) or (schedule and not schedule.enabled):
@@ -265,7 +274,7 @@ class RunService:
 
     def _from_file(self, request: RunRequest) -> LockedSchedule:
         from speakerbot.runs.occurrence_lock import LockedSchedule
-        from speakerbot.schedules import read_schedules
+        from speakerbot.schedules.reading import read_schedules
 
         asked = request.scheduling
         schedule = read_schedules(self.settings.schedules, self.jobs).get(asked.schedule or "")
@@ -379,13 +388,12 @@ class _Work:
     wait_until: datetime | None = None
 
     def __call__(self, record: Run) -> Waits | None:
-        from speakerbot.runs.job import load_job
         from speakerbot.runs.node_bot_minute import is_shared
 
         declared = self.service.jobs[self.request.job]
         logs.about(**named(record))
         runner = self.service.runner(
-            load_job(declared),
+            self.service.load(declared),
             self.request.options,
             self.store,
             self.connect,

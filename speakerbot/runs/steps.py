@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from speakerbot import booking
@@ -21,7 +21,9 @@ BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class FollowTalks:
-    """Brings what calendar programs are told of talks up to date."""
+    """Brings what calendar programs are told of talks up to date, from that day on."""
+
+    since: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def carry_out(steps: Iterable[Step], store: Store, real: datetime) -> None:
             case TakeSnapshot():
                 store.snapshots.take(step.at)
             case FollowTalks():
-                booking.follow(store.calendar, real)
+                booking.follow(store.calendar, real, step.since)
     _advance(batch, store, real)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, did_you_mean
 from speakerbot.durations import format_duration
-from speakerbot.schedules.problems import FileProblems
+from speakerbot.schedules.model import FileProblems
 from speakerbot.schedules.regions import REGIONS
 from speakerbot.schedules.schedule import LONGEST_NAME, TICKS, Guest, Schedule
 
@@ -25,7 +25,7 @@ def looks_secret(variable: str) -> bool:
 
 def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name: write small letters, digits and single hyphens")
+        raise ValueError(f"{name!r} is not a name: write small letters, digits and single hyphens")
     if len(name) > LONGEST_NAME:
         raise ValueError(f"{name!r} is {len(name)} characters long: {LONGEST_NAME} at most")
     return name
@@ -40,7 +40,7 @@ def check_job(job: str, jobs: JobRegistry) -> JobDeclaration:
 def check_region(region: str) -> str:
     if region not in REGIONS:
         hint = did_you_mean(region, list(REGIONS)) or f"; there are {', '.join(REGIONS)}"
-        raise ValueError(f"{region!r} is no region of Fly{hint}")
+        raise ValueError(f"{region!r} is not a region of Fly{hint}")
     return region
 
 
@@ -78,7 +78,7 @@ def check_args(args: Sequence[str]) -> tuple[str, ...]:
 def check_env(env: Mapping[str, str], place: str, problems: FileProblems) -> dict[str, str]:
     for name in env:
         if not _VARIABLE.fullmatch(name):
-            problems.add(place, f"{name!r} is no name of a variable")
+            problems.add(place, f"{name!r} is not a variable's name")
         elif looks_secret(name):
             problems.warn(place, f"{name} looks like a secret: use `fly secrets set {name}=…`")
     return dict(env)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.domain.message import Message
-from speakerbot.errors import ConfigError, NotFound
+from speakerbot.errors import NotFound
 from speakerbot.templates.values import Deadline, cut_longest, given, prepared
 from speakerbot.text import LIMIT, length, without_mass_mentions
 
 if TYPE_CHECKING:
-    from speakerbot.templates.files import TextFile
+    from speakerbot.templates.language import TextFile
 
 BUILT_IN = Path(__file__).parent
 SUFFIX = ".md"
@@ -51,15 +51,6 @@ class Templates:
         """What the text may use."""
         return sorted(given(name).names)
 
-    def check(self) -> None:
-        """Asked before a run sends anything. Raises ConfigError naming file and line of every
-        problem of the overrides; costs nothing where there are none."""
-        if names := self.overridden():
-            from speakerbot.templates.overrides import problems
-
-            if found := problems(self, names):
-                raise ConfigError(*found)
-
     def of(self, message: Message) -> str:
         """The message's text, short enough for any of its routes' mentions in front of it."""
         mentions = (length(route.full_text("")) for route in message.routes)
@@ -86,7 +77,7 @@ class Templates:
 
     def file(self, name: str) -> TextFile:
         """The file in effect, as it was when it was first asked for."""
-        from speakerbot.templates.files import TextFile
+        from speakerbot.templates.language import TextFile
 
         if name not in self._files:
             self._files[name] = TextFile(name, self.path(name), given(name))

@@ -1,26 +1,36 @@
-"""What a template may say: a small part of jinja, checked when the template is read.
+"""One text's file, and what it may say: a small part of jinja, checked when the file is read.
 
 Allowed are the values that a job gives and their attributes, ``if``, ``for`` over a list that the
 job gives (two deep at most), ``set``, comparisons, arithmetic with numbers, texts joined with ``~``
 and the filters and tests listed here. Nothing can be called and no list can be made, so what a
 template does is bounded by its own size and by the lists it is given. Only operators and filters
-could make a value grow: they stop at ``LONGEST_VALUE``.
+could make a value grow: they stop at ``LONGEST_VALUE``. Errors name file and line.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from jinja2 import StrictUndefined, nodes
+from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.filters import FILTERS as JINJA_FILTERS
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS as JINJA_TESTS
 
-from speakerbot.templates.values import Given, RenderingStopped
+from speakerbot.errors import TemplateError
+from speakerbot.templates.values import Deadline, Given, RenderingStopped
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+LONGEST_SOURCE: Final = 16 * 1024
+"""Characters of a template."""
+LONGEST_OUTPUT: Final = 64 * 1024
+"""Characters of what it shows."""
 LONGEST_VALUE: Final = 64 * 1024
 """Characters of any text on the way."""
 LARGEST_NUMBER: Final = 2**63
@@ -291,3 +301,100 @@ def _not_allowed(node: nodes.Node) -> str:
 
 def _filter_instead(method: str) -> str:
     return f"; did you mean the filter '|{method}'?" if method in FILTERS else ""
+
+
+class TextFile:
+    """The text called ``name``, read from ``path``. Every method raises TemplateError."""
+
+    def __init__(self, name: str, path: Path, given: Given) -> None:
+        self.name, self.path, self.given = name, path, given
+        self._compiled: Template | None = None
+
+    @cached_property
+    def source(self) -> str:
+        try:
+            source = self.path.read_text("utf-8-sig")
+        except OSError as error:
+            raise self._error(1, f"cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            line = self.path.read_bytes()[: error.start].count(b"\n") + 1
+            raise self._error(line, "is not UTF-8") from error
+        if len(source) > LONGEST_SOURCE:
+            raise self._error(1, f"the file is larger than {LONGEST_SOURCE // 1024} kB")
+        return source
+
+    def compile(self) -> Template:
+        """Checked and compiled the first time: it says nothing but what the language allows."""
+        if self._compiled is None:
+            source = self.source
+            try:
+                self._compiled = self._compile(source)
+            except TemplateError:
+                raise
+            except Exception as error:  # Python's compiler has limits of its own
+                raise self._explained(error) from error
+        return self._compiled
+
+    def _compile(self, source: str) -> Template:
+        environment = _environment()
+        tree = environment.parse(source, self.path.name, str(self.path))
+        if found := problems(tree, self.given):
+            raise TemplateError(self.name, *(self._problem(*problem) for problem in found))
+        code = environment.compile(tree, self.path.name, str(self.path))
+        return environment.template_class.from_code(environment, code, environment.globals)
+
+    def render(self, values: Mapping[str, Any], deadline: Deadline) -> str:
+        """The text, without white space around it. ``values`` are ``prepared``."""
+        template, shown = self.compile(), []
+        try:
+            pieces = cast("Generator[str, None, None]", template.generate(values))
+            size = 0
+            for piece in pieces:
+                shown.append(piece)
+                size += len(piece)
+                try:
+                    _check(size, deadline)
+                except RenderingStopped as stop:
+                    pieces.throw(stop)  # into the template, whose line is then named
+        except Exception as error:  # whatever its expressions raise: a division by zero as well
+            raise self._explained(error) from error
+        if text := "".join(shown).strip():
+            return text
+        raise self._error(1, "is empty: Discord takes no message without a text")
+
+    def too_long(self, characters: int) -> TemplateError:
+        """The error of a text that no shortening of its values makes short enough."""
+        return self._error(1, f"its own words are {characters} characters too long for a message")
+
+    def _explained(self, error: Exception) -> TemplateError:
+        if isinstance(error, TemplateSyntaxError):
+            return self._error(error.lineno, error.message or "cannot be read")
+        if isinstance(error, (RecursionError, SyntaxError)):
+            return self._error(self._line_of(error), "is nested too deeply")
+        return self._error(self._line_of(error), str(error) or type(error).__name__)
+
+    def _error(self, line: int, problem: str) -> TemplateError:
+        return TemplateError(self.name, self._problem(line, problem))
+
+    def _problem(self, line: int, problem: str) -> str:
+        return f"template {self.path}, line {line}: {problem}"
+
+    def _line_of(self, error: Exception) -> int:
+        """The line a run-time error came from: jinja rewrites tracebacks to name it."""
+        lines, trace = [1], error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == str(self.path):
+                lines.append(trace.tb_lineno)
+            trace = trace.tb_next
+        return lines[-1]
+
+
+def _check(size: int, deadline: Deadline) -> None:
+    if size > LONGEST_OUTPUT:
+        raise RenderingStopped(f"the text is longer than {LONGEST_OUTPUT // 1024} kB")
+    deadline.check()
+
+
+@cache
+def _environment() -> TextEnvironment:
+    return TextEnvironment()

@@ -5,8 +5,8 @@ For runs in processes of their own that are killed, see :mod:`speakerbot.testing
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -21,16 +21,15 @@ from speakerbot.domain.delivery import Delivery
 from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.domain.message import Decision, Message, NodeFlag, Route
 from speakerbot.errors import SpeakerbotError
-from speakerbot.ports.channel import OnLimited
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary
 from speakerbot.runs.service import RunService
-from speakerbot.testing.crash.boundaries import REQUESTS, Reached, stepping, stepping_store
+from speakerbot.testing.crash.boundaries import Reached, stepping_connect, stepping_store
 from speakerbot.testing.discord import LoopbackDiscord
 
 if TYPE_CHECKING:
-    from speakerbot.delivery.session import Connect, CountingChannel
+    from speakerbot.delivery.session import Connect
     from speakerbot.runs.runner import Runner
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -123,7 +122,7 @@ class Trial:
         speakerbot.testing.crash."""
         ended = Ended()
         store = stepping_store(self.store, reached)
-        connect = _stepping(bootstrap.discord(self.settings), reached)
+        connect = stepping_connect(bootstrap.discord(self.settings), reached)
         runner = self._runner(ended, _job(decisions, job), options, store, connect)
         try:
             runner.run()
@@ -205,17 +204,3 @@ def _job(decisions: tuple[Decision, ...], job: Job | None) -> Job:
         yield from decisions
 
     return job or Job("trial", decide)
-
-
-def _stepping(connect: Connect, reached: Reached) -> Connect:
-    @asynccontextmanager
-    async def stepped(on_limited: OnLimited) -> AsyncIterator[CountingChannel]:
-        async with connect(on_limited) as channel:
-            yield stepping(channel, REQUESTS, "discord", reached)
-
-    def connected(
-        on_limited: OnLimited,
-    ) -> AbstractAsyncContextManager[CountingChannel]:
-        return stepped(on_limited)
-
-    return connected

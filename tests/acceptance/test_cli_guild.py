@@ -64,7 +64,7 @@ def test_a_channel_needs_a_guild(cli: Cli) -> None:
 
 def test_a_channels_name_is_no_id(cli: Cli) -> None:
     error = cli.error("guild", "set-channel", "#talks", exit_code=2, **GUILD)
-    assert "'#talks' is no Discord id" in error
+    assert "'#talks' is not a Discord id" in error
 
 
 @pytest.mark.parametrize("command", [["set-channel", "77"], ["import", str(SAMPLES)]])

@@ -220,15 +220,15 @@ def test_a_taken_date_is_refused_and_names_the_other_talk(filled: Cli) -> None:
 @pytest.mark.parametrize(
     ("change", "exit_code", "problem"),
     [
-        ({"--user": "nobody"}, 65, "'nobody' is no Discord user id, nor a person's id"),
-        ({"--user": "1" * 30}, 2, "is no Discord id"),
+        ({"--user": "nobody"}, 65, "'nobody' is neither a Discord user id nor a person's id"),
+        ({"--user": "1" * 30}, 2, "is not a Discord id"),
         ({"--topic": " "}, 2, "--topic is empty"),
         ({"--date": "tomorrow"}, 2, "'tomorrow' is not a date"),
         ({"--date": "2026-02-30"}, 2, "'2026-02-30' is not a date"),
         ({"--date": "9999-12-31"}, 2, "9999-12-31 is out of range"),
         ({"--date": "1969-12-31"}, 2, "1969-12-31 is out of range"),
-        ({"--at": "7pm"}, 2, "'7pm' is no clock time"),
-        ({"--thread": "#talks"}, 2, "--thread: '#talks' is no Discord id"),
+        ({"--at": "7pm"}, 2, "'7pm' is not a clock time"),
+        ({"--thread": "#talks"}, 2, "--thread: '#talks' is not a Discord id"),
     ],
 )
 def test_a_booking_that_makes_no_sense_is_refused(

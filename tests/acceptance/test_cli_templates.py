@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from typing import TYPE_CHECKING
@@ -41,22 +42,56 @@ def test_eject_change_check_send(cli: Cli, discord: LoopbackDiscord) -> None:
     assert [message.content for message in discord.messages] == ["Your turn, kaz!"]
 
 
-@pytest.mark.parametrize("name", ["reminder.day_of", "reminder.days"])
-def test_a_broken_text_fails_the_run_before_anything_is_sent(
-    cli: Cli, discord: LoopbackDiscord, name: str
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_broken_text_fails_the_messages_that_use_it_until_it_is_corrected(
+    cli: Cli, discord: LoopbackDiscord, dry_run: bool
 ) -> None:
-    """Also one that this very run would not have needed: the next one would."""
     cli.env["SPEAKERBOT_TEMPLATES"] = "."
-    (cli.folder / f"{name}.md").write_text("Hi\n{{ nope }}")
-    for words in (["templates", "check"], ["run", "reminders", "--now", NOW]):
-        assert f"{name}.md, line 2: 'nope' is unknown" in cli.error(*words, exit_code=78)
-    assert f"{name}.md, line 2" in cli.error(
-        "run", "reminders", "--dry-run", "--now", NOW, exit_code=78
-    )
+    (cli.folder / "reminder.day_of.md").write_text("Hi\n{{ nope }}")
+    assert "line 2: 'nope' is unknown" in cli.error("templates", "check", exit_code=78)
+    done = cli.run("run", "reminders", "--now", NOW, "--json", *(["--dry-run"] * dry_run))
+    document = json.loads(done.stdout)
+    assert done.returncode == 78
+    [message] = document["messages"]
+    assert (message["state"], message["text"]) == ("failed", "")
+    assert "reminder.day_of.md, line 2: 'nope' is unknown" in message["reason"]
+    assert document["counts"]["failed"] == {"config": 1}
     assert discord.requests == []
-    (cli.folder / f"{name}.md").unlink()
+    (cli.folder / "reminder.day_of.md").unlink()
     cli.out("run", "reminders", "--now", NOW)
     assert len(discord.messages) == 1
+
+
+def test_a_broken_text_that_no_message_uses_stops_nothing(
+    cli: Cli, discord: LoopbackDiscord
+) -> None:
+    cli.env["SPEAKERBOT_TEMPLATES"] = "."
+    (cli.folder / "reminder.days.md").write_text("{{ nope }}")
+    cli.out("run", "reminders", "--now", NOW)
+    assert len(discord.messages) == 1
+
+
+def test_a_text_that_fails_for_one_talk_blocks_no_other_and_names_it(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    store.talks.put([Talk("t2", "43", "bea", "Kites", date(2026, 11, 22))])
+    cli.env["SPEAKERBOT_TEMPLATES"] = "."
+    for name in ("reminder.day_of", "reminder.day_before"):
+        (cli.folder / f"{name}.md").write_text("{% if topic != 'Kites' %}Soon!{% endif %}")
+    schedule = ("--schedule", "reminders", "--cron", "@hourly", "--timezone", "UTC")
+    for minute in ("05", "25"):
+        now = NOW.replace(":05:", f":{minute}:")
+        done = cli.run("run", "reminders", "--now", now, *schedule)
+        assert done.returncode == 78
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        [warning] = [line for line in lines if line["event"] == "message_failed"]
+        assert (warning["subject"], warning["template"]) == ("talk:t2", "reminder.day_before")
+        assert warning["level"] == "warning"
+        assert [message.content for message in discord.messages] == ["Soon!"]
+    assert list(store.ledger.find("talk:t2")) == [], "no attempt was made"
+    (cli.folder / "reminder.day_before.md").unlink()
+    cli.out("run", "reminders", "--now", NOW.replace(":05:", ":45:"), *schedule)
+    assert len(discord.messages) == 2
 
 
 def test_a_run_with_nothing_due_asks_for_no_text(cli: Cli, discord: LoopbackDiscord) -> None:

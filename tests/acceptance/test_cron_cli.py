@@ -19,7 +19,7 @@ import pytest
 import deploy.deploy_cron
 from deploy.machines import wanted_machines
 from jobs import JOBS
-from speakerbot.schedules import read_schedules
+from speakerbot.schedules.reading import read_schedules
 from speakerbot.testing.fly import CommandOutcome, FlyFault, FlyMachine, FlyWorld, serve
 from speakerbot.testing.fly.machine import digest_of
 

@@ -141,7 +141,7 @@ def test_a_part_that_fails_keeps_back_those_after_it(
     _book(store, *range(16, 23), topic=LONG)
     discord.inject(Fault(kind="error", on="create_message", status=503, nth=2))
     document = _run(cli)
-    assert document["counts"]["failed"] == {"transient": 1}
+    assert document["counts"]["failed"] == {"service": 1}
     assert document["counts"]["skipped"] == {"in_order": 2}
     assert sorted(_states(document)) == ["failed", "held_back", "held_back", "sent"]
     assert len(discord.messages) == 1
@@ -359,14 +359,31 @@ def test_a_switch_turns_it_off_loudly(cli: Cli, discord: LoopbackDiscord) -> Non
     assert discord.messages == []
 
 
-def test_an_override_changes_the_text_and_a_broken_one_stops_the_run(
-    cli: Cli, discord: LoopbackDiscord
+def test_a_part_whose_text_cannot_be_made_keeps_back_those_after_it(
+    cli: Cli, discord: LoopbackDiscord, store: Store
+) -> None:
+    _book(store, *range(16, 23), topic=LONG)
+    (cli.folder / "weekly.md").write_text("{% if part != 2 %}Part {{ part }}{% endif %}")
+    for dry in (["--dry-run"], []):
+        done = cli.run("run", "weekly", "--now", MONDAY, *dry, "--json", SPEAKERBOT_TEMPLATES=".")
+        assert done.returncode == 78
+        document = json.loads(done.stdout)
+        sent = "planned" if dry else "sent"
+        assert sorted(_states(document)) == sorted([sent, "failed", "held_back", "held_back"])
+    assert _shown(discord) == ["Part 1"]
+    _run(cli, LATER)
+    assert len(_shown(discord)) == 4
+
+
+def test_an_override_changes_the_text_and_a_broken_one_stops_the_post(
+    cli: Cli, discord: LoopbackDiscord, store: Store
 ) -> None:
     (cli.folder / "texts").mkdir()
     own = cli.folder / "texts" / "weekly.md"
     own.write_text("Talks: {% for talk in talks %}{{ talk.topic }} {% endfor %}")
     assert _run(cli, SPEAKERBOT_TEMPLATES="texts")["messages"][0]["text"] == "Talks: Topic Topic"
     own.write_text("{{ talk }}")
+    _book(store, 24)
     later = "2026-11-23T17:00:00Z"
     error = cli.error(
         "run", "weekly", "--now", later, exit_code=78, SPEAKERBOT_TEMPLATES=str(Path("texts"))

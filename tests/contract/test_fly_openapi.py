@@ -15,11 +15,9 @@ from aiohttp import web
 from openapi_schema_validator import OAS30Validator
 
 from deploy.apply import apply
-from deploy.fly import Fly
+from deploy.fly import Fly, RateLimit, Transport
 from deploy.machines import wanted_machines
 from deploy.plan import make_plan
-from deploy.rate_limit import RateLimit
-from deploy.transport import Transport
 from jobs import JOBS
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.testing.fly import CommandOutcome, FlyWorld

@@ -84,10 +84,12 @@ def _use_talks_and_people(store: Store) -> None:
     assert list(store.talks.between(DAY, DAY + timedelta(days=7))) == list(store.talks.all())
     store.talks.write_flags([FlagWrite("a", "sentDayOfAt", None, NOW)])
     store.talks.delete("a")
+    assert not list(store.calendar.differing(DAY))
     shown = CalendarEntry("a", 0, DAY, None, "topic", "ada", False, NOW)
     store.calendar.advance([(None, shown)])
     store.calendar.advance([(shown, shown)])
     assert list(store.calendar.all()) == [store.calendar.get("a")]
+    assert list(store.calendar.differing(DAY)) == [(None, shown)]
     store.people.put([Person("p", discord_user_id="1")])
     store.people.change("1", lambda who: replace(who, name="ada"), lambda: Person("p"))
     store.people.by_users(["1"])
@@ -103,6 +105,8 @@ def _use_snapshots(store: Store) -> None:
     store.snapshots.advance([(entry, pending), (None, replace(entry, user_id="2"))])
     assert [pair.entry for pair in store.snapshots.pending()] == [pending]
     assert len(list(store.snapshots.differing())) == 2
+    store.talks.delete("a")
+    assert len(list(store.snapshots.differing(DAY))) == 2
 
 
 class Explaining(Database):

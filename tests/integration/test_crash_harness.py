@@ -15,25 +15,29 @@ from pathlib import Path
 import pytest
 
 from speakerbot.domain.delivery import Delivery, DeliveryState
+from speakerbot.errors import Unreachable
 from speakerbot.testing.crash import RemindersWorld, of_seed
 from speakerbot.testing.crash.boundaries import stepping
-from speakerbot.testing.crash.forks import CRASHED, Child, call
-from speakerbot.testing.crash.running import dying_at
-from speakerbot.testing.crash.schedules import read
-from speakerbot.testing.crash.verdict import Evidence, Kept, judge, quiet
-from speakerbot.testing.discord import DiscordMessage, DmOpened
+from speakerbot.testing.crash.job_process import suffering
+from speakerbot.testing.crash.judge import Evidence, Kept, Promise, judge, quiet
+from speakerbot.testing.crash.processes import CRASHED, Child, call
+from speakerbot.testing.crash.seeds import CrashProcess, CrashSchedule, WorldEvent, read
+from speakerbot.testing.crash.world import Arrival
+from speakerbot.testing.discord import DiscordMessage
 
 AT = datetime(2026, 11, 20, 16, tzinfo=UTC)
 WORLD = RemindersWorld(1, 0)
 EXPECTED = WORLD.expected()
+FIRST, SECOND, *_ = EXPECTED
+"""Both by direct message; the first one's thread is the next way."""
 
 
-def sent(key: str) -> DiscordMessage:
-    wanted = EXPECTED[key]
-    channel_id = wanted.channel_id or f"dm of {wanted.user_id}"
-    return DiscordMessage(
-        f"1{len(wanted.text)}{key[-1]}", channel_id, "bot", f"Hi! {wanted.text}", key
-    )
+def sent(
+    key: str, way: Arrival | None = None, *, channel_id: str = "", content: str = ""
+) -> DiscordMessage:
+    wanted = way or EXPECTED[key].ways[0]
+    channel = channel_id or wanted.channel_id or f"dm of {wanted.user_id}"
+    return DiscordMessage(f"id of {key}", channel, "bot", content or str(wanted.text), key)
 
 
 def record(key: str) -> Delivery:
@@ -52,48 +56,98 @@ def record(key: str) -> Delivery:
     )
 
 
-GOOD = Evidence(
-    tuple(sent(key) for key in EXPECTED),
-    tuple(
-        DmOpened(f"dm of {wanted.user_id}", wanted.user_id, AT)
-        for wanted in EXPECTED.values()
-        if wanted.user_id
-    ),
-    Kept({key: record(key) for key in EXPECTED}, ()),
-)
-FIRST = next(iter(EXPECTED))
+MESSAGES = tuple(sent(key) for key in EXPECTED)
+DMS = {
+    f"dm of {way.user_id}": way.user_id
+    for wanted in EXPECTED.values()
+    for way in wanted.ways
+    if way.user_id
+}
+KEPT = Kept({key: record(key) for key in EXPECTED}, "finished")
 
 
-def problems(messages: Sequence[DiscordMessage] | None = None, **of_first: str) -> str:
-    records = dict(GOOD.kept.records)
-    records[FIRST] = records[FIRST]._replace(**of_first)  # type: ignore[arg-type]
-    kept = Kept(records, ())
-    evidence = replace(GOOD, kept=kept, messages=GOOD.messages if messages is None else messages)
-    return "\n".join(judge(WORLD, evidence))
+def promise(*, refuses: bool = False) -> Promise:
+    return Promise(dict(EXPECTED), refuses=refuses)
+
+
+def problems(
+    messages: Sequence[DiscordMessage] = MESSAGES, *, refuses: bool = False, **of_first: str
+) -> str:
+    records = {**KEPT.records, FIRST: KEPT.records[FIRST]._replace(**of_first)}  # type: ignore[arg-type]
+    evidence = Evidence(messages, DMS)
+    return "\n".join(judge(promise(refuses=refuses), evidence, replace(KEPT, records=records)))
 
 
 def test_all_sent_once_is_fine() -> None:
     assert problems() == ""
-    assert quiet(WORLD, GOOD.kept)
+    assert quiet(promise(), KEPT)
 
 
 def test_what_is_wrong_is_named() -> None:
-    assert "sent 0 times" in problems(GOOD.messages[1:])
-    assert "sent 2 times" in problems([*GOOD.messages, GOOD.messages[0]])
-    elsewhere = DiscordMessage("1", "9", "bot", f"Hi! {EXPECTED[FIRST].text}")
-    assert "sent to 9" in problems([elsewhere, *GOOD.messages[1:]])
-    assert "nobody expected" in problems([*GOOD.messages, DiscordMessage("1", "9", "bot", "spam")])
+    assert "sent 0 times" in problems(MESSAGES[1:])
+    assert "sent 2 times" in problems([*MESSAGES, MESSAGES[0]])
+    spam = DiscordMessage("1", "9", "bot", "spam")
+    assert "nobody expected 'spam'" in problems([*MESSAGES, spam])
     assert "the ledger says claimed" in problems(state="claimed")
     assert "names another message" in problems(message_id="8")
-    in_store = replace(GOOD, kept=replace(GOOD.kept, problems=("a flag is wrong",)))
-    assert judge(WORLD, in_store) == ["a flag is wrong"]
+    found = judge(promise(), Evidence(MESSAGES, DMS), replace(KEPT, problems=("a wrong flag",)))
+    assert found == ["a wrong flag"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"channel_id": f"dm of {EXPECTED[SECOND].ways[0].user_id}"},
+        {"channel_id": "a channel nobody opened"},
+        {"content": str(EXPECTED[FIRST].ways[0].text)[:-1]},
+    ],
+    ids=["another's direct messages", "no direct messages", "not the whole text"],
+)
+def test_the_right_address_and_the_whole_text_count(wrong: dict[str, str]) -> None:
+    found = problems([sent(FIRST, **wrong), *MESSAGES[1:]])  # type: ignore[arg-type]
+    assert f"{FIRST}: sent 0 times" in found
+    assert "nobody expected" in found
+
+
+def test_another_route_is_right_only_where_discord_refuses_what_it_should_not() -> None:
+    by_thread = [sent(FIRST, EXPECTED[FIRST].ways[1]), *MESSAGES[1:]]
+    assert "sent 0 times" in problems(by_thread)
+    assert problems(by_thread, refuses=True) == ""
+
+
+def test_a_message_is_given_up_only_where_discord_refuses_it() -> None:
+    assert "sent 0 times" in problems(MESSAGES[1:], state="undeliverable")
+    given_up = {"state": "undeliverable", "message_id": ""}
+    assert problems(MESSAGES[1:], refuses=True, **given_up) == ""
+    assert "but it arrived" in problems(state="undeliverable", refuses=True)
+    assert "sent 2 times" in problems([*MESSAGES, MESSAGES[0]], refuses=True)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_was_called_off_does_not_come_any_more(before: int) -> None:
+    called_off, evidence = promise(), Evidence(MESSAGES[1 - before :], DMS)
+    called_off.end([FIRST], evidence)
+    assert judge(called_off, evidence, KEPT) == []
+    later = Evidence((*evidence.messages, MESSAGES[0]), DMS)
+    assert f"{before} before it was called off" in "\n".join(judge(called_off, later, KEPT))
+
+
+def test_people_change_each_talk_once() -> None:
+    world = RemindersWorld(1, 0)
+    handed_over = world.change(WorldEvent("hand_over", 0))
+    assert handed_over is not None
+    assert list(handed_over.ended) == [FIRST]
+    assert len(handed_over.begun) == 1
+    assert not set(handed_over.begun) & set(EXPECTED)
+    assert world.change(WorldEvent("cancel", 0)) is None
 
 
 @pytest.mark.parametrize("state", ["claimed", "failed"])
 def test_what_waits_is_not_quiet(state: str) -> None:
     waiting = {FIRST: record(FIRST)._replace(state=state)}  # type: ignore[arg-type]
-    assert not quiet(WORLD, Kept({**GOOD.kept.records, **waiting}, ()))
-    assert not quiet(WORLD, Kept({FIRST: record(FIRST)}, ()))
+    assert not quiet(promise(), replace(KEPT, records={**KEPT.records, **waiting}))
+    assert not quiet(promise(), replace(KEPT, records={FIRST: record(FIRST)}))
+    assert not quiet(promise(), replace(KEPT, standing="open"))
 
 
 def test_a_seed_always_makes_the_same_schedule_and_its_text_brings_it_back() -> None:
@@ -108,7 +162,7 @@ def test_a_child_says_how_far_it_came_and_dies_where_it_is_told_to(tmp_path: Pat
             pass
 
     def code(mouth: int) -> int:
-        store = stepping(Store(), ("write",), "store", dying_at(3, mouth))
+        store = stepping(Store(), ("write",), "store", suffering(CrashProcess(3), mouth))
         store.write()
         store.write()
         return 0
@@ -117,6 +171,20 @@ def test_a_child_says_how_far_it_came_and_dies_where_it_is_told_to(tmp_path: Pat
     assert ended.code == -signal.SIGKILL
     steps = ended.said.decode().splitlines()
     assert steps == ["1 before store.write", "2 after store.write", "3 before store.write"]
+
+
+def test_a_store_raises_where_it_is_told_to_and_requests_do_not_count(tmp_path: Path) -> None:
+    def code(mouth: int) -> int:
+        reached = suffering(CrashProcess(raise_at=2, raises=2), mouth)
+        raised = []
+        for name in ("before store.write", "before discord.send", "after store.write", "a", "b"):
+            try:
+                reached(name)
+            except Unreachable:
+                raised.append(name)
+        return 0 if raised == ["after store.write", "a"] else 1
+
+    assert Child(code, tmp_path / "log").wait().code == 0
 
 
 def test_a_child_is_killed_from_outside_when_it_is_time(tmp_path: Path) -> None:
@@ -142,8 +210,9 @@ def test_a_childs_traceback_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_command_replays_a_schedule() -> None:
-    command = [sys.executable, "-m", "speakerbot.testing.crash", "--schedule", of_seed(3).text()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "1 held." in done.stdout
+def test_one_command_replays_a_seed_or_a_schedule() -> None:
+    for which in (["--seed", "3"], ["--schedule", CrashSchedule(()).text(), "--job", "digest"]):
+        command = [sys.executable, "-m", "speakerbot.testing.crash", *which]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.endswith("held\n")

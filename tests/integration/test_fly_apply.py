@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from deploy.apply import ActionResult, apply
-from deploy.fly import Fly, connect
+from deploy.fly import Fly, RateLimit, connect
 from deploy.machines import wanted_machines
 from deploy.plan import MachinePlan, make_plan
-from deploy.rate_limit import RateLimit
 from deploy.settings import FlyTarget, authorization
 from jobs import JOBS
 from speakerbot.errors import ConfigError, TokenRefused, Unreachable

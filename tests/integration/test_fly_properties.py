@@ -17,10 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deploy.apply import apply
-from deploy.fly import connect
+from deploy.fly import RateLimit, connect
 from deploy.machines import WantedMachine, wanted_machines
 from deploy.plan import MachinePlan, make_plan
-from deploy.rate_limit import RateLimit
 from deploy.settings import FlyTarget, authorization
 from jobs import JOBS
 from speakerbot.clock import Clock, read_zone

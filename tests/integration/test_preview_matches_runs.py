@@ -32,8 +32,8 @@ from speakerbot.preview import Preview
 from speakerbot.runs.occurrence_lock import LockedSchedule, OccurrenceLock
 from speakerbot.runs.report import Waits
 from speakerbot.runs.runner import Runner
-from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord

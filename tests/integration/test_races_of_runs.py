@@ -21,8 +21,8 @@ from speakerbot.domain.message import Decision, Message, Route
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.runner import Runner
 from speakerbot.stores import open_store
-from speakerbot.testing.crash.forks import Child, call, warm_up
-from speakerbot.testing.crash.scratch import scratch_store
+from speakerbot.testing.crash.arena import scratch_store
+from speakerbot.testing.crash.processes import Child, call, warm_up
 from speakerbot.testing.discord import LoopbackProcess, LoopbackSettings, loopback_process
 
 pytestmark = pytest.mark.slow

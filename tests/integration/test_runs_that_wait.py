@@ -21,7 +21,8 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary
 from speakerbot.runs.service import RunEnd, RunRequest, RunService, Scheduling
-from speakerbot.schedules import Schedule, read_schedules
+from speakerbot.schedules.reading import read_schedules
+from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import LoopbackDiscord
 from speakerbot.testing.trial import TOKEN

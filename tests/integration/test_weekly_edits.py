@@ -18,9 +18,10 @@ from speakerbot.domain.talk import Talk
 from speakerbot.runs.job import Job
 from speakerbot.stores import open_store
 from speakerbot.testing.crash.boundaries import Reached
-from speakerbot.testing.crash.forks import Child, call
-from speakerbot.testing.crash.posts import WeeklyWorld
-from speakerbot.testing.crash.running import Place, dying_at, run_once
+from speakerbot.testing.crash.job_process import Place, run_once, suffering
+from speakerbot.testing.crash.posts_worlds import WeeklyWorld
+from speakerbot.testing.crash.processes import Child, call
+from speakerbot.testing.crash.seeds import CrashProcess
 from speakerbot.testing.discord import NO_LIMITS, DiscordMessage, LoopbackProcess, loopback_process
 
 
@@ -57,7 +58,7 @@ class Bench:
         self, world: WeeklyWorld, kill_at: int | None = None, reached: Reached | None = None
     ) -> int:
         def code(mouth: int) -> int:
-            step = reached or dying_at(kill_at, mouth)
+            step = reached or suffering(CrashProcess(kill_at), mouth)
             return run_once(world, self._place, self._clock, step)
 
         return Child(code, self._log).wait().code

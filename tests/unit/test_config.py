@@ -69,7 +69,7 @@ def test_every_problem_is_in_one_message_and_names_its_variable() -> None:
     [
         ("SPEAKERBOT_TIMEZONE", "Europe", "no time zone; write e.g. Europe/Berlin"),
         ("SPEAKERBOT_TIMEZONE", "../../etc/passwd", "no time zone"),
-        ("SPEAKERBOT_REMINDER_OFFSETS", "1d@16:00,soon", "'soon' is no offset"),
+        ("SPEAKERBOT_REMINDER_OFFSETS", "1d@16:00,soon", "'soon' is not an offset"),
         ("SPEAKERBOT_REMINDER_ROUTES", "dm,dm", "twice"),
         ("SPEAKERBOT_RATE", "0", "requests a second, e.g. 45"),
         ("SPEAKERBOT_RATE", "inf", "requests a second"),

@@ -19,10 +19,9 @@ from deploy.api_errors import (
     NoCapacity,
 )
 from deploy.diff import changed_fields, same_image
+from deploy.fly import RateLimit
 from deploy.machines import Machine, WantedMachine, read_machine, wanted_machines
-from deploy.plan import make_plan
-from deploy.plan_warnings import lost_databases, open_occurrence, served_at_once
-from deploy.rate_limit import RateLimit
+from deploy.plan import lost_databases, make_plan, open_occurrence, served_at_once
 from jobs import JOBS
 from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
 from speakerbot.schedules.reading import parse_schedules

@@ -27,8 +27,8 @@ from speakerbot.explain.foresight import Foresight
 from speakerbot.ports.store import Store
 from speakerbot.preview import Preview
 from speakerbot.runs.job import Job
-from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 
@@ -250,12 +250,23 @@ def test_switched_off(store: Store) -> None:
     assert explained.next == "nothing: reminders is switched off by the settings"
 
 
-def test_a_broken_text_stops_everything(store: Store, tmp_path: Path) -> None:
+def test_a_broken_text_stops_only_the_messages_that_use_it(store: Store, tmp_path: Path) -> None:
+    talk = book(store, TODAY + timedelta(days=1))
+    (tmp_path / "reminder.day_of.md").write_text("{{ nope }}")
+    failing = reminder(store, talk, templates=tmp_path)
+    assert failing.next.startswith("nothing, until its text is corrected: template ")
+    assert "line 1: 'nope' is unknown" in failing.next
+    assert failing.next_at is None
+    assert reminder(store, talk, "day_before", templates=tmp_path).next.startswith("goes out ")
+
+
+def test_a_message_that_is_due_and_has_no_text_has_failed(store: Store, tmp_path: Path) -> None:
     talk = book(store, TODAY)
-    (tmp_path / "reminder.days.md").write_text("{{ nope }}")
-    explained = reminder(store, talk, templates=tmp_path)
-    assert explained.next.startswith("nothing: template ")
-    assert "line 1: 'nope' is unknown" in explained.next
+    (tmp_path / "reminder.day_of.md").write_text("{{ nope }}")
+    failing = reminder(store, talk, templates=tmp_path)
+    assert failing.state == "failed"
+    assert "line 1: 'nope' is unknown" in failing.what
+    assert failing.next.startswith("nothing, until its text is corrected: ")
 
 
 def test_a_talk_that_moved_leaves_what_was_sent_and_voids_the_rest(store: Store) -> None:

@@ -16,13 +16,13 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deploy.export import EXPORTERS
+from deploy.export import exporter
 from deploy.export.triggers import catch_up, exact, portable
 from deploy.export.yaml import to_yaml
 from jobs import JOBS
 from speakerbot.domain.cron import Cron
-from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.schedule import Schedule
 
 EVIL = """a b'c"d%$HOME ${{ secrets.X }} \\ #;é"""
 
@@ -36,7 +36,7 @@ def read(*entries: dict[str, Any]) -> tuple[Schedule, ...]:
 
 
 def exported(kind: str, *entries: dict[str, Any]) -> dict[str, str]:
-    return EXPORTERS[kind](read(*entries), "registry/x:1", "community")
+    return exporter(kind)(read(*entries), "registry/x:1", "community")
 
 
 LOS_ANGELES = entry(timezone="America/Los_Angeles", wait="30m", env={"A": EVIL}, grace="1d")
@@ -139,7 +139,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
 def test_a_systemd_timer_fires_at_the_schedules_times() -> None:
     (schedule,) = read(entry("30 9,17 1-7 * *", timezone="Europe/Berlin"))
-    timer = EXPORTERS["systemd"]([schedule], "", "")["speakerbot-weekly.timer"]
+    timer = exporter("systemd")([schedule], "", "")["speakerbot-weekly.timer"]
     event = next(line[11:] for line in timer.splitlines() if line.startswith("OnCalendar="))
     base = "2026-11-23 00:00:00 UTC"
     done = subprocess.run(

@@ -34,7 +34,7 @@ def test_the_sample_is_read() -> None:
     [
         ({"guildId": None}, "line 2, guildId: missing"),
         ({"proactiveAnnouncementsChannelId": ""}, "proactiveAnnouncementsChannelId: missing"),
-        ({"proactiveAnnouncementsChannelId": "#talks"}, "'#talks' is no Discord id"),
+        ({"proactiveAnnouncementsChannelId": "#talks"}, "'#talks' is not a Discord id"),
         ({"guildId": "8", "updatedAt": "today"}, "updatedAt: must be a date"),
         ({"guildId": "8", "updatedBy": 5}, "updatedBy: must be a text"),
         ({"guildId": "7"}, "line 2, guildId: 7 is also on line 1"),

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from speakerbot.domain.person import Person, QuietHours
-from speakerbot.formats import person_files, person_import
-from speakerbot.formats.person_import import PersonImport
+from speakerbot.formats import people as formats
+from speakerbot.formats.people import PersonImport
 from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Kind, Source, read_source
 
@@ -34,20 +34,20 @@ def source(text: str, kind: Kind) -> Source:
 
 def planned(text: str, kind: Kind = "csv", stored: tuple[Person, ...] = ()) -> PersonImport:
     read = source(text, kind)
-    change = person_import.plan(list(person_files.read(read, read.problems)), stored, read.problems)
+    change = formats.plan(list(formats.read(read, read.problems)), stored, read.problems)
     read.problems.refuse()
     return change
 
 
 def problems(text: str, kind: Kind = "csv", stored: tuple[Person, ...] = ()) -> list[str]:
     read = source(text, kind)
-    person_import.plan(list(person_files.read(read, read.problems)), stored, read.problems)
+    formats.plan(list(formats.read(read, read.problems)), stored, read.problems)
     return read.problems.found
 
 
 def test_the_samples_name_the_one_whose_time_zone_does_not_exist() -> None:
     read = read_source(SAMPLES)
-    people = list(person_files.read(read, read.problems))
+    people = list(formats.read(read, read.problems))
     assert len(people) == 7
     assert read.problems.found == [
         "line 7 (Bo), timezone: 'Not/AZone' is no time zone; write e.g. Europe/Berlin or UTC"
@@ -77,13 +77,13 @@ def test_importing_twice_changes_nothing() -> None:
 
 def test_json_lines_keep_everything() -> None:
     people = [SAM, Person(id="name-kit", name="Kit"), Person(id="discord-7", discord_user_id="7")]
-    assert planned("".join(person_files.write_json(people)), "json").new == people
+    assert planned("".join(formats.write_json(people)), "json").new == people
 
 
 def test_csv_keeps_everything_as_text() -> None:
     people = [SAM, Person(id="name-kit", name="Kit"), Person(id="discord-7", discord_user_id="7")]
     sam = replace(SAM, extra={"location": "Troy, NY", "streak": "3"})
-    assert planned("".join(person_files.write_csv(people))).new == [sam, *people[1:]]
+    assert planned("".join(formats.write_csv(people))).new == [sam, *people[1:]]
 
 
 def test_a_known_person_is_found_by_discord_id_then_telegram_id() -> None:
@@ -108,7 +108,7 @@ def test_an_import_opts_nobody_in_and_clears_nothing() -> None:
 @pytest.mark.parametrize(
     ("document", "problem"),
     [
-        ({"discord_user_id": "mira"}, "discord_user_id: 'mira' is no Discord id"),
+        ({"discord_user_id": "mira"}, "discord_user_id: 'mira' is not a Discord id"),
         ({"discord_user_id": 802}, "discord_user_id: must be a text, not 802"),
         ({"name": "Sam", "timezone": "Mars/Phobos"}, "line 1 (Sam), timezone: 'Mars/Phobos' is no"),
         ({"name": "Sam", "quiet_hours": "22-8"}, "quiet_hours: '22-8' are no quiet hours"),
@@ -119,9 +119,9 @@ def test_an_import_opts_nobody_in_and_clears_nothing() -> None:
             {"name": "Sam", "opted_out": "spam"},
             "opted_out: 'spam' is not a kind of message; choose from",
         ),
-        ({"id": "123"}, "id: '123' is no id of a person"),
-        ({"id": "a b"}, "id: 'a b' is no id of a person"),
-        ({"timezone": "UTC", "name": ""}, "line 1: nobody can be told by it: give"),
+        ({"id": "123"}, "id: '123' is not the id of a person"),
+        ({"id": "a b"}, "id: 'a b' is not the id of a person"),
+        ({"timezone": "UTC", "name": ""}, "line 1: identifies no one: give"),
     ],
 )
 def test_a_bad_field_is_named(document: dict[str, object], problem: str) -> None:

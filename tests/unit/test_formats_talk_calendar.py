@@ -12,7 +12,7 @@ from icalendar import Calendar
 from icalendar.cal import Component
 
 from speakerbot.domain.calendar_entry import CalendarEntry
-from speakerbot.formats import talk_calendar
+from speakerbot.formats import talk_files
 
 NOW = datetime(2026, 11, 20, 16, 5, 0, 123000, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -34,7 +34,7 @@ def talk(
 
 
 def parsed(entry: CalendarEntry, zone: ZoneInfo = BERLIN) -> tuple[Component, Component, str]:
-    text = talk_calendar.write([entry], zone)
+    text = talk_files.write_calendar([entry], zone)
     calendar = Calendar.from_ical(text)
     assert not calendar.errors
     [event] = calendar.walk("VEVENT")
@@ -88,7 +88,9 @@ def test_a_cancelled_talk_keeps_its_id_and_says_so() -> None:
 def test_the_same_talks_are_the_same_text() -> None:
     """Whoever fetches it sees by its bytes that nothing changed."""
     entries = [talk(), replace(talk(starts_at=time(19)), talk_id="b")]
-    assert talk_calendar.write(entries, BERLIN) == talk_calendar.write(iter(entries), BERLIN)
+    assert talk_files.write_calendar(entries, BERLIN) == talk_files.write_calendar(
+        iter(entries), BERLIN
+    )
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=300))
@@ -113,5 +115,5 @@ def test_control_characters_are_left_out() -> None:
 
 
 def test_no_talks_are_an_empty_calendar() -> None:
-    calendar = Calendar.from_ical(talk_calendar.write([], BERLIN))
+    calendar = Calendar.from_ical(talk_files.write_calendar([], BERLIN))
     assert not calendar.walk("VEVENT")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerbot.domain.talk import Talk
-from speakerbot.formats import talk_csv, talk_import
+from speakerbot.formats import talk_files, talk_import
 from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Source
 from speakerbot.formats.spreadsheet import guarded, unguarded
@@ -27,14 +27,14 @@ def source(text: str) -> Source:
 
 def imported(text: str) -> list[Talk]:
     read = source(text)
-    change = talk_import.plan(list(talk_csv.read(read)), [], NOW, read.problems)
+    change = talk_import.plan(list(talk_files.read(read)), [], NOW, read.problems)
     read.problems.refuse()
     return change.new
 
 
 def problems(text: str) -> list[str]:
     read = source(text)
-    list(talk_csv.read(read))
+    list(talk_files.read(read))
     return read.problems.found
 
 
@@ -131,7 +131,7 @@ def test_a_column_that_could_not_be_kept_is_refused() -> None:
 def test_no_cell_begins_like_a_formula(topic: str) -> None:
     """User text must do nothing when an organiser opens the export in a spreadsheet."""
     talk = Talk("afdcd4f7b927d4b1d7f6ce76", "1", "=mira", topic, date(2026, 11, 6))
-    text = "".join(talk_csv.write([talk]))
+    text = "".join(talk_files.write_csv([talk]))
     for row in csv.reader(io.StringIO(text)):
         assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
     [back] = imported(text)
@@ -149,4 +149,4 @@ filled = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
 @given(filled.filter(str.strip), filled.filter(str.strip))
 def test_any_topic_round_trips(topic: str, username: str) -> None:
     talk = Talk("afdcd4f7b927d4b1d7f6ce76", "1", username, topic, date(2026, 11, 6), NOW)
-    assert imported("".join(talk_csv.write([talk]))) == [talk]
+    assert imported("".join(talk_files.write_csv([talk]))) == [talk]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import InputRefused
-from speakerbot.formats import talk_import, talk_json
+from speakerbot.formats import talk_files, talk_import
 from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import LONGEST_LINE, Source, read_source
 
@@ -42,14 +42,14 @@ def parsed(line: str) -> Any:
 def imported(text: str) -> list[Talk]:
     """The talks of a file, into an empty store."""
     read = source(text)
-    change = talk_import.plan(list(talk_json.read(read)), [], NOW, read.problems)
+    change = talk_import.plan(list(talk_files.read(read)), [], NOW, read.problems)
     read.problems.refuse()
     return change.new
 
 
 def problems(*documents: dict[str, Any] | str) -> list[str]:
     read = source("\n".join(d if isinstance(d, str) else json.dumps(d) for d in documents))
-    assert not [entry for entry in talk_json.read(read) if entry.values == {}]
+    assert not [entry for entry in talk_files.read(read) if entry.values == {}]
     return read.problems.found
 
 
@@ -57,7 +57,7 @@ def test_every_field_of_the_samples_comes_back_as_it_was() -> None:
     """mongoexport, import, export: the same documents, unknown fields included."""
     text = SAMPLES.read_text()
     talks = imported(text)
-    back = [parsed(line) for line in talk_json.write(talks)]
+    back = [parsed(line) for line in talk_files.write_json(talks)]
     expected = [parsed(line) for line in text.splitlines()]
     for document, was in zip(back, expected, strict=True):
         if was.get("reminders", {}).get("sentDayOfAt", ...) is None:
@@ -124,7 +124,7 @@ def test_unknown_fields_inside_our_subdocuments_are_kept() -> None:
     }
     [talk] = imported(json.dumps(document))
     assert talk.starts_at == time(19, 30)
-    [line] = talk_json.write([talk])
+    [line] = talk_files.write_json([talk])
     written = json.loads(line)
     del written["bookingTimestamp"]
     assert written == document | {"talkCompleted": False}
@@ -138,7 +138,7 @@ def test_unknown_fields_inside_our_subdocuments_are_kept() -> None:
         ({"topic": 5}, "topic: must be a text, not a number"),
         ({"topic": True}, "topic: must be a text, not true"),
         ({"topic": "a\0b"}, "topic: holds a zero byte"),
-        ({"discordUserId": "mira"}, "discordUserId: 'mira' is no Discord id (digits only)"),
+        ({"discordUserId": "mira"}, "discordUserId: 'mira' is not a Discord id (digits only)"),
         ({"discordUserId": 802345678901234561}, "written as a text, in quotes"),
         ({"threadId": "8.02345678901235E+17"}, "a spreadsheet turned into a number"),
         ({"scheduledDate": "2026-11-06"}, 'scheduledDate: must be a date, as {"$date"'),
@@ -155,12 +155,12 @@ def test_unknown_fields_inside_our_subdocuments_are_kept() -> None:
         ({"talkCompleted": "no"}, "talkCompleted: must be true or false, not a text"),
         ({"reminders": {"sentDayOfAt": "soon"}}, "reminders.sentDayOfAt: must be a date"),
         ({"reminders": "none"}, "reminders.: must be a document or null"),
-        ({"speakerbot": {"startsAt": "25:00"}}, "speakerbot.startsAt: '25:00' is no clock time"),
-        ({"speakerbot": {"startsAt": "19:00+02:00"}}, "is no clock time"),
-        ({"_id": {"$oid": "afd"}}, "_id: {'$oid': 'afd'} is no id of a talk"),
-        ({"_id": "2026-11-06"}, "_id: '2026-11-06' is no id of a talk"),
-        ({"_id": "a b"}, "_id: 'a b' is no id of a talk"),
-        ({"_id": 7}, "_id: 7 is no id of a talk"),
+        ({"speakerbot": {"startsAt": "25:00"}}, "speakerbot.startsAt: '25:00' is not a clock time"),
+        ({"speakerbot": {"startsAt": "19:00+02:00"}}, "is not a clock time"),
+        ({"_id": {"$oid": "afd"}}, "_id: {'$oid': 'afd'} is not the id of a talk"),
+        ({"_id": "2026-11-06"}, "_id: '2026-11-06' is not the id of a talk"),
+        ({"_id": "a b"}, "_id: 'a b' is not the id of a talk"),
+        ({"_id": 7}, "_id: 7 is not the id of a talk"),
         ({"note": 2**70}, "note: 1180591620717411303424 is too large a number"),
     ],
 )  # fmt: skip
@@ -200,7 +200,7 @@ def test_deep_nesting_in_an_unknown_field_is_refused() -> None:
 
 def test_every_bad_line_is_named_at_once() -> None:
     read = source("\n".join(["{}", "nonsense", json.dumps(GOOD), json.dumps(GOOD | {"topic": 1})]))
-    assert len(list(talk_json.read(read))) == 1
+    assert len(list(talk_files.read(read))) == 1
     with pytest.raises(InputRefused) as refused:
         read.problems.refuse()
     places = [problem.partition(",")[0].partition(":")[0] for problem in refused.value.problems]
@@ -239,7 +239,7 @@ def test_a_file_that_holds_nothing_to_read_is_refused(
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
     file = tmp_path / "talks.jsonl"
     file.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\r\n")
-    assert len(list(talk_json.read(read_source(file)))) == 1
+    assert len(list(talk_files.read(read_source(file)))) == 1
 
 
 snowflakes = st.integers(1, 10**18).map(str)
@@ -271,14 +271,14 @@ talks = st.builds(
 
 @given(talks)
 def test_any_talk_round_trips(talk: Talk) -> None:
-    [line] = talk_json.write([talk])
+    [line] = talk_files.write_json([talk])
     assert line.count("\n") == 1
     assert imported(line) == [talk]
 
 
 @given(talks)
 def test_what_is_written_is_extended_json_to_mongodbs_own_reader(talk: Talk) -> None:
-    [line] = talk_json.write([talk])
+    [line] = talk_files.write_json([talk])
     document = parsed(line)
     assert document["_id"] == ObjectId(talk.id)
     assert document["scheduledDate"] == datetime.combine(talk.date, time(), UTC)

@@ -23,13 +23,12 @@ from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
-from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
 from speakerbot.preview import Coming, Preview, end_of_day
 from speakerbot.preview.overlay import overlay
 from speakerbot.runs.job import Job, JobContext
-from speakerbot.schedules import Schedule
 from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
 from speakerbot.templates import Templates
 
@@ -259,10 +258,20 @@ def test_a_run_that_cannot_go_hinders_no_other(store: Store) -> None:
     assert "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID" in preview.obstacles["weekly"]
 
 
-def test_a_broken_text_is_an_error_as_in_a_run(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "reminder.days.md").write_text("{{ nope }}")
-    with pytest.raises(ConfigError, match=r"reminder\.days\.md, line 1"):
-        coming(store, HOURLY, templates=tmp_path)
+def test_a_message_whose_text_cannot_be_made_is_shown_once_as_failed(
+    store: Store, tmp_path: Path
+) -> None:
+    store.talks.put([replace(book(store, date(2026, 11, 21), user="1"), topic="Kites")])
+    book(store, date(2026, 11, 22), user="2")
+    (tmp_path / "reminder.day_of.md").write_text("{% if topic != 'Kites' %}Today!{% endif %}")
+    now = datetime(2026, 11, 20, 20, tzinfo=UTC)
+    offsets = parse_offsets("0d@16:00")
+    comings = coming(store, HOURLY, templates=tmp_path, now=now, reminder_offsets=offsets)
+    told = [(each.outcome.state, each.outcome.text, each.outcome.reason) for each in comings]
+    [(state, text, reason), sent] = told
+    assert (state, text) == ("failed", "")
+    assert "reminder.day_of.md, line 1: is empty" in reason
+    assert sent[:2] == ("planned", "Today!")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from jobs import JOBS
 from speakerbot.config import load
 from speakerbot.domain.person import OPT_OUT_KINDS
 from speakerbot.runs.job import load_job
-from speakerbot.schedules import Schedule, read_schedules
+from speakerbot.schedules.reading import read_schedules
+from speakerbot.schedules.schedule import Schedule
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (cli, deploy, jobs, speakerbot)

@@ -13,9 +13,9 @@ import pytest
 
 from jobs import JOBS
 from speakerbot.errors import ConfigError
-from speakerbot.schedules import Guest, Schedule, Schedules, read_schedules
 from speakerbot.schedules.model import json_schema
-from speakerbot.schedules.reading import parse_schedules
+from speakerbot.schedules.reading import Schedules, parse_schedules, read_schedules
+from speakerbot.schedules.schedule import Guest, Schedule
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 WEEKLY = {"name": "weekly", "job": "weekly", "cron": "0 17 * * MON"}
@@ -108,10 +108,10 @@ def test_fly_serves_macros_itself_and_everything_else_hourly(cron: str, interval
         ({"cron": "61 * * * *"}, "cron: '61 * * * *' is no cron expression: bad minute"),
         ({"job": "reminder"}, "job: 'reminder' is not a job; did you mean 'reminders'?"),
         ({"job": 3}, "job: expected str, got int"),
-        ({"name": "Weekly!"}, "name: 'Weekly!' is no name"),
+        ({"name": "Weekly!"}, "name: 'Weekly!' is not a name"),
         ({"name": "w" * 33}, "is 33 characters long: 32 at most"),
         ({"timezone": "PST8"}, "timezone: 'PST8' is no time zone"),
-        ({"region": "xyz"}, "region: 'xyz' is no region of Fly"),
+        ({"region": "xyz"}, "region: 'xyz' is not a region of Fly"),
         ({"regions": []}, "regions: expected array of length >= 1"),
         ({"regions": ["iad", "ams"], "machines": 1}, "regions: names 2 regions for 1 machines"),
         ({"regions": ["iad"], "region": "iad"}, "region and regions are both given"),
@@ -124,7 +124,7 @@ def test_fly_serves_macros_itself_and_everything_else_hourly(cron: str, interval
         ({"guest": {"cpu_kind": "performance"}}, "memory_mb 256 is not a multiple of 1024"),
         ({"guest": {"memory": 256}}, "guest: unknown key 'memory'; did you mean 'memory_mb'?"),
         ({"args": ["--cron=@daily"]}, "args: --cron is given by the schedule itself"),
-        ({"env": {"A B": "x"}}, "env: 'A B' is no name of a variable"),
+        ({"env": {"A B": "x"}}, "env: 'A B' is not a variable's name"),
         ({"enabled": "yes"}, "enabled: expected bool, got str"),
     ],
 )

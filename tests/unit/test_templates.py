@@ -32,6 +32,12 @@ def override(folder: Path, text: str | bytes, name: str = NAME) -> Templates:
     return Templates(folder)
 
 
+def check(templates: Templates) -> None:
+    """Raises ConfigError naming every problem of the overrides."""
+    if found := problems(templates, templates.overridden()):
+        raise ConfigError(*found)
+
+
 def refusal(templates: Templates, values: dict[str, Any] | None = None) -> str:
     with pytest.raises(TemplateError) as caught:
         templates.render(NAME, values or VALUES)
@@ -190,13 +196,13 @@ class TestChecking:
         templates = Templates()
         assert problems(templates, templates.names()) == []
         assert warnings(templates) == []
-        templates.check()
+        check(templates)
 
     def test_every_problem_of_every_file_is_named_at_once(self, folder: Path) -> None:
         override(folder, "{{ topic }}\n{{ user }} {{ nope }}", "reminder.days")
         templates = override(folder, "a\n{{ topic")
         with pytest.raises(ConfigError) as caught:
-            templates.check()
+            check(templates)
         assert [problem.split("/")[-1] for problem in caught.value.problems] == [
             (
                 "reminder.day_of.md, line 2: unexpected end of template, expected "
@@ -212,11 +218,11 @@ class TestChecking:
     def test_a_branch_that_no_example_reaches_is_looked_at(self, folder: Path) -> None:
         templates = override(folder, "a{% if days > 100 %}\n{{ nope }}{% endif %}")
         with pytest.raises(ConfigError, match="line 2: 'nope' is unknown"):
-            templates.check()
+            check(templates)
 
     def test_names_a_text_makes_itself_are_known(self, folder: Path) -> None:
-        override(folder, "{% set n = days + 1 %}{% set m = n * 2 %}{{ m }}").check()
-        override(folder, "{% for t in talks %}{{ t.topic }}{% endfor %}", "weekly").check()
+        check(override(folder, "{% set n = days + 1 %}{% set m = n * 2 %}{{ m }}"))
+        check(override(folder, "{% for t in talks %}{{ t.topic }}{% endfor %}", "weekly"))
 
     def test_files_without_effect_are_pointed_out(self, folder: Path) -> None:
         override(folder, "text", "reminder.dayof")
@@ -239,7 +245,7 @@ class TestEjecting:
         assert done.left == ()
         templates = Templates(folder / "a" / "b")
         assert templates.overridden() == templates.names()
-        templates.check()
+        check(templates)
 
     def test_never_overwrites(self, folder: Path) -> None:
         override(folder, "mine")

@@ -1,6 +1,6 @@
 """discord.py's HTTP client alone: a session without gateway or login, and what its faults mean.
 
-discord.py brings the retries and, with ``discord_buckets``, the per-channel rate limits.
+discord.py brings the retries and, with our ``Bucket``, the per-channel rate limits.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import Any, Self
 
 import aiohttp
 from discord import HTTPException, RateLimited
-from discord.http import Route
+from discord.http import HTTPClient, Ratelimit, Route
 from yarl import URL
 
-from speakerbot.channels.discord.buckets import Buckets
 from speakerbot.channels.discord.error_codes import UNKNOWN_CHANNEL, classify, explain
 from speakerbot.errors import ConfigError
 from speakerbot.ports.channel import (
@@ -35,8 +34,65 @@ LONGEST_PAUSE = 30.0
 """Seconds discord.py may wait for a rate limit itself; anything longer is a failure to retry."""
 CONNECT_PAUSES = (1.0, 3.0)
 """Seconds to wait before connecting again, when not even a connection could be made."""
+MOST_BUCKETS = 200
+"""discord.py's bookkeeping slows down beyond 256."""
 UNREADABLE = (ValueError, LookupError, TypeError)
 """What discord.py raises over an answer that is not what Discord promises."""
+
+
+class Bucket(Ratelimit):
+    """Fills up again beside the request that has used it up: that one returns with its answer.
+
+    discord.py lets that request return only when the bucket is full again, seconds after its
+    answer came in: a crash meanwhile would leave an accepted message unconfirmed."""
+
+    __slots__ = ("_filling",)
+
+    def __init__(self, longest_wait: float | None) -> None:
+        super().__init__(longest_wait)
+        self._filling: set[asyncio.Task[None]] = set()
+
+    async def __aexit__(self, *raised: Any) -> None:
+        leave = super().__aexit__(*raised)
+        if self.remaining >= self.outgoing:
+            await leave
+            return
+        filling = asyncio.create_task(leave)
+        self._filling.add(filling)
+        filling.add_done_callback(self._filling.discard)
+
+    @property
+    def fresh(self) -> bool:
+        """It says no more than a new one would."""
+        return not self.outgoing and (self.remaining > 0 or self.is_expired())
+
+    async def close(self) -> None:
+        for filling in self._filling:
+            filling.cancel()
+        await asyncio.gather(*self._filling, return_exceptions=True)
+
+
+class Buckets(HTTPClient):
+    """discord.py's client, with our buckets, and only those in use."""
+
+    _buckets: dict[str, Bucket]  # type: ignore[assignment]
+
+    def get_ratelimit(self, key: str) -> Bucket:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= MOST_BUCKETS:
+                self._forget_fresh()
+            bucket = self._buckets[key] = Bucket(self.max_ratelimit_timeout)
+        return bucket
+
+    def _forget_fresh(self) -> None:
+        for key in [key for key, bucket in self._buckets.items() if bucket.fresh]:
+            del self._buckets[key]
+
+    async def close(self) -> None:
+        for bucket in self._buckets.values():
+            await bucket.close()
+        await super().close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,12 @@ from speakerbot.errors import ConfigError
 from speakerbot.logs import get_logger
 from speakerbot.stores.mongo import schema
 from speakerbot.stores.mongo.calendar import MongoCalendar
+from speakerbot.stores.mongo.community import MongoGuilds, MongoMarks
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
-from speakerbot.stores.mongo.guilds import MongoGuilds
 from speakerbot.stores.mongo.ledger import MongoLedger
 from speakerbot.stores.mongo.limits import MongoLimits
-from speakerbot.stores.mongo.marks import MongoMarks
-from speakerbot.stores.mongo.occurrences import MongoOccurrences
 from speakerbot.stores.mongo.people import MongoPeople
-from speakerbot.stores.mongo.runs import MongoRuns
+from speakerbot.stores.mongo.runs import MongoOccurrences, MongoRuns
 from speakerbot.stores.mongo.snapshots import MongoSnapshots
 from speakerbot.stores.mongo.talks import MongoTalks
 

@@ -3,26 +3,68 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError
 
-from speakerbot.stores.mongo.connection import PAGE, Database, Document
-from speakerbot.stores.mongo.talk_documents import document_ids
-from speakerbot.stores.mongo.talks import TALKS, MongoTalks
+from speakerbot.domain.talk import FIRST_DAY, LAST_DAY
+from speakerbot.stores.mongo.connection import BATCH, PAGE, Database, Document
+from speakerbot.stores.mongo.talk_documents import document_ids, on_days, to_talk
+from speakerbot.stores.mongo.talks import TALKS
 from speakerbot.stores.nouns import calendar_entry_of
 from speakerbot.stores.reading import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import date, time
 
     from speakerbot.domain.calendar_entry import CalendarEntry
     from speakerbot.domain.talk import Talk
 
 CALENDAR = "speakerbot_calendar"
-LIVE: Document = {"cancelled": False}
+
+
+ID_TYPES = ("objectId", "string", "int", "long")
+
+
+def _joined(days: Document) -> list[Document]:
+    """Talks on these days in their order, each with its ``entry`` if it has one."""
+    # Ids of other types hide their talks, and have no text to join by.
+    readable = {"scheduledDate": days, "$or": [{"_id": {"$type": kind}} for kind in ID_TYPES]}
+    by_key = {"from": CALENDAR, "localField": "key", "foreignField": "_id", "as": "entry"}
+    return [
+        {"$match": readable},
+        {"$sort": {"scheduledDate": 1}},
+        {"$addFields": {"key": {"$toString": "$_id"}}},
+        {"$lookup": by_key},
+        {"$unwind": {"path": "$entry", "preserveNullAndEmptyArrays": True}},
+    ]
+
+
+def _unlike(entry: Any, talk: Any) -> Document:
+    """Missing is null."""
+    return {"$ne": [{"$ifNull": [entry, None]}, {"$ifNull": [talk, None]}]}
+
+
+DIFFERS: Document = {
+    "$match": {
+        "$expr": {
+            "$or": [
+                _unlike("$entry.cancelled", False),
+                _unlike(
+                    "$entry.date",
+                    {"$dateToString": {"date": "$scheduledDate", "format": "%Y-%m-%d"}},
+                ),
+                _unlike("$entry.starts_at", "$speakerbot.startsAt"),
+                _unlike("$entry.topic", "$topic"),
+                _unlike("$entry.username", "$discordUsername"),
+            ]
+        }
+    }
+}
+"""What may differ: all but what surely shows the same. Values that people's hands have written in
+another way come through here, and are compared once they are read."""
 
 
 class MongoCalendar:
@@ -41,33 +83,62 @@ class MongoCalendar:
         reader = Reader(self._db.damage, "calendar_entry", document["_id"])
         return calendar_entry_of(document, reader)
 
-    def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
-        live, talks = 0, MongoTalks(self._db).all()
-        while page := list(islice(talks, PAGE)):
-            entries = self._by_id([talk.id for talk in page])
-            for talk in page:
-                entry = entries.get(talk.id)
-                if talk.id in entries and entry is None:
-                    continue
-                live += entry is not None and not entry.cancelled
-                if entry is None or not entry.shows(talk):
-                    yield talk, entry
-        if self._db.ask(lambda: self._db[CALENDAR].count_documents(LIVE)) != live:
-            yield from self._gone()
+    def differing(
+        self, since: date | None = None
+    ) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
+        """The server compares, and answers with what may differ; the rest is decided here. Then the
+        entries whose talks are not dated so, where counting says that there are any."""
+        first = max(since or FIRST_DAY, FIRST_DAY)
+        live: Document = {"cancelled": False, "date": {"$gte": first.isoformat()}}
+        for document in self._may_differ(first):
+            entry_document = document.pop("entry", None)
+            document.pop("key", None)
+            entry = self._entry(entry_document) if entry_document else None
+            talk = to_talk(document, self._db.damage)
+            if talk is None or (entry_document and entry is None):
+                continue
+            if entry is None or not entry.shows(talk):
+                yield talk, entry
+        if self._db.ask(lambda: self._db[CALENDAR].count_documents(live)) != self._dated(first):
+            yield from self._elsewhere(live, first)
 
-    def _by_id(self, ids: Sequence[str]) -> dict[str, CalendarEntry | None]:
-        """Those that are there; None for one that cannot be read."""
-        found = self._db.find(CALENDAR, {"_id": {"$in": list(ids)}})
-        return {each["_id"]: self._entry(each) for each in found}
+    def _may_differ(self, first: date) -> Iterator[Document]:
+        """Documents of talks from that day on, each with its ``entry``, but for those that surely
+        are as it says; in pages."""
+        days = on_days(first, LAST_DAY)
+        while True:
+            steps = [*_joined(days), DIFFERS, {"$limit": PAGE}]
+            page = self._aggregate(steps)
+            yield from page
+            if len(page) < PAGE:
+                return
+            days = {**on_days(first, LAST_DAY), "$gt": page[-1]["scheduledDate"]}
+            del days["$gte"]
 
-    def _gone(self) -> Iterator[tuple[None, CalendarEntry]]:
-        for page in self._pages(LIVE):
+    def _dated(self, first: date) -> int:
+        """How many talks from that day on are shown as dated so."""
+        dated = {"entry.cancelled": False, "entry.date": {"$gte": first.isoformat()}}
+        steps = [*_joined(on_days(first, LAST_DAY)), {"$match": dated}, {"$count": "talks"}]
+        return sum(each["talks"] for each in self._aggregate(steps))
+
+    def _aggregate(self, steps: Sequence[Document]) -> list[Document]:
+        return self._db.ask(lambda: list(self._db[TALKS].aggregate(list(steps), batchSize=BATCH)))
+
+    def _elsewhere(
+        self, live: Document, first: date
+    ) -> Iterator[tuple[Talk | None, CalendarEntry]]:
+        """Live entries whose talks are gone, or dated before that day by now."""
+        for page in self._pages(live):
             ids = document_ids([each["_id"] for each in page])
-            # A talk whose date cannot be read is there, and nobody knows when: not cancelled.
-            there = {str(each["_id"]) for each in self._db.find(TALKS, ids, projection=["_id"])}
+            documents = {str(each["_id"]): each for each in self._db.find(TALKS, ids)}
             for each in page:
-                if each["_id"] not in there and (entry := self._entry(each)):
-                    yield None, entry
+                document, entry = documents.get(each["_id"]), self._entry(each)
+                talk = to_talk(document, self._db.damage) if document else None
+                # A talk whose date cannot be read is there on an unknown day: not cancelled.
+                if entry is None or (document and talk is None):
+                    continue
+                if talk is None or (talk.date < first and not entry.shows(talk)):
+                    yield talk, entry
 
     def _pages(self, query: Document) -> Iterator[list[Document]]:
         after = ""
@@ -96,12 +167,17 @@ def _step(
     return ReplaceOne({"_id": after.talk_id, "sequence": before.sequence}, document)
 
 
+def _clock(at: time) -> str:
+    """As talks have it: HH:MM, with seconds only where there are some."""
+    return at.isoformat() if at.second or at.microsecond else at.isoformat("minutes")
+
+
 def _document(entry: CalendarEntry) -> Document:
     return {
         "_id": entry.talk_id,
         "sequence": entry.sequence,
         "date": entry.date.isoformat(),
-        "starts_at": entry.starts_at.isoformat() if entry.starts_at else None,
+        "starts_at": _clock(entry.starts_at) if entry.starts_at else None,
         "topic": entry.topic,
         "username": entry.username,
         "cancelled": entry.cancelled,

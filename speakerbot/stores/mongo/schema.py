@@ -15,11 +15,10 @@ from pymongo.errors import DuplicateKeyError
 
 from speakerbot.errors import ConfigError, StoreCorrupt, StoreTooNew
 from speakerbot.stores.mongo.calendar import CALENDAR
-from speakerbot.stores.mongo.guilds import GUILDS
+from speakerbot.stores.mongo.community import GUILDS
 from speakerbot.stores.mongo.ledger import DELIVERIES
-from speakerbot.stores.mongo.occurrences import OCCURRENCES
 from speakerbot.stores.mongo.people import PEOPLE
-from speakerbot.stores.mongo.runs import RUNS
+from speakerbot.stores.mongo.runs import OCCURRENCES, RUNS
 from speakerbot.stores.mongo.snapshots import SNAPSHOT
 from speakerbot.stores.mongo.talks import TALKS
 
@@ -49,8 +48,8 @@ INDEXES: Mapping[str, Sequence[IndexModel]] = {
         IndexModel([("started_at", -1), ("_id", -1)]),
         IndexModel([("job", 1), ("started_at", -1), ("_id", -1)]),
     ],
-    SNAPSHOT: [IndexModel([("pending", 1), ("_id", 1)])],
-    CALENDAR: [IndexModel([("cancelled", 1), ("_id", 1)])],
+    SNAPSHOT: [IndexModel([("pending", 1), ("_id", 1)]), IndexModel([("seen.date", 1)])],
+    CALENDAR: [IndexModel([("cancelled", 1), ("date", 1), ("_id", 1)])],
     OCCURRENCES: [IndexModel([("schedule", 1), ("standing", 1), ("occurrence", 1)])],
 }
 

@@ -7,7 +7,6 @@ becomes the one that counts by one last write, which only one process wins: no t
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -15,6 +14,7 @@ from uuid import uuid4
 from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from speakerbot.domain.talk import FIRST_DAY, LAST_DAY
 from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
 from speakerbot.stores.mongo.talk_documents import document_ids, speaker, to_talk
@@ -24,6 +24,7 @@ from speakerbot.stores.reading import TEXT, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import date, datetime
 
     from speakerbot.domain.talk import Talk
 
@@ -70,18 +71,27 @@ class MongoSnapshots:
         doomed: Document = {"_id": {"$ne": TAKEN}, "$or": outside}
         self._db.ask(lambda: self._db[SNAPSHOT].delete_many(doomed))
 
-    def differing(self) -> Iterator[TalkPair]:
+    def differing(self, since: date | None = None) -> Iterator[TalkPair]:
+        """The talks with their entries; then the entries whose talks are not among these: those
+        that are pending, and where counting says so, all that are dated from that day on."""
         if not self.taken():
             return
-        live = 0
-        talks = MongoTalks(self._db).all()
+        first, counted = max(since or FIRST_DAY, FIRST_DAY), 0
+        seen: Document = {"seen.date": {"$gte": first.isoformat()}}
+        talks = MongoTalks(self._db).between(first, LAST_DAY)
         while page := list(islice(talks, PAGE)):
             for pair in self._with_entries(page):
-                live += pair.entry is not None and pair.entry.live
+                entry = pair.entry
+                counted += bool(entry and entry.seen and entry.seen.date >= first)
                 if not pair.at_rest():
                     yield pair
-        if self._count_live() != live:
-            yield from self._gone()
+        missing: Document = {"pending": True}
+        if self._count(seen) != counted:
+            missing = {"$or": [missing, seen]}
+        for pair in self._with_talks(missing):
+            compared = pair.talk is not None and pair.talk.date >= first
+            if not compared and not pair.at_rest():
+                yield pair
 
     def _with_entries(self, talks: Sequence[Talk]) -> Iterator[TalkPair]:
         ids = [_key(self._first, talk.id, talk.user_id) for talk in talks]
@@ -94,20 +104,19 @@ class MongoSnapshots:
     def _entry(self, document: Document) -> TalkSnapshot | None:
         return entry_of(document, Reader(self._db.damage, "snapshot", document["_id"]))
 
-    def _count_live(self) -> int:
-        live = self._own(f"{self._first}/") | {"$or": [{"pending": True}, {"seen": {"$ne": None}}]}
-        return self._db.ask(lambda: self._db[SNAPSHOT].count_documents(live))
-
-    def _gone(self) -> Iterator[TalkPair]:
-        for entry, document in self._with_documents({}):
-            if document is None and entry.live:
-                yield TalkPair(entry, None)
+    def _count(self, query: Document) -> int:
+        own = query | self._own(f"{self._first}/")
+        return self._db.ask(lambda: self._db[SNAPSHOT].count_documents(own))
 
     def pending(self) -> Iterator[TalkPair]:
-        for entry, document in self._with_documents({"pending": True}):
+        return self._with_talks({"pending": True})
+
+    def _with_talks(self, query: Document) -> Iterator[TalkPair]:
+        """Entries, each with its talk if that is still this speaker's."""
+        for entry, document in self._with_documents(query):
             if document is None:
                 yield TalkPair(entry, None)
-            # A talk whose date cannot be read is there, and nobody knows when: not cancelled.
+            # A talk whose date cannot be read is there on an unknown day: not cancelled.
             elif talk := to_talk(document, self._db.damage):
                 yield TalkPair(entry, talk)
 

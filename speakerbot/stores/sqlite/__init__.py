@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 from speakerbot.errors import ConfigError, StoreCorrupt
 from speakerbot.stores.sqlite import schema
 from speakerbot.stores.sqlite.calendar import SqliteCalendar
+from speakerbot.stores.sqlite.community import SqliteGuilds, SqliteMarks
 from speakerbot.stores.sqlite.connection import Database
-from speakerbot.stores.sqlite.guilds import SqliteGuilds
 from speakerbot.stores.sqlite.ledger import SqliteLedger
 from speakerbot.stores.sqlite.limits import SqliteLimits
-from speakerbot.stores.sqlite.marks import SqliteMarks
-from speakerbot.stores.sqlite.occurrences import SqliteOccurrences
 from speakerbot.stores.sqlite.people import SqlitePeople
-from speakerbot.stores.sqlite.runs import SqliteRuns
+from speakerbot.stores.sqlite.runs import SqliteOccurrences, SqliteRuns
 from speakerbot.stores.sqlite.snapshots import SqliteSnapshots
 from speakerbot.stores.sqlite.talks import SqliteTalks
 

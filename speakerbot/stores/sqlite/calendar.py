@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from speakerbot.domain.talk import FIRST_DAY
 from speakerbot.stores.nouns import calendar_entry_of
 from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
@@ -14,6 +15,7 @@ from speakerbot.stores.sqlite.talks import to_talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import date
 
     from speakerbot.domain.calendar_entry import CalendarEntry
     from speakerbot.domain.talk import Talk
@@ -22,17 +24,25 @@ COLUMNS = "talk_id, sequence, date, starts_at, topic, username, cancelled, chang
 NAMES = COLUMNS.split(", ")
 ENTRY = [f"e.{name}" for name in NAMES]
 PAIR = ", ".join([*ENTRY, *(f"t.{name}" for name in TALK_COLUMNS.split(", "))])
+TALK_NAMES = TALK_COLUMNS.split(", ")
+E_DATE, T_ID, T_DATE = (
+    NAMES.index("date"),
+    len(ENTRY) + TALK_NAMES.index("id"),
+    len(ENTRY) + TALK_NAMES.index("date"),
+)
+"""Places in a row of PAIR."""
 CHANGED_TALKS = f"""
     SELECT {PAIR} FROM talks t LEFT JOIN calendar e ON e.talk_id = t.id
-    WHERE t.id > ? AND (
+    WHERE (t.date, t.id) > (?, ?) AND (
         e.talk_id IS NULL OR e.cancelled OR e.date IS NOT t.date
         OR e.starts_at IS NOT t.starts_at OR e.topic IS NOT t.topic
         OR e.username IS NOT t.username)
-    ORDER BY t.id LIMIT ?"""  # noqa: S608
-GONE = f"""
+    ORDER BY t.date, t.id LIMIT ?"""  # noqa: S608
+ELSEWHERE = f"""
     SELECT {PAIR} FROM calendar e LEFT JOIN talks t ON e.talk_id = t.id
-    WHERE e.talk_id > ? AND NOT e.cancelled AND t.id IS NULL
-    ORDER BY e.talk_id LIMIT ?"""  # noqa: S608
+    WHERE (e.date, e.talk_id) > (?, ?) AND NOT e.cancelled AND (t.id IS NULL OR t.date < ?)
+    ORDER BY e.date, e.talk_id LIMIT ?"""  # noqa: S608
+"""Live entries dated so whose talks are gone, or are not dated so."""
 ALL = f"SELECT {COLUMNS} FROM calendar WHERE talk_id > ? ORDER BY talk_id LIMIT ?"  # noqa: S608
 ONE = f"SELECT {COLUMNS} FROM calendar WHERE talk_id = ?"  # noqa: S608
 INSERT = f"INSERT INTO calendar ({COLUMNS}) VALUES ({placeholders(8)}) ON CONFLICT DO NOTHING"  # noqa: S608
@@ -48,7 +58,7 @@ class SqliteCalendar:
         return self._entry(rows[0]) if rows else None
 
     def all(self) -> Iterator[CalendarEntry]:
-        return (entry for row in self._pages(ALL) if (entry := self._entry(row)))
+        return (entry for row in self._pages(ALL, [""], [0]) if (entry := self._entry(row)))
 
     def _entry(self, row: Row) -> CalendarEntry | None:
         values = dict(zip(NAMES, row, strict=True))
@@ -57,8 +67,15 @@ class SqliteCalendar:
             values, Reader(self._db.damage, "calendar_entry", values["talk_id"])
         )
 
-    def differing(self) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
-        for row in chain(self._pages(CHANGED_TALKS), self._pages(GONE)):
+    def differing(
+        self, since: date | None = None
+    ) -> Iterator[tuple[Talk | None, CalendarEntry | None]]:
+        first = max(since or FIRST_DAY, FIRST_DAY).isoformat()
+        rows = chain(
+            self._pages(CHANGED_TALKS, [first, ""], [T_DATE, T_ID]),
+            self._pages(ELSEWHERE, [first, ""], [E_DATE, 0], first),
+        )
+        for row in rows:
             entry_row, talk_row = row[: len(ENTRY)], row[len(ENTRY) :]
             entry = None if entry_row[0] is None else self._entry(entry_row)
             talk = None if talk_row[0] is None else to_talk(talk_row, self._db.damage)
@@ -67,14 +84,16 @@ class SqliteCalendar:
             if read and not (entry and talk and entry.shows(talk)):
                 yield talk, entry
 
-    def _pages(self, sql: str) -> Iterator[Row]:
-        after = ""
+    def _pages(
+        self, sql: str, after: Sequence[Any], order: Sequence[int], *more: Any
+    ) -> Iterator[Row]:
+        """In the order of the columns at these places, from after these values on."""
         while True:
-            page = self._db.rows(sql, (after, PAGE))
+            page = self._db.rows(sql, (*after, *more, PAGE))
             yield from page
             if len(page) < PAGE:
                 return
-            after = page[-1][0] or page[-1][len(ENTRY)]
+            after = [page[-1][place] for place in order]
 
     def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:
         with self._db.write():

@@ -1,12 +1,13 @@
-"""What ran, when, with which outcome."""
+"""What ran, when, with which outcome; and how far each occurrence of each schedule came."""
 
 from __future__ import annotations
 
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from speakerbot.domain.run import Run
-from speakerbot.stores.nouns import run_of
+from speakerbot.stores.nouns import occurrence_of, run_of
 from speakerbot.stores.reading import Reader, Unreadable
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_json, to_ms
@@ -14,6 +15,8 @@ from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_j
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
+
+    from speakerbot.domain.occurrence import OccurrenceRecord
 
 COLUMNS = "id, job, now, started_at, finished_at, outcome, schedule, occurrence, counts, error"
 NAMES = COLUMNS.split(", ")
@@ -83,3 +86,56 @@ def _row(run: Run) -> Sequence[Any]:
         to_json(run.counts),
         run.error,
     )
+
+
+class SqliteOccurrences:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def get(self, schedule: str, occurrence: datetime) -> OccurrenceRecord | None:
+        rows = self._db.rows(
+            "SELECT standing, lease_until, retry_at, resume_at, revision FROM occurrences "
+            "WHERE schedule = ? AND occurrence = ?",
+            (schedule, to_ms(occurrence)),
+        )
+        if not rows:
+            return None
+        standing, *instants, revision = rows[0]
+        lease_until, retry_at, resume_at = map(instant, instants)
+        values = {
+            "standing": standing,
+            "lease_until": lease_until,
+            "retry_at": retry_at,
+            "resume_at": resume_at,
+            "revision": revision,
+        }
+        reader = Reader(self._db.damage, "occurrence", f"{schedule}/{occurrence:%Y-%m-%dT%H:%M}Z")
+        return occurrence_of(values, reader, occurrence)
+
+    def swap(self, schedule: str, before: OccurrenceRecord | None, after: OccurrenceRecord) -> bool:
+        own = (schedule, to_ms(after.occurrence))
+        values = (
+            after.standing,
+            to_ms(after.lease_until),
+            to_ms(after.retry_at),
+            to_ms(after.resume_at),
+            after.revision,
+        )
+        with self._db.write():
+            if before is None:
+                sql = "INSERT INTO occurrences VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+                return self._db.run(sql, (*own, *values)) > 0
+            sql = (
+                "UPDATE occurrences SET standing = ?, lease_until = ?, retry_at = ?, "
+                "resume_at = ?, revision = ? "
+                "WHERE schedule = ? AND occurrence = ? AND revision = ?"
+            )
+            return self._db.run(sql, (*values, *own, before.revision)) > 0
+
+    def supersede(self, schedule: str, before: datetime) -> None:
+        with self._db.write():
+            self._db.run(
+                "UPDATE occurrences SET standing = 'superseded', revision = ? "
+                "WHERE schedule = ? AND standing IN ('running', 'open') AND occurrence < ?",
+                (uuid4().hex, schedule, to_ms(before)),
+            )

@@ -67,12 +67,13 @@ VERSION_1 = (
         at INTEGER NOT NULL, username TEXT NOT NULL, thread_id TEXT,
         PRIMARY KEY (talk_id, user_id)) WITHOUT ROWID""",
     "CREATE INDEX snapshot_pending ON snapshot (talk_id, user_id) WHERE pending",
+    "CREATE INDEX snapshot_seen ON snapshot (seen_date, talk_id, user_id)",
     "CREATE TABLE snapshot_taken (once INTEGER PRIMARY KEY CHECK (once = 1), at INTEGER)",
     """CREATE TABLE calendar (
         talk_id TEXT PRIMARY KEY, sequence INTEGER NOT NULL, date TEXT NOT NULL,
         starts_at TEXT, topic TEXT NOT NULL, username TEXT NOT NULL,
         cancelled INTEGER NOT NULL, changed_at INTEGER NOT NULL) WITHOUT ROWID""",
-    "CREATE INDEX calendar_live ON calendar (talk_id) WHERE NOT cancelled",
+    "CREATE INDEX calendar_live ON calendar (date, talk_id) WHERE NOT cancelled",
     """CREATE TABLE slots (
         bot TEXT, lane TEXT, next_free INTEGER NOT NULL, clock INTEGER NOT NULL,
         PRIMARY KEY (bot, lane)) WITHOUT ROWID""",

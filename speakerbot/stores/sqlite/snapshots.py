@@ -14,8 +14,8 @@ from speakerbot.stores.sqlite.talks import COLUMNS as TALK_COLUMNS
 from speakerbot.stores.sqlite.talks import to_talk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import date, datetime
 
     from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion
 
@@ -26,20 +26,32 @@ COLUMNS = (
 NAMES = COLUMNS.split(", ")
 ENTRY = [f"e.{name}" for name in NAMES]
 PAIR = ", ".join([*ENTRY, *(f"t.{name}" for name in TALK_COLUMNS.split(", "))])
+TALK_NAMES = TALK_COLUMNS.split(", ")
+SEEN, T_ID, T_DATE = (
+    NAMES.index("seen_date"),
+    len(ENTRY) + TALK_NAMES.index("id"),
+    len(ENTRY) + TALK_NAMES.index("date"),
+)
+"""Places in a row of PAIR."""
 SAME = "e.talk_id = t.id AND e.user_id = t.user_id"
 CHANGED_TALKS = f"""
     SELECT {PAIR} FROM talks t LEFT JOIN snapshot e ON {SAME}
-    WHERE (t.id, t.user_id) > (?, ?) AND (
+    WHERE (t.date, t.id) > (?, ?) AND (
         e.talk_id IS NULL OR e.pending OR e.seen_date IS NOT t.date OR e.seen_topic IS NOT t.topic
         OR e.username IS NOT t.username OR e.thread_id IS NOT t.thread_id)
-    ORDER BY t.id LIMIT ?"""  # noqa: S608
+    ORDER BY t.date, t.id LIMIT ?"""  # noqa: S608
 ENTRIES = f"""
     SELECT {PAIR} FROM snapshot e LEFT JOIN talks t ON {SAME}
     WHERE (e.talk_id, e.user_id) > (?, ?) AND %s
     ORDER BY e.talk_id, e.user_id LIMIT ?"""  # noqa: S608
-GONE = ENTRIES % "t.id IS NULL AND (e.pending OR e.seen_date IS NOT NULL)"
 PENDING = ENTRIES % "e.pending"
 ALL = ENTRIES % "TRUE"
+ELSEWHERE = f"""
+    SELECT {PAIR} FROM snapshot e LEFT JOIN talks t ON {SAME}
+    WHERE (e.seen_date, e.talk_id, e.user_id) > (?, ?, ?) AND NOT e.pending
+    AND (t.id IS NULL OR t.date < ?)
+    ORDER BY e.seen_date, e.talk_id, e.user_id LIMIT ?"""  # noqa: S608
+"""Entries dated so whose talks are gone, or are not dated so."""
 FIRST = f"""
     INSERT INTO snapshot ({COLUMNS})
     SELECT id, user_id, date, topic, date, topic, FALSE, 1, ?, username, thread_id FROM talks
@@ -65,21 +77,27 @@ class SqliteSnapshots:
                 self._db.run(FIRST, (to_ms(at),))
                 self._db.run("INSERT INTO snapshot_taken VALUES (1, ?)", (to_ms(at),))
 
-    def differing(self) -> Iterator[TalkPair]:
-        found = chain(self._pairs(CHANGED_TALKS), self._pairs(GONE))
+    def differing(self, since: date | None = None) -> Iterator[TalkPair]:
+        first = max(since or FIRST_DAY, FIRST_DAY).isoformat()
+        found = chain(
+            self._pairs(self._rows(CHANGED_TALKS, (first, ""), (T_DATE, T_ID))),
+            # What is pending and dated so has come already.
+            (pair for pair in self.pending() if pair.talk is None or f"{pair.talk.date}" < first),
+            self._pairs(self._rows(ELSEWHERE, (first, "", ""), (SEEN, 0, 1), first)),
+        )
         return (pair for pair in found if not pair.at_rest())
 
     def pending(self) -> Iterator[TalkPair]:
-        return self._pairs(PENDING)
+        return self._pairs(self._rows(PENDING, ("", ""), (0, 1)))
 
     def all(self) -> Iterator[TalkSnapshot]:
-        rows = (row[: len(ENTRY)] for row in self._rows(ALL))
+        rows = (row[: len(ENTRY)] for row in self._rows(ALL, ("", ""), (0, 1)))
         return (entry for row in rows if (entry := self._entry(row)))
 
-    def _pairs(self, sql: str) -> Iterator[TalkPair]:
+    def _pairs(self, rows: Iterable[Row]) -> Iterator[TalkPair]:
         from speakerbot.domain.talk_changes import TalkPair  # other jobs need none
 
-        for row in self._rows(sql):
+        for row in rows:
             entry_row, talk_row = row[: len(ENTRY)], row[len(ENTRY) :]
             entry = None if entry_row[0] is None else self._entry(entry_row)
             talk = None if talk_row[0] is None else to_talk(talk_row, self._db.damage)
@@ -87,16 +105,17 @@ class SqliteSnapshots:
             if (entry, talk).count(None) == (entry_row[0], talk_row[0]).count(None):
                 yield TalkPair(entry, talk)
 
-    def _rows(self, sql: str) -> Iterator[Row]:
-        """In pages, each row with the columns of ENTRY, then those of a talk."""
-        after = ("", "")
+    def _rows(
+        self, sql: str, after: Sequence[Any], order: Sequence[int], *more: Any
+    ) -> Iterator[Row]:
+        """In pages, each row with the columns of ENTRY, then those of a talk; in the order of the
+        columns at these places, from after these values on."""
         while self.taken():
-            page = self._db.rows(sql, (*after, PAGE))
+            page = self._db.rows(sql, (*after, *more, PAGE))
             yield from page
             if len(page) < PAGE:
                 return
-            last = page[-1]
-            after = (last[0] or last[len(ENTRY)], last[1] or last[len(ENTRY) + 1])
+            after = [page[-1][place] for place in order]
 
     def _entry(self, row: Row) -> TalkSnapshot | None:
         values = dict(zip(NAMES, row, strict=True))

@@ -2,55 +2,150 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
 from typing import Annotated
 
 import typer
 
-from speakerbot.testing.crash.changes import ChangesWorld
-from speakerbot.testing.crash.playing import Arena
-from speakerbot.testing.crash.posts import DigestWorld, EngagementWorld, WeeklyWorld
-from speakerbot.testing.crash.reminders import RemindersWorld
-from speakerbot.testing.crash.schedules import of_seed, read
+from speakerbot.testing.crash.arena import Arena, Played
+from speakerbot.testing.crash.changes_world import ChangesWorld
+from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
+from speakerbot.testing.crash.reminders_world import RemindersWorld
+from speakerbot.testing.crash.seeds import of_seed, read
 from speakerbot.testing.crash.world import WorldOf
 
+COMMAND = "python -m speakerbot.testing.crash"
 WORLDS: dict[str, WorldOf] = {
     "reminders": RemindersWorld,
     "weekly": WeeklyWorld,
+    "changes": ChangesWorld,
     "engagement": EngagementWorld,
     "digest": DigestWorld,
-    "changes": ChangesWorld,
 }
-REPLAY = "python -m speakerbot.testing.crash --schedule"
+SHARES = (
+    "reminders",
+    "reminders",
+    "reminders",
+    "changes",
+    "changes",
+    "weekly",
+    "engagement",
+    "digest",
+)
+"""The job of each seed, in turn."""
+ON_MONGODB = 4
+"""Of so many seeds in a row the last ones are played on the MongoDB, where there is one."""
+PROGRESS_EVERY = 15.0
+HELD, BROKEN = "held", "broken"
 
 
 def main(
-    seed: Annotated[int, typer.Option(help="Of the first schedule.")] = 0,
-    schedules: Annotated[int, typer.Option(help="How many, from that seed on.")] = 1,
-    schedule: Annotated[
-        str | None, typer.Option(help="Exactly this one, as it was printed.")
+    seeds: Annotated[int, typer.Option(help="How many schedules.")] = 100,
+    first: Annotated[int, typer.Option(help="The seed of the first one.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Exactly the one of this seed.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="Exactly this one, as JSON.")] = None,
+    job: Annotated[
+        str | None, typer.Option(help=f"Of every schedule: one of {', '.join(WORLDS)}.")
     ] = None,
-    job: Annotated[str, typer.Option(help=f"One of {', '.join(WORLDS)}.")] = "reminders",
-    mongodb: Annotated[str | None, typer.Option(help="A server, instead of SQLite files.")] = None,
+    mongodb: Annotated[
+        str | None,
+        typer.Option(help="A server for every fourth one.", envvar="SPEAKERBOT_TEST_MONGODB_URI"),
+    ] = None,
+    processes: Annotated[int, typer.Option(help="That play side by side.")] = os.cpu_count() or 1,
+    step: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
-    """Kills runs of a job wherever they can die, and looks what came of it."""
-    chosen = [read(schedule)] if schedule else map(of_seed, range(seed, seed + schedules))
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Arena(WORLDS[job], Path(folder), mongodb) as arena,
-    ):
-        held = 0
-        for each in chosen:
-            played = arena.play(each)
-            if schedule or schedules == 1 or played.problems:
-                typer.echo(played.text())
-            if played.problems:
-                where = f" --mongodb {mongodb}" if mongodb else ""
-                typer.echo(f"Broken. Again: {REPLAY} '{each.text()}' --job {job}{where}")
-                raise typer.Exit(1)
-            held += 1
-    typer.echo(f"{held} held.")
+    """Kills runs of jobs wherever they can die, and looks what came of it."""
+    with tempfile.TemporaryDirectory() as folder, Arena(Path(folder)) as arena:
+        if schedule is not None:
+            played = arena.play(WORLDS[job or "reminders"], read(schedule), mongodb)
+            raise typer.Exit(_told(played, schedule))
+        if seed is not None:
+            played = _play(arena, seed, job, mongodb)
+            raise typer.Exit(_told(played, of_seed(seed).text()))
+        if step:
+            for number in range(first, seeds, step):
+                _say(number, _play(arena, number, job, mongodb))
+            return
+    more = [*(["--job", job] if job else []), *(["--mongodb", mongodb] if mongodb else [])]
+    raise typer.Exit(_play_side_by_side(range(first, first + seeds), processes, more))
+
+
+def job_of(seed: int) -> str:
+    return SHARES[seed % len(SHARES)]
+
+
+def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Played:
+    on_mongodb = seed % ON_MONGODB == ON_MONGODB - 1
+    return arena.play(WORLDS[job or job_of(seed)], of_seed(seed), mongodb if on_mongodb else None)
+
+
+def _told(played: Played, schedule: str) -> int:
+    """Everything there is to say of one schedule. Returns the exit code."""
+    typer.echo(f"{schedule}\n{played.text()}\n{BROKEN if played.problems else HELD}")
+    return 1 if played.problems else 0
+
+
+def _say(seed: int, played: Played) -> None:
+    """One line for whoever counts."""
+    word = BROKEN if played.problems else HELD
+    typer.echo(" ".join([word, str(seed), *"; ".join(played.problems).split()]))
+    sys.stdout.flush()
+
+
+def _play_side_by_side(seeds: range, processes: int, more: list[str]) -> int:
+    """Plays them all; says how far it is, and of each that breaks the promise how to play it
+    again. Returns the exit code."""
+    module = [sys.executable, "-m", "speakerbot.testing.crash"]
+    share = ["--seeds", str(seeds.stop), "--step", str(processes), *more]
+    commands = [[*module, "--first", str(first), *share] for first in seeds[:processes]]
+    running = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in commands]  # noqa: S603
+    try:
+        counts = _follow(running, len(seeds), " ".join(more))
+    finally:
+        for process in running:
+            process.terminate()
+    typer.echo(f"{counts[HELD]} of {len(seeds)} held, seeds {seeds.start} to {seeds.stop - 1}.")
+    return 0 if counts[HELD] == len(seeds) else 1
+
+
+def _follow(running: list[subprocess.Popen[str]], total: int, more: str) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    begin = said = time.monotonic()
+    for line in _lines(running):
+        word, seed, *problems = line.split()
+        counts[word] += 1
+        if word == BROKEN:
+            typer.echo(f"seed {seed}: {' '.join(problems)}")
+            typer.echo(f"again: {COMMAND} --seed {seed} {more}".rstrip())
+        now = time.monotonic()
+        if now - said > PROGRESS_EVERY:
+            said = now
+            played = counts.total()
+            left = (now - begin) / played * (total - played)
+            typer.echo(f"{played} of {total} played, {counts[BROKEN]} broken, {left:.0f} s left")
+    return counts
+
+
+def _lines(running: list[subprocess.Popen[str]]) -> Iterator[str]:
+    """As any of them says one."""
+    with DefaultSelector() as selector:
+        for process in running:
+            if process.stdout:
+                selector.register(process.stdout.fileno(), EVENT_READ, process.stdout)
+        while selector.get_map():
+            for key, _ in selector.select():
+                if line := key.data.readline():
+                    yield line
+                else:
+                    selector.unregister(key.fd)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from speakerbot.ports.channel import OnLimited
 from speakerbot.ports.store import Store, nouns
+
+if TYPE_CHECKING:
+    from speakerbot.delivery.session import Connect, CountingChannel
 
 T = TypeVar("T")
 Reached = Callable[[str], None]
 """Hears of every boundary as it is reached, from whichever thread; may not return."""
 
+DISCORD = "discord"
+"""What boundaries at the channel are called by."""
 REQUESTS = ("open_dm", "send", "find", "posts", "edit", "unarchive")
 
 
@@ -24,6 +31,20 @@ def stepping(port: T, methods: Collection[str], name: str, reached: Reached) -> 
 def stepping_store(store: Store, reached: Reached) -> Store:
     """``store``, with a boundary before and after each write of each noun."""
     return cast("Store", _SteppingStore(store, reached))
+
+
+def stepping_connect(connect: Connect, reached: Reached) -> Connect:
+    """``connect``, with a boundary before and after each request of the channel that it opens."""
+
+    @asynccontextmanager
+    async def stepped(on_limited: OnLimited) -> AsyncIterator[CountingChannel]:
+        async with connect(on_limited) as channel:
+            yield stepping(channel, REQUESTS, DISCORD, reached)
+
+    def connected(on_limited: OnLimited) -> AbstractAsyncContextManager[CountingChannel]:
+        return stepped(on_limited)
+
+    return connected
 
 
 class _SteppingStore:

@@ -2,36 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import DeliveryState
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
+from speakerbot.testing.crash.seeds import WorldEvent
 from speakerbot.testing.discord import LoopbackClient
 
+WITHOUT_ARRIVAL = (DeliveryState.UNDELIVERABLE, DeliveryState.UNKNOWN)
+"""What the ledger may say of a message that Discord refused for good."""
 TOKEN = "crash"  # noqa: S105  # the loopback takes any
+
+
+TOPICS = (
+    ("topic {}.", "topic {}."),
+    ("  party <:party:123456789012345678> {}.\t", "party :party: {}."),
+    ("@everyone, *look*: {}", "@\u200beveryone, \\*look\\*: {}"),
+    (f"long {{}} {'x' * 1500}", f"long {{}} {'x' * 1500}"),
+    ("dance <a:dance:223456789012345678>{}  @here ", "dance :dance:{} @\u200bhere"),
+)
+"""Topics as people write them, and as everybody is to read them; ``{}`` takes a number."""
+
+
+def topic(number: int) -> tuple[str, str]:
+    """The topic of that number as it is written, and as Discord shows it."""
+    written, shown = TOPICS[number % len(TOPICS)]
+    return written.format(number), shown.format(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message as Discord shows it: the whole text, and where it stands: in this user's direct
+    messages, or in this channel."""
+
+    text: str | re.Pattern[str]
+    """A pattern, which has to match all of it, where parts depend on what went wrong before."""
+    user_id: str | None = None
+    channel_id: str | None = None
+
+    def is_of(self, text: str) -> bool:
+        if isinstance(self.text, str):
+            return self.text == text
+        return self.text.fullmatch(text) is not None
+
+    def is_at(self, channel_id: str, user_id: str | None) -> bool:
+        """``user_id``: whose direct messages the channel is; None: nobody's."""
+        if self.user_id is not None:
+            return self.user_id == user_id
+        return self.channel_id == channel_id
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One message that must be sent exactly once: with this text in it, to this user's direct
-    messages or to this channel."""
+    """One message that must be sent exactly once, by the first of these ways; by any of them, or
+    not at all, only where Discord refuses things that it should not."""
 
-    text: str
-    user_id: str | None = None
-    channel_id: str | None = None
+    ways: tuple[Arrival, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorldChange:
+    """What an event makes of a world."""
+
+    write: Callable[[Store], None]
+    """Called in a process of its own."""
+    ended: Collection[str]
+    """Keys of messages that must not be sent any more."""
+    begun: Mapping[str, Expected] = field(default_factory=dict)
+    """Messages that must be sent from now on."""
 
 
 class CrashWorld(Protocol):
-    """One job's small world, made anew for every schedule. Its ids and texts must be its own:
-    many worlds share one loopback Discord."""
+    """One job's small world, made anew for every schedule. Its ids must be its own: many worlds
+    share one loopback Discord."""
 
     job: Job
     now: datetime
-    """Decision time of the first run. What is expected must not expire within six hours."""
+    """Decision time of the first run. What is expected must not expire within seven hours."""
+    ends_after: timedelta | None
+    """How much later all that is expected has expired; None: too late to play it."""
+    dm_channels: Mapping[str, str]
+    """User ids by the DM channels that exist already."""
 
     def settings(self, base: Settings) -> Settings:
         """``base`` with what the job needs set."""
@@ -43,13 +100,17 @@ class CrashWorld(Protocol):
         """Makes people and channels as the job is to find them."""
 
     def expected(self) -> Mapping[str, Expected]:
-        """By ledger key, whatever happens on the way."""
+        """By ledger key, as long as nothing happens."""
+
+    def change(self, event: WorldEvent) -> WorldChange | None:
+        """What this event means here; None: nothing. The world remembers that it happened."""
 
     def problems(self, store: Store) -> Sequence[str]:
         """What else is wrong in the store once everything is quiet."""
 
 
 class WorldOf(Protocol):
-    """Makes the world of a number: two numbers have nothing in common."""
+    """Makes the world of a number: two numbers have no ids in common. Texts and routes depend on
+    ``variant`` only, so that a schedule plays alike under any number."""
 
     def __call__(self, number: int, variant: int) -> CrashWorld: ...

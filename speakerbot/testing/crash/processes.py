@@ -76,6 +76,7 @@ class Child:
 IMPORTED_BY_RUNS = (
     "aiohttp", "discord.http", "jinja2.sandbox", "humanize",
     "speakerbot.channels.discord", "speakerbot.delivery.session", "speakerbot.stores.sqlite",
+    "speakerbot.runs.runner", "speakerbot.runs.occurrence_lock",
 )  # fmt: skip
 
 

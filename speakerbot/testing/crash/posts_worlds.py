@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 
 from speakerbot.config import Settings
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
-from speakerbot.testing.crash.world import Expected
+from speakerbot.testing.crash.seeds import WorldEvent
+from speakerbot.testing.crash.world import Arrival, Expected, WorldChange
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 
@@ -19,10 +21,12 @@ class WeeklyWorld:
     """A schedule in two parts, which must stand in order. With an odd ``variant`` the Node bot has
     posted it already, and nothing may follow."""
 
+    ends_after: timedelta | None = None
+    dm_channels: Mapping[str, str] = {}
+
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.weekly").JOB
         self.now = datetime(2026, 11, 16, 17, 0, tzinfo=UTC)
-        self._number = number
         self._channel = str(2 * 10**17 + number)
         self._posted = variant % 2 == 1
 
@@ -31,11 +35,15 @@ class WeeklyWorld:
 
     def fill(self, store: Store) -> None:
         for day in (17, 18):
-            topic = f"{self._topic(day)} {'x' * 1500}"
+            topic = f"  <:tada:323456789012345678> {day} @here {'x' * 1500} "
             store.talks.put([Talk(f"t{day}", str(day), "ada", topic, date(2026, 11, day))])
 
-    def _topic(self, day: int) -> str:
-        return f"talk {day} of {self._number}."
+    def _line(self, day: int) -> str:
+        topic = f":tada: {day} @\u200bhere {'x' * 1500}"
+        return f'{day - 16}. **2026-11-{day}** - ada: "{topic}"'
+
+    def _expected(self, text: str) -> Expected:
+        return Expected((Arrival(text, channel_id=self._channel),))
 
     def furnish(self, discord: LoopbackClient) -> None:
         if self._posted:
@@ -46,9 +54,12 @@ class WeeklyWorld:
         if self._posted:
             return {}
         return {
-            self._key(): Expected(self._topic(17), channel_id=self._channel),
-            f"{self._key()}/2": Expected(self._topic(18), channel_id=self._channel),
+            self._key(): self._expected(f"## Upcoming Talks\n\n{self._line(17)}"),
+            f"{self._key()}/2": self._expected(self._line(18)),
         }
+
+    def change(self, event: WorldEvent) -> WorldChange | None:  # noqa: ARG002  # as all worlds
+        return None
 
     def _key(self) -> str:
         return f"weekly/schedule/channel:{self._channel}/2026-W47"
@@ -66,11 +77,14 @@ class WeeklyWorld:
 class _OnePost:
     """A calendar without talks, of which a job makes one post. ``variant`` makes no difference."""
 
+    ends_after: timedelta | None = None
+    dm_channels: Mapping[str, str] = {}
+
     name: str
     now: datetime
     key: str
     """``{}`` stands for the channel."""
-    heading: str
+    text: str | re.Pattern[str]
     channels: int
     """The first of its channels' ids."""
 
@@ -85,7 +99,11 @@ class _OnePost:
         pass
 
     def expected(self) -> Mapping[str, Expected]:
-        return {self.key.format(self.channel): Expected(self.heading, channel_id=self.channel)}
+        arrival = Arrival(self.text, channel_id=self.channel)
+        return {self.key.format(self.channel): Expected((arrival,))}
+
+    def change(self, event: WorldEvent) -> WorldChange | None:  # noqa: ARG002  # as all worlds
+        return None
 
     def problems(self, store: Store) -> Sequence[str]:
         count = sum(1 for _ in store.ledger.list())
@@ -98,7 +116,12 @@ class EngagementWorld(_OnePost):
     name = "engagement"
     now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
     key = "engagement/speakers/channel:{}/first"
-    heading = "The next free dates"
+    text = (
+        "No talks are scheduled for the next 14 days.\n\n"
+        "**Would you like to give one?** Mention the bot and say that you want to sign up. "
+        "The next free dates:\n"
+        "- Friday, **2026-11-27**\n- Friday, **2026-12-04**\n- Friday, **2026-12-11**"
+    )
     channels = 3 * 10**17
 
     def settings(self, base: Settings) -> Settings:
@@ -106,13 +129,19 @@ class EngagementWorld(_OnePost):
 
 
 class DigestWorld(_OnePost):
-    """Has nothing to tell. Its text counts what happened lately, so a later try words it anew."""
+    """Has nothing to tell. Its text counts what happened lately, so a later try words it again."""
 
     name = "digest"
     now = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
     key = "digest/community/channel:{}/2026-11-20"
-    heading = "Digest of 2026-11-20"
-    channels = 4 * 10**17
+    text = re.compile(
+        r"## Digest of 2026-11-20\n\n"
+        r"\*\*Last 24 hours:\*\* 0 sent, \d failed and to be tried again, 0 undeliverable, "
+        r"0 unknown\.( `speakerbot deliveries list` says which and why\.)?\n\n"
+        r"\*\*Next 7 days:\*\* no talks\.\n\n"
+        r"\*\*Opted out:\*\* nobody\."
+    )
+    channels = 5 * 10**17
 
     def settings(self, base: Settings) -> Settings:
         return replace(base, logs_channel_id=self.channel)

@@ -15,7 +15,15 @@ from speakerbot.domain.talk import Talk
 from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
-from speakerbot.testing.crash.world import TOKEN, Expected
+from speakerbot.testing.crash.seeds import WorldEvent
+from speakerbot.testing.crash.world import (
+    TOKEN,
+    WITHOUT_ARRIVAL,
+    Arrival,
+    Expected,
+    WorldChange,
+    topic,
+)
 from speakerbot.testing.discord import DiscordWorld, LoopbackClient
 
 MOVED, BOOKED, CANCELLED, BACK, UNDONE = range(5)
@@ -27,21 +35,29 @@ class ChangesWorld:
     """``variant`` shifts who is reached how: in a DM channel that we know, in one to be opened, or
     with closed DMs in their thread."""
 
+    ends_after: timedelta | None = None
+
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.changes").JOB
         self.now = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
         self._base = 4 * 10**17 + number * 1000
         self._variant = variant
         self._talks = [self._talk(part) for part in (MOVED, BOOKED, CANCELLED, BACK, UNDONE)]
+        self.dm_channels: Mapping[str, str] = {
+            self._dm_of(each): each.user_id for each in self._talks if self._way(each) != 1
+        }
 
     def _talk(self, part: int) -> Talk:
         """As it was, or for the booked one as it is."""
         user_id, thread_id = str(self._base + part), str(self._base + 100 + part)
-        day, topic = FIRST_DAY + timedelta(days=part), f"c{self._base + part}."
-        return Talk(f"talk{user_id}", user_id, "ada", topic, day, self.now, thread_id=thread_id)
+        day, about = FIRST_DAY + timedelta(days=part), topic(part + self._variant)[0]
+        return Talk(f"talk{user_id}", user_id, "ada", about, day, self.now, thread_id=thread_id)
+
+    def _part(self, talk: Talk) -> int:
+        return int(talk.user_id) - self._base
 
     def _way(self, talk: Talk) -> int:
-        return (int(talk.user_id) + self._variant) % 3
+        return (self._part(talk) + self._variant) % 3
 
     def settings(self, base: Settings) -> Settings:
         return replace(base, reminder_routes=("dm", "thread"))
@@ -54,7 +70,7 @@ class ChangesWorld:
         store.talks.delete(cancelled.id)
         store.snapshots.advance([_noted(back, self.now), _noted(undone, self.now)])
         store.ledger.swap([DeliveryChange(None, self._sent(back))])
-        known = {t.user_id: self._dm_of(t) for t in self._talks if self._way(t) != 1}
+        known = {user_id: dm_id for dm_id, user_id in self.dm_channels.items()}
         store.limits.remember_dms(bot_of(TOKEN), known)
 
     def _sent(self, talk: Talk) -> Delivery:
@@ -86,26 +102,51 @@ class ChangesWorld:
 
     def expected(self) -> Mapping[str, Expected]:
         moved, booked, cancelled, back, _ = self._talks
-        keys = {
-            _key("moved", moved, moved.date, moved.date + SHIFT, sequence=2): moved,
-            _key("booked", booked, booked.date, sequence=1): booked,
-            _key("cancelled", cancelled, cancelled.date, sequence=2): cancelled,
-            _key("moved", back, back.date + SHIFT, back.date, sequence=3): back,
+        shift = SHIFT
+        return {
+            _key("moved", moved, moved.date, moved.date + shift, sequence=2): self._moved(
+                moved, moved.date, moved.date + shift
+            ),
+            _key("booked", booked, booked.date, sequence=1): self._told(
+                booked,
+                f'You are booked to speak on {booked.date} about "{{}}". '
+                "Looking forward to your talk!",
+            ),
+            _key("cancelled", cancelled, cancelled.date, sequence=2): self._told(
+                cancelled, f'Your talk about "{{}}" on {cancelled.date} was cancelled.'
+            ),
+            _key("moved", back, back.date + shift, back.date, sequence=3): self._moved(
+                back, back.date + shift, back.date
+            ),
         }
-        return {key: self._expected(talk) for key, talk in keys.items()}
 
-    def _expected(self, talk: Talk) -> Expected:
+    def _moved(self, talk: Talk, old: date, new: date) -> Expected:
+        return self._told(talk, f'Your talk about "{{}}" was moved from {old} to {new}.')
+
+    def _told(self, talk: Talk, sentence: str) -> Expected:
+        text = f"Hi ada! {sentence.format(topic(self._part(talk) + self._variant)[1])}"
+        thread = Arrival(f"<@{talk.user_id}> {text}", channel_id=talk.thread_id)
         if self._way(talk) == 2:
-            return Expected(talk.topic, channel_id=talk.thread_id)
-        return Expected(talk.topic, user_id=talk.user_id)
+            return Expected((thread,))
+        return Expected((Arrival(text, user_id=talk.user_id), thread))
+
+    def change(self, event: WorldEvent) -> WorldChange | None:  # noqa: ARG002  # as all worlds
+        return None
 
     def problems(self, store: Store) -> Sequence[str]:
-        """Everybody's entry must say what is so, and nothing may be left to announce."""
-        left = [f"{pair.key}: not at rest" for pair in store.snapshots.differing()]
-        return left + [
+        """Everybody's entry must say what is so, and nothing may be left to announce, but for what
+        Discord refused for good: that speaker was not told."""
+        records = store.ledger.get(sorted(self.expected()))
+        given_up = {each.subject for each in records.values() if each.state in WITHOUT_ARRIVAL}
+        differing = [
+            f"{pair.key}: not at rest"
+            for pair in store.snapshots.differing()
+            if f"talk:{pair.key[0]}" not in given_up
+        ]
+        return differing + [
             f"{entry.talk_id}: {entry.user_id} is thought to know {entry.told}"
             for entry in store.snapshots.all()
-            if entry.told != entry.seen
+            if entry.told != entry.seen and f"talk:{entry.talk_id}" not in given_up
         ]
 
 

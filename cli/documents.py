@@ -1,0 +1,77 @@
+"""Talks, people and deliveries as JSON shows them, the same in every command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from speakerbot.clock import real_now
+from speakerbot.delivery import status as statuses
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from speakerbot.domain.delivery import Delivery
+    from speakerbot.domain.person import Person
+    from speakerbot.domain.talk import Talk
+
+
+def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
+    """A talk as JSON shows it; ``start`` is the instant, ``starts_at`` the community's clock."""
+    return {
+        "id": talk.id,
+        "date": talk.date.isoformat(),
+        "starts_at": f"{talk.starts_at:%H:%M}" if talk.starts_at else None,
+        "start": talk.start(zone),
+        "user_id": talk.user_id,
+        "username": talk.username,
+        "topic": talk.topic,
+        "thread_id": talk.thread_id,
+        "completed": talk.completed,
+        "booked_at": talk.booked_at,
+        "scheduler_user_id": talk.scheduler_user_id,
+        "scheduler_username": talk.scheduler_username,
+        "sent_tminus1_at": talk.sent_tminus1_at,
+        "sent_day_of_at": talk.sent_day_of_at,
+        "extra": dict(talk.extra),
+    }
+
+
+def person_document(person: Person) -> dict[str, Any]:
+    """A person as JSON shows them."""
+    return {
+        "id": person.id,
+        "discord_user_id": person.discord_user_id,
+        "name": person.name,
+        "timezone": person.timezone,
+        "quiet_hours": str(person.quiet_hours) if person.quiet_hours else None,
+        "routes": list(person.routes),
+        "opted_out": sorted(person.opted_out),
+        "extra": dict(person.extra),
+    }
+
+
+def delivery_document(record: Delivery, now: datetime) -> dict[str, Any]:
+    """A delivery as JSON lists it: ``status`` is how to read ``state``. No text of the message."""
+    return {
+        "key": record.key,
+        "kind": record.kind,
+        "recipient": record.recipient,
+        "status": statuses.status(record, now, real_now()),
+        "state": record.state,
+        "route": record.route or None,
+        "target": record.target or None,
+        "attempts": record.attempts,
+        "due_at": record.due_at,
+        "expires_at": record.expires_at,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
+        "lease_until": record.lease_until,
+        "retry_at": record.retry_at,
+        "sent_at": record.sent_at,
+        "error_class": record.error_class or None,
+        "error": record.error or None,
+        "message_id": record.message_id or None,
+        "channel_id": record.channel_id or None,
+        "run_id": record.run_id,
+    }

@@ -1,0 +1,104 @@
+"""One run of a world's job in a process of its own, which suffers what its schedule says."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+
+from speakerbot import bootstrap, logs
+from speakerbot.clock import Clock
+from speakerbot.config import Settings
+from speakerbot.domain.job_registry import JobDeclaration, JobRegistry
+from speakerbot.errors import SpeakerbotError, Unreachable
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Job
+from speakerbot.runs.service import RunRequest, RunService, Scheduling
+from speakerbot.testing.crash.boundaries import DISCORD, Reached, stepping_connect, stepping_store
+from speakerbot.testing.crash.seeds import CrashProcess
+from speakerbot.testing.crash.world import TOKEN, CrashWorld
+
+if TYPE_CHECKING:
+    from speakerbot.delivery.session import Connect
+
+TIMEOUT = timedelta(seconds=40)
+"""Of a run; a dead one holds its occurrence for a minute longer."""
+GRACE = timedelta(hours=12)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run takes place: a store, a loopback Discord, a lease, and the job's schedule."""
+
+    store_url: str
+    discord_base: str
+    lease: timedelta
+    scheduling: Scheduling = field(default_factory=Scheduling)
+    """By default the job runs whenever it is asked to, without an occurrence lock."""
+
+    def settings(self, world: CrashWorld) -> Settings:
+        base = Settings(
+            database_url=self.store_url,
+            discord_token=TOKEN,
+            discord_api_base=self.discord_base,
+            lease=self.lease,
+            rate=200.0,
+            new_dm_every=timedelta(milliseconds=5),
+        )
+        return world.settings(base)
+
+
+def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) -> int:
+    """The exit code that the command line would end with."""
+    logs.configure("json")
+
+    def open_store(settings: Settings, *, read_only: bool = False) -> Store:
+        return stepping_store(bootstrap.store(settings, read_only=read_only), reached)
+
+    def connect(settings: Settings) -> Connect:
+        return stepping_connect(bootstrap.discord(settings), reached)
+
+    def clock_at(_now: datetime | None) -> Clock:
+        return clock
+
+    def load(_declaration: JobDeclaration) -> Job:
+        return world.job
+
+    name = world.job.name
+    service = RunService(
+        place.settings(world),
+        JobRegistry(JobDeclaration(name, f"jobs.{name}", "")),
+        open_store=open_store,
+        connect=connect,
+        retry_within=timedelta(),
+        load=load,
+        clock_at=clock_at,
+    )
+    try:
+        service.run(RunRequest(name, scheduling=place.scheduling, timeout=TIMEOUT), ())
+    except SpeakerbotError as error:
+        logs.report(error)
+        return error.exit_code
+    return 0
+
+
+def suffering(process: CrashProcess, mouth: int) -> Reached:
+    """Says each boundary into ``mouth``, and does to this process what its schedule says."""
+    boundaries, writes = count(1), count(1)
+    begin = process.raise_at
+    raising = range(0) if begin is None else range(begin, begin + process.raises)
+
+    def reached(name: str) -> None:
+        number = next(boundaries)
+        os.write(mouth, f"{number} {name}\n".encode())
+        if number == process.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if number == process.term_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if DISCORD not in name and next(writes) in raising:
+            raise Unreachable(f"{name}: the store does not answer")
+
+    return reached

@@ -1,0 +1,199 @@
+"""The reminders job's small world: four talks, each reached another way, and what people do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from importlib import import_module
+from itertools import permutations
+from typing import Literal
+
+from speakerbot.config import Settings
+from speakerbot.delivery.session import bot_of
+from speakerbot.domain.delivery import DeliveryState
+from speakerbot.domain.person import Person
+from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
+from speakerbot.runs.job import Job
+from speakerbot.testing.crash.seeds import WorldEvent
+from speakerbot.testing.crash.world import TOKEN, Arrival, Expected, WorldChange, topic
+from speakerbot.testing.discord import DiscordWorld, LoopbackClient
+
+DAY = date(2026, 11, 20)
+TALKS = 4
+KINDS = {0: "reminder.day_of", 1: "reminder.day_before"}
+FLAGS = ("sent_day_of_at", "sent_tminus1_at", None, None)
+Way = Literal["known", "new", "closed", "refused"]
+WAYS: tuple[Way, ...] = ("known", "new", "closed", "refused")
+"""A DM channel we know; one to be opened; closed DMs, then a thread; DMs that cannot even be
+opened, then a thread that sleeps and has to be woken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Booking:
+    """A speaker and their talk, so many days ahead. ``base``: the first id of its world."""
+
+    base: int
+    way: Way
+    days: int
+    part: int
+    """Which of the world's talks it is."""
+    topic: int
+    handed_over: bool = False
+
+    @property
+    def user_id(self) -> str:
+        return str(self.base + self.part + (500 if self.handed_over else 100))
+
+    @property
+    def thread_id(self) -> str:
+        return str(self.base + self.part + 200)
+
+    @property
+    def dm_id(self) -> str:
+        return str(self.base + self.part + 300)
+
+    @property
+    def username(self) -> str:
+        return f"{'deputy' if self.handed_over else 'speaker'} {self.part}"
+
+    @property
+    def talk(self) -> Talk:
+        return Talk(
+            id=f"talk{self.base + self.part}",
+            user_id=self.user_id,
+            username=self.username,
+            topic=topic(self.topic)[0],
+            date=DAY + timedelta(days=self.days),
+            thread_id=self.thread_id,
+        )
+
+    @property
+    def key(self) -> str:
+        talk = self.talk
+        kind = KINDS.get(self.days, f"reminder.{self.days}d")
+        return f"{kind}/talk:{talk.id}/user:{talk.user_id}/{talk.date}T16:00"
+
+    @property
+    def text(self) -> str:
+        day, about = self.talk.date, topic(self.topic)[1]
+        opening = f"Hi {self.username}! This is a reminder that you're"
+        match self.days:
+            case 0:
+                return f'{opening} speaking today ({day}) about "{about}". See you soon!'
+            case 1:
+                when = "tomorrow"
+            case _:
+                when = f"in {self.days} days"
+        closing = "Looking forward to your talk!"
+        return f'{opening} scheduled to speak {when} ({day}) about "{about}". {closing}'
+
+    @property
+    def expected(self) -> Expected:
+        dm = Arrival(self.text, user_id=self.user_id)
+        thread = Arrival(f"<@{self.user_id}> {self.text}", channel_id=self.thread_id)
+        return Expected((dm, thread) if self.way in ("known", "new") else (thread,))
+
+
+class RemindersWorld:
+    """``variant`` (0 to 47) says which reminder goes which way, and what closed DMs answer."""
+
+    ends_after: timedelta | None = timedelta(hours=9)
+
+    def __init__(self, number: int, variant: int) -> None:
+        self.job: Job = import_module("jobs.reminders").JOB
+        self.now = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+        base = 10**17 + number * 1000
+        ways = list(permutations(WAYS))[variant % 24]
+        self._dms_are_off: Literal[50007, 50278] = 50007 if variant < 24 else 50278
+        self._bookings = [
+            _Booking(base, way, days, days, days + variant) for days, way in enumerate(ways)
+        ]
+        self._changed: set[int] = set()
+        self.dm_channels: Mapping[str, str] = {
+            each.dm_id: each.user_id for each in self._bookings if each.way in ("known", "closed")
+        }
+
+    def settings(self, base: Settings) -> Settings:
+        offsets = ",".join(f"{days}d@16:00" for days in range(2 * TALKS))
+        return replace(
+            base, reminder_offsets=parse_offsets(offsets), reminder_routes=("dm", "thread")
+        )
+
+    def fill(self, store: Store) -> None:
+        store.talks.put([each.talk for each in self._bookings])
+        known = {user_id: dm_id for dm_id, user_id in self.dm_channels.items()}
+        store.limits.remember_dms(bot_of(TOKEN), known)
+
+    def furnish(self, discord: LoopbackClient) -> None:
+        for each in self._bookings:
+            match each.way:
+                case "known":
+                    discord.change(DiscordWorld.add_dm, each.user_id, each.dm_id)
+                case "closed":
+                    discord.change(DiscordWorld.add_dm, each.user_id, each.dm_id)
+                    code = self._dms_are_off
+                    discord.change(DiscordWorld.close_dms, each.user_id, code=code)
+                    discord.change(DiscordWorld.add_thread, each.thread_id, "1")
+                case "refused":
+                    discord.change(DiscordWorld.close_dms, each.user_id, refuse_opening=True)
+                    discord.change(DiscordWorld.archive, each.thread_id, sends_unarchive=False)
+
+    def expected(self) -> Mapping[str, Expected]:
+        return {each.key: each.expected for each in self._bookings}
+
+    def change(self, event: WorldEvent) -> WorldChange | None:
+        """Each talk is changed once at the most."""
+        if event.which in self._changed:
+            return None
+        self._changed.add(event.which)
+        before = self._bookings[event.which]
+        match event.what:
+            case "cancel":
+                return WorldChange(partial(_cancel, before.talk), [before.key])
+            case "opt_out":
+                return WorldChange(partial(_opt_out, before.user_id), [before.key])
+            case "move":
+                after = replace(before, days=before.days + TALKS)
+                write = partial(_move, after.talk)
+            case "hand_over":
+                after = replace(before, handed_over=True, way="new")
+                write = partial(_hand_over, after.talk)
+        return WorldChange(write, [before.key], {after.key: after.expected})
+
+    def problems(self, store: Store) -> Sequence[str]:
+        """The Node bot must find its flags as the ledger says."""
+        return list(self._wrong_flags(store))
+
+    def _wrong_flags(self, store: Store) -> Iterator[str]:
+        for each in self._bookings:
+            name, talk = FLAGS[each.days], store.talks.get(each.talk.id)
+            record = store.ledger.get([each.key]).get(each.key)
+            if name is None or record is None or talk is None or each.part in self._changed:
+                continue
+            flag = getattr(talk, name)
+            if record.state not in (DeliveryState.SENT, DeliveryState.UNDELIVERABLE):
+                continue  # expired with nobody looking, or nobody can tell
+            wanted = record.flag_at if record.state == DeliveryState.SENT else None
+            if flag != wanted:
+                yield f"{each.key}: the Node bot's flag is {flag}, not {wanted}"
+
+
+def _cancel(talk: Talk, store: Store) -> None:
+    store.talks.delete(talk.id)
+
+
+def _move(talk: Talk, store: Store) -> None:
+    store.talks.reschedule(talk.id, talk.date)
+
+
+def _hand_over(talk: Talk, store: Store) -> None:
+    store.talks.put([talk])
+
+
+def _opt_out(user_id: str, store: Store) -> None:
+    person = Person(f"p{user_id}", discord_user_id=user_id, opted_out=frozenset({"reminders"}))
+    store.people.put([person])

@@ -1,0 +1,98 @@
+"""A run of any job is killed at every boundary; every message goes exactly once all the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from speakerbot.testing.crash import Arena, CrashProcess, CrashRound, CrashSchedule, WorldOf
+from speakerbot.testing.crash.changes_world import ChangesWorld
+from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
+from speakerbot.testing.crash.reminders_world import RemindersWorld
+from speakerbot.testing.crash.seeds import LONG_LEASE, SHORT_LEASE, VARIANTS, Every, Gap
+from speakerbot.testing.discord import Fault
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
+
+SERVER = os.environ.get("SPEAKERBOT_TEST_MONGODB_URI")
+NO_SERVER = "SPEAKERBOT_TEST_MONGODB_URI names no server"
+STORES = (
+    pytest.param(None, id="sqlite"),
+    pytest.param(
+        SERVER,
+        marks=[pytest.mark.mongodb_server, pytest.mark.skipif(not SERVER, reason=NO_SERVER)],
+        id="mongodb",
+    ),
+)
+GAPS: tuple[Gap, ...] = ("window", "lease")
+EVERY: tuple[Every, ...] = ("minute", "hour", "day")
+
+
+@pytest.fixture
+def arena(tmp_path: Path) -> Iterator[Arena]:
+    with Arena(tmp_path) as opened:
+        yield opened
+
+
+def hold(arena: Arena, world_of: WorldOf, schedule: CrashSchedule, mongodb: str | None) -> int:
+    """Plays it; the promise has to hold. Returns how many processes died."""
+    played = arena.play(world_of, schedule, mongodb)
+    assert not played.problems, f"{schedule.text()}\n{played.text()}"
+    return played.killed
+
+
+def dying_at(boundary: int, gap: Gap) -> CrashSchedule:
+    """Then two runs at once, by the same occurrence or the next."""
+    return CrashSchedule(
+        rounds=(
+            CrashRound((CrashProcess(kill_at=boundary),)),
+            CrashRound((CrashProcess(), CrashProcess()), gap=gap),
+        ),
+        variant=boundary % VARIANTS,
+        lease=SHORT_LEASE if gap == "lease" else LONG_LEASE,
+        history_nonces=boundary % 3 == 0,
+        every=EVERY[boundary % 3],
+        share=boundary % 2 == 0,
+    )
+
+
+@pytest.mark.parametrize("mongodb", STORES)
+@pytest.mark.parametrize(
+    ("world_of", "fewest"),
+    [
+        pytest.param(RemindersWorld, 40, id="reminders"),
+        pytest.param(WeeklyWorld, 5, id="weekly"),
+        pytest.param(ChangesWorld, 35, id="changes", marks=pytest.mark.slow_suite),
+        pytest.param(EngagementWorld, 15, id="engagement", marks=pytest.mark.slow_suite),
+        pytest.param(DigestWorld, 15, id="digest", marks=pytest.mark.slow_suite),
+    ],
+)
+def test_a_run_may_die_at_every_boundary(
+    arena: Arena, world_of: WorldOf, fewest: int, mongodb: str | None
+) -> None:
+    """``fewest`` boundaries a run of any variant has at least."""
+    alive = 0
+    for boundary in count(1):
+        died = hold(arena, world_of, dying_at(boundary, GAPS[boundary // 3 % 2]), mongodb)
+        # Where the Node bot has posted (every other weekly), a run is over sooner.
+        alive = 0 if died else alive + 1
+        if alive == 2:
+            break
+    assert boundary > fewest, "it came to its end far too early"
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3, 4])
+def test_a_run_may_die_between_acceptance_and_answer(arena: Arena, nth: int) -> None:
+    lost = Fault(kind="hang", on="create_message", nth=nth, accepted=True)
+    schedule = CrashSchedule(
+        rounds=(
+            CrashRound((CrashProcess(kill_unanswered=True),), faults=(lost,)),
+            CrashRound((CrashProcess(), CrashProcess()), gap="window"),
+        ),
+        variant=nth,
+    )
+    assert hold(arena, RemindersWorld, schedule, None) == 1

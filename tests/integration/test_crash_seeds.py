@@ -1,0 +1,38 @@
+"""Schedules at random: kills, SIGTERM, stores that raise, clocks that differ, faults of any shape,
+outages of hours, and people who change their minds. ``make crash SEEDS=10000`` plays more of them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
+
+SAMPLE = 40
+SAMPLE_IN_SLOW_SUITE = 800
+
+
+def play(first: int, seeds: int, folder: Path) -> str:
+    """As `make crash` does. What it prints names every seed that breaks the promise."""
+    command = [sys.executable, "-m", "speakerbot.testing.crash", "--processes", "2"]
+    command += ["--first", str(first), "--seeds", str(seeds)]
+    played = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=folder, env=os.environ
+    )
+    assert played.returncode == 0, played.stdout + played.stderr
+    return played.stdout
+
+
+def test_a_sample_holds(tmp_path: Path) -> None:
+    assert f"{SAMPLE} of {SAMPLE} held, seeds 0 to 39." in play(0, SAMPLE, tmp_path)
+
+
+@pytest.mark.slow_suite
+def test_a_larger_sample_holds(tmp_path: Path) -> None:
+    whole = f"{SAMPLE_IN_SLOW_SUITE} of {SAMPLE_IN_SLOW_SUITE} held"
+    assert whole in play(SAMPLE, SAMPLE_IN_SLOW_SUITE, tmp_path)
