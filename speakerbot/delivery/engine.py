@@ -52,6 +52,8 @@ class Engine:
     log: Any
     retry_within: timedelta
     """A retry that is due so soon is made in the same run."""
+    _grace_ends: float | None = None
+    """Once it is stopped, of the loop's time: what is under way is cut off then."""
     _retries: Tasks = field(default_factory=set)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -91,7 +93,11 @@ class Engine:
         either: set[asyncio.Future[Any]] = {ended, stopped}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        _, unfinished = await asyncio.wait(work, timeout=GRACE)
+        now = asyncio.get_running_loop().time()
+        if self.stop.is_set() and self._grace_ends is None:
+            self._grace_ends = now + GRACE
+        left = GRACE if self._grace_ends is None else max(self._grace_ends - now, 0.0)
+        _, unfinished = await asyncio.wait(work, timeout=left)
         return unfinished
 
     async def _wind_up(
@@ -120,8 +126,7 @@ class Engine:
         done: list[asyncio.Task[None]] = []
         while self._retries:
             waiting = set(self._retries)
-            _, late = await asyncio.wait(waiting, timeout=GRACE if self.stop.is_set() else None)
-            for task in late:
+            for task in await self._until_done_or_stopped(waiting):
                 task.cancel()
             done += waiting
             self._retries -= waiting

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def stopped(command: Command, when: Callable[[], bool], **env: str) -> tuple[Report, float]:
     """What a run printed that got SIGTERM at this moment, and how long it took to end."""
     process = command.start(**env)
-    deadline = monotonic() + 30
+    deadline = monotonic() + 60
     while not when():
         assert process.poll() is None, process.communicate()
         assert monotonic() < deadline
@@ -66,3 +66,35 @@ def test_requests_that_hang_are_cut_off_and_only_they_stay_in_doubt(command: Com
     assert took < 10
     assert report.counts["skipped"] == {"given_back": 40 - WORKERS}
     assert [record.state for record in command.records().values()] == ["claimed"] * WORKERS
+
+
+def test_in_an_outage_too_it_ends_in_order(command: Command) -> None:
+    """Some requests have failed, the others hang: nobody asks Discord first how it is."""
+    command.book(40)
+    command.discord.inject(
+        Fault(kind="error", on="create_message", status=503, times=4),
+        Fault(kind="hang", times=None),
+    )
+    report, took = stopped(command, lambda: len(command.discord.requests) >= WORKERS + 4)
+    assert took < 10
+    assert report.document["stopped"] == "sigterm"
+    states = sorted(record.state for record in command.records().values())
+    assert states == ["claimed"] * WORKERS + ["failed"] * 4
+
+
+def test_a_retry_that_hangs_is_cut_off_too(command: Command) -> None:
+    """It is the last thing the run does, with nothing else under way."""
+    command.book(1)
+    command.discord.inject(
+        Fault(kind="error", on="create_message", status=503, times=1),
+        Fault(kind="hang", on="create_message", times=None),
+    )
+
+    def hangs() -> bool:
+        tries = [each for each in command.discord.requests if each.operation == "create_message"]
+        return len(tries) > 1
+
+    report, took = stopped(command, hangs)
+    assert took < 10
+    assert report.document["stopped"] == "sigterm"
+    assert [record.state for record in command.records().values()] == ["claimed"]
