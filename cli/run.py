@@ -27,7 +27,7 @@ class JobGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # click's signature
         if cmd_name == "due":
             return _due_command()
-        return _command(JOBS[cmd_name]) if cmd_name in JOBS else None
+        return _command(JOBS[cmd_name])  # of one that does not exist it says which are meant
 
 
 app = typer.Typer(cls=JobGroup, no_args_is_help=True, add_completion=False)

@@ -374,3 +374,7 @@ def test_a_message_between_two_ticks_goes_at_its_own_time_and_preview_says_so(
     assert states(document) == ["sent"]
     assert document["messages"][0]["due_at"] == "2026-11-20T23:30:00Z"
     assert len(discord.messages) == 1
+
+
+def test_a_misspelt_job_is_named_with_the_one_that_may_be_meant(cli: Cli) -> None:
+    assert "'remnders' is not a job; did you mean 'reminders'?" in cli.misused("run", "remnders")
