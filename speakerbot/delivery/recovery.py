@@ -18,7 +18,7 @@ from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import Endings
-from speakerbot.domain.delivery import Delivery, DeliveryState, standing
+from speakerbot.domain.delivery import Delivery, DeliveryState, may_be_closed
 from speakerbot.domain.message import Message, MessageKey, Route, RouteName
 from speakerbot.ports.channel import Channel, RefusalClass, Refused
 from speakerbot.ports.store import Store
@@ -117,8 +117,7 @@ def with_leftovers(
             named.add(plan.message.key)
         yield plan
     for record in store.ledger.unsettled(now):
-        due = standing(record, real) in (DeliveryState.PLANNED, DeliveryState.UNDELIVERABLE)
-        if due and record.key not in named:
+        if may_be_closed(record, real) and record.key not in named:
             yield MessagePlan(_message(record), DeliveryState.PLANNED, REASON, record=record)
 
 

@@ -152,6 +152,12 @@ def standing(record: Delivery | None, now: datetime) -> DeliveryState:
     return record.state
 
 
+def may_be_closed(record: Delivery, now: datetime) -> bool:
+    """Whether a run may settle what an earlier one left, its time being over; ``now`` is the real
+    time."""
+    return standing(record, now) in (DeliveryState.PLANNED, DeliveryState.UNDELIVERABLE)
+
+
 LONGEST_WAIT = timedelta(minutes=65)
 """No retry is further ahead, and no lease of a usual length."""
 

@@ -14,7 +14,13 @@ from speakerbot import process
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.planning import MessagePlan, Moment, weigh, with_texts
-from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, within_reason
+from speakerbot.domain.delivery import (
+    Delivery,
+    DeliveryChange,
+    DeliveryState,
+    may_be_closed,
+    within_reason,
+)
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.run import Run, named, new_run
@@ -186,14 +192,22 @@ class Runner:
         plans = self._plans(context, report)
         with process.let_in(self._until):
             first = self._first_to_send(plans, report)
-        if first is None:
+        if first is None and not self._left_over(run.now):
             return None  # nothing to send: nothing of the network was imported
         claim_store(self.store, self.settings.guild_id)
         self.store.runs.put(run)
-        traffic = self._deliver(chain([first], plans), run, report, log)
+        traffic = self._deliver(chain([first] if first else [], plans), run, report, log)
         if not traffic.stopped:
             self._write_down(context)
         return traffic
+
+    def _left_over(self, now: datetime) -> bool:
+        """Whether a run that died has left claims on messages whose time is over: those are looked
+        for and closed by the next run, also where that has nothing to send."""
+        if self.options.dry_run:
+            return False
+        real = self.clock.real()
+        return any(may_be_closed(each, real) for each in self.store.ledger.unsettled(now))
 
     def _first_to_send(self, plans: Iterator[MessagePlan], report: Report) -> MessagePlan | None:
         for plan in plans:

@@ -315,3 +315,15 @@ def test_a_claim_of_a_machine_whose_clock_is_a_year_ahead_blocks_its_message_for
     assert harness.run(message).states == ["held_back"]
     harness.later(timedelta(minutes=66))
     assert harness.run(message).states == ["sent"]
+
+
+def test_a_run_with_nothing_to_send_closes_what_a_dead_run_left(harness: RunHarness) -> None:
+    arrived, lost = harness.message("7"), harness.message("7", occasion="b", topic="Boats")
+    harness.die("after discord.send", arrived)
+    harness.die("before discord.send", lost)
+    harness.later(timedelta(hours=8))
+    harness.run()
+    assert (harness.record(arrived).state, harness.record(lost).state) == ("sent", "expired")
+    requests = len(harness.discord.requests)
+    harness.run()
+    assert len(harness.discord.requests) == requests
