@@ -222,7 +222,7 @@ def import_people(
 ) -> None:
     """Take in people from a CSV or JSON lines file: all of them, or none.
 
-    What the file leaves out or empty stays as it is, and nobody is opted in again.
+    What the file leaves out or empty stays as it is, and no opt-out is lifted.
     """
     from speakerbot.formats import people as formats
     from speakerbot.formats.problems import ImportProblems

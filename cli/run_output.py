@@ -30,8 +30,8 @@ class TextOutput(Protocol):
 
 @contextmanager
 def stdout() -> Iterator[Output]:
-    """Where a run is shown: a reader who does not read holds nobody up. At the end waits for them
-    as long as its ``patience`` says."""
+    """Where a run is shown: a reader who does not read never delays the run. At the end waits for
+    them as long as its ``patience`` says."""
     output = Output.of(sys.stdout, lambda why: logs.get_logger().warning("output_lost", error=why))
     try:
         yield output
@@ -42,7 +42,7 @@ def stdout() -> Iterator[Output]:
 def run_observers(
     output: TextOutput, *, as_json: bool, quiet: bool = False
 ) -> tuple[RunObserver, ...]:
-    """Those that show a run. ``quiet``: not one of which nobody need be told."""
+    """Those that show a run. ``quiet``: not the skips that are harmless."""
     if as_json:
         return (JsonOutput(output),)
     shown: RunObserver = TerminalOutput(output) if output.isatty() else RowOutput(output)

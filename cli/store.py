@@ -125,4 +125,4 @@ def prune_store(
 
 
 def _named(guild: str | None) -> str:
-    return f"guild {guild}" if guild else "nobody yet"
+    return f"guild {guild}" if guild else "no community yet"

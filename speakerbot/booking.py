@@ -90,7 +90,7 @@ def current(
     entries: Iterable[CalendarEntry], talks: Iterable[Talk], now: datetime
 ) -> Iterator[CalendarEntry]:
     """What a calendar shows now, as :func:`follow` would note it: every talk, in the order given,
-    then those cancelled of late. ``entries`` are read before ``talks``."""
+    then those cancelled recently. ``entries`` are read before ``talks``."""
     known = {entry.talk_id: entry for entry in entries}
     for talk in talks:
         entry = known.pop(talk.id, None)

@@ -170,8 +170,9 @@ STALLED = 1.0
 
 
 class Output:
-    """Text for a stream, written by a thread of its own: a reader who has stopped reading holds
-    nobody up. What cannot be written any more is dropped, and ``lost`` is called with why, once.
+    """Text for a stream, written by a thread of its own: a reader who has stopped reading does
+    not hold the run up. What cannot be written any more is dropped, and ``lost`` is called
+    with why, once.
 
     Stands in for a text stream where only ``write``, ``flush`` and ``isatty`` matter."""
 
@@ -222,7 +223,7 @@ class Output:
         return self._descriptor
 
     def drain(self) -> None:
-        """Waits until all is written, as long as ``patience`` says and nobody asks the process to
+        """Waits until all is written, as long as ``patience`` says and the process is not asked to
         end. What is left then is lost."""
         patience = STALLED if _signals.asked else self.patience
         end = None if patience is None else time.monotonic() + patience

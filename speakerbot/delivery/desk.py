@@ -28,7 +28,7 @@ class Desk:
 
     def pacer(self, lane: str, interval: float, stop: asyncio.Event, *, ahead: int = 0) -> Pacer:
         """Paces a lane that all processes of the bot share; ``interval`` in seconds."""
-        lead = timedelta()  # how far the clock that all share is ahead of ours
+        lead = timedelta()  # how far the shared clock is ahead of our own
 
         async def reserve(interval: float, count: int) -> timedelta:
             nonlocal lead

@@ -20,7 +20,7 @@ class DeliveryState(StrEnum):
     PLANNED = "planned"
     """It will be claimed and sent now, or a new try of it will."""
     HELD_BACK = "held_back"
-    """It is due and waits: for quiet hours, another run, its turn; or nobody wants it."""
+    """It is due and waits: for quiet hours, another run, its turn; or they have opted out."""
     ALREADY_SENT = "already_sent"
     """It was sent before this run, by an earlier one or by the Node bot."""
     CLAIMED = "claimed"

@@ -74,12 +74,12 @@ SINGLE_KINDS = frozenset(OPT_OUT_KINDS) - {"all"}
 
 
 def new_person(discord_user_id: str) -> Person:
-    """Someone nobody had heard of. Two processes that meet them at once make the same record."""
+    """Someone not known before. Two processes that meet them at once make the same record."""
     return Person(id=f"discord-{discord_user_id}", discord_user_id=discord_user_id)
 
 
 def opted_out(person: Person, kind: str) -> Person:
-    """``all`` takes the place of single kinds, and covers kinds that are yet to come."""
+    """``all`` takes the place of single kinds, and covers kinds that are added later."""
     if person.refuses(kind):
         return person
     kinds = {"all"} if kind == "all" else {*person.opted_out, kind}

@@ -156,7 +156,7 @@ class Register:
 
 
 def new_id(entry: PersonEntry) -> str:
-    """The same for the same person, so that importing a file twice makes nobody twice."""
+    """The same for the same person, so that importing a file twice duplicates no one."""
     if given := entry.values.get("id"):
         return str(given)
     if user_id := entry.values.get("discord_user_id"):

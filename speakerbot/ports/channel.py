@@ -126,8 +126,8 @@ class Channel(Protocol):
         Raises Refused with ``TARGET`` where it may not look (further)."""
 
     async def edit(self, channel_id: str, message_id: str, text: str) -> None:
-        """Gives our message this text; doing so again changes nothing. Notifies nobody. Raises
-        Refused with ``DELETED`` if it does not exist any more, ``NOT_OURS`` if it is another's."""
+        """Gives our message this text; doing so again changes nothing. Sends no notification.
+        Raises Refused with ``DELETED`` if it does not exist any more, ``NOT_OURS`` if it is another's."""
 
     async def unarchive(self, thread_id: str) -> None: ...
 

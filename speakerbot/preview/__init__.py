@@ -191,7 +191,7 @@ class _Timeline:
 
 @dataclass(slots=True)
 class _SimulatedRun:
-    """A run that is yet to come, on a store of its own. ``at`` is its decision time; ``ahead`` is
+    """A coming run, on a store of its own. ``at`` is its decision time; ``ahead`` is
     how far that is ahead of the real time."""
 
     schedule: Schedule

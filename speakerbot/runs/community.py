@@ -16,12 +16,12 @@ MARK = "guild"
 
 
 def community_of(store: Store) -> str | None:
-    """The Discord id of the guild that a store belongs to; None: of nobody yet. One query."""
+    """The Discord id of the guild that a store belongs to; None: none yet. One query."""
     return store.marks.get(MARK)
 
 
 def claim_store(store: Store, guild_id: str | None) -> None:
-    """Before a run sends: takes a store that belongs to nobody for its own. One query where that
+    """Before a run sends: takes a store without a community for its own. One query where that
     was done before; none where no guild is set. Raises ConfigError if it is another one's."""
     if guild_id is None:
         return

@@ -1,7 +1,7 @@
 """What is old is forgotten: once a day, in bounded batches, at the end of a run.
 
 Finished deliveries and runs go after ``SPEAKERBOT_KEEP``; the texts of personal messages, which
-nobody needs once they have arrived, after ``SPEAKERBOT_KEEP_TEXTS``.
+are not needed once they have arrived, after ``SPEAKERBOT_KEEP_TEXTS``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Pruned:
 
 
 def prune_daily(store: Store, settings: Settings, run_id: str, real: datetime, log: Any) -> None:
-    """Unless another run has done it on this day (UTC). Its failure is nobody's: it is logged, and
+    """Unless another run has done it on this day (UTC). Its failure fails no run: it is logged, and
     another run goes on where this one ended. ``real`` is the real time."""
     try:
         seen = store.marks.get(MARK)

@@ -122,7 +122,7 @@ class Runner:
         return None if self.stopped or self.options.narrowed else report.waits
 
     def _all(self, run: Run, report: Report, log: Any) -> Traffic | None:
-        """What is due, and then what falls due while nobody else may look."""
+        """What is due, and then what falls due before another run would look."""
         traffic, last = self._do(run, report, log), run.now + AHEAD
         while not (traffic and traffic.stopped) and failure(traffic) is None:
             at = self._next(run.now, last)

@@ -32,7 +32,7 @@ TIMEOUT = timedelta(minutes=10)
 """Of a run outside a schedule."""
 STORE_FAILED = (Unreachable.exit_code, StoreLocked.exit_code)
 HARMLESS = ("not_due", "already_done", "already_running")
-"""Reasons to skip a run that nobody need look at."""
+"""Reasons to skip a run that need no attention."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,6 @@ def check_address(url: str) -> None:
 
         hosts_of(url)
         return
-    # What is no scheme may be a piece of a password.
+    # What is not a scheme may be a piece of a password.
     kind = f"{scheme}://" if found and re.fullmatch(r"[A-Za-z][A-Za-z0-9+]*", scheme) else "no kind"
     raise ConfigError(f"DATABASE_URL: {kind} is not a store known here. Known: {KINDS}.")

@@ -54,7 +54,7 @@ STANDING = _one_of({word: word for word in ("running", "open", "finished", "miss
 
 
 def person_of(values: Mapping[str, Any], reader: Reader) -> Person:
-    """A person, by the names of their fields. Whatever else is unreadable, nobody loses an opt-out:
+    """A person, by the names of their fields. Whatever else is unreadable, no opt-out is lost:
     one that cannot be read counts as an opt-out of everything."""
     read, given = reader.read, values.get("opted_out")
     rescued = _rescued(given)
@@ -125,7 +125,7 @@ def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
 
 def entry_of(values: Mapping[str, Any], reader: Reader) -> TalkSnapshot | None:
     """What a speaker knows of a talk; ``told`` and ``seen`` as ``{"date": …, "topic": …}``. None,
-    so that nobody is told anything of that talk, where part of it cannot be read."""
+    so that no notice of that talk is sent, where part of it cannot be read."""
     from speakerbot.domain.talk_changes import TalkSnapshot  # other jobs need none
 
     version = Kind("a date and a topic", _version)

@@ -211,7 +211,7 @@ def only_duplicates(error: PyMongoError) -> bool:
 
 
 def _refusing(topology: TopologyDescription) -> bool:
-    """Whether all servers of the address refuse connections, or have names that nobody knows."""
+    """Whether all servers of the address refuse connections, or have names that do not resolve."""
     errors = [server.error for server in topology.server_descriptions().values()]
     return all(
         isinstance(error, AutoReconnect) and not isinstance(error, NetworkTimeout)

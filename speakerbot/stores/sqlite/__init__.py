@@ -136,7 +136,7 @@ def _reading_mode(path: Path) -> str:
     if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
         # A reader needs the -wal and -shm files too, and only one that may write removes them.
         return "mode=rw"
-    return "mode=ro&immutable=1"  # nobody can write here, so nothing can change under us
+    return "mode=ro&immutable=1"  # not writable, so nothing can change under us
 
 
 def _checked(db: Database, setting: str) -> Database:

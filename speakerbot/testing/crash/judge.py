@@ -45,7 +45,7 @@ class Promise:
         return Counter(key for message in evidence.messages if (key := self.of(message, evidence)))
 
     def of(self, message: DiscordMessage, evidence: Evidence) -> str | None:
-        """The key of this message; None: nobody expected it there."""
+        """The key of this message; None: it was not expected there."""
         for key, wanted in self._all():
             if any(_stands(message, way, evidence) for way in self.ways(wanted)):
                 return key

@@ -176,7 +176,7 @@ class RemindersWorld:
                 continue
             flag = getattr(talk, name)
             if record.state not in (DeliveryState.SENT, DeliveryState.UNDELIVERABLE):
-                continue  # expired with nobody looking, or nobody can tell
+                continue  # expired unseen, or its outcome is unknown
             wanted = record.flag_at if record.state == DeliveryState.SENT else None
             if flag != wanted:
                 yield f"{each.key}: the Node bot's flag is {flag}, not {wanted}"

@@ -93,7 +93,7 @@ class GuildState:
         self._snowflakes = Snowflakes()
 
     def user(self, user_id: str) -> LoopbackUser | None:
-        """None if there is nobody of that id."""
+        """None if no user has that id."""
         if user_id in self.gone:
             return None
         user = self.users.get(user_id)
