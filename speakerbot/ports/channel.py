@@ -127,7 +127,8 @@ class Channel(Protocol):
 
     async def edit(self, channel_id: str, message_id: str, text: str) -> None:
         """Gives our message this text; doing so again changes nothing. Sends no notification.
-        Raises Refused with ``DELETED`` if it does not exist any more, ``NOT_OURS`` if it is another's."""
+        Raises Refused with ``DELETED`` if it does not exist any more, ``NOT_OURS`` if it is
+        another's."""
 
     async def unarchive(self, thread_id: str) -> None: ...
 
