@@ -208,7 +208,7 @@ def test_mass_destruction_needs_its_flag(desk: Desk) -> None:
 
 def test_every_kind_of_failure_has_its_exit_code_and_its_advice(desk: Desk) -> None:
     assert "no image is known" in desk.fails(78, "plan")
-    assert "no duration" in desk.fails(2, "apply", "--wait-for-runs", "soon")
+    assert "is not a duration" in desk.fails(2, "apply", "--wait-for-runs", "soon")
     assert "fly tokens create" in desk.fails(77, "plan", "--access-token", "fm2_bad")
     assert "there is no app 'x'" in desk.fails(78, "plan", "--app", "x")
     del desk.env["FLY_API_TOKEN"]
