@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from speakerbot.domain.message import MessageKey
-
 
 class DeliveryState(StrEnum):
     """What there is to say about a message. The ledger stores those from ``CLAIMED`` on."""
@@ -104,6 +102,8 @@ class Delivery(NamedTuple):
     @property
     def subject(self) -> str:
         """The second part of the key."""
+        from speakerbot.domain.message import MessageKey  # a tick that is not due needs none
+
         return MessageKey.of(self.key, self.kind, self.recipient).subject
 
     @property

@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from speakerbot.delivery.planning import MessagePlan
 from speakerbot.domain.delivery import DeliveryState
-from speakerbot.domain.message import Message
 from speakerbot.errors import ConfigError, SpeakerbotError, TemplateError, TokenRefused, Unreachable
 
 if TYPE_CHECKING:
+    from speakerbot.delivery.planning import MessagePlan
     from speakerbot.delivery.results import Result
     from speakerbot.delivery.session import Traffic
     from speakerbot.domain.delivery import Delivery
+    from speakerbot.domain.message import Message
     from speakerbot.templates import Templates
 
 
