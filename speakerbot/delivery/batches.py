@@ -134,7 +134,7 @@ class Batches:
         flagged = {
             claim.message.key: FlagWrite(flag.talk_id, flag.name, flag.seen, claim.record.flag_at)
             for claim in claims
-            if (flag := claim.message.flag) and claim.record.flag_at
+            if (flag := claim.message.flag) and claim.record.flag_at and claim.message.template
         }
         if not flagged:
             return claims

@@ -19,7 +19,14 @@ from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryState, may_be_closed
-from speakerbot.domain.message import Message, MessageKey, Route, RouteName
+from speakerbot.domain.message import (
+    NODE_FLAGS,
+    Message,
+    MessageKey,
+    NodeFlag,
+    Route,
+    RouteName,
+)
 from speakerbot.ports.channel import Channel, RefusalClass, Refused
 from speakerbot.ports.store import Store
 
@@ -134,4 +141,13 @@ def _message(record: Delivery) -> Message:
         due_at=record.due_at,
         expires_at=record.expires_at,
         reason=REASON,
+        flag=_flag(record, key.subject),
     )
+
+
+def _flag(record: Delivery, subject: str) -> NodeFlag | None:
+    """The Node bot's flag that it had set: given back where the message was not sent."""
+    name = NODE_FLAGS.get(record.kind)
+    if name is None or record.flag_at is None:
+        return None
+    return NodeFlag(subject.removeprefix("talk:"), name, record.flag_at, counts=False)

@@ -39,6 +39,13 @@ class NodeFlag:
     we set it for another message (see ``delivery.planning``)."""
 
 
+NODE_FLAGS: Mapping[str, Literal["sentTminus1At", "sentDayOfAt"]] = {
+    "reminder.day_before": "sentTminus1At",
+    "reminder.day_of": "sentDayOfAt",
+}
+"""Which flag of the Node bot's a kind of message sets."""
+
+
 @dataclass(frozen=True, slots=True)
 class LookBack:
     """The Node bot may have posted it already, by the same account and without a marker: before the

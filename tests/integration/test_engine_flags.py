@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.domain.message import Decision
+from speakerbot.domain.message import Decision, NodeFlag
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import FlagWrite
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.testing.discord import Fault
-from speakerbot.testing.run_harness import RunHarness
+from speakerbot.testing.run_harness import NOW, RunHarness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -209,3 +209,19 @@ def test_a_talk_handed_back_is_not_announced_twice(harness: RunHarness, job: Job
     assert talk is not None
     harness.store.talks.put([replace(talk, user_id="7", username="Ada")])
     assert harness.run(job=job).states == ["already_sent"]
+
+
+def test_what_a_dead_run_left_gives_the_node_bot_its_flag_back(harness: RunHarness) -> None:
+    """Its time is over, and no job names it any more."""
+    talk = Talk("1", "7", "ada", "Kites", NOW.date() + timedelta(days=1))
+    harness.store.talks.put([talk])
+    flag = NodeFlag("1", "sentDayOfAt", None, counts=False)
+    message = replace(harness.message("7", flag=flag), kind="reminder.day_of")
+    harness.die("before discord.send", message)
+    [set_by_us] = harness.store.talks.by_ids(["1"]).values()
+    assert set_by_us.sent_day_of_at is not None
+    harness.later(timedelta(hours=8))
+    harness.run()
+    assert harness.record(message).state == "expired"
+    [given_back] = harness.store.talks.by_ids(["1"]).values()
+    assert given_back.sent_day_of_at is None
