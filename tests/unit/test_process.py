@@ -18,8 +18,9 @@ PIPE = 64 * 1024
 def pipe() -> Iterator[tuple[int, int]]:
     ends = os.pipe()
     yield ends
-    for end in ends:
-        os.close(end)
+    os.close(ends[0])
+    # The other end stays open: a writer that is still at it must not write into the pipe that would
+    # be given its number next.
 
 
 def read(descriptor: int, size: int) -> bytes:
