@@ -8,8 +8,6 @@ from datetime import timedelta
 
 from speakerbot.domain.message import Route
 
-NONCE_WINDOW = timedelta(minutes=2)
-"""Discord keeps nonces for "a few minutes": within this, sending again cannot make a second one."""
 LONGEST_SEND = timedelta(seconds=60)
 
 
