@@ -117,7 +117,7 @@ def _explainer(now: datetime | None) -> Iterator[tuple[Explainer, Store, Setting
             _schedules(settings),
             store,
             settings,
-            bootstrap.templates(settings),
+            bootstrap.templates(settings.templates),
             now=now or clock.decision(),
             ahead=clock.offset,
         )

@@ -53,7 +53,7 @@ def preview(
             jobs_of(read_schedules(settings.schedules, JOBS), JOBS),
             store,
             settings,
-            bootstrap.templates(settings),
+            bootstrap.templates(settings.templates),
             now=begin,
             ahead=clock.offset,
         )

@@ -10,7 +10,7 @@ import typer
 from cli.options import AsJson, DryRun
 from cli.output import emit_json, say, table
 from speakerbot.errors import ConfigError, UsageError
-from speakerbot.templates import Templates
+from speakerbot.templates import Templates, names
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -36,14 +36,14 @@ def list_templates(as_json: AsJson = False) -> None:
                         "file": str(templates.path(name)),
                         "variables": templates.variables(name),
                     }
-                    for name in templates.names()
+                    for name in names()
                 ]
             }
         )
         return
     rows = (
         (name, "yours" if name in overridden else "ours", ", ".join(templates.variables(name)))
-        for name in templates.names()
+        for name in names()
     )
     table(("name", "wording", "variables"), rows, empty="There are no texts.", whole=("name",))
 
@@ -98,11 +98,11 @@ def check() -> None:
     templates = _templates()
     for warning in warnings(templates):
         say(f"warning: {warning}")
-    if found := problems(templates, templates.names()):
+    if found := problems(templates, names()):
         raise ConfigError(*found)
     yours = len(templates.overridden())
     where = f" in {templates.overrides}" if yours else ""
-    say(f"All {len(templates.names())} texts are fine, {yours} of them yours{where}.")
+    say(f"All {len(names())} texts are fine, {yours} of them yours{where}.")
 
 
 @app.command(epilog="Example: speakerbot templates eject --folder texts")
@@ -129,4 +129,4 @@ def _templates() -> Templates:
     from speakerbot.bootstrap import templates
     from speakerbot.config import load
 
-    return templates(load())
+    return templates(load().templates)

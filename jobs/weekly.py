@@ -16,19 +16,19 @@ from speakerbot.domain.message import Decision, Edit, LookBack, Message, Skip
 from speakerbot.errors import TemplateError
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import announcement_channel, only_route
-from speakerbot.text import LIMIT, escape, length
 
 if TYPE_CHECKING:
     from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.talk import Talk
+    from speakerbot.ports.channel import Capabilities
 
 DAYS = 7
 """A post shows this many days; as there is one talk a date, it has no more parts than that."""
 HEADING = "## Upcoming Talks"
 """What the Node bot's own post begins with."""
-ROOM = LIMIT - len(f"{HEADING}\n\n") + 1
-"""Characters for the lines of one message, the last of which needs no line break. Where an override
-of the template needs more around them, topics are shortened when it is rendered."""
+AROUND_THE_LINES = len(f"{HEADING}\n\n") - 1
+"""Characters of a message beside its lines, the last of which needs no line break. Where an
+override of the template needs more, topics are shortened when it is rendered."""
 AROUND_A_LINE = len('1. **2026-11-20** - : ""\n')
 """Characters of a line beside the speaker's name and the topic."""
 AGAIN = "/again"
@@ -115,7 +115,7 @@ def _posts(context: JobContext, channel: str, week: Week, records: Records) -> I
     What was posted before counts as already sent."""
     first = records.get(_key(week, channel, 1))
     if first is None or not _may_stand(first):
-        messages: Iterator[Message] = _whole(week, channel, _talks(context, week))
+        messages: Iterator[Message] = _whole(context, week, channel)
     else:
         week = week.shown_from(first)
         messages = _left(week, channel, _talks(context, week), records)
@@ -134,9 +134,9 @@ def _may_stand(record: Delivery) -> bool:
     return record.state in states or record.unconfirmed_since is not None
 
 
-def _whole(week: Week, channel: str, talks: Sequence[Talk]) -> Iterator[Message]:
+def _whole(context: JobContext, week: Week, channel: str) -> Iterator[Message]:
     """All parts of the week."""
-    parts = _split(talks)
+    parts = _split(_talks(context, week), _rules(context))
     for number, (lines, _) in enumerate(parts, 1):
         yield _message(week, channel, number, lines, [ids for _, ids in parts])
 
@@ -193,24 +193,33 @@ def _line(number: int, talk: Talk) -> Line:
     }
 
 
-def split(lines: Sequence[Line]) -> list[list[Line]]:
-    """The lines of each message, cut between lines. One that is too long for a message stands
-    alone; its topic is shortened when it is rendered. No lines are one message."""
+def split(lines: Sequence[Line], rules: Capabilities) -> list[list[Line]]:
+    """The lines of each message in a channel with these rules, cut between lines. One that is too
+    long for a message stands alone; its topic is shortened when it is rendered. No lines are one
+    message."""
+
+    def size(text: str) -> int:
+        return rules.length(rules.escape(text))
+
     parts: list[list[Line]] = [[]]
-    left = ROOM
+    room = left = rules.max_length - AROUND_THE_LINES
     for line in lines:
-        size = AROUND_A_LINE + length(escape(line["username"])) + length(escape(line["topic"]))
-        if parts[-1] and size > left:
+        needed = AROUND_A_LINE + size(line["username"]) + size(line["topic"])
+        if parts[-1] and needed > left:
             parts.append([])
-            left = ROOM
+            left = room
         parts[-1].append(line)
-        left -= size
+        left -= needed
     return parts
 
 
-def _split(talks: Sequence[Talk]) -> list[tuple[list[Line], list[str]]]:
+def _rules(context: JobContext) -> Capabilities:
+    return context.templates.channels["discord"]  # where announcement channels are
+
+
+def _split(talks: Sequence[Talk], rules: Capabilities) -> list[tuple[list[Line], list[str]]]:
     """The lines of each part, and the ids of its talks."""
-    parts = split([_line(number, talk) for number, talk in enumerate(talks, 1)])
+    parts = split([_line(number, talk) for number, talk in enumerate(talks, 1)], rules)
     return [(lines, [talks[line["number"] - 1].id for line in lines]) for lines in parts]
 
 
@@ -248,7 +257,7 @@ def _brought_up_to_date(
     context: JobContext, channel: str, week: Week, records: Records
 ) -> Iterator[Decision]:
     """What makes the post true again, as long as today is one of its days."""
-    parts = _split(_talks(context, week))
+    parts = _split(_talks(context, week), _rules(context))
     plan = [ids for _, ids in parts]
     for number in range(1, max(DAYS, len(parts)) + 1):
         lines = parts[number - 1][0] if number <= len(parts) else []

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speakerbot.config import Settings, read_settings
 from speakerbot.errors import ConfigError
-from speakerbot.ports.channel import OnLimited
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from speakerbot.delivery.session import Connect, CountingChannel
     from speakerbot.domain.job_registry import JobRegistry
+    from speakerbot.ports.channel import Channels
     from speakerbot.templates import Templates
 
 
@@ -96,27 +94,24 @@ def _token(settings: Settings) -> str:
     return settings.discord_token
 
 
-def templates(settings: Settings) -> Templates:
+def templates(overrides: Path | None = None) -> Templates:
+    """The texts, with those in the folder ``overrides`` in place of ours."""
+    from speakerbot.channels.discord.access import CAPABILITIES as DISCORD
     from speakerbot.templates import Templates
 
-    return Templates(settings.templates)
+    return Templates({"discord": DISCORD}, overrides)
 
 
-def discord(settings: Settings) -> Connect:
-    """Connects to Discord when called. Raises ConfigError at once if there is no token."""
-    token = _token(settings)
+def channels(settings: Settings) -> Channels:
+    """Every channel that routes of these settings name; none is opened yet. Raises ConfigError if
+    there is no token."""
+    from speakerbot.channels.discord.access import discord
 
-    def connect(
-        on_limited: OnLimited,
-    ) -> AbstractAsyncContextManager[CountingChannel]:
-        from speakerbot.channels.discord.channel import DiscordChannel
-        from speakerbot.delivery.nonces import longest_send
-
-        return DiscordChannel(
-            token,
+    return {
+        "discord": discord(
+            _token(settings),
             settings.discord_api_base,
-            timeout=longest_send(settings.lease),
-            on_limited=on_limited,
+            rate=settings.rate,
+            new_dm_every=settings.new_dm_every,
         )
-
-    return connect
+    }

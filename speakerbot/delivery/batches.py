@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.claims import Claim, Revisions, dm_user, new_claim, restored
-from speakerbot.delivery.nonces import longest_send
+from speakerbot.delivery.claims import (
+    Claim,
+    Revisions,
+    longest_send,
+    new_claim,
+    next_route,
+    restored,
+)
 from speakerbot.delivery.planning import OUT_OF_TURN, MessagePlan, Moment, rendered, weigh
 from speakerbot.domain.delivery import DeliveryChange, DeliveryState
-from speakerbot.domain.message import Message
+from speakerbot.domain.message import Message, Route
+from speakerbot.ports.channel import Channels
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.templates import Templates
 
@@ -25,27 +32,25 @@ class Batches:
     """Runs in the store's thread. ``report`` is called with each plan that is not claimed."""
 
     store: Store
+    channels: Channels
     templates: Templates
     revisions: Revisions
     clock: Clock
     run_id: str
-    bot: str
     now: datetime
     """The run's decision time: what the Node bot's flags are set to."""
     zone: ZoneInfo
     lease: timedelta
     coexist: bool
-    slow_newcomers: bool
-    """New DM channels are opened at a pace of their own, beside everybody else."""
     still_true: StillTrue
     report: Callable[[MessagePlan], None]
 
     def claim(
-        self, plans: list[MessagePlan], room: int, newcomers: bool
+        self, plans: list[MessagePlan], unopened: Collection[Route] = (), room: int = 0
     ) -> tuple[list[Claim], list[MessagePlan]]:
-        """Claims what is planned. Of people without a known DM channel, at most ``room`` are
-        returned to wait for theirs, unclaimed; with ``newcomers`` their turn has come, and they are
-        claimed too. An edit needs no claim and stands for itself."""
+        """Claims what is planned. Of messages whose next route is one of ``unopened``, at most
+        ``room`` are returned to wait until it may be opened, unclaimed. An edit needs no claim and
+        stands for itself."""
         plans = [rendered(plan, self.templates) for plan in plans]
         due = [plan for plan in plans if plan.state == DeliveryState.PLANNED]
         for plan in plans:
@@ -57,39 +62,33 @@ class Batches:
             for plan in due
             if plan.message.edit and plan.record
         ]
-        made = list(self._make([plan for plan in due if not plan.message.edit]))
-        waiting: list[MessagePlan] = []
-        if self.slow_newcomers and not newcomers:
-            waiting = self._wait([claim.plan for claim in made if claim.newcomer], room)
-            made = [claim for claim in made if not claim.newcomer]
+        due = [plan for plan in due if not plan.message.edit]
+        newcomers = [plan for plan in due if next_route(plan) in unopened]
+        made = [self._new_claim(plan) for plan in due if next_route(plan) not in unopened]
         won = self.store.ledger.swap([DeliveryChange(claim.before, claim.record) for claim in made])
         for claim in made:
             if claim.message.key not in won:
                 self.taken_over(claim)
                 self.leave_out(claim.plan.then)
         mine = self._still_wanted([claim for claim in made if claim.message.key in won])
-        return edits + self._with_flags(mine), waiting
+        return edits + self._with_flags(mine), self._wait(newcomers, room)
 
     def _wait(self, newcomers: list[MessagePlan], room: int) -> list[MessagePlan]:
         for plan in newcomers[room:]:
             self._hold_back(plan, "many new DM channels; a later run", "new_dm_pace")
         return newcomers[:room]
 
-    def _make(self, plans: list[MessagePlan]) -> Iterator[Claim]:
-        users = {user for plan in plans if (user := dm_user(plan))}
-        known = self.store.limits.dm_channels(self.bot, sorted(users)) if users else {}
-        for plan in plans:
-            yield new_claim(
-                plan,
-                plan.text or "",
-                run_id=self.run_id,
-                bot=self.bot,
-                revision=self.revisions.next(),
-                now=self.clock.real(),
-                flag_at=self._flag_at(plan),
-                lease=self.lease,
-                dm_channels=known,
-            )
+    def _new_claim(self, plan: MessagePlan) -> Claim:
+        routes = plan.message.routes
+        return new_claim(
+            plan,
+            self.channels.get(routes[0].channel) if routes else None,
+            run_id=self.run_id,
+            revision=self.revisions.next(),
+            now=self.clock.real(),
+            flag_at=self._flag_at(plan),
+            lease=self.lease,
+        )
 
     def _still_wanted(self, claims: list[Claim]) -> list[Claim]:
         """The source is read again right after the claim was won: what was cancelled or moved
@@ -120,6 +119,11 @@ class Batches:
     def left_waiting(self, plan: MessagePlan) -> None:
         """Its turn never came."""
         self._hold_back(plan, "the run ended before its turn came", "new_dm_pace")
+
+    def left_for_later(self, plans: Iterable[MessagePlan]) -> None:
+        """Their channel has stopped."""
+        for plan in plans:
+            self._hold_back(plan, "its channel has stopped; a later run sends it", "given_back")
 
     def _flag_at(self, plan: MessagePlan) -> datetime | None:
         """The time for the Node bot's flag. One that an earlier attempt has set stays: a flag of

@@ -1,12 +1,12 @@
-"""When a run must stop, and what must not be tried for a while.
+"""When a channel must stop, and what must not be tried for a while.
 
-Discord bans clients that keep sending requests it refuses: :class:`Guard` watches one run and stops
-it. :class:`Breakers` are kept in the store by bot, so that the next one-shot run knows of them too.
+Services ban clients that keep sending requests they refuse: :class:`Guard` watches one channel
+during one run and stops it. :class:`Breakers` are kept in the store by sender, so that the next
+one-shot run knows of them too.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -19,7 +19,16 @@ from speakerbot.ports.store import Breaker
 
 
 class RunStopped(Exception):
-    """The run must send nothing more (SIGTERM, a refused token, …): claims are given back."""
+    """The run must send nothing more (SIGTERM, its timeout, …): claims are given back."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class ChannelStopped(Exception):
+    """This channel must send nothing more in this run (a refused token, an outage, …)."""
 
     def __init__(self, reason: str, detail: str = "", *, rest: timedelta = timedelta()) -> None:
         super().__init__(detail or reason)
@@ -27,6 +36,11 @@ class RunStopped(Exception):
         self.detail = detail
         self.rest = rest
         """How long later runs must not try either."""
+
+    @property
+    def needs_a_person(self) -> bool:
+        """It does not get better by itself: messages go by another channel where they can."""
+        return self.reason in (RefusalClass.BOT, RefusalClass.TOKEN, "config")
 
 
 FAILURES_IN_A_ROW = 20
@@ -37,44 +51,43 @@ INVALID_REQUESTS = 500
 
 
 _STREAKS = {"recipient": "recipients", "rejected": "config"}
-"""Error classes whose repetition stops a run, and the reason it is stopped for."""
+"""Error classes whose repetition stops a channel, and the reason it is stopped for."""
 
 
 @dataclass(slots=True)
 class Guard:
-    """One per run. ``invalid_requests`` counts what Discord holds against us, earlier runs' too."""
+    """One per channel and run. ``invalid_requests`` counts what the service holds against us,
+    earlier runs' too. ``halted`` is called once, when the channel stops."""
 
-    stop: asyncio.Event
     invalid_requests: Callable[[], int]
+    halted: Callable[[ChannelStopped], None]
     log: Any
-    stopped: RunStopped | None = None
-    refused_channels: dict[str, Refused] = field(default_factory=dict)
-    """Channels of our own settings that refused us: nothing more is sent there by this run."""
+    stopped: ChannelStopped | None = None
+    refused_targets: dict[str, Refused] = field(default_factory=dict)
+    """Targets of our own settings that refused us: nothing more is sent there by this run."""
     reached: bool = False
     """The service has answered about a message: it works."""
     faulty: dict[str, None] = field(default_factory=dict)
     """Targets with a fault of the service, since one of them last was without."""
     _streak: tuple[str, int] = ("", 0)
 
-    def halt(self, stopped: RunStopped) -> None:
-        """Ends the run; the first reason stays."""
+    def halt(self, stopped: ChannelStopped) -> None:
+        """The first reason stays."""
         if self.stopped is None:
             self.stopped = stopped
-            if not self.stop.is_set():
-                self.log.error("run_stopped", reason=stopped.reason, detail=stopped.detail)
-        self.stop.set()
+            self.halted(stopped)
 
-    def channel_refused(self, route: Route, refusal: Refused) -> None:
-        """One loud line a channel; the rest goes on."""
-        if route.target not in self.refused_channels:
-            self.refused_channels[route.target] = refusal
+    def target_refused(self, route: Route, refusal: Refused) -> None:
+        """One loud line a target; the rest goes on."""
+        if route.target not in self.refused_targets:
+            self.refused_targets[route.target] = refusal
             self.log.error("channel_refused", channel=route.target, detail=refusal.detail)
 
     def service_fault(self, target: str, refusal: Refused) -> None:
         """Looks at a fault that is not the message's. A rate limit says that the service works."""
         if refusal.everywhere:
             rest = timedelta(seconds=refusal.retry_after)
-            self.halt(RunStopped("rate_limited", refusal.detail, rest=rest))
+            self.halt(ChannelStopped("rate_limited", refusal.detail, rest=rest))
         elif not refusal.limited:
             self.faulty[target] = None
 
@@ -86,7 +99,7 @@ class Guard:
         """Looks at one outcome."""
         if self.invalid_requests() >= INVALID_REQUESTS:
             detail = f"{INVALID_REQUESTS} requests were refused within ten minutes"
-            self.halt(RunStopped("invalid_requests", detail, rest=BUDGET_WINDOW))
+            self.halt(ChannelStopped("invalid_requests", detail, rest=BUDGET_WINDOW))
         if after.error_class != RefusalClass.SERVICE:
             self.faulty.clear()
             self.reached = True
@@ -97,7 +110,7 @@ class Guard:
         self._streak = (after.error, count + 1 if kind == after.error else 1)
         if self._streak[1] >= FAILURES_IN_A_ROW:
             detail = f"{FAILURES_IN_A_ROW} messages in a row failed alike: {after.error}"
-            self.halt(RunStopped(_STREAKS[after.error_class], detail))
+            self.halt(ChannelStopped(_STREAKS[after.error_class], detail))
 
 
 BUDGET_WINDOW = timedelta(minutes=10)
@@ -105,7 +118,7 @@ QUARANTINE_REST = timedelta(hours=1)
 LONGEST_REST = timedelta(hours=1)
 """A stored breaker that ends later was written by a clock gone wrong."""
 EVERYTHING = ("bot", "rate_limit")
-"""Breakers under which nothing may be sent at all, and the reason each stops a run for."""
+"""Breakers under which nothing may be sent at all, and the reason each stops a channel for."""
 _REASONS = {"bot": "bot", "rate_limit": "rate_limited"}
 
 
@@ -124,34 +137,29 @@ class Breakers:
             if breaker.until > last
         }
 
-    def forbids(self, now: datetime) -> RunStopped | None:
+    def forbids(self, now: datetime) -> ChannelStopped | None:
         """Why nothing may be sent at all; None: it may."""
         for name in EVERYTHING:
             breaker = self.found.get(name)
             if breaker is not None and breaker.until > now:
                 detail = f"{breaker.reason}; nothing is tried before {breaker.until:%F %H:%M} UTC"
-                return RunStopped(_REASONS[name], detail)
+                return ChannelStopped(_REASONS[name], detail)
         return None
 
     def invalid_requests(self, now: datetime) -> int:
-        """How many of earlier runs Discord still holds against us."""
+        """How many of earlier runs the service still holds against us."""
         breaker = self.found.get("invalid_requests")
         return breaker.count if breaker and breaker.until > now else 0
 
-    @property
-    def new_dms_until(self) -> datetime | None:
-        breaker = self.found.get("new_dms")
-        return breaker.until if breaker else None
-
 
 def left_by(
-    stopped: RunStopped | None, invalid: int, now: datetime
+    stopped: ChannelStopped | None, invalid: int, now: datetime
 ) -> Iterator[tuple[str, Breaker]]:
     """What a run leaves to the next one, by name. A refused token leaves nothing: each run asks
-    once. ``invalid``: requests Discord refused lately, earlier runs' too."""
+    once. ``invalid``: requests refused lately, earlier runs' too."""
     reason = stopped.reason if stopped else ""
     if invalid and reason != "token":
-        yield "invalid_requests", Breaker(now + BUDGET_WINDOW, "requests Discord refused", invalid)
+        yield "invalid_requests", Breaker(now + BUDGET_WINDOW, "refused requests", invalid)
     if stopped and reason in ("bot", "invalid_requests"):
         yield "bot", Breaker(now + (stopped.rest or QUARANTINE_REST), stopped.detail)
     if stopped and reason == "rate_limited" and stopped.rest:

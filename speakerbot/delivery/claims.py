@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from speakerbot.delivery.nonces import nonce_of
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.domain.delivery import Delivery, DeliveryState, claimed
 from speakerbot.domain.message import Message, Route
-from speakerbot.ports.channel import Posted
+from speakerbot.ports.channel import ChannelAccess, Posted, Receipt, Withheld
+
+LONGEST_SEND = timedelta(seconds=60)
 
 
-class ClaimLost(Exception):
+def longest_send(lease: timedelta) -> timedelta:
+    """How long one request may take: a lease of that length always covers it."""
+    return min(LONGEST_SEND, lease / 2)
+
+
+class ClaimLost(Withheld):
     """Another run took the claim over while this one waited."""
 
 
@@ -24,24 +30,13 @@ class Claim:
 
     plan: MessagePlan
     text: str
-    """Rendered now; without the mention some routes put in front."""
+    """Rendered now, for the channel of its first route; without the mention some routes have."""
     record: Delivery
     before: Delivery | None
     unconfirmed_since: datetime | None
     """Since when an earlier attempt may have been accepted; None once that is settled."""
-    dm_user: str | None = None
-    """Whose direct messages it may go to, or may have gone to."""
-    dm_channel: str | None = None
-    """Their channel; None: it has to be opened first."""
-
     again: bool = False
     """Its try failed, and this run makes another."""
-
-    @property
-    def newcomer(self) -> bool:
-        """It cannot go without a DM channel, and there is none yet."""
-        routes = self.message.routes
-        return self.dm_channel is None and bool(routes) and routes[0].name == "dm"
 
     @property
     def message(self) -> Message:
@@ -70,18 +65,17 @@ class Revisions:
 
 def new_claim(
     plan: MessagePlan,
-    text: str,
+    access: ChannelAccess | None,
     *,
     run_id: str,
-    bot: str,
     revision: str,
     now: datetime,
     flag_at: datetime | None,
     lease: timedelta,
-    dm_channels: Mapping[str, str],
 ) -> Claim:
-    """A claim on the message, to be won by swapping ``plan.record`` for its record."""
-    message = plan.message
+    """A claim on the message, to be won by swapping ``plan.record`` for its record. ``access``: the
+    channel of its first route; None where it has no route."""
+    message, text = plan.message, plan.text or ""
     first = message.routes[0] if message.routes else None
     fresh = Delivery(
         key=message.key,
@@ -90,15 +84,15 @@ def new_claim(
         state=DeliveryState.CLAIMED,
         revision=revision,
         run_id=run_id,
-        bot=bot,
-        nonce=nonce_of(message.key, first) if first else "",
+        bot=access.sender if access else "",
+        nonce=access.nonce(message.key, first) if access and first else "",
         due_at=message.due_at,
         expires_at=message.expires_at,
         created_at=now,
         updated_at=now,
         route=first.name if first else "",
         target=first.target if first else "",
-        text=first.full_text(text) if first else text,
+        text=access.capabilities.addressed(text, first.mention) if access and first else text,
         attempts=1,
         lease_until=now + lease,
         unconfirmed_since=now,
@@ -107,22 +101,29 @@ def new_claim(
         note=message.note,
     )
     unconfirmed = plan.record.unconfirmed_since if plan.record else None
-    user = dm_user(plan)
-    dm = dm_channels.get(user or "")
-    return Claim(plan, text, claimed(fresh, plan.record), plan.record, unconfirmed, user, dm)
+    return Claim(plan, text, claimed(fresh, plan.record), plan.record, unconfirmed)
 
 
-def dm_user(plan: MessagePlan) -> str | None:
-    """Whose direct messages it may go to now, or went to the last time."""
-    targets = [route.target for route in plan.message.routes if route.name == "dm"]
-    if plan.record and plan.record.route == "dm":
-        targets.append(plan.record.target)
-    return targets[0] if targets else None
+def routes_of(plan: MessagePlan) -> tuple[Route, ...]:
+    """Every route it may go by now, or went by the last time."""
+    routes, record = plan.message.routes, plan.record
+    if record is None or not record.route:
+        return routes
+    last = Route(record.route, record.target)
+    known = any((each.name, each.target) == (last.name, last.target) for each in routes)
+    return routes if known else (*routes, last)
 
 
-def sent(
-    record: Delivery, *, revision: str, now: datetime, channel_id: str, message_id: str
-) -> Delivery:
+def next_route(plan: MessagePlan) -> Route | None:
+    """The one to try first: a retry goes on where an earlier attempt had got to."""
+    record = plan.record
+    routes = plan.message.routes
+    if record is not None:
+        routes = plan.message.routes_from(record.route, record.target)
+    return routes[0] if routes else None
+
+
+def sent(record: Delivery, receipt: Receipt, *, revision: str, now: datetime) -> Delivery:
     return record._replace(
         state=DeliveryState.SENT,
         revision=revision,
@@ -134,8 +135,8 @@ def sent(
         error="",
         error_class="",
         service_faults=0,
-        channel_id=channel_id,
-        message_id=message_id,
+        channel_id=receipt.channel_id,
+        message_id=receipt.message_id,
     )
 
 
@@ -143,7 +144,7 @@ def found(
     record: Delivery, post: Posted, *, revision: str, now: datetime, channel_id: str
 ) -> Delivery:
     """The record of a post that stood there before our first attempt; due when it was made."""
-    ours = sent(record, revision=revision, now=now, channel_id=channel_id, message_id=post.id)
+    ours = sent(record, Receipt(channel_id, post.id), revision=revision, now=now)
     return ours._replace(attempts=0, text=post.text, due_at=post.at, sent_at=post.at)
 
 

@@ -16,14 +16,17 @@ from typing import Any
 
 from speakerbot.delivery.attempt import Attempt
 from speakerbot.delivery.batches import Batches
-from speakerbot.delivery.circuit_breakers import Guard, RunStopped
-from speakerbot.delivery.claims import Claim, ClaimLost
+from speakerbot.delivery.channels import OpenChannel, OpenChannels
+from speakerbot.delivery.circuit_breakers import ChannelStopped
+from speakerbot.delivery.claims import Claim, ClaimLost, next_route, routes_of
 from speakerbot.delivery.planning import CHUNK, MessagePlan, chained
 from speakerbot.delivery.posts import posted_again
+from speakerbot.delivery.recovery import NotNow
 from speakerbot.delivery.results import FLUSH_EVERY, Result, Results
 from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.domain.delivery import Delivery, DeliveryState
-from speakerbot.ports.channel import RefusalClass, Refused
+from speakerbot.domain.message import Route
+from speakerbot.ports.channel import RefusalClass
 
 Queue = asyncio.Queue[Claim | None]
 NewcomerQueue = asyncio.Queue[MessagePlan | None]
@@ -31,8 +34,8 @@ NewcomerQueue = asyncio.Queue[MessagePlan | None]
 Tasks = set[asyncio.Task[None]]
 
 WORKERS = 16
-WAITING_FOR_DM = 500
-"""Messages that may wait for their new DM channel; the rest is left to later runs."""
+WAITING_TO_OPEN = 500
+"""Messages that may wait until their route may be opened; the rest is left to later runs."""
 MOST_RETRIES = 500
 """Messages that may wait for a retry in the same run; the rest is left to later runs."""
 GRACE = 8.0
@@ -46,23 +49,26 @@ class Engine:
     batches: Batches
     attempt: Attempt
     results: Results
-    guard: Guard
+    channels: OpenChannels
     thread: StoreThread
-    stop: asyncio.Event
     log: Any
     retry_within: timedelta
     """A retry that is due so soon is made in the same run."""
     _grace_ends: float | None = None
     """Once it is stopped, of the loop's time: what is under way is cut off then."""
     _retries: Tasks = field(default_factory=set)
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def stop(self) -> asyncio.Event:
+        """Set once the run must end."""
+        return self.channels.stop.event
 
     async def run(self, plans: Iterator[MessagePlan]) -> None:
-        """Sends all that is planned, or until ``stop`` is set; ``guard.stopped`` says why.
+        """Sends all that is planned, or until the run, or every channel, is stopped.
 
         Raises what the store raises: claims are then left unconfirmed, for a later run."""
         queue: Queue = asyncio.Queue(CHUNK)
-        newcomers: NewcomerQueue = asyncio.Queue(WAITING_FOR_DM)
+        newcomers: NewcomerQueue = asyncio.Queue(WAITING_TO_OPEN)
         over = asyncio.Event()
         flusher = asyncio.create_task(self._flush_regularly(over))
         producer = asyncio.create_task(self._produce(chained(plans), queue, newcomers))
@@ -74,8 +80,9 @@ class Engine:
         unfinished = await self._until_done_or_stopped({producer, *workers})
         await self._wind_up(producer, unfinished, queue, newcomers)
         tasks += await self._finish_retries()
-        if self.guard.faulty and not self.guard.reached:
-            await self._ask_service()
+        for channel in self.channels:
+            if channel.guard.faulty and not channel.guard.reached:
+                await channel.ask_service()
         over.set()
         await asyncio.wait(tasks)
         for task in tasks:
@@ -160,12 +167,14 @@ class Engine:
             await self._deliver(claim)
 
     async def _welcome(self, newcomers: NewcomerQueue) -> None:
-        """Opens new DM channels at their own pace. A message is claimed only when its turn has
-        come: until then people may opt out, and talks may move."""
+        """Opens new routes at their own pace. A message is claimed only when its turn has come:
+        until then people may opt out, and talks may move."""
         while (plan := await newcomers.get()) is not None:
-            if not self.stop.is_set():
-                with suppress(RunStopped):
-                    await self.attempt.destinations.turn_of_newcomer()
+            route = next_route(plan)
+            channel = await self.channels.of(route) if route else None
+            if channel and not self.stop.is_set():
+                with suppress(ChannelStopped):
+                    await channel.channel.turn_to_open()
             if self.stop.is_set():
                 await self.thread(self.batches.left_waiting, plan)
                 continue
@@ -215,32 +224,67 @@ class Engine:
 
     async def _claimed(self, plan: MessagePlan) -> Delivery | None:
         """A message whose turn has come only now: no run has claimed it yet."""
-        claims, _ = await self._claim([plan], room=0, newcomers=True)
+        claims, _ = await self._claim([plan])
         return await self._one(claims[0]) if claims else None
 
     async def _claim_again(self, plan: MessagePlan) -> list[Claim]:
         """Weighed once more, for it has waited, and claimed if it still is to go: at most one.
         What it is held back for is reported."""
         weighed = await self.thread(self.batches.weigh_again, plan)
-        claims, _ = await self._claim([weighed], room=0, newcomers=True)
+        claims, _ = await self._claim([weighed])
         return claims
 
     async def _claim(
-        self, plans: list[MessagePlan], room: int, *, newcomers: bool = False
+        self, plans: list[MessagePlan], room: int | None = None
     ) -> tuple[list[Claim], list[MessagePlan]]:
-        claims, waiting = await self.thread(self.batches.claim, plans, room, newcomers)
-        for claim in claims:
-            if user_id := claim.dm_user:
-                self.attempt.destinations.expect(user_id, claim.dm_channel)
+        """``room``: how many may wait until their route may be opened; None: their turn has come,
+        and they are claimed like the others."""
+        routes = [route for plan in plans for route in routes_of(plan)]
+        unopened = await self._expect(routes)
+        if gone := [plan for plan in plans if not self._may_go(plan)]:
+            await self.thread(self.batches.left_for_later, gone)
+        able = [plan for plan in plans if plan not in gone] if gone else plans
+        wait_for = unopened if room is not None else set()
+        claims, waiting = await self.thread(self.batches.claim, able, wait_for, room or 0)
+        claimed = {claim.message.key for claim in claims}
+        for plan in plans:
+            if plan.message.key not in claimed:
+                self.done_with(plan)
         return claims, waiting
+
+    async def _expect(self, routes: list[Route]) -> set[Route]:
+        """Prepares their channels. Returns the routes that have to be opened first."""
+        unopened: set[Route] = set()
+        for name in {route.channel for route in routes}:
+            theirs = [route for route in routes if route.channel == name]
+            channel = await self.channels.of(theirs[0])
+            if channel is not None and not channel.guard.stopped:
+                unopened |= await channel.channel.expect(theirs)
+        return unopened
+
+    def _may_go(self, plan: MessagePlan) -> bool:
+        """Whether it has a channel to go by, if it is to go at all."""
+        if plan.state != DeliveryState.PLANNED:
+            return True
+        for route in routes_of(plan):
+            channel = self.channels.named(route.channel)
+            stopped = channel.guard.stopped if channel else None
+            if stopped is None or not stopped.needs_a_person:
+                return stopped is None
+        return not routes_of(plan)
+
+    def done_with(self, plan: MessagePlan) -> None:
+        """What its channels have kept for it may be forgotten."""
+        for route in routes_of(plan):
+            channel = self.channels.named(route.channel)
+            if channel is not None:
+                channel.done_with(route)
 
     async def _one(self, claim: Claim, *, may_retry: bool = False) -> Delivery | None:
         """What became of it; None if it was given back or taken over."""
         after = await self._outcome(claim, may_retry)
         if self.results.full:
             await self.results.flush()
-        if self.guard.suspects_outage:
-            await self._ask_service()
         return after
 
     async def _outcome(self, claim: Claim, may_retry: bool) -> Delivery | None:
@@ -250,36 +294,29 @@ class Engine:
         deliver = self.attempt.posts.edit if claim.message.edit else self.attempt.deliver
         try:
             after = await deliver(claim)
-        except RunStopped as stopped:
-            self.guard.halt(stopped)
+        except NotNow:
             self.results.give_back(claim)
             return None
         except ClaimLost:
             self.log.info("claim_lost", key=claim.message.key)
             await self.thread(self.batches.taken_over, claim)
-            if user_id := claim.dm_user:
-                self.attempt.destinations.done_with(user_id)
+            self.done_with(claim.plan)
             return None
-        self.guard.notice(after)
         claim.again = may_retry and self._worth_a_retry(claim, after)
         if claim.again:
             self.log.warning(
                 "message_retried_soon", key=after.key, error=after.error, retry_at=after.retry_at
             )
         self.results.add(claim, after, again=claim.again)
+        if channel := self._channel_of(after):
+            channel.guard.notice(after)
+            if channel.guard.suspects_outage:
+                await channel.ask_service()
         return after
 
-    async def _ask_service(self) -> None:
-        """Many targets failed: whether that is theirs or the service's, its own question tells."""
-        async with self._asking:
-            if self.guard.stopped or not self.guard.faulty:
-                return
-            try:
-                await self.attempt.channel.probe()
-            except Refused as refusal:
-                reason = "unreachable" if refusal.why == RefusalClass.SERVICE else refusal.why
-                self.guard.halt(RunStopped(reason, refusal.detail))
-            self.guard.faulty.clear()
+    def _channel_of(self, after: Delivery) -> OpenChannel | None:
+        """The channel by which it was tried last."""
+        return self.channels.named(Route(after.route, after.target).channel)
 
     async def _flush_regularly(self, over: asyncio.Event) -> None:
         """And once more when it is over."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 
-from speakerbot.delivery.circuit_breakers import RunStopped
+from speakerbot.delivery.circuit_breakers import ChannelStopped
 
 Reserve = Callable[[float, int], Awaitable[timedelta]]
 """Reserves so many slots at such an interval (seconds); returns how far off the first one is."""
@@ -31,7 +31,7 @@ RECOVERS_AFTER = 20.0
 
 
 class Pacer:
-    """Hands out send slots; waits are cut short when the run is stopped."""
+    """Hands out send slots; waits are cut short when the channel stops."""
 
     def __init__(
         self, reserve: Reserve, interval: float, *, ahead: int, stop: asyncio.Event
@@ -49,7 +49,8 @@ class Pacer:
         self._recovers_at = 0.0
 
     async def slot(self) -> None:
-        """Returns when a request may begin. Raises RunStopped if the run ends before that."""
+        """Returns when a request may begin. Raises ChannelStopped if the channel
+        stops before that, or where waiting is not worth while."""
         overslept = False
         while True:
             slot = await self._take() if self.interval else monotonic()
@@ -83,8 +84,8 @@ class Pacer:
     async def _pause(self) -> None:
         seconds = self._paused_until - monotonic()
         if seconds > LONGEST_PAUSE:
-            detail = f"Discord wants no request for {seconds:.0f} s"
-            raise RunStopped("rate_limited", detail, rest=timedelta(seconds=seconds))
+            detail = f"the service wants no request for {seconds:.0f} s"
+            raise ChannelStopped("rate_limited", detail, rest=timedelta(seconds=seconds))
         await self._wait_until(self._paused_until)
 
     async def _take(self) -> float:
@@ -117,4 +118,4 @@ class Pacer:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay)
         if self._stop.is_set():
-            raise RunStopped("stopped")
+            raise ChannelStopped("stopped")

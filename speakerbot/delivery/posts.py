@@ -7,35 +7,35 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.circuit_breakers import Guard, RunStopped
+from speakerbot.delivery.channels import OpenChannel, OpenChannels
+from speakerbot.delivery.circuit_breakers import ChannelStopped
 from speakerbot.delivery.claims import Claim, Revisions
-from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.planning import MessagePlan
+from speakerbot.delivery.recovery import NotNow
 from speakerbot.delivery.transitions import backoff
 from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState
-from speakerbot.domain.message import LookBack
-from speakerbot.ports.channel import Channel, Posted, RefusalClass, Refused
+from speakerbot.domain.message import LookBack, Route
+from speakerbot.ports.channel import Posted, Receipt, RefusalClass, Refused
 
 
 @dataclass(slots=True)
 class Posts:
     """One per run; serves all of its workers."""
 
-    channel: Channel
-    pacer: Pacer
+    channels: OpenChannels
     recorded: Callable[[str], Awaitable[set[str]]]
     """Ids of the latest messages to a recipient that the ledger knows."""
     revisions: Revisions
-    guard: Guard
     clock: Clock
 
-    async def made_for_us(self, channel_id: str, look: LookBack) -> Posted | None:
+    async def made_for_us(
+        self, channel: OpenChannel, route: Route, look: LookBack
+    ) -> Posted | None:
         """The Node bot's own post; nothing marks it but that the ledger does not know it. Raises
         Refused where no one can tell now; a channel that cannot be read holds none."""
-        await self.pacer.slot()
-        known = await self.recorded(f"channel:{channel_id}")
+        known = await self.recorded(f"channel:{route.target}")
         try:
-            async for post in self.channel.posts(channel_id, since=look.since):
+            async for post in channel.channel.posts(route.target, since=look.since):
                 if post.text.startswith(look.heading) and post.id not in known:
                     return post
         except Refused as refusal:
@@ -46,19 +46,27 @@ class Posts:
 
     async def edit(self, claim: Claim) -> Delivery:
         """The record with the text that the post shows from now on; where the edit was refused,
-        with the reason, the old text and when to try again. Raises RunStopped.
+        with the reason, the old text and when to try again. Raises NotNow.
 
         Needs no claim: the same edit twice is one, and after a crash the ledger's text is the old
         one, so that the next run edits again."""
         record, now = claim.record, self.clock.real()
         kept = record._replace(revision=self.revisions.next(), updated_at=now)
+        route = claim.message.routes[0]
+        channel = await self.channels.of(route)
+        if channel is None or channel.guard.stopped:
+            raise NotNow
         try:
-            await self._edit(claim)
+            await self._edit(claim, channel)
+        except ChannelStopped as stopped:
+            channel.halt(stopped)
+            raise NotNow from stopped
         except Refused as refusal:
             if refusal.why in (RefusalClass.BOT, RefusalClass.TOKEN):
-                raise RunStopped(refusal.why, refusal.detail) from refusal
+                channel.halt(ChannelStopped(refusal.why, refusal.detail))
+                raise NotNow from refusal
             if refusal.why in (RefusalClass.TARGET, RefusalClass.RECIPIENT):
-                self.guard.channel_refused(claim.message.routes[0], refusal)
+                channel.guard.target_refused(route, refusal)
             over = refusal.why in (RefusalClass.DELETED, RefusalClass.NOT_OURS)
             failures = MAX_ATTEMPTS if over else record.edit_failures + 1
             return kept._replace(
@@ -76,22 +84,13 @@ class Posts:
             retry_at=None,
         )
 
-    async def _edit(self, claim: Claim) -> None:
-        channel_id, message_id = claim.record.channel_id, claim.record.message_id
-        if not message_id:
+    async def _edit(self, claim: Claim, channel: OpenChannel) -> None:
+        receipt = Receipt(claim.record.channel_id, claim.record.message_id)
+        if not receipt.message_id:
             raise Refused(RefusalClass.DELETED, "the ledger does not say which message it is")
-        if refusal := self.guard.refused_channels.get(channel_id):
+        if refusal := channel.guard.refused_targets.get(receipt.channel_id):
             raise refusal
-        await self.pacer.slot()
-        try:
-            await self.channel.edit(channel_id, message_id, claim.text)
-        except Refused as refusal:
-            if refusal.why != RefusalClass.ARCHIVED:
-                raise
-            await self.pacer.slot()
-            await self.channel.unarchive(channel_id)
-            await self.pacer.slot()
-            await self.channel.edit(channel_id, message_id, claim.text)
+        await channel.channel.edit(receipt, claim.text)
 
 
 def posted_again(claim: Claim, after: Delivery | None) -> MessagePlan | None:

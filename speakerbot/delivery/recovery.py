@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
-from speakerbot.delivery.circuit_breakers import RunStopped
+from speakerbot.clock import Clock
+from speakerbot.delivery.channels import OpenChannel, OpenChannels
+from speakerbot.delivery.circuit_breakers import ChannelStopped
 from speakerbot.delivery.claims import Claim
-from speakerbot.delivery.dm_channels import Destinations
-from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryState, may_be_closed
@@ -25,80 +24,77 @@ from speakerbot.domain.message import (
     MessageKey,
     NodeFlag,
     Route,
-    RouteName,
 )
-from speakerbot.ports.channel import Channel, RefusalClass, Refused
+from speakerbot.ports.channel import Outgoing, Receipt, RefusalClass, Refused
 from speakerbot.ports.store import Store
+
+
+class NotNow(Exception):
+    """Nothing is known to have changed; a later run goes on with the message."""
 
 
 @dataclass(slots=True)
 class Recovery:
     """One per run; serves all of its workers."""
 
-    channel: Channel
-    destinations: Destinations
-    pacer: Pacer
+    channels: OpenChannels
     recorded: Callable[[str], Awaitable[set[str]]]
     """Ids of the latest messages to a recipient that the ledger knows."""
     endings: Endings
-    bot: str
-    """Which bot we are, as records name it."""
+    clock: Clock
 
     async def settle(self, claim: Claim) -> Delivery | None:
-        """The final record, or None if nothing is unconfirmed (any more): it did not arrive.
+        """The final record, or None if nothing is unconfirmed (any more): it did not arrive, or
+        sending it again is harmless. Raises NotNow where its channel has stopped.
 
-        Looking costs one request and does not depend on how long Discord remembers nonces."""
-        if claim.unconfirmed_since is None:
+        Looking costs one request and does not depend on how long a service remembers nonces."""
+        since = claim.unconfirmed_since
+        if since is None:
             return None
         route = _route_of(claim)
-        if route.name == "dm" and self._by_another_bot(claim):
-            return self._unknown(claim, "another bot tried it, whose direct messages we cannot see")
+        channel = await self.channels.of(route)
+        if channel is None:
+            detail = f"the settings have no channel {route.channel!r}"
+            return self.endings.retry_later(claim, Refused(RefusalClass.SERVICE, detail))
+        if channel.guard.stopped:
+            raise NotNow
+        able = channel.access.capabilities
+        if not able.looks_back:
+            if self.clock.real() - since < able.idempotent_for:
+                return None
+            return self.endings.unknown(claim, "nobody can look into that channel")
         try:
-            found = await self._look(claim, route, claim.unconfirmed_since)
+            found = await self._look(claim, route, channel, since)
+        except ChannelStopped as stopped:
+            channel.halt(stopped)
+            raise NotNow from stopped
         except Refused as refusal:
-            return self._cannot_tell(claim, refusal)
+            return self._cannot_tell(claim, channel, refusal)
         if found is None:
             claim.unconfirmed_since = None
             return None
-        return self.endings.sent(claim, *found)
+        return self.endings.sent(claim, found)
 
-    def _by_another_bot(self, claim: Claim) -> bool:
-        return bool(claim.before and claim.before.bot and claim.before.bot != self.bot)
-
-    async def _look(self, claim: Claim, route: Route, since: datetime) -> tuple[str, str] | None:
-        """The ids of the channel and of the message in it."""
-        if route.name == "dm" and not self.destinations.knows(route.target):
-            return None  # a DM channel is remembered before anything is sent there
-        record = claim.record
-        author = claim.before.bot if claim.before and self._by_another_bot(claim) else None
-        channel_id = await self.destinations.find(route)
+    async def _look(
+        self, claim: Claim, route: Route, channel: OpenChannel, since: datetime
+    ) -> Receipt | None:
+        record, before = claim.record, claim.before
+        others = before.bot if before and before.bot and before.bot != channel.sender else None
+        sought = Outgoing(record.key, record.recipient, route, record.text, record.nonce)
         while True:
-            others = {*await self.recorded(record.recipient), *self.endings.latest}
-            await self.pacer.slot()
-            found = await self.channel.find(
-                channel_id,
-                record.text,
-                nonce=record.nonce,
-                since=since,
-                known=others,
-                author=author,
-            )
-            if found is None:
-                return None
-            if found not in self.endings.latest:  # else somebody with the same text was faster
-                return channel_id, found
+            known = {*await self.recorded(record.recipient), *self.endings.latest}
+            found = await channel.channel.find(sought, since=since, known=known, author=others)
+            if found is None or found.message_id not in self.endings.latest:
+                return found  # else somebody with the same text was faster
 
-    def _cannot_tell(self, claim: Claim, refusal: Refused) -> Delivery:
+    def _cannot_tell(self, claim: Claim, channel: OpenChannel, refusal: Refused) -> Delivery:
         match refusal.why:
             case RefusalClass.BOT | RefusalClass.TOKEN:
-                raise RunStopped(refusal.why, refusal.detail) from refusal
-            case RefusalClass.SERVICE | RefusalClass.NEW_DMS:
+                channel.halt(ChannelStopped(refusal.why, refusal.detail))
+                raise NotNow from refusal
+            case RefusalClass.SERVICE:
                 return self.endings.retry_later(claim, refusal)
-        return self._unknown(claim, f"no way to look: {refusal.detail}")
-
-    def _unknown(self, claim: Claim, why: str) -> Delivery:
-        detail = f"it may have arrived; {why}"
-        return self.endings.unsent(claim, DeliveryState.UNKNOWN, "unknown", detail)
+        return self.endings.unknown(claim, f"no way to look: {refusal.detail}")
 
 
 def _route_of(claim: Claim) -> Route:
@@ -107,7 +103,7 @@ def _route_of(claim: Claim) -> Route:
     for route in claim.message.routes:
         if (route.name, route.target) == (record.route, record.target):
             return route
-    return Route(cast("RouteName", record.route), record.target)
+    return Route(record.route, record.target)
 
 
 REASON = "a run died over it, or every try of it failed; its time is over by now"
@@ -135,7 +131,7 @@ def _message(record: Delivery) -> Message:
         subject=key.subject,
         recipient=record.recipient,
         occasion=key.occasion,
-        routes=(Route(cast("RouteName", record.route), record.target),) if record.route else (),
+        routes=(Route(record.route, record.target),) if record.route else (),
         template="",  # there is nothing to render: it is never sent
         values={},
         due_at=record.due_at,

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from speakerbot.delivery.claims import Claim, Revisions, restored
-from speakerbot.delivery.dm_channels import Destinations
 from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.ports.store import FlagWrite, Store
@@ -37,8 +36,9 @@ class Results:
 
     store: Store
     thread: StoreThread
-    destinations: Destinations
     report: Callable[[Result], None]
+    done_with: Callable[[Claim], None]
+    """Called with each claim once its result is in the store."""
     revisions: Revisions
     _waiting: list[Result] = field(default_factory=list)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -68,8 +68,7 @@ class Results:
             if batch:
                 await self.thread(self._write, batch)
             for result in batch:
-                if user_id := result.claim.dm_user:
-                    self.destinations.done_with(user_id)
+                self.done_with(result.claim)
 
     def _write(self, batch: list[Result]) -> None:
         # The flag goes first: a record that says "failed" promises that the Node bot may send.

@@ -12,7 +12,7 @@ from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions, sent, unsent
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Route
-from speakerbot.ports.channel import RefusalClass, Refused
+from speakerbot.ports.channel import Receipt, RefusalClass, Refused
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -74,15 +74,15 @@ class Endings:
         self.latest: deque[str] = deque(maxlen=NOT_YET_RECORDED)
         """Ids of the messages this run knows of last, in the ledger or on their way there."""
 
-    def sent(self, claim: Claim, channel_id: str, message_id: str) -> Delivery:
-        self.latest.append(message_id)
-        return sent(
-            claim.record,
-            revision=self._revisions.next(),
-            now=self._clock.real(),
-            channel_id=channel_id,
-            message_id=message_id,
-        )
+    def sent(self, claim: Claim, receipt: Receipt) -> Delivery:
+        self.latest.append(receipt.message_id)
+        now = self._clock.real()
+        return sent(claim.record, receipt, revision=self._revisions.next(), now=now)
+
+    def unknown(self, claim: Claim, why: str) -> Delivery:
+        """It may have arrived, and nobody can find out: it is not sent again by itself."""
+        detail = f"it may have arrived; {why}"
+        return self.unsent(claim, DeliveryState.UNKNOWN, "unknown", detail)
 
     def retry_later(self, claim: Claim, refusal: Refused) -> Delivery:
         """A fault of the service counts no try, and is tried again until the message expires; what

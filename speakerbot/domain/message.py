@@ -8,22 +8,28 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-RouteName = Literal["dm", "thread", "channel"]
+DISCORDS_ROUTES = ("dm", "thread", "channel")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One way to reach a recipient. ``target`` is a user id for ``dm``, else a channel id."""
+    """One way to reach a recipient.
 
-    name: RouteName
+    ``dm``, ``thread`` and ``channel`` are Discord's: their target is a user id for ``dm``, else a
+    channel id. Any other route is named like the channel it goes by; that channel says what its
+    target is."""
+
+    name: str
     target: str
     mention: str | None = None
     """The user to mention, and so to notify, in front of the text."""
     configured: bool = False
     """The target stands in our settings: a refusal there is an error of the configuration."""
 
-    def full_text(self, text: str) -> str:
-        return f"<@{self.mention}> {text}" if self.mention else text
+    @property
+    def channel(self) -> str:
+        """The name of the channel it goes by."""
+        return "discord" if self.name in DISCORDS_ROUTES else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,8 @@ class Message:
     kind: str
     subject: str
     recipient: str
-    """``user:<discord id>`` or ``channel:<discord id>``."""
+    """``user:<discord id>``, ``person:<id>`` for who has no Discord id, or
+    ``channel:<discord id>``."""
     occasion: str
     routes: tuple[Route, ...]
     template: str
@@ -144,7 +151,7 @@ class Message:
 
     @property
     def user_id(self) -> str | None:
-        """The Discord id of the addressee, None for a channel."""
+        """The Discord id of the addressee; None for a channel, and for who has no such id."""
         kind, _, identifier = self.recipient.partition(":")
         return identifier if kind == "user" else None
 

@@ -23,6 +23,7 @@ from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.domain.message import Skip
 from speakerbot.domain.occurrence import Due, OccurrenceRecord
 from speakerbot.errors import ConfigError
+from speakerbot.ports.channel import Receipt
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.preview.overlay import overlay
 from speakerbot.runs.job import Job, JobContext, load_job
@@ -277,20 +278,18 @@ class _SimulatedRun:
             return plan.record._replace(text=text, revision=revisions.next(), updated_at=now)
         claimed = new_claim(
             plan,
-            text,
+            None,
             run_id="preview",
-            bot="",
             revision=revisions.next(),
             now=now,
             flag_at=None,
             lease=self.settings.lease,
-            dm_channels={},
         ).record
         if message.expires_at <= self.at:
             # The engine looks whether it had arrived, and sends nothing.
             return claimed._replace(state=DeliveryState.EXPIRED, revision=revisions.next())
         record = claimed._replace(text=text)
-        return sent(record, revision=revisions.next(), now=now, channel_id="", message_id="")
+        return sent(record, Receipt("", ""), revision=revisions.next(), now=now)
 
 
 def jobs_of(schedules: Iterable[Schedule], jobs: JobRegistry) -> list[tuple[Schedule, Job]]:

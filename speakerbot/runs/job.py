@@ -22,6 +22,8 @@ class JobContext:
     store: Store
     settings: Settings
     now: datetime
+    templates: Templates = field(kw_only=True)
+    """What texts look like, for a job that must know: to compare one with what was posted."""
     occurrence: datetime | None = None
     """The occurrence of its schedule that this run serves; None outside a schedule."""
     edit_only: bool = False
@@ -29,8 +31,6 @@ class JobContext:
     settled: bool = False
     """The job's steps have been carried out, and messages may be sent: a job that remembers decides
     only what is written down. False in a dry run: decide as if they had been carried out."""
-    templates: Templates = field(default_factory=Templates)
-    """What texts look like, for a job that must know: to compare one with what was posted."""
 
 
 @dataclass(frozen=True, slots=True)

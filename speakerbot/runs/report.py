@@ -184,7 +184,7 @@ class Waits:
                 self.retry(plan.until)
             case "quiet_hours":
                 self.resume_at = min(filter(None, (self.resume_at, plan.until)), default=None)
-            case "new_dm_pace" | "changed_meanwhile":
+            case "new_dm_pace" | "changed_meanwhile" | "given_back":
                 self.more = True
 
     def retry(self, at: datetime | None) -> None:
@@ -262,14 +262,20 @@ def _next_try(plan: MessagePlan, templates: Templates) -> tuple[str, str]:
     """The route it would go by, and its text there; a retry goes on where it was."""
     message, record = plan.message, plan.record
     routes = message.routes_from(record.route, record.target) if record else message.routes
-    text = plan.text if plan.text is not None else rendered_or_empty(message, templates)
-    return (routes[0].name, routes[0].full_text(text)) if routes else ("", text)
+    text = plan.text
+    if text is None or routes[:1] != message.routes[:1]:
+        channel = routes[0].channel if routes else None
+        text = rendered_or_empty(message, templates, channel)
+    if not routes:
+        return "", text
+    rules = templates.channels[routes[0].channel]
+    return routes[0].name, rules.addressed(text, routes[0].mention)
 
 
-def rendered_or_empty(message: Message, templates: Templates) -> str:
+def rendered_or_empty(message: Message, templates: Templates, channel: str | None = None) -> str:
     """Of a message that does not go now: what is wrong with its text is told when it would."""
     try:
-        return templates.of(message)
+        return templates.of(message, channel)
     except TemplateError:
         return ""
 
@@ -300,7 +306,7 @@ def failure(traffic: Traffic | None) -> SpeakerbotError | None:
     """The error to end with; None where all is well, or only recipients failed."""
     if traffic is None:
         return None
-    if stopped := traffic.stopped:
+    for channel, stopped in traffic.stopped_channels.items():
         match stopped.reason:
             case "token":
                 return TokenRefused(
@@ -308,14 +314,14 @@ def failure(traffic: Traffic | None) -> SpeakerbotError | None:
                     "again from Discord's developer portal: your application, Bot, Reset Token"
                 )
             case "unreachable" | "invalid_requests":
-                return Unreachable(f"the run was stopped: {stopped.detail}")
+                return Unreachable(f"{channel} was stopped: {stopped.detail}")
             case "bot" | "config":
-                return ConfigError(f"the run was stopped: {stopped.detail}")
-    if traffic.refused_channels:
+                return ConfigError(f"{channel} was stopped: {stopped.detail}")
+    if traffic.refused_targets:
         return ConfigError(
             *(
-                f"channel {channel} of the settings: {detail}; check its id and our permissions"
-                for channel, detail in traffic.refused_channels.items()
+                f"channel {target} of the settings: {detail}; check its id and our permissions"
+                for target, detail in traffic.refused_targets.items()
             )
         )
     return None

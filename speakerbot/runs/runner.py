@@ -43,7 +43,8 @@ from speakerbot.runs.steps import Step, carry_out
 from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
-    from speakerbot.delivery.session import Connect, Traffic
+    from speakerbot.delivery.session import Traffic
+    from speakerbot.ports.channel import Channels
 
 
 OUR_CLOCK_IS_OFF = timedelta(seconds=30)
@@ -63,7 +64,7 @@ class Runner:
     store: Store
     settings: Settings
     templates: Templates
-    connect: Connect | None
+    channels: Channels | None
     """None only for a dry run."""
     observers: Sequence[RunObserver]
     log: Any
@@ -300,13 +301,13 @@ class Runner:
 
         from speakerbot.delivery.session import Session
 
-        if self.connect is None:
+        if self.channels is None:
             raise SpeakerbotError("a run that sends needs a channel")
         session = Session(
             store=self.store,
             settings=self.settings,
             templates=self.templates,
-            connect=self.connect,
+            channels=self.channels,
             clock=self.clock,
             run_id=run.id,
             now=run.now,
@@ -392,7 +393,8 @@ def _joined(before: Traffic | None, after: Traffic | None) -> Traffic | None:
         after,
         requests=before.requests + after.requests,
         rate_limited=before.rate_limited + after.rate_limited,
-        refused_channels={**before.refused_channels, **after.refused_channels},
+        stopped_channels={**before.stopped_channels, **after.stopped_channels},
+        refused_targets={**before.refused_targets, **after.refused_targets},
     )
 
 

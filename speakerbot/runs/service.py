@@ -20,7 +20,7 @@ from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable, UsageEr
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
-    from speakerbot.delivery.session import Connect
+    from speakerbot.ports.channel import Channels
     from speakerbot.ports.store import Store
     from speakerbot.runs.job import Job
     from speakerbot.runs.occurrence_lock import LockedSchedule
@@ -95,7 +95,7 @@ class RunService:
     settings: Settings
     jobs: JobRegistry
     open_store: Callable[..., Store] = bootstrap.store
-    connect: Callable[[Settings], Connect] = bootstrap.discord
+    connect: Callable[[Settings], Channels] = bootstrap.channels
     log: Any = field(default_factory=logs.get_logger)
     retry_within: timedelta = timedelta(seconds=60)
     """A retry that is due so soon is made in the same run."""
@@ -123,13 +123,13 @@ class RunService:
             # The schedule that edits ships enabled, for whoever switches the mode on.
             record = _at_occurrence(record, schedule)
             return self._skip(record, "disabled", dry_run, observers, quietly=True)
-        connect = None if dry_run else self.connect(self.settings)
+        channels = None if dry_run else self.connect(self.settings)
         self._warn()
         with process.let_in():
             store = self.open_store(self.settings, read_only=dry_run)
         (self.log.debug if quiet else self.log.info)("store_opened", store=store.describe())
         timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
-        work = _Work(self, request, timeout, store, connect, clock, observers)
+        work = _Work(self, request, timeout, store, channels, clock, observers)
         try:
             if schedule is None:
                 work.pause = self.pausing(clock) if request.scheduling.may_wait else None
@@ -222,7 +222,7 @@ class RunService:
         job: Job,
         options: RunOptions,
         store: Store,
-        connect: Connect | None,
+        channels: Channels | None,
         observers: Sequence[RunObserver],
         clock: Clock,
         *,
@@ -241,8 +241,8 @@ class RunService:
             timeout=timeout,
             store=store,
             settings=self.settings,
-            templates=bootstrap.templates(self.settings),
-            connect=connect,
+            templates=bootstrap.templates(self.settings.templates),
+            channels=channels,
             observers=observers,
             log=self.log,
             clock=clock,
@@ -377,7 +377,7 @@ class _Work:
     request: RunRequest
     timeout: timedelta
     store: Store
-    connect: Connect | None
+    channels: Channels | None
     clock: Clock
     observers: Sequence[RunObserver]
     stopped: str = ""
@@ -396,7 +396,7 @@ class _Work:
             self.service.load(declared),
             self.request.options,
             self.store,
-            self.connect,
+            self.channels,
             self.observers,
             self.clock,
             timeout=self.timeout,

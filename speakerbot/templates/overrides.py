@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speakerbot.errors import ConfigError, TemplateError
-from speakerbot.templates import BUILT_IN, SUFFIX, Templates
+from speakerbot.templates import BUILT_IN, SUFFIX, Templates, names
 from speakerbot.templates.language import did_you_mean
 from speakerbot.templates.values import samples
 from speakerbot.text import mentions_all
@@ -29,7 +29,7 @@ def eject(folder: Path, *, dry_run: bool = False) -> Ejected:
     try:
         if not dry_run:
             folder.mkdir(parents=True, exist_ok=True)
-        for name in Templates().names():
+        for name in names():
             path = folder / (name + SUFFIX)
             (written if _copied(name, path, dry_run=dry_run) else left).append(path)
     except OSError as error:
@@ -49,10 +49,10 @@ def _copied(name: str, path: Path, *, dry_run: bool) -> bool:
     return True
 
 
-def problems(templates: Templates, names: Iterable[str]) -> list[str]:
+def problems(templates: Templates, chosen: Iterable[str]) -> list[str]:
     """Everything wrong with these texts, each named with file and line: what no text may say, in
     any branch, and what goes wrong with its examples."""
-    return [problem for name in names for problem in _problems_of(templates, name)]
+    return [problem for name in chosen for problem in _problems_of(templates, name)]
 
 
 def _problems_of(templates: Templates, name: str) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ def warnings(templates: Templates) -> list[str]:
 def _files_without_effect(templates: Templates) -> Iterator[str]:
     if templates.overrides is None:
         return
-    known = [templates.path(name).name for name in templates.names()]
+    known = [templates.path(name).name for name in names()]
     for path in sorted(templates.overrides.iterdir()):
         if path.name not in known and not path.name.startswith("."):
             hint = did_you_mean(path.name, known)

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from speakerbot.text import escape, length, name_custom_emoji, shorten
+from speakerbot.text import length, name_custom_emoji, shorten
+
+if TYPE_CHECKING:
+    from speakerbot.ports.channel import Capabilities
 
 SAMPLES: Final = Path(__file__).with_name("samples.json")
 SECONDS: Final = 1.0
@@ -90,26 +93,30 @@ class _TimedList(list[Any]):
             yield item
 
 
-def prepared(value: Any, deadline: Deadline) -> Any:
+def prepared(value: Any, escape: Callable[[str], str], deadline: Deadline) -> Any:
     """The same for a template: every text in it escaped, at any depth, and lists that keep to the
     deadline."""
     if isinstance(value, str):
         return escape(value)
     if isinstance(value, Mapping):
-        return {key: prepared(item, deadline) for key, item in value.items()}
+        return {key: prepared(item, escape, deadline) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return _TimedList((prepared(item, deadline) for item in value), deadline)
+        return _TimedList((prepared(item, escape, deadline) for item in value), deadline)
     return value
 
 
-def cut_longest(values: Mapping[str, Any], over: int) -> dict[str, Any] | None:
+def cut_longest(values: Mapping[str, Any], over: int, rules: Capabilities) -> dict[str, Any] | None:
     """The same with its longest text shortened by ``over`` characters, but to no less than half:
     others may be nearly as long. None if there is nothing left to shorten."""
-    longest = max(_texts(values, ()), key=lambda found: length(escape(found[1])), default=None)
+
+    def size(text: str) -> int:
+        return rules.length(rules.escape(text))
+
+    longest = max(_texts(values, ()), key=lambda found: size(found[1]), default=None)
     if longest is None or not longest[1]:
         return None
     place, text = longest[0], name_custom_emoji(longest[1])
-    now, shown = length(text), length(escape(text))
+    now, shown = length(text), size(text)
     # In proportion: a character that is escaped takes two places in the message.
     most = min(now * max(shown - over, shown // 2) // max(shown, 1), now - 1)
     if most < 1:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from structlog.testing import CapturingLogger
 
 from speakerbot import bootstrap
+from speakerbot.channels.discord.access import bot_of
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
-from speakerbot.delivery.session import bot_of
 from speakerbot.domain.delivery import Delivery
 from speakerbot.domain.job_registry import JobRegistry, RunOptions
 from speakerbot.domain.message import Decision, Message, NodeFlag, Route
@@ -25,11 +25,11 @@ from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary
 from speakerbot.runs.service import RunService
-from speakerbot.testing.crash.boundaries import Reached, stepping_connect, stepping_store
+from speakerbot.testing.crash.boundaries import Reached, stepping_channels, stepping_store
 from speakerbot.testing.discord import LoopbackDiscord
 
 if TYPE_CHECKING:
-    from speakerbot.delivery.session import Connect
+    from speakerbot.ports.channel import Channels
     from speakerbot.runs.runner import Runner
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -122,8 +122,8 @@ class RunHarness:
         speakerbot.testing.crash."""
         ended = Ended()
         store = stepping_store(self.store, reached)
-        connect = stepping_connect(bootstrap.discord(self.settings), reached)
-        runner = self._runner(ended, _job(decisions, job), options, store, connect)
+        channels = stepping_channels(bootstrap.channels(self.settings), reached)
+        runner = self._runner(ended, _job(decisions, job), options, store, channels)
         try:
             runner.run()
         except SpeakerbotError as error:
@@ -143,11 +143,11 @@ class RunHarness:
             self.run_with(death, *decisions, job=job)
 
     def _runner(
-        self, ended: Ended, job: Job, options: RunOptions | None, store: Store, connect: Connect
+        self, ended: Ended, job: Job, options: RunOptions | None, store: Store, channels: Channels
     ) -> Runner:
         service = RunService(self.settings, NO_JOBS, log=_Quiet(), retry_within=self.retry_within)
         return service.runner(
-            job, options or RunOptions(), store, connect, (ended,), self.clock, timeout=None
+            job, options or RunOptions(), store, channels, (ended,), self.clock, timeout=None
         )
 
     def message(
@@ -176,7 +176,7 @@ class RunHarness:
         )
 
     def text(self, message: Message) -> str:
-        return bootstrap.templates(self.settings).of(message)
+        return bootstrap.templates(self.settings.templates).of(message)
 
     def record(self, message: Message) -> Delivery:
         """Raises KeyError if the ledger has none."""

@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 
 from speakerbot import bootstrap, logs
+from speakerbot.channels.discord.access import bot_of
 from speakerbot.clock import Clock
 from speakerbot.config import load
-from speakerbot.delivery.session import bot_of
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Route
 from speakerbot.runs.job import Job, JobContext
@@ -75,8 +75,8 @@ def main() -> None:
         timeout=None,
         store=store,
         settings=settings,
-        templates=bootstrap.templates(settings),
-        connect=None if options.dry_run else bootstrap.discord(settings),
+        templates=bootstrap.templates(settings.templates),
+        channels=None if options.dry_run else bootstrap.channels(settings),
         observers=(),
         log=logs.get_logger(),
         clock=Clock(),

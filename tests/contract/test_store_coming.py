@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from jobs.changes import JOB
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.config import Settings
 from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.talk import Talk
@@ -135,7 +136,7 @@ def test_a_run_without_changes_returns_each_coming_talk_and_its_entry(documents:
     store.prepare()
     first = TODAY - timedelta(days=over)
     store.talks.put([talk_on(first + timedelta(days=number)) for number in range(over + coming)])
-    context = JobContext(store, SETTINGS, NOW, settled=True)
+    context = JobContext(store, SETTINGS, NOW, settled=True, templates=templates_of())
     assert JOB.steps
     for _ in range(2):
         carry_out(JOB.steps(context), store, NOW)

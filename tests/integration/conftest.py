@@ -8,16 +8,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
-from speakerbot.channels.discord.channel import DiscordChannel
+from speakerbot.channels.discord.access import bot_of
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.clock import real_now
-from speakerbot.delivery.session import bot_of
 from speakerbot.delivery.status import retried
 from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.domain.talk import Talk
@@ -144,15 +144,28 @@ def command(discord: LoopbackDiscord, tmp_path: Path) -> Iterator[Command]:
     store.close()
 
 
-def always() -> None:
+async def always() -> None:
     """Lets every request leave."""
+
+
+@dataclass
+class Unpaced:
+    """A lane without a limit, that notes how long it was asked to pause."""
+
+    pauses: list[float] = field(default_factory=list)
+
+    async def slot(self) -> None:
+        pass
+
+    def slow_down(self, seconds: float, everywhere: bool) -> None:  # noqa: ARG002
+        self.pauses.append(seconds)
 
 
 @dataclass
 class Line:
     """A channel and the loopback Discord at its other end."""
 
-    channel: DiscordChannel
+    channel: DiscordApi
     discord: LoopbackDiscord
     pauses: list[float]
 
@@ -200,11 +213,11 @@ def _connected(
         limit, pauses = timedelta(seconds=timeout), list[float]()
         async with (
             LoopbackDiscord(settings, clock=clock) as discord,
-            DiscordChannel(
+            DiscordApi(
                 "t",
                 discord.base_url,
                 timeout=limit,
-                on_limited=lambda seconds, _: pauses.append(seconds),
+                pace=Unpaced(pauses),
             ) as channel,
         ):
             await talk(Line(channel, discord, pauses))

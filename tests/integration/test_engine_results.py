@@ -109,7 +109,7 @@ def test_a_message_that_another_run_took_over_is_told_of(harness: RunHarness) ->
             harness.store.ledger.swap([DeliveryChange(record, theirs)])
 
     ended = harness.run_with(overtake, *messages)
-    assert ended.states == ["held_back", "held_back"], "the lease of both was over"
+    assert sorted(ended.states) == ["held_back", "sent"], "the other one's claim was renewed"
     assert ended.summary is not None
-    assert ended.summary.counts.skipped == {"in_progress": 2}
-    assert harness.sent() == []
+    assert ended.summary.counts.skipped == {"in_progress": 1}
+    assert len(harness.sent()) == 1

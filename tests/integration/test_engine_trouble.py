@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from speakerbot.channels.discord.access import bot_of
 from speakerbot.clock import real_now
-from speakerbot.delivery.session import bot_of
 from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault
 
 if TYPE_CHECKING:
@@ -189,11 +189,13 @@ def test_a_quarantined_bot_rests_for_an_hour(command: Command) -> None:
     assert "quarantined" in report.stderr
     assert command.records() == {}
     requests = len(command.discord.requests)
+    breaker = command.store.limits.breakers(bot_of("harness"))["bot"]
+    assert timedelta(minutes=58) < breaker.until - real_now() < timedelta(minutes=61)
     again = command.run(exit_code=78)
     assert "nothing is tried before" in again.stderr
     assert len(command.discord.requests) == requests
-    breaker = command.store.limits.breakers(bot_of("harness"))["bot"]
-    assert timedelta(minutes=58) < breaker.until - real_now() < timedelta(minutes=61)
+    kept = command.store.limits.breakers(bot_of("harness"))["bot"]
+    assert kept == breaker, "a run that was forbidden does not prolong the rest"
 
 
 def test_refused_new_dms_do_not_hold_up_known_ones_and_count_no_try(command: Command) -> None:
@@ -204,7 +206,7 @@ def test_refused_new_dms_do_not_hold_up_known_ones_and_count_no_try(command: Com
     for n in range(3):
         command.discord.world.delete_channel(str(200 + n))
     report = command.run(SPEAKERBOT_NEW_DM_EVERY="1s")
-    assert (report.counts["sent"], report.counts["failed"]) == (3, {"new_dms": 3})
+    assert (report.counts["sent"], report.counts["failed"]) == (3, {"service": 3})
     opened = sum(r.operation == "create_dm" for r in command.discord.requests)
     assert opened == 1
     assert {record.attempts for record in command.records().values()} == {0, 1}

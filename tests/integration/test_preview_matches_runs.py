@@ -20,6 +20,7 @@ from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot import bootstrap
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
 from speakerbot.domain.person import Person, QuietHours
@@ -35,7 +36,6 @@ from speakerbot.runs.runner import Runner
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
-from speakerbot.templates import Templates
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
 
 DECLARED = jobs.JOBS
@@ -120,8 +120,8 @@ def run(store: Store, chosen: Settings, schedule: Schedule, now: datetime) -> No
             timeout=None,
             store=store,
             settings=chosen,
-            templates=Templates(),
-            connect=bootstrap.discord(chosen),
+            templates=templates_of(),
+            channels=bootstrap.channels(chosen),
             observers=(),
             log=log,
             clock=clock,
@@ -167,7 +167,7 @@ def test_preview_is_what_the_runs_send(tmp_path: Path, now: datetime) -> None:
             discord.world.add_user(str(80 + number), f"speaker_{number}")
         fill(store, now.astimezone(zone).date(), now)
 
-        preview = Preview([(s, JOBS[s.job]) for s in schedules], store, chosen, Templates(), now)
+        preview = Preview([(s, JOBS[s.job]) for s in schedules], store, chosen, templates_of(), now)
         foreseen = [
             (each.outcome.message.key, each.outcome.text, each.at) for each in preview.until(end)
         ]
@@ -210,7 +210,7 @@ def test_two_previews_say_the_same_and_leave_nothing_behind(tmp_path: Path) -> N
         previews = [
             [
                 (each.at, each.outcome.message.key, each.outcome.text)
-                for each in Preview(schedules, read_only, settings(), Templates(), now).until(
+                for each in Preview(schedules, read_only, settings(), templates_of(), now).until(
                     now + timedelta(days=9)
                 )
             ]

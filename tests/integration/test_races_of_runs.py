@@ -13,9 +13,9 @@ from time import monotonic
 import pytest
 
 from speakerbot import bootstrap, logs
+from speakerbot.channels.discord.access import bot_of
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
-from speakerbot.delivery.session import bot_of
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Route
 from speakerbot.runs.job import Job, JobContext
@@ -85,8 +85,8 @@ def run(url: str, base: str, count: int) -> int:
         timeout=None,
         store=store,
         settings=settings,
-        templates=bootstrap.templates(settings),
-        connect=bootstrap.discord(settings),
+        templates=bootstrap.templates(settings.templates),
+        channels=bootstrap.channels(settings),
         observers=(),
         log=logs.get_logger(),
         clock=Clock(),

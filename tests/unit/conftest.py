@@ -4,27 +4,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from structlog.testing import CapturingLogger
 
+from speakerbot.channels.discord.access import CAPABILITIES, nonce_of
 from speakerbot.clock import Clock, real_now
 from speakerbot.delivery.attempt import Attempt
-from speakerbot.delivery.circuit_breakers import Guard
-from speakerbot.delivery.claims import Claim, Revisions, new_claim
-from speakerbot.delivery.dm_channels import Destinations
-from speakerbot.delivery.pacing import Pacer
+from speakerbot.delivery.channels import OpenChannels, RunStop
+from speakerbot.delivery.circuit_breakers import ChannelStopped
+from speakerbot.delivery.claims import Claim, Revisions, longest_send, new_claim
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery
+from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, Route
-from speakerbot.ports.channel import Posted, RefusalClass, Refused
-from speakerbot.ports.store import Breaker
+from speakerbot.ports.channel import (
+    Capabilities,
+    ChannelAccess,
+    ChannelHost,
+    Outgoing,
+    Posted,
+    Ready,
+    Receipt,
+    RefusalClass,
+    Refused,
+)
+from speakerbot.stores import open_store
+from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -32,99 +45,105 @@ LEASE = timedelta(minutes=5)
 BOT = "1234"
 MESSAGE = Message(
     "trial", "talk:1", "user:7", "2026-11-20",
-    (Route("dm", "7"), Route("thread", "70", mention="7")), "reminder.day_of", {},
+    (Route("dm", "7"), Route("thread", "70", mention="7")), "reminder.day_of",
+    {"topic": "Kites", "username": "ada", "date": "2026-11-20"},
     NOW - HOUR, NOW + HOUR, "why",
 )  # fmt: skip
 
 
 @dataclass
-class Discord:
-    """Refuses what it is told to; remembers what was asked of it."""
+class FakeChannel:
+    """Refuses what it is told to; remembers what was asked of it. The direct messages of user 7 are
+    in channel 77; any other target is a channel itself."""
 
     refusals: dict[str, list[Refused]] = field(default_factory=dict)
     """By channel id, in order; once they are used up it accepts."""
     history: str | Refused | None = None
     asked: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    capabilities: Capabilities = CAPABILITIES
+    requests = rate_limited = invalid_requests = 0
 
     def refuse(self, channel_id: str, why: str, **more: bool) -> None:
         refusal = Refused(RefusalClass(why), f"it is {why}", **more)
         self.refusals.setdefault(channel_id, []).append(refusal)
 
-    async def open_dm(self, user_id: str) -> str:
-        self.asked.append(f"open {user_id}")
-        return "77"
+    async def expect(self, routes: Collection[Route]) -> set[Route]:
+        return set()
 
-    async def send(
-        self,
-        channel_id: str,
-        text: str,
-        *,
-        nonce: str,
-        mention: str | None,
-        ready: Callable[[], None],
-    ) -> str:
-        ready()
+    def done_with(self, routes: Collection[Route]) -> None:
+        pass
+
+    async def turn_to_open(self) -> None:
+        raise AssertionError("no route has to be opened here")
+
+    async def send(self, message: Outgoing, ready: Ready) -> Receipt:
+        await ready()
+        channel_id = _channel_id(message.route)
         self.asked.append(f"send {channel_id}")
-        self.texts.append(text)
+        self.texts.append(message.text)
         if waiting := self.refusals.get(channel_id):
             raise waiting.pop(0)
-        return "1"
+        return Receipt(channel_id, "1")
 
     async def find(
-        self,
-        channel_id: str,
-        text: str,
-        *,
-        nonce: str,
-        since: datetime,
-        known: Collection[str],
-        author: str | None,
-    ) -> str | None:
+        self, message: Outgoing, *, since: datetime, known: Collection[str], author: str | None
+    ) -> Receipt | None:
+        channel_id = _channel_id(message.route)
         self.asked.append(f"find {channel_id}" + (f" by {author}" if author else ""))
         if isinstance(self.history, Refused):
             raise self.history
-        return self.history
+        return Receipt(channel_id, self.history) if self.history else None
 
-    def posts(self, channel_id: str, *, since: datetime) -> AsyncIterator[Posted]:
+    def posts(self, target: str, *, since: datetime) -> AsyncIterator[Posted]:
         raise AssertionError("no post is looked for here")
 
-    async def edit(self, channel_id: str, message_id: str, text: str) -> None:
+    async def edit(self, receipt: Receipt, text: str) -> None:
         raise AssertionError("nothing is edited here")
-
-    async def unarchive(self, thread_id: str) -> None:
-        self.asked.append(f"wake {thread_id}")
 
     async def probe(self) -> None:
         raise AssertionError("no outage is suspected here")
 
+    def access(self, name: str) -> ChannelAccess:
+        @asynccontextmanager
+        async def opened(_: ChannelHost) -> AsyncIterator[FakeChannel]:
+            yield self
+
+        return ChannelAccess(name, BOT, self.capabilities, nonce_of, opened)
+
+
+def _channel_id(route: Route) -> str:
+    return f"7{route.target}" if route.name == "dm" else route.target
+
 
 @dataclass
 class Desk:
-    """An Attempt with everything around it."""
+    """An Attempt with everything around it. Discord is a fake, as is one more channel that a route
+    of its name goes by."""
 
-    discord: Discord = field(default_factory=Discord)
+    discord: FakeChannel = field(default_factory=FakeChannel)
+    other: FakeChannel = field(default_factory=FakeChannel)
     swaps: list[tuple[Delivery, Delivery]] = field(default_factory=list)
     taken_over: bool = False
-    guard: Guard = field(
-        default_factory=lambda: Guard(asyncio.Event(), lambda: 0, CapturingLogger())
-    )
+    stopped: dict[str, ChannelStopped] = field(default_factory=dict)
+    """Afterwards: which channels were stopped, by name."""
+    refused_targets: dict[str, Refused] = field(default_factory=dict)
 
     def deliver(
         self, claim: Claim, *, later: timedelta = timedelta(), offset: timedelta = timedelta()
     ) -> Delivery:
         """So much later than NOW; decisions are made at another time still."""
         clock = Clock(skew=NOW + later - real_now(), offset=offset)
-        return asyncio.run(self._attempt(clock).deliver(claim))
+        return asyncio.run(self._deliver(claim, clock))
 
     def claim(self, *routes: Route, before: Delivery | None = None) -> Claim:
         """Made NOW, on a message to user 7: by direct message, then thread 70, unless routes are
         given. It is due for an hour yet."""
         message = replace(MESSAGE, routes=routes or MESSAGE.routes)
         return new_claim(
-            MessagePlan(message, DeliveryState.PLANNED, "why", record=before), "hello",
-            run_id="run", bot=BOT, revision="run.0", now=NOW, flag_at=None, lease=LEASE,
-            dm_channels={"7": "77"},
+            MessagePlan(message, DeliveryState.PLANNED, "why", record=before, text="hello"),
+            self.discord.access("discord"),
+            run_id="run", revision="run.0", now=NOW, flag_at=None, lease=LEASE,
         )  # fmt: skip
 
     def unconfirmed(self, ago: timedelta, text: str = "hello") -> Claim:
@@ -133,25 +152,41 @@ class Desk:
         ended = record._replace(unconfirmed_since=NOW - ago, lease_until=NOW - HOUR, text=text)
         return self.claim(before=ended)
 
-    def _attempt(self, clock: Clock) -> Attempt:
-        pacer = Pacer(_unpaced, 0.0, ahead=0, stop=self.guard.stop)
+    async def _deliver(self, claim: Claim, clock: Clock) -> Delivery:
+        store, thread, log = open_store("sqlite:///:memory:"), StoreThread(), CapturingLogger()
+        store.prepare()
+        accesses = {
+            name: fake.access(name)
+            for name, fake in (("discord", self.discord), ("other", self.other))
+        }
+        channels = OpenChannels(
+            accesses, store, thread, clock=clock, longest_request=longest_send(LEASE),
+            stop=RunStop(log), log=log,
+        )  # fmt: skip
+        discord = channels.named("discord")
+        assert discord is not None
+        discord.guard.refused_targets = self.refused_targets
+        try:
+            async with channels:
+                return await self._attempt(channels, clock).deliver(claim)
+        finally:
+            for each in channels:
+                if each.guard.stopped:
+                    self.stopped[each.access.name] = each.guard.stopped
+            thread.close()
+            store.close()
+
+    def _attempt(self, channels: OpenChannels, clock: Clock) -> Attempt:
         revisions = Revisions("run")
         endings = Endings(revisions, clock)
-        destinations = Destinations(
-            self.discord, pacer=pacer, new_dms=pacer, clock=clock,
-            save_dm=_not_saved, save_breaker=_not_saved,
-        )  # fmt: skip
-        destinations.expect("7", "77")
         return Attempt(
-            self.discord,
-            destinations,
-            pacer,
-            Posts(self.discord, pacer, _nothing, revisions, self.guard, clock),
-            Recovery(self.discord, destinations, pacer, _nothing, endings, BOT),
+            channels,
+            Templates({"discord": CAPABILITIES, "other": self.other.capabilities}),
+            Posts(channels, _nothing, revisions, clock),
+            Recovery(channels, _nothing, endings, clock),
             endings,
             self._swap,
             revisions,
-            self.guard,
             clock,
             LEASE,
         )
@@ -159,14 +194,6 @@ class Desk:
     async def _swap(self, before: Delivery, after: Delivery) -> bool:
         self.swaps.append((before, after))
         return not self.taken_over
-
-
-async def _unpaced(_: float, __: int) -> timedelta:
-    raise AssertionError("nothing is paced here")
-
-
-async def _not_saved(_: str, __: str | Breaker) -> None:
-    pass
 
 
 async def _nothing(_: str) -> set[str]:

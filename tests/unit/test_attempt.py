@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.delivery.circuit_breakers import RunStopped
+from speakerbot.channels.discord.access import CAPABILITIES
 from speakerbot.delivery.claims import ClaimLost
+from speakerbot.delivery.recovery import NotNow
 from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Route
 
@@ -20,6 +21,8 @@ HOUR = timedelta(hours=1)
 LEASE = timedelta(minutes=5)
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 THREAD = Route("thread", "70", mention="7")
+OTHER = Route("other", "7")
+BOT = "1234"
 FALLBACK = Route("channel", "400", mention="7", configured=True)
 
 
@@ -98,36 +101,88 @@ def test_known_to_discord_by_its_nonce_means_sent(desk: Desk) -> None:
     assert desk.deliver(desk.claim()).state == "sent"
 
 
-def test_refused_new_dms_count_no_try(desk: Desk) -> None:
-    desk.discord.refuse("77", "new_dms")
-    record = desk.deliver(desk.claim())
-    assert (record.state, record.attempts) == ("failed", 0)
-
-
 @pytest.mark.parametrize("why", ["bot", "token"])
-def test_what_concerns_the_whole_bot_stops_the_run(desk: Desk, why: str) -> None:
+def test_what_concerns_the_whole_bot_stops_its_channel_and_counts_no_try(
+    desk: Desk, why: str
+) -> None:
     desk.discord.refuse("77", why)
-    with pytest.raises(RunStopped) as caught:
+    with pytest.raises(NotNow):
         desk.deliver(desk.claim())
-    assert caught.value.reason == why
+    assert desk.stopped["discord"].reason == why
+    assert desk.discord.asked == ["send 77"], "nor is the thread tried, it is the same bot's"
 
 
-def test_a_sleeping_thread_is_woken_once(desk: Desk) -> None:
-    desk.discord.refuse("70", "archived")
-    assert desk.deliver(desk.claim(THREAD)).state == "sent"
-    assert desk.discord.asked == ["send 70", "wake 70", "send 70"]
+def test_a_message_goes_by_another_channel_where_one_has_stopped(desk: Desk) -> None:
+    desk.discord.refuse("77", "token")
+    record = desk.deliver(desk.claim(Route("dm", "7"), THREAD, OTHER))
+    assert (record.state, record.route, record.bot) == ("sent", "other", BOT)
+    assert (desk.discord.asked, desk.other.asked) == (["send 77"], ["send 7"])
+    assert set(desk.stopped) == {"discord"}
 
 
-def test_one_that_sleeps_on_is_given_up(desk: Desk) -> None:
-    desk.discord.refuse("70", "archived")
-    desk.discord.refuse("70", "archived")
-    assert desk.deliver(desk.claim(THREAD)).state == "undeliverable"
+def test_it_does_not_where_the_service_only_has_to_work_again(desk: Desk) -> None:
+    desk.discord.refuse("77", "service", everywhere=True)
+    claim = desk.claim(Route("dm", "7"), OTHER)
+    assert desk.deliver(claim).state == "failed"
+    assert desk.stopped["discord"].reason == "rate_limited"
+    assert desk.other.asked == []
 
 
-def test_a_dm_channel_that_is_gone_is_opened_anew_once(desk: Desk) -> None:
-    desk.discord.refuse("77", "recipient", gone=True)
-    assert desk.deliver(desk.claim()).state == "sent"
-    assert desk.discord.asked == ["send 77", "open 7", "send 77"]
+def test_a_refused_message_is_kept_for_the_channel_that_has_stopped(desk: Desk) -> None:
+    desk.discord.refuse("77", "token")
+    desk.other.refuse("7", "recipient")
+    with pytest.raises(NotNow):
+        desk.deliver(desk.claim(Route("dm", "7"), OTHER))
+
+
+def test_another_channels_text_is_rendered_for_it(desk: Desk) -> None:
+    desk.discord.refuse("77", "recipient")
+    desk.other.capabilities = replace(CAPABILITIES, escape=str.upper)
+    record = desk.deliver(desk.claim(Route("dm", "7"), OTHER))
+    assert "KITES" in record.text
+    assert desk.other.texts == [record.text]
+
+
+def test_a_channel_that_the_settings_do_not_have_is_one_route_less(desk: Desk) -> None:
+    record = desk.deliver(desk.claim(Route("telegram", "7")))
+    assert (record.state, record.error) == (
+        "undeliverable", "telegram: the settings have no channel 'telegram'",
+    )  # fmt: skip
+
+
+class TestChannelsThatCannotLookBack:
+    def test_an_answer_that_never_came_is_unknown(self, desk: Desk) -> None:
+        desk.discord.capabilities = replace(
+            CAPABILITIES, looks_back=False, idempotent_for=timedelta()
+        )
+        desk.discord.refuse("77", "service", maybe_accepted=True)
+        record = desk.deliver(desk.claim())
+        assert (record.state, record.retry_at) == ("unknown", None)
+
+    def test_a_definite_fault_is_tried_again(self, desk: Desk) -> None:
+        desk.discord.capabilities = replace(
+            CAPABILITIES, looks_back=False, idempotent_for=timedelta()
+        )
+        desk.discord.refuse("77", "service")
+        assert desk.deliver(desk.claim()).state == "failed"
+
+    def test_a_dead_runs_attempt_is_unknown(self, desk: Desk) -> None:
+        desk.discord.capabilities = replace(
+            CAPABILITIES, looks_back=False, idempotent_for=timedelta()
+        )
+        record = desk.deliver(desk.unconfirmed(HOUR))
+        assert (record.state, desk.discord.asked) == ("unknown", [])
+
+    @pytest.mark.parametrize(("ago", "state"), [(1, "sent"), (3, "unknown")])
+    def test_within_its_window_an_idempotent_one_is_sent_again(
+        self, desk: Desk, ago: int, state: str
+    ) -> None:
+        desk.discord.capabilities = replace(
+            CAPABILITIES, looks_back=False, idempotent_for=timedelta(minutes=2)
+        )
+        record = desk.deliver(desk.unconfirmed(timedelta(minutes=ago), "as it was"))
+        assert record.state == state
+        assert desk.discord.texts == (["as it was"] if state == "sent" else [])
 
 
 def test_a_channel_of_the_settings_that_refuses_is_not_the_messages_fault(desk: Desk) -> None:

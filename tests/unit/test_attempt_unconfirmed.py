@@ -27,18 +27,16 @@ def test_what_may_have_arrived_is_looked_for_however_long_ago_that_was(
     assert desk.discord.asked == ["find 77"]
 
 
-@pytest.mark.parametrize(("route", "state"), [("dm", "unknown"), ("thread", "sent")])
-def test_another_bots_attempt_is_looked_for_where_it_can_be_seen(
-    desk: Desk, route: str, state: str
-) -> None:
+@pytest.mark.parametrize("route", ["dm", "thread"])
+def test_another_bots_attempt_is_looked_for_as_its_message(desk: Desk, route: str) -> None:
     ended = desk.unconfirmed(HOUR).before
     assert ended is not None
     target = "7" if route == "dm" else "70"
     theirs = ended._replace(bot="999", route=route, target=target)
     desk.discord.history = "55"
     record = desk.deliver(desk.claim(before=theirs))
-    assert record.state == state
-    assert desk.discord.asked == ([] if route == "dm" else ["find 70 by 999"])
+    assert record.state == "sent"
+    assert desk.discord.asked == ["find 77 by 999" if route == "dm" else "find 70 by 999"]
 
 
 def test_a_look_that_meets_faults_is_given_up_a_day_after_expiry(desk: Desk) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from jobs.changes import JOB
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.config import Settings
 from speakerbot.delivery.planning import MessagePlan, Moment, weigh
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
@@ -77,7 +78,9 @@ class Community:
         return JOB.decide(self._context(settled=settled))
 
     def _context(self, *, settled: bool) -> JobContext:
-        return JobContext(self.store, self.settings, self.now, settled=settled)
+        return JobContext(
+            self.store, self.settings, self.now, settled=settled, templates=templates_of()
+        )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from hypothesis import HealthCheck, settings
@@ -17,23 +17,35 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from jobs.changes import JOB
+from speakerbot.bootstrap import templates as templates_of
+from speakerbot.channels.discord.access import CAPABILITIES, nonce_of
+from speakerbot.channels.discord.channel import DiscordChannel
 from speakerbot.clock import Clock, real_now
 from speakerbot.config import Settings
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import DateTaken
-from speakerbot.ports.channel import Posted, RefusalClass, Refused
+from speakerbot.ports.channel import (
+    ChannelAccess,
+    ChannelHost,
+    Channels,
+    Posted,
+    Ready,
+    RefusalClass,
+    Refused,
+)
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
 from speakerbot.runs.runner import Runner
 from speakerbot.runs.steps import carry_out
 from speakerbot.stores import open_store
-from speakerbot.templates import Templates
 from speakerbot.testing.crash.boundaries import REQUESTS, stepping, stepping_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
+
+    from speakerbot.channels.discord.api import DiscordApi
 
 START = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 FIRST_DAY = date(2026, 11, 22)
@@ -83,9 +95,9 @@ class Mailbox:
         *,
         nonce: str,
         mention: str | None,  # noqa: ARG002  # the port's
-        ready: Callable[[], None],
+        ready: Ready,
     ) -> str:
-        ready()
+        await ready()
         fault = self.faults.pop() if self.faults else ""
         if fault in ("refused", "vague"):
             raise Refused(RefusalClass.SERVICE, "503", maybe_accepted=fault == "vague")
@@ -220,7 +232,9 @@ class History(RuleBasedStateMachine):
                 self.move(talk, day) if day else self.cancel(talk)
                 if settled and JOB.steps:
                     now = self.clock.decision()
-                    context = JobContext(self.store, self.settings, now, settled=True)
+                    context = JobContext(
+                        self.store, self.settings, now, settled=True, templates=templates_of()
+                    )
                     carry_out(JOB.steps(context), self.store, self.clock.real())
 
         before = self.store.talks.get(meanwhile[0]) if meanwhile else None
@@ -251,16 +265,20 @@ class History(RuleBasedStateMachine):
                 timeout=None,
                 store=store,
                 settings=self.settings,
-                templates=Templates(),
-                connect=lambda _: self._connected(steps),
+                templates=templates_of(),
+                channels=self._channels(steps),
                 observers=(),
                 log=structlog.wrap_logger(None, processors=[_silence]),
                 clock=self.clock,
             ).run()
 
-    @asynccontextmanager
-    async def _connected(self, steps: Callable[[str], None]) -> AsyncIterator[Any]:
-        yield stepping(self.mailbox, REQUESTS, "discord", steps)
+    def _channels(self, steps: Callable[[str], None]) -> Channels:
+        @asynccontextmanager
+        async def opened(host: ChannelHost) -> AsyncIterator[DiscordChannel]:
+            api = stepping(self.mailbox, REQUESTS, "discord", steps)
+            yield DiscordChannel(cast("DiscordApi", api), host, new_dm_every=0.0)
+
+        return {"discord": ChannelAccess("discord", "bot", CAPABILITIES, nonce_of, opened)}
 
     def _truth(self) -> Known:
         return {(talk.id, talk.user_id): talk.date for talk in self.store.talks.all()}

@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobs.changes import notice
+from speakerbot.bootstrap import templates as templates_of
+from speakerbot.channels.discord.access import LIMIT
 from speakerbot.config import Settings
 from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
-from speakerbot.templates import Templates
-from speakerbot.text import LIMIT, length
+from speakerbot.text import length
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 SETTINGS = Settings("sqlite:///:memory:")
@@ -60,19 +61,19 @@ def test_its_time_is_the_communitys() -> None:
     ],
 )
 def test_the_texts(entry: TalkSnapshot, text: str) -> None:
-    assert Templates().of(notice(entry, SETTINGS)) == text
+    assert templates_of().of(notice(entry, SETTINGS)) == text
 
 
 def test_a_topic_can_neither_ping_nor_break_out_nor_be_too_long() -> None:
     loud = TalkVersion(NEW.date, "@everyone `rm -rf`\n# hi " + "x" * 3000)
     entry = replace(MOVED, told=replace(OLD, topic="y" * 3000), seen=loud)
-    text = Templates().of(notice(entry, SETTINGS))
+    text = templates_of().of(notice(entry, SETTINGS))
     assert "@everyone" not in text
     assert "\n" not in text
     assert length(text) <= LIMIT - length("<@1> ")
     assert text.endswith("was moved from 2026-11-27 to 2026-11-29.")
     renamed = replace(entry, seen=replace(loud, date=OLD.date))
-    assert length(Templates().of(notice(renamed, SETTINGS))) <= LIMIT
+    assert length(templates_of().of(notice(renamed, SETTINGS))) <= LIMIT
 
 
 def test_an_entry_that_never_was_a_talk_has_no_notice() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,8 +12,8 @@ from speakerbot.delivery.circuit_breakers import (
     INVALID_REQUESTS,
     LONGEST_REST,
     Breakers,
+    ChannelStopped,
     Guard,
-    RunStopped,
     left_by,
 )
 from speakerbot.domain.delivery import Delivery, DeliveryState
@@ -45,20 +44,19 @@ class Invalid:
 
 @pytest.fixture
 def guard() -> Guard:
-    return Guard(asyncio.Event(), Invalid(), CapturingLogger())
+    return Guard(Invalid(), lambda _: None, CapturingLogger())
 
 
 def reason(guard: Guard) -> str | None:
     return guard.stopped.reason if guard.stopped else None
 
 
-def test_twenty_equal_failures_in_a_row_stop_the_run(guard: Guard) -> None:
+def test_twenty_equal_failures_in_a_row_stop_the_channel(guard: Guard) -> None:
     for _ in range(FAILURES_IN_A_ROW - 1):
         guard.notice(CLOSED)
     assert reason(guard) is None
     guard.notice(CLOSED)
     assert reason(guard) == "recipients"
-    assert guard.stop.is_set()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +121,7 @@ def test_a_breaker_of_a_broken_clock_is_cut_to_the_longest_there_is() -> None:
     assert left.impossible(AT) == {"bot": Breaker(AT + LONGEST_REST, "clock")}
 
 
-def test_too_many_invalid_requests_stop_the_run(guard: Guard) -> None:
+def test_too_many_invalid_requests_stop_the_channel(guard: Guard) -> None:
     assert isinstance(guard.invalid_requests, Invalid)
     guard.invalid_requests.count = INVALID_REQUESTS
     guard.notice(SENT)
@@ -133,12 +131,12 @@ def test_too_many_invalid_requests_stop_the_run(guard: Guard) -> None:
 def test_forbidden_channels_of_the_settings_stop_nothing_else(guard: Guard) -> None:
     for number in range(5):
         route = Route("channel", str(number), configured=True)
-        guard.channel_refused(route, Refused(RefusalClass.TARGET, "may not"))
+        guard.target_refused(route, Refused(RefusalClass.TARGET, "may not"))
     assert reason(guard) is None
-    assert len(guard.refused_channels) == 5
+    assert len(guard.refused_targets) == 5
 
 
 def test_the_first_reason_to_stop_stays(guard: Guard) -> None:
-    guard.halt(RunStopped("sigterm"))
-    guard.halt(RunStopped("token"))
-    assert reason(guard) == "sigterm"
+    guard.halt(ChannelStopped("bot"))
+    guard.halt(ChannelStopped("token"))
+    assert reason(guard) == "bot"

@@ -8,22 +8,24 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speakerbot.channels.discord.access import bot_of, discord, nonce_of
 from speakerbot.delivery.claims import (
     Claim,
     Revisions,
-    dm_user,
     found,
+    longest_send,
     new_claim,
+    next_route,
     restored,
+    routes_of,
     sent,
     unsent,
 )
-from speakerbot.delivery.nonces import longest_send, nonce_of
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import FIRST_RETRY, LAST_RETRY, backoff
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, NodeFlag, Route
-from speakerbot.ports.channel import Posted
+from speakerbot.ports.channel import Posted, Receipt
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -34,17 +36,18 @@ MESSAGE = Message(
 )
 
 
+ACCESS = discord("1234", "", rate=45.0, new_dm_every=MINUTE)
+
+
 def claim(record: Delivery | None = None, message: Message = MESSAGE) -> Claim:
     return new_claim(
-        MessagePlan(message, DeliveryState.PLANNED, "why", record=record),
-        "hello",
+        MessagePlan(message, DeliveryState.PLANNED, "why", record=record, text="hello"),
+        ACCESS if message.routes else None,
         run_id="run",
-        bot="1234",
         revision="run.1",
         now=NOW,
         flag_at=None,
         lease=5 * MINUTE,
-        dm_channels={"7": "77"},
     )
 
 
@@ -69,27 +72,27 @@ def test_a_retry_goes_on_from_the_route_it_had_reached() -> None:
     assert claim(elsewhere).routes() == (DM, THREAD)
 
 
-def test_the_dm_channel_of_an_earlier_attempt_is_known_although_no_route_leads_there_now() -> None:
+def test_a_claim_names_the_bot_and_the_nonce_of_its_first_route() -> None:
+    record = claim().record
+    assert (record.bot, record.nonce) == (bot_of("1234"), nonce_of(MESSAGE.key, DM))
+    nowhere = claim(message=replace(MESSAGE, routes=())).record
+    assert (nowhere.bot, nowhere.nonce, nowhere.route, nowhere.text) == ("", "", "", "hello")
+
+
+def test_the_route_of_an_earlier_attempt_counts_although_none_leads_there_now() -> None:
     before = claim().record._replace(state=DeliveryState.FAILED)
-    now = claim(before, replace(MESSAGE, routes=(THREAD,)))
-    assert (now.dm_user, now.dm_channel) == ("7", "77")
-    assert (
-        dm_user(MessagePlan(replace(MESSAGE, routes=(THREAD,)), DeliveryState.PLANNED, "why"))
-        is None
-    )
+    plan = claim(before, replace(MESSAGE, routes=(THREAD,))).plan
+    assert routes_of(plan) == (THREAD, DM)
+    assert next_route(plan) == THREAD
+    assert routes_of(claim(before).plan) == (DM, THREAD)
+    assert routes_of(claim().plan) == (DM, THREAD)
 
 
-def test_an_earlier_attempt_in_a_thread_leads_to_nobodys_direct_messages() -> None:
+def test_the_next_route_is_the_one_that_an_earlier_attempt_had_reached() -> None:
     before = claim().record._replace(state=DeliveryState.FAILED, route="thread", target="70")
-    assert claim(before, replace(MESSAGE, routes=(THREAD,))).dm_user is None
-
-
-def test_only_who_is_written_to_first_can_be_a_newcomer() -> None:
-    stranger = Route("dm", "8")
-    assert claim(message=replace(MESSAGE, routes=(stranger, THREAD))).newcomer
-    assert not claim(message=replace(MESSAGE, routes=(THREAD, stranger))).newcomer
-    assert not claim().newcomer
-    assert not claim(message=replace(MESSAGE, routes=())).newcomer
+    assert next_route(claim(before).plan) == THREAD
+    assert next_route(claim().plan) == DM
+    assert next_route(claim(message=replace(MESSAGE, routes=())).plan) is None
 
 
 def test_giving_back_leaves_what_was_there_under_a_new_revision() -> None:
@@ -110,7 +113,7 @@ def test_revisions_never_repeat_within_a_run_or_between_runs() -> None:
 
 def test_a_sent_record_is_free_of_what_went_before() -> None:
     before = claim().record._replace(error="no answer", error_class="transient", retry_at=NOW)
-    record = sent(before, revision="run.2", now=NOW + MINUTE, channel_id="77", message_id="1")
+    record = sent(before, Receipt("77", "1"), revision="run.2", now=NOW + MINUTE)
     assert (record.revision, record.updated_at) == ("run.2", NOW + MINUTE)
     assert (record.state, record.sent_at, record.message_id) == ("sent", NOW + MINUTE, "1")
     assert (record.error, record.error_class, record.retry_at, record.unconfirmed_since) == (
@@ -158,7 +161,7 @@ def test_waits_between_tries_grow_to_half_an_hour(attempts: int) -> None:
 
 @given(st.text(min_size=1), st.sampled_from(["dm", "thread", "channel"]))
 def test_a_nonce_fits_discord_and_depends_on_key_and_route_alone(key: str, name: str) -> None:
-    route = Route(name, "7")  # type: ignore[arg-type]
+    route = Route(name, "7")
     nonce = nonce_of(key, route)
     assert len(nonce) == 24
     assert nonce == nonce_of(key, replace(route, mention="9", configured=True))

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobs.digest import JOB, LONGEST_TOPIC, MOST_NAMES
+from speakerbot.bootstrap import templates as templates_of
+from speakerbot.channels.discord.access import LIMIT
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Message
@@ -19,8 +21,7 @@ from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
-from speakerbot.templates import Templates
-from speakerbot.text import LIMIT, length
+from speakerbot.text import length
 
 NOW = datetime(2026, 11, 20, 8, 0, tzinfo=UTC)
 SETTINGS = Settings(database_url="", logs_channel_id="99")
@@ -40,13 +41,13 @@ def _decide(
     settings: Settings = SETTINGS,
     occurrence: datetime | None = None,
 ) -> Message:
-    [message] = JOB.decide(JobContext(store, settings, now, occurrence))
+    [message] = JOB.decide(JobContext(store, settings, now, occurrence, templates=templates_of()))
     assert isinstance(message, Message)
     return message
 
 
 def _text(store: Store) -> str:
-    return Templates().of(_decide(store))
+    return templates_of().of(_decide(store))
 
 
 def _deliver(store: Store, name: str, state: DeliveryState, hours_ago: int) -> None:

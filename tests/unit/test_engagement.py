@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobs.engagement import JOB, free_dates
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Decision, Message, Skip
@@ -18,7 +19,6 @@ from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
-from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 TODAY = NOW.date()
@@ -39,7 +39,7 @@ def _book(store: Store, *days: date, completed: bool = False) -> None:
 
 
 def _decide(store: Store, now: datetime = NOW, settings: Settings = SETTINGS) -> Decision:
-    [decision] = JOB.decide(JobContext(store, settings, now))
+    [decision] = JOB.decide(JobContext(store, settings, now, templates=templates_of()))
     return decision
 
 
@@ -144,7 +144,7 @@ def test_a_prompt_that_failed_too_often_is_settled(store: Store) -> None:
 def test_the_text_names_the_next_free_dates(store: Store) -> None:
     fridays = [TODAY - timedelta(weeks=week) for week in range(1, 4)]
     _book(store, *fridays, TODAY + timedelta(weeks=3))
-    text = Templates().of(_prompt(store))
+    text = templates_of().of(_prompt(store))
     assert "next 14 days" in text
     assert [line for line in text.splitlines() if line.startswith("-")] == [
         "- Friday, **2026-11-27**",

@@ -17,6 +17,7 @@ from jobs.digest import JOB as DIGEST
 from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.domain.person import Person, QuietHours
@@ -30,7 +31,6 @@ from speakerbot.runs.job import Job
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
-from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 17, 5, tzinfo=UTC)
 TODAY = date(2026, 11, 20)
@@ -63,7 +63,7 @@ def explainer(
     if entries:
         read = parse_schedules(json.dumps({"schedules": entries}), "test", jobs.JOBS)
         schedules = [(schedule, JOBS[schedule.job]) for schedule in read]
-    preview = Preview(schedules, store, chosen, Templates(chosen.templates), now)
+    preview = Preview(schedules, store, chosen, templates_of(chosen.templates), now)
     return Explainer(list(JOBS.values()), Foresight(preview))
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerbot.clock import Clock
-from speakerbot.delivery.circuit_breakers import RunStopped
+from speakerbot.delivery.circuit_breakers import ChannelStopped
 from speakerbot.delivery.pacing import LONGEST_PAUSE, Pacer
 from speakerbot.stores.send_slots import Reservation, SlotState
 
@@ -124,7 +124,7 @@ def test_a_stop_ends_every_wait_at_once() -> None:
         begin = monotonic()
         results = await asyncio.gather(*waits, return_exceptions=True)
         assert monotonic() - begin < 0.5
-        assert [type(result) for result in results] == [RunStopped] * 3
+        assert [type(result) for result in results] == [ChannelStopped] * 3
 
     paced(talk, Slots(), 5.0)
 
@@ -171,7 +171,7 @@ def test_the_pace_recovers_within_the_run() -> None:
 def test_a_pause_that_is_too_long_ends_the_run() -> None:
     async def talk(pacer: Pacer, stop: asyncio.Event) -> None:
         pacer.slow_down(LONGEST_PAUSE * 10, everywhere=True)
-        with pytest.raises(RunStopped) as caught:
+        with pytest.raises(ChannelStopped) as caught:
             await pacer.slot()
         assert caught.value.reason == "rate_limited"
         assert caught.value.rest > timedelta(minutes=9)

@@ -16,6 +16,7 @@ from jobs.changes import JOB as CHANGES
 from jobs.engagement import JOB as ENGAGEMENT
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Decision, Message, Route
@@ -30,7 +31,6 @@ from speakerbot.runs.job import Job, JobContext
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
-from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -69,7 +69,7 @@ def coming(
     **fields: Any,
 ) -> list[Coming]:
     chosen = settings(**fields)
-    preview = Preview(schedules, store, chosen, Templates(chosen.templates), now)
+    preview = Preview(schedules, store, chosen, templates_of(chosen.templates), now)
     return list(preview.until(end_of_day(days, now, chosen.timezone)))
 
 
@@ -244,7 +244,7 @@ def test_a_schedule_or_job_that_is_switched_off_sends_nothing(store: Store) -> N
     book(store, date(2026, 11, 21))
     assert coming(store, (schedule("reminders", enabled=False), REMINDERS)) == []
     off = settings(disabled_jobs=frozenset({"reminders"}))
-    preview = Preview([HOURLY], store, off, Templates(), NOW)
+    preview = Preview([HOURLY], store, off, templates_of(), NOW)
     assert list(preview.until(NOW + timedelta(days=3))) == []
     assert preview.obstacles == {"reminders": "reminders is switched off by the settings"}
 
@@ -253,7 +253,7 @@ def test_a_run_that_cannot_go_hinders_no_other(store: Store) -> None:
     book(store, date(2026, 11, 21))
     lost = settings(announcements_channel_id=None)
     weekly = (schedule("weekly", "@hourly"), WEEKLY)
-    preview = Preview([weekly, HOURLY], store, lost, Templates(), NOW)
+    preview = Preview([weekly, HOURLY], store, lost, templates_of(), NOW)
     assert len(list(preview.until(NOW + timedelta(days=3)))) == 2
     assert "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID" in preview.obstacles["weekly"]
 

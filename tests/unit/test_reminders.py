@@ -16,6 +16,7 @@ from hypothesis import settings as drawing
 from hypothesis import strategies as st
 
 from jobs.reminders import JOB, of_talk, slots
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.config import Settings
 from speakerbot.delivery.planning import MessagePlan, Moment, weigh
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
@@ -25,9 +26,8 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
-from speakerbot.templates import Templates
 
-TEXTS = Templates()
+TEXTS = templates_of()
 DEFAULTS = Settings(database_url="", reminder_offsets=parse_offsets("1d@16:00,0d@16:00"))
 TALK = Talk("t1", "42", "ada", "Engines", date(2026, 11, 21), thread_id="900")
 MINUTE = timedelta(minutes=1)
@@ -378,7 +378,9 @@ def test_the_job_reads_every_talk_an_offset_can_reach(store: Store) -> None:
         [replace(TALK, id=str(day), date=day, starts_at=clock("16:00")) for day in days]
     )
     using = settings("7d@16:00,1d@16:00,0d@15:00,48h")
-    found = messages(JOB.decide(JobContext(store, using, at("2026-11-20 16:00"))))
+    found = messages(
+        JOB.decide(JobContext(store, using, at("2026-11-20 16:00"), templates=templates_of()))
+    )
     assert [(m.kind, m.occasion) for m in found] == [
         ("reminder.day_before", "2026-11-21T16:00"),
         ("reminder.48h", "2026-11-22"),
@@ -387,7 +389,7 @@ def test_the_job_reads_every_talk_an_offset_can_reach(store: Store) -> None:
 
 
 def weighed(store: Store, now: str, using: Settings = DEFAULTS) -> list[MessagePlan]:
-    context = JobContext(store, using, at(now))
+    context = JobContext(store, using, at(now), templates=templates_of())
     moment = Moment(context.now, context.now, DEFAULTS.timezone)
     return [
         each for each in weigh(JOB.decide(context), store, moment) if isinstance(each, MessagePlan)
@@ -567,7 +569,7 @@ def decided_with_a_store(talk: Talk, using: Settings, now: datetime) -> list[Mes
     with closing(open_store("sqlite:///:memory:")) as opened:
         opened.prepare()
         opened.talks.put([talk])
-        return messages(JOB.decide(JobContext(opened, using, now)))
+        return messages(JOB.decide(JobContext(opened, using, now, templates=templates_of())))
 
 
 def assert_true(text: str, talk: Talk, now: datetime, zone: ZoneInfo) -> None:

@@ -12,12 +12,13 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.delivery.claims import Claim, Revisions, found, new_claim, restored, sent, unsent
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.results import Result
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Edit, Message, NodeFlag, Route
-from speakerbot.ports.channel import Posted
+from speakerbot.ports.channel import Posted, Receipt
 from speakerbot.runs.report import (
     MessageOutcome,
     OutcomeLog,
@@ -27,7 +28,6 @@ from speakerbot.runs.report import (
     RunSummary,
     Waits,
 )
-from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -75,25 +75,23 @@ def shown() -> Shown:
 
 @pytest.fixture
 def report(shown: Shown) -> Report:
-    return Report((OutcomeLog(structlog.get_logger()), shown), Templates())
+    return Report((OutcomeLog(structlog.get_logger()), shown), templates_of())
 
 
 def claim(plan: MessagePlan = PLAN) -> Claim:
     return new_claim(
-        plan,
-        Templates().of(plan.message),
+        replace(plan, text=templates_of().of(plan.message)),
+        None,
         run_id="run",
-        bot="",
         revision=REVISIONS.next(),
         now=NOW,
         flag_at=None,
         lease=5 * MINUTE,
-        dm_channels={},
     )
 
 
 def accepted(of: Claim) -> Delivery:
-    return sent(of.record, revision=REVISIONS.next(), now=NOW, channel_id="9", message_id="77")
+    return sent(of.record, Receipt("9", "77"), revision=REVISIONS.next(), now=NOW)
 
 
 def refused(

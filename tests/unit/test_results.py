@@ -6,24 +6,18 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.clock import Clock
 from speakerbot.delivery.claims import Claim, Revisions, new_claim, sent, unsent
-from speakerbot.delivery.dm_channels import Destinations
-from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.results import BATCH, Result, Results, flag_restored
 from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Edit, Message, NodeFlag, Route
+from speakerbot.ports.channel import Receipt
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.stores import open_store
-
-if TYPE_CHECKING:
-    from tests.unit.conftest import Desk
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 EARLIER = NOW - timedelta(days=1)
@@ -36,14 +30,14 @@ FLAG = NodeFlag("1", "sentDayOfAt", seen=EARLIER, counts=False)
 
 def claim(message: Message = MESSAGE, *, flag_at: datetime | None = None) -> Claim:
     return new_claim(
-        MessagePlan(message, DeliveryState.PLANNED, "why"),
-        "hello", run_id="ours", bot="1234", revision="ours.0", now=NOW, flag_at=flag_at,
-        lease=timedelta(minutes=5), dm_channels={"7": "77"},
+        MessagePlan(message, DeliveryState.PLANNED, "why", text="hello"),
+        None, run_id="ours", revision="ours.0", now=NOW, flag_at=flag_at,
+        lease=timedelta(minutes=5),
     )  # fmt: skip
 
 
 def accepted(claimed: Claim) -> Delivery:
-    return sent(claimed.record, revision="ours.1", now=NOW, channel_id="77", message_id="1")
+    return sent(claimed.record, Receipt("77", "1"), revision="ours.1", now=NOW)
 
 
 def refused(
@@ -59,7 +53,7 @@ def refused(
 class Bench:
     store: Store
     results: Results
-    destinations: Destinations
+    done_with: list[Claim]
     reported: list[Result] = field(default_factory=list)
 
     def claimed(self, message: Message = MESSAGE) -> Claim:
@@ -79,27 +73,16 @@ class Bench:
 
 
 @pytest.fixture
-def bench(desk: Desk) -> Iterator[Bench]:
+def bench() -> Iterator[Bench]:
     store, thread = open_store("sqlite:///:memory:"), StoreThread()
     store.prepare()
-    pacer = Pacer(_unpaced, 0.0, ahead=0, stop=asyncio.Event())
-    destinations = Destinations(
-        desk.discord, pacer=pacer, new_dms=pacer, clock=Clock(),
-        save_dm=_not_saved, save_breaker=_not_saved,
-    )  # fmt: skip
+    done_with: list[Claim] = []
     reported: list[Result] = []
-    results = Results(store, thread, destinations, reported.append, Revisions("ours.later"))
-    yield Bench(store, results, destinations, reported)
+    revisions = Revisions("ours.later")
+    results = Results(store, thread, reported.append, done_with.append, revisions)
+    yield Bench(store, results, done_with, reported)
     thread.close()
     store.close()
-
-
-async def _unpaced(_: float, __: int) -> timedelta:
-    raise AssertionError("nothing is paced here")
-
-
-async def _not_saved(_: str, __: object) -> None:
-    raise AssertionError("nothing is saved here")
 
 
 def test_a_result_is_written_and_reported_once(bench: Bench) -> None:
@@ -154,17 +137,15 @@ def test_a_full_batch_is_flushed(bench: Bench) -> None:
 
 
 def test_people_are_forgotten_once_their_last_result_is_written(bench: Bench) -> None:
-    bench.destinations.expect("7", "77")
     claimed = bench.claimed()
     bench.results.add(claimed, accepted(claimed))
-    assert bench.destinations.knows("7")
+    assert bench.done_with == []
     bench.flush()
-    assert not bench.destinations.knows("7")
+    assert bench.done_with == [claimed]
 
 
 def test_what_goes_to_no_person_is_written_too(bench: Bench) -> None:
     claimed = bench.claimed(replace(MESSAGE, routes=(Route("channel", "9"),)))
-    assert claimed.dm_user is None
     bench.results.add(claimed, accepted(claimed))
     bench.flush()
     assert bench.record().state == "sent"

@@ -11,6 +11,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.domain.job_registry import RunOptions
@@ -24,7 +25,6 @@ from speakerbot.runs.report import MessageOutcome, RunHeader, RunObserver, RunSu
 from speakerbot.runs.runner import Runner
 from speakerbot.runs.steps import Step, TakeSnapshot
 from speakerbot.stores import open_store
-from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 DRY = RunOptions(dry_run=True)
@@ -89,8 +89,8 @@ def runner(store: Store, decide: Decide, sink: RunObserver, order: RunOptions = 
         timeout=None,
         store=store,
         settings=SETTINGS,
-        templates=Templates(),
-        connect=None,
+        templates=templates_of(),
+        channels=None,
         observers=(sink,),
         log=structlog.get_logger(),
         clock=Clock.at(NOW),

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speakerbot.bootstrap import templates as templates_of
+from speakerbot.channels.discord.access import CAPABILITIES, LIMIT
 from speakerbot.domain.message import Message, Route
 from speakerbot.errors import ConfigError, NotFound, TemplateError
-from speakerbot.templates import Templates
+from speakerbot.templates import Templates, names
 from speakerbot.templates.overrides import eject, problems, warnings
 from speakerbot.templates.values import samples
-from speakerbot.text import LIMIT, length, mentions_all
+from speakerbot.text import length, mentions_all
 
 NAME = "reminder.day_of"
 VALUES = {"username": "kaz", "topic": "Agents", "date": "2026-11-21", "days": 0}
@@ -29,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 def override(folder: Path, text: str | bytes, name: str = NAME) -> Templates:
     file = folder / f"{name}.md"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return Templates(folder)
+    return templates_of(folder)
 
 
 def check(templates: Templates) -> None:
@@ -46,11 +48,11 @@ def refusal(templates: Templates, values: dict[str, Any] | None = None) -> str:
 
 
 def test_our_wording_is_the_node_bots() -> None:
-    assert Templates().render("reminder.day_before", VALUES) == (
+    assert templates_of().render("reminder.day_before", VALUES) == (
         "Hi kaz! This is a reminder that you're scheduled to speak tomorrow (2026-11-21) "
         'about "Agents". Looking forward to your talk!'
     )
-    assert Templates().render(NAME, VALUES) == (
+    assert templates_of().render(NAME, VALUES) == (
         "Hi kaz! This is a reminder that you're speaking today (2026-11-21) "
         'about "Agents". See you soon!'
     )
@@ -70,17 +72,17 @@ def test_a_run_sends_one_version_of_a_text_even_if_its_file_changes(folder: Path
     assert templates.render(NAME, VALUES) == "first"
 
 
-@pytest.mark.parametrize("name", Templates().names())
+@pytest.mark.parametrize("name", names())
 def test_each_of_our_texts_has_examples_that_name_all_it_uses(name: str) -> None:
     """They are what the text is given: an override may use nothing else."""
     assert name in samples(), "add an example to speakerbot/templates/samples.json"
     for values in samples()[name]:
-        assert Templates().render(name, values)
+        assert templates_of().render(name, values)
 
 
 def test_an_unknown_text_is_named_with_those_there_are() -> None:
     with pytest.raises(NotFound, match=r"'reminder\.dayof'; there are .*reminder\.day_of"):
-        Templates().path("reminder.dayof")
+        templates_of().path("reminder.dayof")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +117,7 @@ def test_whatever_is_wrong_is_named_with_file_and_line(
 
 def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / f"{NAME}.md").write_text("text")
-    templates = Templates(folder)
+    templates = templates_of(folder)
     file = templates.file(NAME)
     (folder / f"{NAME}.md").unlink()
     with pytest.raises(TemplateError, match=r"reminder\.day_of\.md, line 1: cannot be read"):
@@ -143,14 +145,14 @@ def test_values_cannot_join_to_a_mass_mention(folder: Path) -> None:
 
 
 def test_the_longest_value_is_shortened_to_what_a_message_holds() -> None:
-    text = Templates().render(NAME, {**VALUES, "topic": "x" * 5000}, reserve=23)
+    text = templates_of().render(NAME, {**VALUES, "topic": "x" * 5000}, reserve=23)
     assert length(text) == LIMIT - 23
     assert text.endswith('x…". See you soon!')
 
 
 def test_a_long_value_is_not_shortened_in_the_middle_of_an_emoji() -> None:
     topic = "<:party:123456789012345678>" * 400
-    text = Templates().render(NAME, {**VALUES, "topic": topic})
+    text = templates_of().render(NAME, {**VALUES, "topic": topic})
     assert length(text) <= LIMIT
     assert ":party::party:" in text
     assert "<" not in text
@@ -172,15 +174,18 @@ def test_any_values_make_a_message_that_fits_and_pings_nobody(
     texts: list[str], reserve: int
 ) -> None:
     values = {**VALUES, "username": "".join(texts[:1]), "topic": "".join(texts) * 50}
-    text = Templates().render(NAME, values, reserve=reserve)
+    text = templates_of().render(NAME, values, reserve=reserve)
     assert length(text) <= LIMIT - reserve
     assert not mentions_all(text)
 
 
 def test_a_message_leaves_room_for_the_mention_of_any_of_its_routes() -> None:
     routes = (Route("dm", "1"), Route("thread", "2", mention="802345678901234561"))
-    text = Templates().of(_message(routes, "x" * 3000))
-    assert [length(route.full_text(text)) <= LIMIT for route in routes] == [True, True]
+    text = templates_of().of(_message(routes, "x" * 3000))
+    assert [length(CAPABILITIES.addressed(text, route.mention)) <= LIMIT for route in routes] == [
+        True,
+        True,
+    ]
 
 
 def _message(routes: tuple[Route, ...], topic: str) -> Message:
@@ -193,8 +198,8 @@ def _message(routes: tuple[Route, ...], topic: str) -> Message:
 
 class TestChecking:
     def test_our_own_texts_are_fine(self) -> None:
-        templates = Templates()
-        assert problems(templates, templates.names()) == []
+        templates = templates_of()
+        assert problems(templates, names()) == []
         assert warnings(templates) == []
         check(templates)
 
@@ -227,7 +232,7 @@ class TestChecking:
     def test_files_without_effect_are_pointed_out(self, folder: Path) -> None:
         override(folder, "text", "reminder.dayof")
         (folder / ".DS_Store").write_text("")
-        [warning] = warnings(Templates(folder))
+        [warning] = warnings(templates_of(folder))
         assert warning == (
             f"{folder}/reminder.dayof.md has no effect: there is no text of that name; "
             "did you mean 'reminder.day_of.md'?"
@@ -241,10 +246,10 @@ class TestChecking:
 class TestEjecting:
     def test_writes_every_text_and_makes_the_folder(self, folder: Path) -> None:
         done = eject(folder / "a" / "b")
-        assert [path.stem for path in done.written] == Templates().names()
+        assert [path.stem for path in done.written] == names()
         assert done.left == ()
-        templates = Templates(folder / "a" / "b")
-        assert templates.overridden() == templates.names()
+        templates = templates_of(folder / "a" / "b")
+        assert templates.overridden() == names()
         check(templates)
 
     def test_never_overwrites(self, folder: Path) -> None:
@@ -257,7 +262,7 @@ class TestEjecting:
     def test_a_dry_run_writes_nothing(self, folder: Path) -> None:
         override(folder, "mine")
         done = eject(folder, dry_run=True)
-        assert len(done.written) == len(Templates().names()) - 1
+        assert len(done.written) == len(names()) - 1
         assert len(list(folder.iterdir())) == 1
         assert eject(folder / "new", dry_run=True).left == ()
         assert not (folder / "new").exists()

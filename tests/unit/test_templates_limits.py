@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speakerbot.bootstrap import templates as templates_of
 from speakerbot.errors import TemplateError
 from speakerbot.templates import Templates
 from speakerbot.templates.overrides import problems
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 def templates(folder: Path, text: str) -> Templates:
     (folder / f"{NAME}.md").write_text(text)
-    return Templates(folder)
+    return templates_of(folder)
 
 
 def render(folder: Path, text: str, values: dict[str, Any] = VALUES) -> str:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from speakerbot.channels.discord.access import escape
 from speakerbot.text import (
-    escape,
     length,
     mentions_all,
     name_custom_emoji,

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from jobs.weekly import HEADING, JOB, split
+from speakerbot.bootstrap import templates as templates_of
+from speakerbot.channels.discord.access import CAPABILITIES, LIMIT
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Edit, Message, Skip
@@ -20,8 +22,7 @@ from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
-from speakerbot.templates import Templates
-from speakerbot.text import LIMIT, length
+from speakerbot.text import length
 
 MONDAY = datetime(2026, 11, 16, 17, 0, tzinfo=UTC)
 SETTINGS = Settings(
@@ -55,12 +56,14 @@ def _decide(
     occurrence: datetime | None = None,
     edit_only: bool = False,
 ) -> list[Message]:
-    context = JobContext(store, settings, now, occurrence, edit_only)
+    context = JobContext(store, settings, now, occurrence, edit_only, templates=templates_of())
     return [each for each in JOB.decide(context) if isinstance(each, Message)]
 
 
 def _skipped(store: Store, now: datetime = MONDAY, *, settings: Settings = SETTINGS) -> list[str]:
-    decided = list(JOB.decide(JobContext(store, settings, now, edit_only=True)))
+    decided = list(
+        JOB.decide(JobContext(store, settings, now, edit_only=True, templates=templates_of()))
+    )
     return [each.reason for each in decided if isinstance(each, Skip)]
 
 
@@ -77,7 +80,7 @@ def _post(store: Store, message: Message, text: str | None = None, *, attempts: 
         expires_at=message.expires_at,
         created_at=MONDAY,
         updated_at=MONDAY,
-        text=Templates().of(message) if text is None else text,
+        text=templates_of().of(message) if text is None else text,
         attempts=attempts,
         message_id="1",
         note=message.note,
@@ -92,7 +95,7 @@ def _note(store: Store, message: Message, **changes: object) -> None:
 
 
 def _text(message: Message) -> str:
-    return Templates().of(message)
+    return templates_of().of(message)
 
 
 def test_talks_of_today_and_the_six_days_after_it_in_the_node_bots_words(store: Store) -> None:
@@ -160,12 +163,12 @@ def test_a_line_longer_than_a_message_stands_alone_and_is_shortened(store: Store
 
 def test_a_part_is_as_full_as_a_message_may_be() -> None:
     line = {"number": 1, "date": "2026-11-16", "username": "ada", "topic": ""}
-    room = LIMIT - length(Templates().render("weekly", {"part": 1, "talks": [line, line]}))
+    room = LIMIT - length(templates_of().render("weekly", {"part": 1, "talks": [line, line]}))
     full = {**line, "topic": "x" * room}
-    assert len(split([line, full])) == 1
-    text = Templates().render("weekly", {"part": 1, "talks": [line, full]})
+    assert len(split([line, full], CAPABILITIES)) == 1
+    text = templates_of().render("weekly", {"part": 1, "talks": [line, full]})
     assert length(text) == LIMIT
-    assert len(split([line, {**line, "topic": "x" * (room + 1)}])) == 2
+    assert len(split([line, {**line, "topic": "x" * (room + 1)}], CAPABILITIES)) == 2
 
 
 def test_parts_that_go_later_show_the_days_of_the_first(store: Store) -> None:
@@ -319,7 +322,7 @@ def test_an_edit_that_cannot_be_rendered_is_still_decided(store: Store, tmp_path
     [first] = _decide(store)
     _post(store, first)
     (tmp_path / "weekly.md").write_text("{{ nothing_of_that_name }}")
-    context = JobContext(store, SETTINGS, MONDAY, edit_only=True, templates=Templates(tmp_path))
+    context = JobContext(store, SETTINGS, MONDAY, edit_only=True, templates=templates_of(tmp_path))
     [edit] = JOB.decide(context)
     assert isinstance(edit, Message)
     assert edit.edit is not None

@@ -1,164 +1,127 @@
-"""Discord as the engine's channel. Everything is sent with a nonce, which alone makes discord.py's
-own retries safe."""
+"""Discord as the engine's channel: DM channels, threads and channels of a server, by one bot."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 
-from discord.http import Route
-from discord.utils import snowflake_time, time_snowflake
+from speakerbot.channels.discord.api import DiscordApi
+from speakerbot.channels.discord.dm_channels import DmChannels
+from speakerbot.channels.discord.error_codes import ARCHIVED, UNKNOWN_CHANNEL
+from speakerbot.domain.message import Route
+from speakerbot.ports.channel import (
+    ChannelHost,
+    Outgoing,
+    Posted,
+    Ready,
+    Receipt,
+    RefusalClass,
+    Refused,
+)
 
-from speakerbot.channels.discord.error_codes import NOT_OURS
-from speakerbot.channels.discord.rest import DiscordRest, id_of
-from speakerbot.ports.channel import Posted, RefusalClass, Refused
-from speakerbot.text import name_custom_emoji
-
-PAGE = 100
-MOST_PAGES = 20
-CLOCK_SKEW = timedelta(minutes=5)
-"""Discord's clock dates messages, ours dated the claim: look a little further back."""
-
-LONGEST_CLOCK_ERROR = timedelta(days=1)
+LIMIT = 50
+"""Requests in any one second, over all processes of a bot."""
 
 
-class DiscordChannel(DiscordRest):
-    """``async with DiscordChannel(...) as channel``. See ``speakerbot.ports.Channel``."""
+class DiscordChannel:
+    """See :class:`speakerbot.ports.channel.Channel`."""
 
-    async def open_dm(self, user_id: str) -> str:
-        route = Route("POST", "/users/@me/channels")
-        channel = await self.ask(route, json={"recipient_id": user_id})
-        return id_of(channel)
+    def __init__(self, api: DiscordApi, host: ChannelHost, *, new_dm_every: float) -> None:
+        self.api = api
+        self._host = host
+        self._dms = DmChannels(host, self._open_dm, every=new_dm_every)
 
-    async def send(
-        self,
-        channel_id: str,
-        text: str,
-        *,
-        nonce: str,
-        mention: str | None,
-        ready: Callable[[], None],
-    ) -> str:
-        body = {
-            "content": text,
-            "nonce": nonce,
-            "enforce_nonce": True,
-            "allowed_mentions": {"parse": [], "users": [mention] if mention else []},
-        }
-        route = Route("POST", "/channels/{channel_id}/messages", channel_id=channel_id)
-        return id_of(await self.ask(route, once=True, ready=ready, json=body))
+    @property
+    def requests(self) -> int:
+        return self.api.requests
+
+    @property
+    def rate_limited(self) -> int:
+        return self.api.rate_limited
+
+    @property
+    def invalid_requests(self) -> int:
+        return self.api.invalid_requests
+
+    async def expect(self, routes: Collection[Route]) -> set[Route]:
+        return await self._dms.expect(routes)
+
+    def done_with(self, routes: Collection[Route]) -> None:
+        self._dms.done_with(routes)
+
+    async def turn_to_open(self) -> None:
+        await self._dms.turn_to_open()
+
+    async def send(self, message: Outgoing, ready: Ready) -> Receipt:
+        """Opens a DM or an archived thread once, where that is what it takes."""
+        channel_id = await self._dms.find(message.route)
+        try:
+            return await self._post(channel_id, message, ready)
+        except Refused as refusal:
+            if refusal.code == ARCHIVED:
+                await self.api.unarchive(channel_id)
+            elif refusal.code == UNKNOWN_CHANNEL and self._dms.forget(message.route):
+                channel_id = await self._dms.find(message.route)
+            else:
+                raise
+        return await self._post(channel_id, message, ready)
 
     async def find(
-        self,
-        channel_id: str,
-        text: str,
-        *,
-        nonce: str,
-        since: datetime,
-        known: Collection[str],
-        author: str | None,
-    ) -> str | None:
-        since = min(since, datetime.now(UTC)) - CLOCK_SKEW
-        async for message in self._by(author or await self.my_id(), channel_id, since):
-            if message["id"] not in known and _is_it(message, text, nonce):
-                return str(message["id"])
-        return None
-
-    async def posts(self, channel_id: str, *, since: datetime) -> AsyncIterator[Posted]:
-        async for message in self._by(await self.my_id(), channel_id, since):
-            at = snowflake_time(int(message["id"]))
-            if at >= since:
-                yield Posted(message["id"], message["content"], at)
-
-    async def _by(
-        self, author: str, channel_id: str, since: datetime
-    ) -> AsyncIterator[dict[str, str]]:
-        """The author's messages there, newest first: at least to ``since``, and to the end of that
-        page, in case the clock that ``since`` was read from was wrong."""
-        before: str | None = None
-        for _ in range(MOST_PAGES):
-            page = await self._history(channel_id, before)
-            for message in page:
-                if message["author"] == author:
-                    yield message
-            if not page and before is None:
-                await self._check_empty(channel_id, since)
-            if len(page) < PAGE or int(page[-1]["id"]) < time_snowflake(since):
-                return
-            before = page[-1]["id"]
-        raise Refused(
-            RefusalClass.TARGET, f"more than {PAGE * MOST_PAGES} messages to look through"
+        self, message: Outgoing, *, since: datetime, known: Collection[str], author: str | None
+    ) -> Receipt | None:
+        if author and message.route.name == "dm":
+            detail = "another bot tried it, whose direct messages we cannot see"
+            raise Refused(RefusalClass.TARGET, detail)
+        if not self._dms.knows(message.route):
+            return None  # a DM channel is remembered before anything is sent there
+        channel_id = await self._dms.find(message.route)
+        found = await self.api.find(
+            channel_id,
+            message.text,
+            nonce=message.nonce,
+            since=since,
+            known=known,
+            author=author,
         )
+        return Receipt(channel_id, found) if found else None
 
-    async def _check_empty(self, channel_id: str, since: datetime) -> None:
-        """Where we may not read the history, Discord says that there is none: then its last message
-        tells. It may have been deleted, and the history really be empty. Raises Refused."""
-        channel = await self.ask(Route("GET", "/channels/{channel_id}", channel_id=channel_id))
-        last = channel.get("last_message_id") if isinstance(channel, dict) else None
-        if not (isinstance(last, str) and last.isascii() and last.isdigit()):
-            return
-        if int(last) < time_snowflake(since - LONGEST_CLOCK_ERROR):
-            return
-        route = Route(
-            "GET",
-            "/channels/{channel_id}/messages/{message_id}",
-            channel_id=channel_id,
-            message_id=last,
-        )
+    def posts(self, target: str, *, since: datetime) -> AsyncIterator[Posted]:
+        return self.api.posts(target, since=since)
+
+    async def edit(self, receipt: Receipt, text: str) -> None:
         try:
-            await self.ask(route)
+            await self.api.edit(*receipt, text)
         except Refused as refusal:
-            if refusal.why == RefusalClass.ALREADY_SENT:  # 10008, unknown message: it is deleted
-                return
-            raise
-        raise Refused(RefusalClass.TARGET, "the bot may not read the message history there")
+            if refusal.code != ARCHIVED:
+                raise
+            await self.api.unarchive(receipt.channel_id)
+            await self.api.edit(*receipt, text)
 
-    async def edit(self, channel_id: str, message_id: str, text: str) -> None:
-        route = Route(
-            "PATCH",
-            "/channels/{channel_id}/messages/{message_id}",
-            channel_id=channel_id,
-            message_id=message_id,
+    async def probe(self) -> None:
+        await self.api.probe()
+
+    async def _open_dm(self, user_id: str) -> str:
+        return await self.api.open_dm(user_id)
+
+    async def _post(self, channel_id: str, message: Outgoing, ready: Ready) -> Receipt:
+        message_id = await self.api.send(
+            channel_id,
+            message.text,
+            nonce=message.nonce,
+            mention=message.route.mention,
+            ready=ready,
         )
-        try:
-            await self.ask(route, json={"content": text, "allowed_mentions": {"parse": []}})
-        except Refused as refusal:
-            if refusal.why == RefusalClass.ALREADY_SENT:  # 10008, unknown message
-                raise Refused(RefusalClass.DELETED, "the post does not exist any more") from refusal
-            if refusal.code == NOT_OURS:
-                raise Refused(RefusalClass.NOT_OURS, refusal.detail) from refusal
-            raise
-
-    async def unarchive(self, thread_id: str) -> None:
-        route = Route("PATCH", "/channels/{channel_id}", channel_id=thread_id)
-        await self.ask(route, json={"archived": False})
-
-    async def _history(self, channel_id: str, before: str | None) -> list[dict[str, str]]:
-        params = {"limit": str(PAGE), **({"before": before} if before else {})}
-        route = Route("GET", "/channels/{channel_id}/messages", channel_id=channel_id)
-        page = await self.ask(route, params=params)
-        try:
-            return [
-                {
-                    "id": str(int(each["id"])),
-                    "author": str(each["author"]["id"]),
-                    "content": str(each["content"]),
-                    "nonce": str(each.get("nonce") or ""),
-                }
-                for each in page
-            ]
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            detail = "Discord's answer is not a list of messages"
-            raise Refused(RefusalClass.SERVICE, detail) from error
+        return Receipt(channel_id, message_id)
 
 
-def _is_it(message: dict[str, str], text: str, nonce: str) -> bool:
-    """By nonce where Discord still tells it, else by content: it often does not."""
-    if message["nonce"]:
-        return message["nonce"] == nonce
-    return _as_stored(message["content"]) == _as_stored(text)
-
-
-def _as_stored(text: str) -> str:
-    """As Discord may have rewritten it: trimmed, custom emoji that the bot cannot use by name."""
-    return name_custom_emoji(text).strip()
+@asynccontextmanager
+async def opened(
+    host: ChannelHost, token: str, base: str, *, rate: float, new_dm_every: timedelta
+) -> AsyncIterator[DiscordChannel]:
+    """A session as the bot with this token. ``rate``: requests a second."""
+    # Most of what is left below the limit is for processes and networks that bunch things up.
+    ahead = max(0, int((LIMIT - rate - 1) / 4))
+    pace = host.lane("send", 1 / rate, ahead=ahead)
+    async with DiscordApi(token, base, timeout=host.longest_request, pace=pace) as api:
+        yield DiscordChannel(api, host, new_dm_every=new_dm_every.total_seconds())

@@ -11,18 +11,18 @@ from speakerbot.ports.channel import RefusalClass
 _CODES: dict[RefusalClass, tuple[int, ...]] = {
     RefusalClass.RECIPIENT: (50007, 50278, 10013, 50033, 20009),
     RefusalClass.TARGET: (
-        10003, 10004, 50001, 50013, 50008, 50024, 40058, 160005, 160006,
+        10003, 10004, 50001, 50013, 50008, 50024, 50083, 40058, 160005, 160006,
     ),
-    RefusalClass.ARCHIVED: (50083,),
     RefusalClass.REJECTED: (50035, 50006, 40005, 50109, 200000, 240000),
-    RefusalClass.SERVICE: (40004, 40006, 40062, 130000, 20016, 20028, 20029, 30046),
-    RefusalClass.NEW_DMS: (40003,),
+    RefusalClass.SERVICE: (40003, 40004, 40006, 40062, 130000, 20016, 20028, 20029, 30046),
     RefusalClass.BOT: (40001, 40002, 40333, 20026),
     RefusalClass.TOKEN: (50014,),
     RefusalClass.ALREADY_SENT: (10008,),
 }  # fmt: skip
 _BY_CODE = {code: why for why, codes in _CODES.items() for code in codes}
 UNKNOWN_CHANNEL = 10003
+ARCHIVED = 50083
+NO_NEW_DMS = 40003
 NO_ACCESS = 50001
 NOT_OURS = 50005
 _MEANING = {
@@ -34,6 +34,7 @@ _MEANING = {
     50001: "the bot cannot see this channel",
     50013: "the bot may not write in this channel",
     50005: "another account wrote that message",
+    50083: "this thread is archived",
     160005: "this thread is locked",
     160006: "the server has too many active threads",
     40003: "Discord lets the bot open no more DM channels for now",

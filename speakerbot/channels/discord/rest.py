@@ -20,11 +20,12 @@ from discord import HTTPException, RateLimited
 from discord.http import HTTPClient, Ratelimit, Route
 from yarl import URL
 
-from speakerbot.channels.discord.error_codes import UNKNOWN_CHANNEL, classify, explain
+from speakerbot.channels.discord.error_codes import classify, explain
 from speakerbot.errors import ConfigError
 from speakerbot.ports.channel import (
     LONGEST_RETRY_AFTER,
-    OnLimited,
+    Lane,
+    Ready,
     RefusalClass,
     Refused,
     Withheld,
@@ -127,7 +128,7 @@ class _Tries:
     def __init__(
         self,
         notice: Callable[[aiohttp.ClientResponse], None],
-        ready: Callable[[], None] | None,
+        ready: Ready | None,
     ) -> None:
         self._notice = notice
         self._ready = ready
@@ -140,7 +141,7 @@ class _Tries:
     ) -> aiohttp.ClientResponse:
         self.last = None
         if self._ready is not None:
-            self._ready()
+            await self._ready()
         try:
             response = await send(request)
         except aiohttp.ClientConnectorError:
@@ -190,14 +191,14 @@ class _RestOnly(Buckets):
 
 
 class DiscordRest:
-    """``async with`` opens the session. ``on_limited`` is called with each 429: seconds to wait,
-    and whether it holds for everything. No request may take longer than ``timeout``."""
+    """``async with`` opens the session. ``pace`` hands out the turns of requests, and is told of
+    each 429. No request may take longer than ``timeout``."""
 
-    def __init__(self, token: str, base: str, *, timeout: timedelta, on_limited: OnLimited) -> None:
+    def __init__(self, token: str, base: str, *, timeout: timedelta, pace: Lane) -> None:
         self._token = token
         self._base = base
         self._timeout = timeout.total_seconds()
-        self._on_limited = on_limited
+        self._pace = pace
         self._me: str | None = None
         self._asking = asyncio.Lock()
         self.requests = 0
@@ -251,12 +252,13 @@ class DiscordRest:
         route: Route,
         *,
         once: bool = False,
-        ready: Callable[[], None] | None = None,
+        ready: Ready | None = None,
         **options: Any,
     ) -> Any:
         """The decoded answer. Raises Refused for whatever is none; of what must be done but
-        ``once``, only a refusal of every try says that it was not done. ``ready`` is asked before
+        ``once``, only a refusal of every try says that it was not done. ``ready`` is awaited before
         each try; what it raises goes through where no try before it can have been done."""
+        await self._pace.slot()
         tries = _Tries(self._count, ready)
         try:
             async with asyncio.timeout(self._timeout):
@@ -329,7 +331,8 @@ class DiscordRest:
             self.rate_limited += 1
             asked = _seconds(response.headers.get("Retry-After"))
             everywhere = _is_everywhere(response)
-            self._on_limited(min(1.0 if asked is None else asked, LONGEST_RETRY_AFTER), everywhere)
+            seconds = min(1.0 if asked is None else asked, LONGEST_RETRY_AFTER)
+            self._pace.slow_down(seconds, everywhere)
 
 
 def id_of(answer: Any) -> str:
@@ -350,7 +353,6 @@ def _refused(answer: _Answer) -> Refused:
     return Refused(
         classify(answer.status, answer.code),
         explain(answer.status, answer.code, answer.text),
-        gone=answer.code == UNKNOWN_CHANNEL,
         maybe_accepted=answer.status >= 500 or answer.code is None,
         code=answer.code,
     )

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-from speakerbot.ports.channel import OnLimited
+from speakerbot.channels.discord.channel import DiscordChannel
+from speakerbot.ports.channel import Channel, ChannelAccess, ChannelHost, Channels
 from speakerbot.ports.store import Store, nouns
-
-if TYPE_CHECKING:
-    from speakerbot.delivery.session import Connect, CountingChannel
 
 T = TypeVar("T")
 Reached = Callable[[str], None]
@@ -33,18 +32,20 @@ def stepping_store(store: Store, reached: Reached) -> Store:
     return cast("Store", _SteppingStore(store, reached))
 
 
-def stepping_connect(connect: Connect, reached: Reached) -> Connect:
-    """``connect``, with a boundary before and after each request of the channel that it opens."""
+def stepping_channels(channels: Channels, reached: Reached) -> Channels:
+    """``channels``, with a boundary before and after each request of those that make requests."""
+    return {name: _stepping_access(access, reached) for name, access in channels.items()}
 
+
+def _stepping_access(access: ChannelAccess, reached: Reached) -> ChannelAccess:
     @asynccontextmanager
-    async def stepped(on_limited: OnLimited) -> AsyncIterator[CountingChannel]:
-        async with connect(on_limited) as channel:
-            yield stepping(channel, REQUESTS, DISCORD, reached)
+    async def stepped(host: ChannelHost) -> AsyncIterator[Channel]:
+        async with access.open(host) as channel:
+            if isinstance(channel, DiscordChannel):
+                channel.api = stepping(channel.api, REQUESTS, DISCORD, reached)
+            yield channel
 
-    def connected(on_limited: OnLimited) -> AbstractAsyncContextManager[CountingChannel]:
-        return stepped(on_limited)
-
-    return connected
+    return replace(access, open=stepped)
 
 
 class _SteppingStore:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 
+from speakerbot.channels.discord.access import bot_of
 from speakerbot.config import Settings
-from speakerbot.delivery.session import bot_of
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.talk import Talk
 from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion

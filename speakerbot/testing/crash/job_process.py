@@ -17,12 +17,12 @@ from speakerbot.errors import SpeakerbotError, Unreachable
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.runs.service import RunRequest, RunService, Scheduling
-from speakerbot.testing.crash.boundaries import DISCORD, Reached, stepping_connect, stepping_store
+from speakerbot.testing.crash.boundaries import DISCORD, Reached, stepping_channels, stepping_store
 from speakerbot.testing.crash.seeds import CrashProcess
 from speakerbot.testing.crash.world import TOKEN, CrashWorld
 
 if TYPE_CHECKING:
-    from speakerbot.delivery.session import Connect
+    from speakerbot.ports.channel import Channels
 
 TIMEOUT = timedelta(seconds=40)
 """Of a run; a dead one holds its occurrence for a minute longer."""
@@ -58,8 +58,8 @@ def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) ->
     def open_store(settings: Settings, *, read_only: bool = False) -> Store:
         return stepping_store(bootstrap.store(settings, read_only=read_only), reached)
 
-    def connect(settings: Settings) -> Connect:
-        return stepping_connect(bootstrap.discord(settings), reached)
+    def connect(settings: Settings) -> Channels:
+        return stepping_channels(bootstrap.channels(settings), reached)
 
     def clock_at(_now: datetime | None) -> Clock:
         return clock

@@ -10,8 +10,8 @@ from importlib import import_module
 from itertools import permutations
 from typing import Literal
 
+from speakerbot.channels.discord.access import bot_of
 from speakerbot.config import Settings
-from speakerbot.delivery.session import bot_of
 from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.person import Person
 from speakerbot.domain.reminder_offsets import parse_offsets

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from speakerbot.channels.discord.channel import DiscordChannel
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.ports.channel import Refused
 from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault
 from speakerbot.testing.discord.routing import Operation
-from tests.integration.conftest import always
+from tests.integration.conftest import Unpaced, always
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Connected, Line, always
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 SENT: Operation = "create_message"
 
 
-def opened(base: str, timeout: float) -> DiscordChannel:
+def opened(base: str, timeout: float) -> DiscordApi:
     limit = timedelta(seconds=timeout)
-    return DiscordChannel("t", base, timeout=limit, on_limited=lambda *_: None)
+    return DiscordApi("t", base, timeout=limit, pace=Unpaced())
 
 
 def test_a_session_opens_without_a_request_and_a_message_costs_one(connected: Connected) -> None:
