@@ -13,7 +13,7 @@ from speakerbot.config import Settings
 from speakerbot.domain.message import Decision, Message, NodeFlag, Skip
 from speakerbot.domain.reminder_offsets import DayOffset, HourOffset, Offset
 from speakerbot.domain.talk import Talk
-from speakerbot.runs.job import Job, JobContext, Prospect
+from speakerbot.runs.job import Job, JobContext, Prospect, Window
 from speakerbot.runs.routes import to_speaker
 
 FlagName = Literal["sentTminus1At", "sentDayOfAt"]
@@ -62,20 +62,16 @@ def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]
     yield _message(talk, nearest, settings, now)
 
 
-def next_due(context: JobContext, until: datetime) -> datetime | None:
-    """When the next reminder falls due that is over by ``until``: a tick after that is too late."""
+def upcoming(context: JobContext, until: datetime) -> Iterator[Window]:
+    """When the reminders that fall due by ``until`` may go."""
     settings = context.settings
     zone, offsets = settings.timezone, settings.reminder_offsets
     last = until.astimezone(zone).date() + _reach(offsets)
-    return min(
-        (
-            slot.due_at
-            for talk in context.store.talks.between(context.now.astimezone(zone).date(), last)
-            for slot in slots(talk, offsets, zone)
-            if not talk.completed and context.now < slot.due_at and slot.expires_at <= until
-        ),
-        default=None,
-    )
+    for talk in context.store.talks.between(context.now.astimezone(zone).date(), last):
+        if not talk.completed:
+            for slot in slots(talk, offsets, zone):
+                if context.now < slot.due_at <= until:
+                    yield Window(slot.due_at, slot.expires_at)
 
 
 def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
@@ -199,4 +195,4 @@ def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
     }
 
 
-JOB = Job("reminders", decide, prospects=prospects, still_true=still_true, next_due=next_due)
+JOB = Job("reminders", decide, prospects=prospects, still_true=still_true, upcoming=upcoming)

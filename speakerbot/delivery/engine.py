@@ -1,16 +1,17 @@
 """The delivery engine: claims what is planned, sends it, records it, in a steady stream.
 
-A producer takes plans in batches, claims each batch in one write and feeds a bounded queue; workers
-send; results are written in batches. Memory depends on the queue, not on the number of messages.
+A producer takes plans in batches, has their texts made, claims each batch in one write and feeds a
+bounded queue; workers send; results are written in batches. Memory depends on the queue, not on the
+number of messages. A run that stays for what falls due next is told round by round what that is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any
 
@@ -19,7 +20,8 @@ from speakerbot.delivery.batches import Batches
 from speakerbot.delivery.channels import OpenChannel, OpenChannels
 from speakerbot.delivery.circuit_breakers import ChannelStopped
 from speakerbot.delivery.claims import Claim, ClaimLost, next_route, routes_of
-from speakerbot.delivery.planning import CHUNK, MessagePlan, chained
+from speakerbot.delivery.content import Contents
+from speakerbot.delivery.planning import CHUNK, Look, MessagePlan, chained
 from speakerbot.delivery.posts import posted_again
 from speakerbot.delivery.recovery import NotNow
 from speakerbot.delivery.results import FLUSH_EVERY, Result, Results
@@ -38,6 +40,8 @@ WAITING_TO_OPEN = 500
 """Messages that may wait until their route may be opened; the rest is left to later runs."""
 MOST_RETRIES = 500
 """Messages that may wait for a retry in the same run; the rest is left to later runs."""
+LONGEST_UNWEIGHED = 5.0
+"""Seconds between weighing a message and claiming it, after which it is weighed again."""
 GRACE = 8.0
 """Seconds a request under way may still take once the run is told to stop."""
 
@@ -47,6 +51,7 @@ class Engine:
     """Everything it needs comes from ``session``; it lives for one run."""
 
     batches: Batches
+    contents: Contents
     attempt: Attempt
     results: Results
     channels: OpenChannels
@@ -54,6 +59,12 @@ class Engine:
     log: Any
     retry_within: timedelta
     """A retry that is due so soon is made in the same run."""
+    look: Callable[[bool], Look | None]
+    """What to do once all is claimed; None: nothing. Is told whether some is still under way."""
+    waited: Callable[[float], None]
+    """Called with the seconds it has waited with nothing to do."""
+    _under_way: int = 0
+    """Claims that workers have in hand or in their queue, and messages that wait to be opened."""
     _grace_ends: float | None = None
     """Once it is stopped, of the loop's time: what is under way is cut off then."""
     _retries: Tasks = field(default_factory=set)
@@ -63,15 +74,16 @@ class Engine:
         """Set once the run must end."""
         return self.channels.stop.event
 
-    async def run(self, plans: Iterator[MessagePlan]) -> None:
-        """Sends all that is planned, or until the run, or every channel, is stopped.
+    async def run(self, plans: Iterator[MessagePlan], not_before: datetime | None) -> None:
+        """Sends all that is planned, none of it before a real instant, or until the run, or every
+        channel, is stopped.
 
         Raises what the store raises: claims are then left unconfirmed, for a later run."""
         queue: Queue = asyncio.Queue(CHUNK)
         newcomers: NewcomerQueue = asyncio.Queue(WAITING_TO_OPEN)
         over = asyncio.Event()
         flusher = asyncio.create_task(self._flush_regularly(over))
-        producer = asyncio.create_task(self._produce(chained(plans), queue, newcomers))
+        producer = asyncio.create_task(self._produce(plans, not_before, queue, newcomers))
         workers = [asyncio.create_task(self._work(queue)) for _ in range(WORKERS)]
         workers.append(asyncio.create_task(self._welcome(newcomers)))
         tasks = [flusher, producer, *workers]
@@ -140,31 +152,88 @@ class Engine:
         return done
 
     async def _produce(
-        self, plans: Iterator[MessagePlan], queue: Queue, newcomers: NewcomerQueue
+        self,
+        plans: Iterator[MessagePlan],
+        not_before: datetime | None,
+        queue: Queue,
+        newcomers: NewcomerQueue,
     ) -> None:
         try:
+            await self._produce_round(plans, not_before, queue, newcomers)
             while not self.stop.is_set():
-                batch = await self.thread(self._next, plans)
-                if not batch:
+                look = await self.thread(self.look, self._busy)
+                if look is None:
                     break
-                room = newcomers.maxsize - newcomers.qsize()
-                claims, waiting = await self._claim(batch, room)
-                for claim in claims:
-                    await queue.put(claim)
-                for plan in waiting:
-                    newcomers.put_nowait(plan)
+                if look.plans is None:
+                    await self._idle_until(look.at)
+                else:
+                    await self._produce_round(look.plans, look.at, queue, newcomers)
         finally:
             for _ in range(WORKERS):
                 await queue.put(None)
             await newcomers.put(None)
 
+    async def _produce_round(
+        self,
+        plans: Iterator[MessagePlan],
+        not_before: datetime | None,
+        queue: Queue,
+        newcomers: NewcomerQueue,
+    ) -> None:
+        plans = chained(plans)
+        while not self.stop.is_set():
+            batch = await self.thread(self._next, plans)
+            if not batch:
+                break
+            batch = await self._with_texts(batch)
+            room = newcomers.maxsize - newcomers.qsize()
+            claims, waiting = await self._claim(batch, room)
+            self._under_way += len(claims) + len(waiting)
+            if not_before is not None and claims:
+                await self._sleep_until(not_before)
+            for claim in claims:
+                await queue.put(claim)
+            for plan in waiting:
+                newcomers.put_nowait(plan)
+
+    @property
+    def _busy(self) -> bool:
+        return self._under_way > 0 or bool(self._retries)
+
+    async def _with_texts(self, batch: list[MessagePlan]) -> list[MessagePlan]:
+        """With their texts; weighed again where making these took long."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        batch = await self.contents.made(batch)
+        if loop.time() - began <= LONGEST_UNWEIGHED:
+            return batch
+        weighed = [await self.thread(self.batches.weigh_again, plan) for plan in batch]
+        return await self.contents.rendered(weighed)
+
+    async def _idle_until(self, at: datetime) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        idle = not self._busy
+        await self._sleep_until(at)
+        if idle:
+            self.waited(loop.time() - began)
+
+    async def _sleep_until(self, at: datetime) -> None:
+        """Until a real instant, never shorter; or until the run is stopped."""
+        while (left := (at - self.batches.clock.real()).total_seconds()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stop.wait(), left)
+                return
+
     def _next(self, plans: Iterator[MessagePlan]) -> list[MessagePlan]:
         """What to claim next; deciding it may be slow, so a stop is looked at in between."""
-        return list(takewhile(lambda _: not self.stop.is_set(), islice(plans, CHUNK)))
+        size = self.contents.batch or CHUNK
+        return list(takewhile(lambda _: not self.stop.is_set(), islice(plans, size)))
 
     async def _work(self, queue: Queue) -> None:
         while (claim := await queue.get()) is not None:
             await self._deliver(claim)
+            self._under_way -= 1
 
     async def _welcome(self, newcomers: NewcomerQueue) -> None:
         """Opens new routes at their own pace. A message is claimed only when its turn has come:
@@ -180,6 +249,7 @@ class Engine:
                 continue
             for claim in await self._claim_again(plan):
                 await self._deliver(claim)
+            self._under_way -= 1
 
     async def _deliver(self, claim: Claim) -> None:
         """The message, then those that follow it."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState, standing
 from speakerbot.domain.message import Decision, Message, Route, Skip
@@ -29,6 +29,8 @@ TICK = timedelta(hours=1)
 """How far apart a scheduler's ticks are."""
 UNRENDERED = "config"
 """The class of failures of messages whose text cannot be made."""
+NO_CONTENT = "content"
+"""The class of failures of messages whose source of content failed: a later run asks again."""
 OUT_OF_TURN = "the message before it comes first"
 
 
@@ -51,6 +53,15 @@ class MessagePlan:
     """Why it is FAILED although nothing was tried; empty where its record says why."""
     then: tuple[MessagePlan, ...] = ()
     """Planned messages that follow this one: see ``chained``."""
+
+
+class Look(NamedTuple):
+    """What a run that stays has to do next."""
+
+    plans: Iterator[MessagePlan] | None
+    """None: nothing yet."""
+    at: datetime
+    """Real time, in UTC: when the plans may be sent, or when to look again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,8 +17,9 @@ from speakerbot.delivery.batches import Batches, StillTrue
 from speakerbot.delivery.channels import OpenChannels, RunStop
 from speakerbot.delivery.circuit_breakers import ChannelStopped, RunStopped
 from speakerbot.delivery.claims import Claim, Revisions, longest_send
+from speakerbot.delivery.content import Content, Contents
 from speakerbot.delivery.engine import Engine
-from speakerbot.delivery.planning import MessagePlan
+from speakerbot.delivery.planning import Look, MessagePlan
 from speakerbot.delivery.posts import Posts
 from speakerbot.delivery.recovery import Recovery, with_leftovers
 from speakerbot.delivery.results import Result, Results
@@ -46,6 +48,8 @@ class Traffic:
     """By name."""
     refused_targets: Mapping[str, str] = field(default_factory=dict)
     """Targets of the settings that refused us, and how."""
+    waited: float = 0.0
+    """Seconds with nothing to do, which do not count as the run's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +65,17 @@ class Session:
     now: datetime
     log: Any
     still_true: StillTrue
+    content: Content | None = None
+    """Where texts need more than what was decided."""
     timeout: timedelta | None = None
     """After it the run ends as on SIGTERM."""
     retry_within: timedelta = RETRY_WITHIN
     """A retry that is due so soon is made in the same run."""
+    not_before: datetime | None = None
+    """Real time: none of what is planned goes before it."""
+    look: Callable[[bool], Look | None] = lambda _: None
+    """What to do once all of it is claimed; None: nothing. Is told whether some is still under
+    way."""
     stop_requests: StopRequests = nullcontext
     """While inside, what it is given is called with the reason (sigterm, sigint), in the main
     thread, when the process is asked to end."""
@@ -76,8 +87,10 @@ class Session:
         finished: Callable[[Result], None],
     ) -> Traffic:
         """Sends what is planned. ``held`` is called with plans that were not claimed, ``finished``
-        with each claim once its outcome is in the store (None: it was given back)."""
+        with each claim once its outcome is in the store (None: it was given back); both in the
+        store's thread, as ``look`` is."""
         thread = StoreThread()
+        texts = ThreadPoolExecutor(1, thread_name_prefix="texts")
         stop = RunStop(self.log)
         channels = OpenChannels(
             self.channels,
@@ -90,20 +103,26 @@ class Session:
         )
         try:
             async with channels:
-                engine = self._engine(channels, thread, held, finished)
-                with self.stop_requests(_halting(stop)), _time_limit(stop, self.timeout):
+                limit = _TimeLimit(stop, self.timeout)
+                contents = Contents(self.templates, self.content, texts)
+                engine = self._engine(channels, thread, contents, limit.extend, held, finished)
+                with self.stop_requests(_halting(stop)), limit:
                     real = self.clock.real()
-                    await engine.run(with_leftovers(plans, self.store, self.now, real))
+                    plans = with_leftovers(plans, self.store, self.now, real)
+                    await engine.run(plans, self.not_before)
                 for channel in channels:
                     await channel.leave_breakers()
-                return _traffic(channels)
+                return replace(_traffic(channels), waited=limit.waited)
         finally:
+            texts.shutdown()
             thread.close()
 
     def _engine(
         self,
         channels: OpenChannels,
         thread: StoreThread,
+        contents: Contents,
+        waited: Callable[[float], None],
         held: Callable[[MessagePlan], None],
         finished: Callable[[Result], None],
     ) -> Engine:
@@ -117,6 +136,7 @@ class Session:
 
         engine = Engine(
             batches=self._batches(revisions, held),
+            contents=contents,
             attempt=Attempt(
                 channels=channels,
                 templates=self.templates,
@@ -133,6 +153,8 @@ class Session:
             thread=thread,
             log=self.log,
             retry_within=self.retry_within,
+            look=self.look,
+            waited=waited,
         )
         return engine
 
@@ -197,16 +219,31 @@ def _halting(stop: RunStop) -> Callable[[str], None]:
     return halt
 
 
-@contextmanager
-def _time_limit(stop: RunStop, limit: timedelta | None) -> Iterator[None]:
-    """While inside, the run ends in order once it has taken that long."""
-    if limit is None:
-        yield
-        return
-    too_long = RunStopped("timeout", f"it took longer than {limit}")
-    loop = asyncio.get_running_loop()
-    handle = loop.call_later(limit.total_seconds(), stop.halt, too_long)
-    try:
-        yield
-    finally:
-        handle.cancel()
+class _TimeLimit:
+    """``with``: the run ends in order once it has taken that long, waiting not counted."""
+
+    def __init__(self, stop: RunStop, limit: timedelta | None) -> None:
+        self.waited = 0.0
+        self._stop = stop
+        self._limit = limit
+        self._handle: asyncio.TimerHandle | None = None
+
+    def extend(self, seconds: float) -> None:
+        """So much longer: the run has only waited."""
+        self.waited += seconds
+        if self._handle is not None:
+            self._set(self._handle.when() + seconds)
+
+    def __enter__(self) -> None:
+        if self._limit is not None:
+            self._set(asyncio.get_running_loop().time() + self._limit.total_seconds())
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def _set(self, when: float) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        too_long = RunStopped("timeout", f"it took longer than {self._limit}")
+        self._handle = asyncio.get_running_loop().call_at(when, self._stop.halt, too_long)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal, NoReturn
 
+from speakerbot.durations import parse_duration
 from speakerbot.errors import UsageError
 
+LONGEST_HORIZON = timedelta(days=7)
 PostsTo = Literal["announcements", "organisers"]
 
 
@@ -25,6 +28,8 @@ class RunOptions:
     only: str | None = None
     """A Discord user id or a person's id: all other recipients are left out."""
     as_json: bool = False
+    horizon: timedelta | None = None
+    """Stay for what falls due within so long, and send it to the second."""
     edit_only: bool = False
     """``weekly``: keep what was posted true, post nothing new."""
 
@@ -52,11 +57,21 @@ def _amount(text: str) -> int:
     return int(text)
 
 
+def _length(text: str) -> timedelta:
+    length = parse_duration(text)
+    if length > LONGEST_HORIZON:
+        raise ValueError(f"{text!r} is longer than a run may stay; write e.g. 75m, at most 7d")
+    return length
+
+
 DRY_RUN = JobOption("--dry-run", "dry_run", "Show what would happen; change nothing.")
 LIMIT = JobOption("--limit", "limit", "Send at most N messages.", _amount, "N")
 ONLY = JobOption("--only", "only", "Only this person: a Discord user id, or ours.", str, "USER")
+HORIZON = JobOption(
+    "--horizon", "horizon", "Stay for what falls due within so long, as 75m.", _length, "D"
+)
 AS_JSON = JobOption("--json", "as_json", "One JSON document on stdout.")
-EVERY_JOB = (DRY_RUN, LIMIT, ONLY, AS_JSON)
+EVERY_JOB = (DRY_RUN, LIMIT, ONLY, HORIZON, AS_JSON)
 """The options that each job takes."""
 
 

@@ -26,10 +26,10 @@ from speakerbot.errors import ConfigError
 from speakerbot.ports.channel import Receipt
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.preview.overlay import overlay
-from speakerbot.runs.job import Job, JobContext, load_job
+from speakerbot.runs.job import AHEAD, Job, JobContext, load_job, next_due
 from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
-from speakerbot.runs.runner import AHEAD, discord_id, narrowed
 from speakerbot.runs.steps import carry_out
+from speakerbot.runs.timetable import discord_id, narrowed
 from speakerbot.schedules.schedule import TICKS, Schedule
 from speakerbot.templates import Templates
 
@@ -218,8 +218,11 @@ class _SimulatedRun:
         self._write_down(context)
         yield from self._outcomes(context)
         self._write_down(context)
-        if self.job.next_due and not self.schedule.options.narrowed:
-            self.waits_for = self.job.next_due(context, self.at + AHEAD)
+        options = self.schedule.options
+        over_within = timedelta() if options.narrowed else AHEAD
+        self.waits_for = next_due(
+            self.job, context, self.at, horizon=options.horizon, over_within=over_within
+        )
 
     def _write_down(self, context: JobContext) -> None:
         if self.job.steps:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from speakerbot.config import Settings
 from speakerbot.domain.job_registry import JobDeclaration
@@ -13,6 +14,18 @@ from speakerbot.domain.message import Decision, Message
 from speakerbot.ports.store import Store
 from speakerbot.runs.steps import Step
 from speakerbot.templates import Templates
+
+if TYPE_CHECKING:
+    from speakerbot.delivery.content import Content
+
+AHEAD = timedelta(hours=1, minutes=5)
+"""How far a run of a schedule looks for messages that are over before anybody ticks again: the
+longest interval of a machine, and some time for it to start."""
+
+
+Pause = Callable[[datetime, Callable[[], bool] | None], None]
+"""Sleeps until a real instant; ends earlier once what it is given, asked at least once a second,
+says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +55,13 @@ class Prospect:
     """Why the job does not send it, in words for people; empty if it does when its time comes."""
 
 
+class Window(NamedTuple):
+    """When a message may be sent: from ``due_at`` until before ``expires_at``, in UTC."""
+
+    due_at: datetime
+    expires_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """``decide`` reads and yields, lazily; it writes nothing and asks no clock.
@@ -56,8 +76,11 @@ class Job:
     ``still_true``, for jobs about talks: of messages that ``decide`` yielded a while ago, the keys
     of those that it would still yield at the context's time. One batched read.
 
-    ``next_due``, for jobs whose messages may be over before anybody ticks again: the earliest time
-    after the context's at which ``decide`` yields a message that is over by the given one.
+    ``upcoming``, for jobs whose messages have a time of their own: when those that fall due after
+    the context's time, and by the given one, may be sent. One query.
+
+    ``content``, for texts that need more than what was decided, as a language model's: what it
+    returns is added to the message's values before it is claimed. It may take 10 s, and fail.
     """
 
     name: str
@@ -65,7 +88,31 @@ class Job:
     steps: Callable[[JobContext], Iterator[Step]] | None = None
     prospects: Callable[[JobContext, str], Iterator[Prospect]] | None = None
     still_true: Callable[[JobContext, Sequence[Message]], Collection[str]] | None = None
-    next_due: Callable[[JobContext, datetime], datetime | None] | None = None
+    upcoming: Callable[[JobContext, datetime], Iterator[Window]] | None = None
+    content: Content | None = None
+
+
+def next_due(
+    job: Job,
+    context: JobContext,
+    now: datetime,
+    *,
+    horizon: timedelta | None,
+    over_within: timedelta,
+) -> datetime | None:
+    """When the next message falls due after the context's time for which a run is to stay: one that
+    falls due within ``horizon`` from ``now``, or is over within ``over_within``."""
+    if job.upcoming is None:
+        return None
+    last, over_by = now + (horizon or timedelta()), now + over_within
+    return min(
+        (
+            window.due_at
+            for window in job.upcoming(context, max(last, over_by))
+            if window.due_at <= last or window.expires_at <= over_by
+        ),
+        default=None,
+    )
 
 
 def load_job(declaration: JobDeclaration) -> Job:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MARGIN = timedelta(minutes=1)
 """How much longer than its timeout a run holds its occurrence: it takes a while to end."""
 TRIES = 3
+LOOK_EVERY = timedelta(seconds=1)
 STEP = timedelta(minutes=5)
 """How long a run that waits keeps its occurrence from others if it dies."""
 
@@ -77,13 +78,25 @@ class OccurrenceLock:
             self.release(self._turn, waits)
         return None
 
-    def pause(self, until: datetime) -> None:
-        """Sleeps until this real instant, and holds the occurrence for the work after it, too."""
+    def next_occurrence(self) -> datetime | None:
+        """When the occurrence after the one that is served comes, in UTC; None: never, or it is
+        not known where another decision time than the present is asked for."""
+        if self._turn is None or self.clock.offset:
+            return None
+        return self.schedule.rules.cron.next(self._turn.occurrence)
+
+    def pause(self, until: datetime, woken: Callable[[], bool] | None = None) -> None:
+        """Sleeps until this real instant, or until it is woken, and holds the occurrence for the
+        work after it, too."""
         self.log.info("run_waits", seconds=round((until - self.clock.real()).total_seconds()))
+        renew_at = self.clock.real()
         while (left := until - self.clock.real()) > timedelta():
-            nap = min(left, STEP)
-            self._renew(nap)
-            self.sleep(nap.total_seconds())
+            if self.clock.real() >= renew_at:
+                self._renew(STEP)
+                renew_at = self.clock.real() + STEP
+            self.sleep(min(left, STEP if woken is None else LOOK_EVERY).total_seconds())
+            if woken is not None and woken():
+                break
         self._renew(timedelta())
 
     def _renew(self, nap: timedelta) -> None:

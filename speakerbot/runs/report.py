@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from speakerbot.delivery.planning import NO_CONTENT, UNRENDERED
 from speakerbot.domain.delivery import DeliveryState
 from speakerbot.errors import ConfigError, SpeakerbotError, TemplateError, TokenRefused, Unreachable
 
@@ -179,6 +180,7 @@ class Waits:
 
     def held(self, plan: MessagePlan) -> None:
         """Notes a message that is not sent now."""
+        self.more |= plan.error_class == NO_CONTENT
         match plan.skip:
             case "in_progress" | "retry_later" | "node_bot_minute":
                 self.retry(plan.until)
@@ -213,7 +215,7 @@ class Report:
     def held(self, plan: MessagePlan) -> None:
         """A message that is not sent now: in a dry run, or because of its plan."""
         self.waits.held(plan)
-        if plan.error_class:
+        if plan.error_class == UNRENDERED:
             self._unrendered.setdefault(plan.message.template, plan.reason)
         self._add(outcome_of_plan(plan, self.templates))
 

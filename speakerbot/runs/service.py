@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from speakerbot.config import Settings
     from speakerbot.ports.channel import Channels
     from speakerbot.ports.store import Store
-    from speakerbot.runs.job import Job
+    from speakerbot.runs.job import Job, Pause
     from speakerbot.runs.occurrence_lock import LockedSchedule
     from speakerbot.runs.report import RunObserver, Waits
     from speakerbot.runs.runner import Runner
@@ -149,6 +149,7 @@ class RunService:
             )
             work.pause = lock.pause if request.scheduling.may_wait else None
             work.looks_ahead = True
+            work.stays_until = lock.next_occurrence
             if not_due := lock.serve(record, work):
                 record = replace(record, schedule=schedule.name, occurrence=not_due.occurrence)
                 return self._skip(
@@ -158,17 +159,23 @@ class RunService:
                     observers,
                     quietly=quiet and not_due.reason in HARMLESS,
                 )
+            while work.outlived:
+                # No scheduler starts what still runs: the next occurrence is ours, too.
+                if lock.serve(new_run(declared.name, clock), work):
+                    break
             return self._ended(work, record)
         finally:
             store.close()
 
-    def pausing(self, clock: Clock) -> Callable[[datetime], None]:
+    def pausing(self, clock: Clock) -> Pause:
         """Sleeps until a real instant, where there is no occurrence to hold meanwhile."""
 
-        def pause(until: datetime) -> None:
-            seconds = (until - clock.real()).total_seconds()
-            self.log.info("run_waits", seconds=round(seconds))
-            self.sleep(max(seconds, 0.0))
+        def pause(until: datetime, woken: Callable[[], bool] | None = None) -> None:
+            left = max((until - clock.real()).total_seconds(), 0.0)
+            self.log.info("run_waits", seconds=round(left))
+            while left > 0 and not (woken and woken()):
+                self.sleep(min(left, 1.0) if woken else left)
+                left = (until - clock.real()).total_seconds()
 
         return pause
 
@@ -211,7 +218,7 @@ class RunService:
         exit_code = turn.serve()
         while turn.waiting:
             wake = turn.wakes_at()
-            self.pausing(Clock())(wake)
+            self.pausing(Clock())(wake, None)
             exit_code = max(exit_code, turn.serve(wake))
         if self.settings.enabled and not dry_run and exit_code not in STORE_FAILED:
             self.prune()
@@ -228,9 +235,10 @@ class RunService:
         *,
         timeout: timedelta | None = TIMEOUT,
         record: Run | None = None,
-        pause: Callable[[datetime], None] | None = None,
+        pause: Pause | None = None,
         looks_ahead: bool = False,
         keeps_clear: bool = False,
+        stays_until: Callable[[], datetime | None] = lambda: None,
     ) -> Runner:
         """Everything one run of a job needs, joined."""
         from speakerbot.runs.runner import Runner
@@ -251,6 +259,7 @@ class RunService:
             pause=pause,
             looks_ahead=looks_ahead,
             keeps_clear=keeps_clear,
+            stays_until=stays_until,
         )
 
     def _schedule(self, request: RunRequest) -> LockedSchedule | None:
@@ -357,7 +366,8 @@ class _Turn:
         return exit_code
 
     def _run(self, schedule: Schedule, scheduling: Scheduling) -> RunEnd:
-        options = replace(schedule.options, dry_run=self.dry_run or schedule.options.dry_run)
+        dry_run = self.dry_run or schedule.options.dry_run
+        options = replace(schedule.options, dry_run=dry_run, horizon=None)
         timeout = None if scheduling.schedule else schedule.timeout
         request = RunRequest(schedule.job, options, scheduling, self.now, timeout)
         return self.service.run(request, self.observers())
@@ -381,9 +391,11 @@ class _Work:
     clock: Clock
     observers: Sequence[RunObserver]
     stopped: str = ""
-    pause: Callable[[datetime], None] | None = None
+    pause: Pause | None = None
     looks_ahead: bool = False
+    stays_until: Callable[[], datetime | None] = lambda: None
     sent: bool = False
+    outlived: bool = False
     seconds_left: float = 0.0
     wait_until: datetime | None = None
 
@@ -404,9 +416,12 @@ class _Work:
             pause=self.pause,
             looks_ahead=self.looks_ahead or self.request.scheduling.looks_ahead,
             keeps_clear=is_shared(declared, self.service.settings),
+            stays_until=self.stays_until,
         )
+        self.outlived = False
         waits = runner.run()
-        self.stopped, self.sent = runner.stopped, runner.sent
+        self.stopped, self.sent = runner.stopped, self.sent or runner.sent
+        self.outlived = runner.outlived
         self.seconds_left, self.wait_until = runner.seconds_left, runner.wait_until
         return waits
 

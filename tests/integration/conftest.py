@@ -14,18 +14,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+import time_machine
 
 from speakerbot.channels.discord.access import bot_of
 from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.clock import real_now
+from speakerbot.config import Settings
 from speakerbot.delivery.status import retried
 from speakerbot.domain.delivery import Delivery, DeliveryChange
+from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.channel import Refused
 from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, LoopbackDiscord, LoopbackSettings
 from speakerbot.testing.run_harness import NOW, TOKEN, RunHarness
+from tests.integration.machine import Machine, instant
 
 COMMAND = Path(sys.executable).parent / "speakerbot"
 
@@ -223,3 +227,24 @@ def _connected(
             await talk(Line(channel, discord, pauses))
 
     asyncio.run(run())
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    with time_machine.travel(instant("12:00"), tick=True) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def machine(clock: time_machine.Traveller, discord: LoopbackDiscord) -> Iterator[Machine]:
+    store = open_store("sqlite:///:memory:")
+    store.prepare()
+    settings = Settings(
+        database_url="mongodb://localhost/shared",
+        discord_token=TOKEN,
+        discord_api_base=discord.base_url,
+        reminder_offsets=parse_offsets("1d@16:00,0d@16:00"),
+        new_dm_every=timedelta(0),
+    )
+    yield Machine(store, discord, clock, settings)
+    store.close()

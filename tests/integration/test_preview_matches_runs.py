@@ -129,7 +129,7 @@ def run(store: Store, chosen: Settings, schedule: Schedule, now: datetime) -> No
             looks_ahead=True,
         )
 
-        def pause(until: datetime) -> None:
+        def pause(until: datetime, _woken: object = None) -> None:
             ahead = until - runner.clock.real()
             runner.clock = replace(runner.clock, skew=runner.clock.skew + ahead)
 
