@@ -13,6 +13,7 @@ from speakerbot.stores.sqlite import schema
 from speakerbot.stores.sqlite.calendar import SqliteCalendar
 from speakerbot.stores.sqlite.community import SqliteGuilds, SqliteMarks
 from speakerbot.stores.sqlite.connection import Database
+from speakerbot.stores.sqlite.inbox import SqliteInbox
 from speakerbot.stores.sqlite.ledger import SqliteLedger
 from speakerbot.stores.sqlite.limits import SqliteLimits
 from speakerbot.stores.sqlite.people import SqlitePeople
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from speakerbot.ports.store import (
         Calendar,
         Guilds,
+        Inbox,
         Ledger,
         Limits,
         Marks,
@@ -45,6 +47,7 @@ class SqliteStore:
         self.talks: Talks = SqliteTalks(db)
         self.people: People = SqlitePeople(db)
         self.ledger: Ledger = SqliteLedger(db)
+        self.inbox: Inbox = SqliteInbox(db)
         self.runs: Runs = SqliteRuns(db)
         self.occurrences: Occurrences = SqliteOccurrences(db)
         self.snapshots: Snapshots = SqliteSnapshots(db)
