@@ -593,3 +593,27 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
         claim = FlagWrite(SPOILT.id, "sentDayOfAt", seen=None, to=NOW)
         assert store.talks.write_flags([claim]) == {SPOILT.id}
         assert store.talks.write_flags([replace(claim, to=LATER)]) == set()
+
+
+def test_a_damaged_inbox_message_is_left_out_where_it_must_be_and_never_put_again(
+    mongo: Store, documents: Any
+) -> None:
+    mongo.prepare()
+    for name in ("lost", "empty", "read", "sound"):
+        mongo.inbox.put(message(name))
+    spoilt = {"lost": {"created_at": "today"}, "empty": {"text": 5}, "read": {"read_at": "yes"}}
+    for name, fields in spoilt.items():
+        documents.speakerbot_inbox.update_one({"_id": message(name).key}, {"$set": fields})
+    with capture_logs() as warnings:
+        found = mongo.inbox.get([message(name).key for name in ("lost", "empty", "read", "sound")])
+        assert not mongo.inbox.put(message("lost"))
+        unread = list(mongo.inbox.of(["user:1"], unread_only=True))
+    empty = replace(message("empty"), text="")
+    read = replace(message("read"), read_at=NOW)
+    assert found == {each.key: each for each in (empty, read, message("sound"))}
+    assert sorted(each.text for each in unread) == ["", "Hi"]
+    assert sorted(named(warnings)) == [
+        (message("empty").key, "text"),
+        (message("lost").key, "created_at"),
+        (message("read").key, "read_at"),
+    ]
