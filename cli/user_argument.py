@@ -78,6 +78,8 @@ def _unknown_user(text: str, wanted: str, users: list[FoundUser]) -> FoundUser:
     try:
         return FoundUser(snowflake(wanted))
     except ValueError as problem:
+        if wanted.isdigit():
+            raise UsageError(str(problem)) from problem
         names = sorted({name for user in users for name in _names(user)})
         hint = did_you_mean(wanted.removeprefix("@").casefold(), names)
         hint = hint or "; `speakerbot people list` shows who is"

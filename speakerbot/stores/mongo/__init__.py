@@ -21,10 +21,9 @@ from speakerbot.stores.mongo import schema
 from speakerbot.stores.mongo.calendar import MongoCalendar
 from speakerbot.stores.mongo.community import MongoGuilds, MongoMarks
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
-from speakerbot.stores.mongo.inbox import MongoInbox
 from speakerbot.stores.mongo.ledger import MongoLedger
 from speakerbot.stores.mongo.limits import MongoLimits
-from speakerbot.stores.mongo.people import MongoPeople
+from speakerbot.stores.mongo.people import MongoInbox, MongoPeople
 from speakerbot.stores.mongo.runs import MongoOccurrences, MongoRuns
 from speakerbot.stores.mongo.snapshots import MongoSnapshots
 from speakerbot.stores.mongo.talks import MongoTalks

@@ -16,9 +16,8 @@ from pymongo.errors import DuplicateKeyError
 from speakerbot.errors import ConfigError, StoreCorrupt, StoreTooNew
 from speakerbot.stores.mongo.calendar import CALENDAR
 from speakerbot.stores.mongo.community import GUILDS
-from speakerbot.stores.mongo.inbox import INBOX
 from speakerbot.stores.mongo.ledger import DELIVERIES
-from speakerbot.stores.mongo.people import PEOPLE
+from speakerbot.stores.mongo.people import INBOX, PEOPLE
 from speakerbot.stores.mongo.runs import OCCURRENCES, RUNS
 from speakerbot.stores.mongo.snapshots import SNAPSHOT
 from speakerbot.stores.mongo.talks import TALKS

@@ -13,10 +13,9 @@ from speakerbot.stores.sqlite import schema
 from speakerbot.stores.sqlite.calendar import SqliteCalendar
 from speakerbot.stores.sqlite.community import SqliteGuilds, SqliteMarks
 from speakerbot.stores.sqlite.connection import Database
-from speakerbot.stores.sqlite.inbox import SqliteInbox
 from speakerbot.stores.sqlite.ledger import SqliteLedger
 from speakerbot.stores.sqlite.limits import SqliteLimits
-from speakerbot.stores.sqlite.people import SqlitePeople
+from speakerbot.stores.sqlite.people import SqliteInbox, SqlitePeople
 from speakerbot.stores.sqlite.runs import SqliteOccurrences, SqliteRuns
 from speakerbot.stores.sqlite.snapshots import SqliteSnapshots
 from speakerbot.stores.sqlite.talks import SqliteTalks
