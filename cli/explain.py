@@ -14,6 +14,7 @@ from cli.open_store import to_read
 from cli.options import AsJson, Now
 from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import ListEntry, entries
+from cli.user_argument import User, find_user
 from jobs import JOBS
 from speakerbot.errors import ConfigError, NotFound
 
@@ -64,16 +65,14 @@ def talk(
 
 @app.command(epilog="Example: speakerbot explain person 802345678901234564")
 def person(
-    user: Annotated[
-        str, typer.Argument(metavar="USER", help="A Discord user id, or the person's own id.")
-    ],
+    user: User,
     now: Now = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain what somebody gets, got, and does not get."""
     with _explainer(now) as (explainer, store, _):
-        known = store.people.get(user)
-        explained = explainer.person((known.discord_user_id if known else None) or user)
+        who = find_user(store, user)
+        known, explained = who.person, explainer.person(who.id)
         if known is None and not explained:
             raise NotFound(f"nothing is known about {user!r}, and there is no message to them")
         if as_json:
@@ -81,7 +80,7 @@ def person(
             emit_json({"person": preferences, "messages": [_document(each) for each in explained]})
             return
         if on_terminal():
-            say(f"{_preferences(user, known)}\n")
+            say(f"{_preferences(str(who), known)}\n")
         _show(explained, empty="There is no message to them.")
 
 

@@ -19,6 +19,7 @@ GROUPS = {
     "people": "Who wants which messages, when and how.",
     "guild": "The channel of the community's announcements.",
     "deliveries": "What was sent, what failed; try again.",
+    "inbox": "What is in somebody's web inbox; mark it as read.",
     "runs": "What ran, when, and how it ended.",
     "store": "Where everything is kept, whose it is, what is forgotten when.",
     "preview": "Every message that will go out, day by day.",

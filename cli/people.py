@@ -15,6 +15,7 @@ from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import AsJson, DryRun, Parsed
 from cli.output import amount, emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, progress, show
+from cli.user_argument import User, find_user
 from speakerbot.domain import person as preferences
 from speakerbot.errors import NotFound, UsageError
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-User = Annotated[str, typer.Argument(metavar="USER", help="A Discord user id, or a person's id.")]
 Kind = Annotated[
     str,
     typer.Argument(
@@ -131,23 +131,21 @@ def _change(
 ) -> tuple[Person, Person]:
     """The person before and after. An unknown Discord id becomes a person with the change."""
     with to_change(dry_run=dry_run) as (store, _):
+        found = find_user(store, user)
+
+        def newcomer() -> Person:
+            if found.user_id is None:
+                raise _unknown(user)
+            return preferences.new_person(found.user_id)
+
         if not dry_run:
-            return store.people.change(user, change, lambda: _newcomer(user))
-        before = store.people.get(user) or _newcomer(user)
+            return store.people.change(found.id, change, newcomer)
+        before = found.person or newcomer()
         return before, change(before)
 
 
-def _newcomer(user: str) -> Person:
-    from speakerbot.formats.ids import snowflake
-
-    try:
-        return preferences.new_person(snowflake(user))
-    except ValueError as problem:
-        raise _unknown(user) from problem
-
-
 def _unknown(user: str) -> NotFound:
-    return NotFound(f"nobody is known as {user!r}; `speakerbot people list` shows who is")
+    return NotFound(f"nothing is known about {user!r}; `speakerbot people list` shows who is known")
 
 
 def _who(person: Person) -> str:
@@ -192,7 +190,7 @@ def _cell(person: Person, name: str) -> str:
 def show_person(user: User, as_json: AsJson = False) -> None:
     """Show what is known about somebody."""
     with to_read() as (store, _):
-        person = store.people.get(user)
+        person = find_user(store, user).person
     if person is None:
         raise _unknown(user)
     if as_json:

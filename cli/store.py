@@ -98,8 +98,8 @@ def prune_store(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forget finished deliveries and runs that are older, and the texts of personal messages after
-    SPEAKERBOT_KEEP_TEXTS. Runs do so by themselves, once a day."""
+    """Forget finished deliveries and runs that are older, and after SPEAKERBOT_KEEP_TEXTS the texts
+    of personal messages and what is in inboxes. Runs do so by themselves, once a day."""
     from speakerbot.clock import real_now
     from speakerbot.config import LEAST_KEEP
     from speakerbot.runs.pruning import prune, would_prune
@@ -116,11 +116,16 @@ def prune_store(
             pruned = would_prune(store, now - keep, texts_before)
         else:
             pruned = prune(store, now - keep, texts_before, bounded=False)
-    numbers = {"deliveries": pruned.deliveries, "texts": pruned.texts, "runs": pruned.runs}
+    numbers = {
+        "deliveries": pruned.deliveries,
+        "texts": pruned.texts,
+        "inbox_messages": pruned.inbox_messages,
+        "runs": pruned.runs,
+    }
     if as_json:
         emit_json({**numbers, "older_than": format_duration(keep), "dry_run": dry_run})
         return
-    said = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
+    said = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items())
     say(f"{'would forget' if dry_run else 'forgot'} {said} (older than {format_duration(keep)})")
 
 

@@ -18,6 +18,7 @@ from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
 from cli.output import amount, emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, progress, show
+from cli.user_argument import find_user
 from speakerbot import logs
 from speakerbot.errors import DateTaken, NotFound, UsageError
 from speakerbot.text import shorten
@@ -307,18 +308,10 @@ def _require_free(store: Store, day: date) -> None:
 
 
 def _speaker(store: Store, user: str) -> str:
-    from speakerbot.formats.ids import snowflake
-
-    if user.isdigit():
-        try:
-            return snowflake(user)
-        except ValueError as problem:
-            raise UsageError(f"--user: {problem}") from problem
-    person = store.people.get(user)
-    if person is None or person.discord_user_id is None:
-        what = "has no Discord id" if person else "is neither a Discord user id nor a person's id"
-        raise NotFound(f"--user: {user!r} {what}; `speakerbot people list` shows who is known")
-    return person.discord_user_id
+    speaker = find_user(store, user)
+    if speaker.user_id is None:
+        raise NotFound(f"--user: {speaker} has no Discord id; `people list` shows who has one")
+    return speaker.user_id
 
 
 def _thread(thread: str | None) -> str | None:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from cli.output import on_terminal, plain, say
@@ -19,6 +20,18 @@ WORTH_A_BAR = 2_000
 def narrow() -> bool:
     """A terminal without room for every column."""
     return on_terminal() and shutil.get_terminal_size().columns < NARROW
+
+
+def ago(at: datetime, now: datetime) -> str:
+    """How long ago that was, in one unit; the date where it is more than a month, or to come."""
+    passed = now - at
+    if not timedelta(minutes=-1) < passed < timedelta(days=31):
+        return plain(at)
+    minutes = max(0, passed // timedelta(minutes=1))
+    for unit, size in (("d", 24 * 60), ("h", 60), ("min", 1)):
+        if minutes >= size:
+            return f"{minutes // size} {unit} ago"
+    return "just now"
 
 
 def show(fields: Iterable[tuple[str, object]]) -> None:

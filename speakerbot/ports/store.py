@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from speakerbot.domain.calendar_entry import CalendarEntry
     from speakerbot.domain.delivery import Delivery, DeliveryChange
+    from speakerbot.domain.inbox import InboxMessage
     from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.domain.person import Person
     from speakerbot.domain.run import Run
@@ -153,6 +154,42 @@ class Ledger(Protocol):
     def forget_texts(self, before: datetime, limit: int | None = None) -> int:
         """Empties the texts of those that :meth:`prune` would forget and that went to one person
         (``user:``, ``person:``); posts keep theirs. Returns how many had one."""
+
+
+class Inbox(Protocol):
+    """Messages that people read in their inbox, by the delivery's key. One person may have two
+    names as a recipient, ``user:…`` and ``person:…``: give both."""
+
+    @writes
+    def put(self, message: InboxMessage) -> bool:
+        """Adds it; of any number of puts of one key the first one. False: there is one with that
+        key, and it stays as it is. Truthful also where an answer was lost and the write repeated.
+        """
+
+    def get(self, keys: Sequence[str]) -> dict[str, InboxMessage]:
+        """Those that exist, by key. One query."""
+
+    def of(
+        self, recipients: Sequence[str], *, unread_only: bool = False, limit: int = 100
+    ) -> Iterator[InboxMessage]:
+        """Newest first by ``created_at``; read in pages."""
+
+    @writes
+    def mark_read(self, recipients: Sequence[str], message_id: str | None, at: datetime) -> int:
+        """Marks what these have not read yet as read at ``at``: the message of this id, or None,
+        all of it. Returns how many; of any number at once each message is counted by one."""
+
+    @writes
+    def erase(self, recipients: Sequence[str]) -> int:
+        """Deletes all that these have. Returns how many."""
+
+    def count_before(self, before: datetime) -> int:
+        """How many were created before ``before``. One query."""
+
+    @writes
+    def forget_before(self, before: datetime, limit: int | None = None) -> int:
+        """Deletes those that were created before ``before``, read or not: the oldest, in batches,
+        at most ``limit``. Returns how many."""
 
 
 class Runs(Protocol):
@@ -316,6 +353,7 @@ class Store(Protocol):
     talks: Talks
     people: People
     ledger: Ledger
+    inbox: Inbox
     runs: Runs
     occurrences: Occurrences
     snapshots: Snapshots

@@ -36,6 +36,7 @@ from speakerbot.stores.talk_dates import DATE_TEXT
 
 if TYPE_CHECKING:
     from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.inbox import InboxMessage
     from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 
@@ -111,6 +112,24 @@ def delivery_of(values: Mapping[str, Any], reader: Reader) -> Delivery:
                 read[name] = NOT_READ[kind]
     record = Delivery(**read)
     return record._replace(state=DeliveryState.UNKNOWN) if reader.damaged else record
+
+
+def inbox_message_of(values: Mapping[str, Any], reader: Reader) -> InboxMessage:
+    """The message whose key is ``reader.id``. Raises Unreadable where it is not known whose it is,
+    or when it came."""
+    from speakerbot.domain.inbox import InboxMessage  # most runs read none
+
+    created_at = reader.need("created_at", values.get("created_at"), INSTANT)
+    read_at, so = values.get("read_at"), "taken as read when it came"
+    return InboxMessage(
+        key=reader.id,
+        recipient=reader.need("recipient", values.get("recipient"), TEXT),
+        text=reader.read("text", values.get("text"), TEXT, ""),
+        created_at=created_at,
+        read_at=None
+        if read_at is None
+        else reader.read("read_at", read_at, INSTANT, created_at, so),
+    )
 
 
 def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,11 +88,35 @@ class Cli:
         assert "Traceback" not in done.stderr
         return " ".join(done.stderr.replace("│", " ").split())
 
+    def on_terminal(self, *args: str, **env: str) -> str:
+        """What a terminal of 80 columns shows, without its control sequences; it has to succeed."""
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            [COMMAND, *args],
+            env={**self.env, **env, "COLUMNS": "80", "TERM": "xterm"},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+        ) as process:
+            os.close(theirs)
+            shown = b"".join(_pieces(ours))
+            assert process.wait(60) == 0
+        os.close(ours)
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
+        return "\n".join(line.rsplit("\r", 1)[-1] for line in text.split("\n"))
+
     def file(self, name: str, content: str | bytes) -> str:
         """Writes a file into the folder; returns its name."""
         data = content.encode() if isinstance(content, str) else content
         (self.folder / name).write_bytes(data)
         return name
+
+
+def _pieces(terminal: int) -> Iterator[bytes]:
+    """What is written there, until its other end is closed."""
+    with suppress(OSError):
+        while piece := os.read(terminal, 65536):
+            yield piece
 
 
 @pytest.fixture

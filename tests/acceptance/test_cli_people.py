@@ -92,6 +92,27 @@ def test_who_is_neither_known_nor_a_discord_id_is_an_error(cli: Cli, command: li
     assert "nobody is known as 'kaz'; `speakerbot people list`" in error
 
 
+@pytest.mark.parametrize("user", ["kaz", "Kaz", "@kaz", f"<@{KAZ}>", f"discord-{KAZ}"])
+def test_whoever_is_known_may_be_called_by_name_or_mention(cli: Cli, user: str) -> None:
+    cli.out("people", "set", KAZ, "--name", "Kaz")
+    assert cli.out("people", "opt-out", user).startswith(f"Kaz ({KAZ}) now gets no messages")
+    assert cli.json("people", "show", user)["opted_out"] == ["all"]
+    assert cli.json("explain", "person", user)["person"]["id"] == f"discord-{KAZ}"
+    assert len(cli.json("people", "list")["people"]) == 1
+
+
+def test_a_name_of_several_people_changes_none_of_them(cli: Cli) -> None:
+    for each in (KAZ, "2"):
+        cli.out("people", "set", each, "--name", "kaz")
+    for dry_run in ([], ["--dry-run"]):
+        error = cli.error("people", "opt-out", "kaz", *dry_run, exit_code=2)
+        assert (
+            f"several people are known as 'kaz'; give the id of one:\n  kaz (2)\n  kaz ({KAZ})"
+            in error
+        )
+    assert not any(each["opted_out"] for each in cli.json("people", "list")["people"])
+
+
 def test_an_unknown_kind_is_wrong_usage_and_names_the_kinds(cli: Cli) -> None:
     done = cli.run("people", "opt-out", KAZ, "spam")
     assert done.returncode == 2

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import subprocess
-import sys
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,7 +86,7 @@ def test_off_a_terminal_it_is_one_line_a_message_with_the_whole_text(cli: Cli) -
 
 
 def test_on_a_terminal_it_is_a_table_by_day_that_fits(cli: Cli) -> None:
-    shown = on_terminal(cli, "preview", "--days", "4", "--now", NOW, SPEAKERBOT_TIMEZONE=NEW_YORK)
+    shown = cli.on_terminal("preview", "--days", "4", "--now", NOW, SPEAKERBOT_TIMEZONE=NEW_YORK)
     assert "Friday 20 November 2026" in shown
     assert "Saturday 21 November 2026" in shown
     assert re.search(r"16:00 +21:00Z +reminders +kaz +Hi kaz!", shown)
@@ -101,34 +96,10 @@ def test_on_a_terminal_it_is_a_table_by_day_that_fits(cli: Cli) -> None:
 
 
 def test_a_quiet_time_is_said(cli: Cli) -> None:
-    shown = on_terminal(cli, "preview", "--days", "0", "--now", "2026-12-20T12:00:00Z",
+    shown = cli.on_terminal("preview", "--days", "0", "--now", "2026-12-20T12:00:00Z",
         SPEAKERBOT_SCHEDULES=cli.file("one.json", json.dumps(
             {"schedules": [{"name": "r", "job": "reminders", "cron": "@hourly"}]})))  # fmt: skip
     assert "Nothing will go out until the end of 2026-12-20 (UTC)." in shown
-
-
-def on_terminal(cli: Cli, *args: str, **env: str) -> str:
-    """What a terminal of 80 columns shows, without its control sequences."""
-    ours, theirs = pty.openpty()
-    script = Path(sys.executable).with_name("speakerbot")
-    with subprocess.Popen(
-        [script, *args], cwd=cli.folder, stdin=subprocess.DEVNULL, stdout=theirs,
-        env={**cli.env, **env, "COLUMNS": "80", "TERM": "xterm"},
-    ) as process:  # fmt: skip
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(ours, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not piece:
-                break
-            shown += piece
-        assert process.wait(60) == 0
-    os.close(ours)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
-    return "\n".join(line.rsplit("\r", 1)[-1] for line in text.split("\n"))
 
 
 def test_a_schedule_that_cannot_send_is_named(cli: Cli) -> None:

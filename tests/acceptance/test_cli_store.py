@@ -10,6 +10,7 @@ import pytest
 
 from speakerbot.clock import real_now
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.inbox import InboxMessage
 from speakerbot.ports.store import Store
 from speakerbot.testing.discord import LoopbackDiscord
 
@@ -94,13 +95,13 @@ def test_the_store_is_shown_with_its_place_version_and_counts(
     cli.out(*RUN)
     shown = cli.json("store", "info", DISCORD_GUILD_ID=OTHER)
     assert str(samples) in shown["place"]
-    assert shown["schema_version"] == 1
+    assert shown["schema_version"] == 2
     assert (shown["guild_id"], shown["configured_guild_id"]) == (None, OTHER)
     assert shown["counts"]["deliveries"] == {"sent": 2}
     assert shown["counts"]["talks"] > 2
     plain = dict(line.split("\t") for line in cli.out("store", "info").splitlines())
     assert plain["deliveries sent"] == "2"
-    assert plain["schema_version"] == "1"
+    assert plain["schema_version"] == "2"
 
 
 def old(name: str, days: int) -> Delivery:
@@ -123,11 +124,15 @@ LEFT = {"old": "", "young": "private"}
 
 def test_pruning_by_hand_says_what_it_forgets(cli: Cli, store: Store) -> None:
     fill(store)
-    shown = {"deliveries": 1, "texts": 1, "runs": 0, "older_than": "400d"}
+    was_read = InboxMessage("old", "user:1", "private", real_now() - timedelta(days=31), real_now())
+    store.inbox.put(was_read)
+    shown = {"deliveries": 1, "texts": 1, "inbox_messages": 1, "runs": 0, "older_than": "400d"}
     assert cli.json("store", "prune", "--dry-run") == {**shown, "dry_run": True}
     assert len(texts(store)) == 3
+    assert store.inbox.get(["old"]) == {"old": was_read}
     assert cli.json("store", "prune") == {**shown, "dry_run": False}
     assert texts(store) == LEFT
+    assert store.inbox.get(["old"]) == {}
     assert "would forget 1 deliveries" in cli.out("store", "prune", "--older-than", "60d",
                                                   "--dry-run")  # fmt: skip
     assert "at least 30d" in cli.misused("store", "prune", "--older-than", "1d")

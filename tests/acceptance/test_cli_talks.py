@@ -197,12 +197,21 @@ def test_add_books_a_talk_and_prints_its_id(cli: Cli) -> None:
     assert talk["booked_at"].endswith("Z")
 
 
-def test_add_takes_a_person_by_their_own_id(cli: Cli) -> None:
-    cli.file("people.jsonl", '{"id": "kaz", "discord_user_id": "802"}')
+@pytest.mark.parametrize("user", ["kaz-id", "Kaz", "<@802>"])
+def test_add_takes_a_person_by_their_own_id_name_or_mention(cli: Cli, user: str) -> None:
+    cli.file("people.jsonl", '{"id": "kaz-id", "discord_user_id": "802", "name": "kaz"}')
     cli.out("people", "import", "people.jsonl")
-    talk = cli.json("talks", "add", "--user", "kaz", "--name", "kaz", "--topic", "Agents",
+    talk = cli.json("talks", "add", "--user", user, "--name", "kaz", "--topic", "Agents",
                     "--date", SOON.isoformat())  # fmt: skip
     assert talk["user_id"] == "802"
+
+
+def test_add_refuses_a_person_without_a_discord_id(cli: Cli) -> None:
+    cli.file("people.jsonl", '{"id": "ina-id", "name": "Ina"}')
+    cli.out("people", "import", "people.jsonl")
+    args = ("--name", "Ina", "--topic", "Agents", "--date", SOON.isoformat())
+    error = cli.error("talks", "add", "--user", "ina", *args, exit_code=65)
+    assert "Ina (ina-id) has no Discord id" in error
 
 
 def test_a_booking_in_the_past_is_made_and_remarked_on(cli: Cli) -> None:
@@ -220,7 +229,7 @@ def test_a_taken_date_is_refused_and_names_the_other_talk(filled: Cli) -> None:
 @pytest.mark.parametrize(
     ("change", "exit_code", "problem"),
     [
-        ({"--user": "nobody"}, 65, "'nobody' is neither a Discord user id nor a person's id"),
+        ({"--user": "nobody"}, 65, "nobody is known as 'nobody'"),
         ({"--user": "1" * 30}, 2, "is not a Discord id"),
         ({"--topic": " "}, 2, "--topic is empty"),
         ({"--date": "tomorrow"}, 2, "'tomorrow' is not a date"),

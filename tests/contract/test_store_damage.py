@@ -22,6 +22,7 @@ from structlog.testing import capture_logs
 
 from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, standing
+from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
@@ -52,6 +53,10 @@ def delivery(name: str, **values: Any) -> Delivery:
     return made._replace(**values)
 
 
+def message(name: str) -> InboxMessage:
+    return InboxMessage(f"reminder/{name}/user:1/2026", "user:1", "Hi", NOW)
+
+
 def entry_of(talk: Talk) -> CalendarEntry:
     shown = talk.date, talk.starts_at, talk.topic, talk.username
     return CalendarEntry(talk.id, 0, *shown, False, NOW)
@@ -64,6 +69,8 @@ def fill(store: Store) -> None:
     store.ledger.swap(
         [DeliveryChange(None, delivery("spoilt")), DeliveryChange(None, delivery("sound"))]
     )
+    store.inbox.put(message("spoilt"))
+    store.inbox.put(message("sound"))
     store.runs.put(Run("r1", "weekly", NOW, NOW))
     store.runs.put(Run("r2", "weekly", NOW, LATER))
     for at in (NOW, LATER):
@@ -100,6 +107,13 @@ def ask_everything(store: Store) -> None:
         assert sound in list(found)
     assert store.ledger.counts(since=NOW)["claimed"] >= 1
     store.ledger.prune(NOW - timedelta(days=900))
+    for unread_only in (False, True):
+        assert message("sound") in list(store.inbox.of(["user:1"], unread_only=unread_only))
+    both = store.inbox.get([message("sound").key, message("spoilt").key])
+    assert message("sound") in both.values()
+    store.inbox.put(message("spoilt"))
+    assert store.inbox.mark_read(["user:1"], message("sound").id, NOW) == 1
+    assert store.inbox.forget_before(NOW) in (0, 1)
     for runs in (store.runs.list(), store.runs.list(job="weekly")):
         assert "r2" in [run.id for run in runs]
     store.runs.get("r1")
@@ -141,6 +155,7 @@ SPOILT_DOCUMENTS = {
     "scheduledspeakers": {"_id": OID},
     "speakerbot_people": {"_id": "p1"},
     "speakerbot_deliveries": {"_id": delivery("spoilt").key},
+    "speakerbot_inbox": {"_id": message("spoilt").key},
     "speakerbot_runs": {"_id": "r1"},
     "speakerbot_occurrences": {"_id": "hourly/2026-11-20T16:05Z"},
     "speakerbot_snapshot": {"talk_id": SPOILT.id},
@@ -161,6 +176,9 @@ FIELDS = {
         "revision",
     ),
     "speakerbot_deliveries": (*Delivery._fields[1:], "subject"),
+    "speakerbot_inbox": (
+        "id", "recipient", "text", "created_at", "read_at", "put_by", "read_by",
+    ),
     "speakerbot_runs": (
         "job", "now", "started_at", "finished_at", "outcome", "schedule", "occurrence", "counts",
         "error",
@@ -216,6 +234,7 @@ TABLES = {
     "talks": f"id = '{SPOILT.id}'",
     "people": "id = 'p1'",
     "deliveries": "key LIKE '%spoilt%'",
+    "inbox": "key LIKE '%spoilt%'",
     "runs": "id = 'r1'",
     "occurrences": "occurrence < (SELECT max(occurrence) FROM occurrences)",
     "snapshot": f"talk_id = '{SPOILT.id}'",
@@ -574,3 +593,27 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
         claim = FlagWrite(SPOILT.id, "sentDayOfAt", seen=None, to=NOW)
         assert store.talks.write_flags([claim]) == {SPOILT.id}
         assert store.talks.write_flags([replace(claim, to=LATER)]) == set()
+
+
+def test_a_damaged_inbox_message_is_left_out_where_it_must_be_and_never_put_again(
+    mongo: Store, documents: Any
+) -> None:
+    mongo.prepare()
+    for name in ("lost", "empty", "read", "sound"):
+        mongo.inbox.put(message(name))
+    spoilt = {"lost": {"created_at": "today"}, "empty": {"text": 5}, "read": {"read_at": "yes"}}
+    for name, fields in spoilt.items():
+        documents.speakerbot_inbox.update_one({"_id": message(name).key}, {"$set": fields})
+    with capture_logs() as warnings:
+        found = mongo.inbox.get([message(name).key for name in ("lost", "empty", "read", "sound")])
+        assert not mongo.inbox.put(message("lost"))
+        unread = list(mongo.inbox.of(["user:1"], unread_only=True))
+    empty = replace(message("empty"), text="")
+    read = replace(message("read"), read_at=NOW)
+    assert found == {each.key: each for each in (empty, read, message("sound"))}
+    assert sorted(each.text for each in unread) == ["", "Hi"]
+    assert sorted(named(warnings)) == [
+        (message("empty").key, "text"),
+        (message("lost").key, "created_at"),
+        (message("read").key, "read_at"),
+    ]

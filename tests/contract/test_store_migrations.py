@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import StoreTooNew
@@ -29,6 +30,9 @@ ADA = Person("p1", "1", "Ada", opted_out=frozenset({"changes"}))
 SENT = Delivery(
     "k/talk:1/user:1/x", "k", "user:1", DeliveryState.SENT, "r", "run", NOW, NOW, NOW, NOW
 )
+
+
+MESSAGE = InboxMessage("k/talk:1/user:1/x", "user:1", "Hi", NOW)
 
 
 class Crash(Exception):
@@ -89,6 +93,15 @@ def test_a_file_of_version_1_is_brought_to_the_newest_with_all_it_holds(version_
         sqlite_schema.migrate(db, NEXT)
         assert_filled(SqliteStore(db))
     assert (version(version_1), colours(version_1)) == (len(NEXT), ["blue"])
+
+
+def test_a_file_of_version_1_has_an_inbox_once_it_is_prepared(version_1: Path) -> None:
+    with closing(in_file(version_1)) as db:
+        store = SqliteStore(db)
+        store.prepare()
+        assert_filled(store)
+        assert store.inbox.put(MESSAGE)
+        assert list(store.inbox.of(["user:1"], unread_only=True)) == [MESSAGE]
 
 
 def test_a_new_file_goes_through_every_version(tmp_path: Path) -> None:
@@ -194,6 +207,21 @@ def test_a_database_of_version_1_is_brought_to_the_newest_with_all_it_holds(
     assert mongo_schema.stored_version(database, MONGO_NEXT) == len(MONGO_NEXT)
     with pytest.raises(StoreTooNew, match=rf"version {len(MONGO_NEXT)}.*Update"):
         mongo_schema.migrate(database)
+
+
+def test_a_database_of_version_1_has_the_inboxs_indexes_once_it_is_prepared(
+    database: MongoDatabase, documents: Any
+) -> None:
+    assert "speakerbot_inbox" not in documents.list_collection_names()
+    store = MongoStore(database)
+    store.prepare()
+    assert_filled(store)
+    assert store.inbox.put(MESSAGE)
+    indexed = [
+        [field for field, _ in each["key"]]
+        for each in documents.speakerbot_inbox.index_information().values()
+    ]
+    assert ["recipient", "read_at", "created_at", "_id"] in indexed
 
 
 def test_a_step_that_dies_in_the_middle_is_done_again(

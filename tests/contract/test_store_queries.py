@@ -13,6 +13,7 @@ from pymongo import MongoClient, monitoring
 
 from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person
 from speakerbot.domain.run import Run
@@ -40,6 +41,7 @@ def _use(store: Store) -> None:
     """Asks everything that a run or a command asks for some of what is there."""
     _use_talks_and_people(store)
     _use_snapshots(store)
+    _use_inbox(store)
     store.ledger.swap([DeliveryChange(None, SENT)])
     store.ledger.swap([DeliveryChange(SENT, SENT)])
     store.ledger.get([SENT.key])
@@ -107,6 +109,21 @@ def _use_snapshots(store: Store) -> None:
     assert len(list(store.snapshots.differing())) == 2
     store.talks.delete("a")
     assert len(list(store.snapshots.differing(DAY))) == 2
+
+
+def _use_inbox(store: Store) -> None:
+    message, both = InboxMessage("k", "user:1", "Hi", NOW), ["user:1", "person:p"]
+    assert store.inbox.put(message)
+    assert not store.inbox.put(message)
+    assert store.inbox.get(["k", "l"])
+    for unread_only in (False, True):
+        assert list(store.inbox.of(both, unread_only=unread_only))
+    assert store.inbox.mark_read(both, message.id, NOW)
+    assert not store.inbox.mark_read(both, None, NOW)
+    assert store.inbox.count_before(NOW + timedelta(days=1))
+    assert store.inbox.forget_before(NOW + timedelta(days=1))
+    assert store.inbox.put(message)
+    assert store.inbox.erase(both)
 
 
 class Explaining(Database):

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
@@ -164,6 +165,32 @@ def test_an_occurrence_whose_answer_is_lost_is_claimed(store: Store, proxy: Prox
     proxy.cut = b"speakerbot_occurrences"
     assert store.occurrences.swap("hourly", None, record)
     assert not store.occurrences.swap("hourly", None, replace(record, revision="their"))
+
+
+def test_an_inbox_message_whose_answer_is_lost_is_put(store: Store, proxy: Proxy) -> None:
+    message = InboxMessage("k", "user:1", "Hi", NOW)
+    proxy.cut = b"speakerbot_inbox"
+    assert store.inbox.put(message)
+    assert not store.inbox.put(replace(message, text="again"))
+    assert store.inbox.get(["k"]) == {"k": message}
+
+
+def test_messages_whose_answer_is_lost_are_counted_as_read(store: Store, proxy: Proxy) -> None:
+    for number in range(3):
+        store.inbox.put(InboxMessage(f"k{number}", "user:1", "Hi", NOW))
+    proxy.cut = b"speakerbot_inbox"
+    assert store.inbox.mark_read(["user:1"], None, NOW) == 3
+    assert store.inbox.mark_read(["user:1"], None, NOW) == 0
+
+
+@pytest.mark.parametrize("lost", [b"find", b"delete"])
+def test_messages_whose_answer_is_lost_are_counted_as_erased(
+    store: Store, proxy: Proxy, lost: bytes
+) -> None:
+    for number in range(3):
+        store.inbox.put(InboxMessage(f"k{number}", "user:1", "Hi", NOW))
+    proxy.cut = lost + b"\0\x11\0\0\0speakerbot_inbox"
+    assert store.inbox.erase(["user:1"]) == 3
 
 
 def test_slots_whose_answer_is_lost_are_given_to_nobody(store: Store, proxy: Proxy) -> None:

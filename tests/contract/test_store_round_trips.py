@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
@@ -128,6 +129,14 @@ runs = st.builds(
     counts=unknown_fields,
     error=texts,
 )
+messages = st.builds(
+    InboxMessage,
+    key=st.builds(lambda text: f"{text}/{next(NUMBERS)}", texts),
+    recipient=texts,
+    text=texts,
+    created_at=instants,
+    read_at=optional_instants,
+)
 records = st.builds(
     OccurrenceRecord,
     occurrence=st.builds(lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=next(NUMBERS))),
@@ -158,6 +167,13 @@ def test_people(store: Store, person: Person) -> None:
 def test_deliveries(store: Store, delivery: Delivery) -> None:
     store.ledger.swap([DeliveryChange(None, delivery)])
     assert store.ledger.get([delivery.key]) == {delivery.key: delivery}
+
+
+@given(message=messages)
+@on_one_store
+def test_inbox_messages(store: Store, message: InboxMessage) -> None:
+    assert store.inbox.put(message)
+    assert store.inbox.get([message.key]) == {message.key: message}
 
 
 @given(run=runs)

@@ -67,6 +67,14 @@ RESERVE = """
 firsts = [store.limits.reserve("b", "all", NOW, 1 / 45, 3, ahead=0).first for _ in range(100)]
 print(json.dumps([first.isoformat() for first in firsts]))
 """
+DELIVER = """
+from speakerbot.domain.inbox import InboxMessage
+won = [n for n in range(200) if store.inbox.put(InboxMessage(f"k{n}", "user:1", me, NOW))]
+print(json.dumps(won))
+"""
+READ = """
+print(json.dumps([store.inbox.mark_read(["user:1"], None, NOW) for _ in range(20)]))
+"""
 SERVE = """
 from speakerbot.domain.occurrence import OccurrenceRecord
 times = [NOW + timedelta(hours=n) for n in range(100)]
@@ -158,6 +166,16 @@ def test_every_step_and_deletion_is_taken_by_exactly_one(prepared: str) -> None:
         left = list(store.ledger.list(limit=2000))
     assert {each.state for each in left} == {"sent"}
     assert sum(map(len, won)) == 1000
+
+
+def test_every_inbox_message_is_put_by_exactly_one_and_counted_as_read_once(prepared: str) -> None:
+    won = _race(prepared, DELIVER)
+    assert sorted(n for each in won for n in each) == list(range(200))
+    with closing(open_store(prepared)) as store:
+        for number, mine in enumerate(won):
+            stored = store.inbox.get([f"k{n}" for n in mine])
+            assert [message.text for message in stored.values()] == [f"process{number}"] * len(mine)
+    assert sum(n for each in _race(prepared, READ) for n in each) == 200
 
 
 def test_every_slot_is_given_once_and_none_is_left_out(prepared: str) -> None:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.run import Run
 from speakerbot.errors import StoreLocked
 from speakerbot.ports.store import Ledger, Store
@@ -39,6 +40,10 @@ def sent(name: str, age: timedelta) -> Delivery:
     )
 
 
+def inbox(name: str, age: timedelta) -> InboxMessage:
+    return InboxMessage(f"kind/{name}/user:1/2026", "user:1", "private", NOW - age)
+
+
 def fill(store: Store, *records: Delivery) -> None:
     store.ledger.swap([DeliveryChange(None, record) for record in records])
 
@@ -54,7 +59,10 @@ def test_what_is_older_than_the_settings_say_is_forgotten(store: Store) -> None:
     old, middle, young = sent("old", 401 * DAY), sent("middle", 31 * DAY), sent("young", 29 * DAY)
     fill(store, old, middle, young)
     store.runs.put(Run("r0", "weekly", NOW, NOW - 401 * DAY))
+    for message in (unread := inbox("old", 31 * DAY), recent := inbox("young", 29 * DAY)):
+        store.inbox.put(message)
     assert pruned(store) == ["store_pruned"]
+    assert store.inbox.get([unread.key, recent.key]) == {recent.key: recent}
     left = store.ledger.get([old.key, middle.key, young.key])
     assert left == {middle.key: middle._replace(text=""), young.key: young}
     assert list(store.runs.list()) == []
@@ -77,6 +85,16 @@ def test_a_run_does_a_bounded_piece_and_the_next_one_goes_on(store: Store) -> No
     assert len(list(store.ledger.list(limit=many))) == 700
     pruned(store, "r2")
     assert list(store.ledger.list()) == []
+    assert store.marks.get(MARK) == "2026-11-20 r2"
+
+
+def test_inboxes_alone_are_pruned_in_bounded_pieces_too(store: Store) -> None:
+    for number in range(BATCH * BATCHES + 1):
+        store.inbox.put(inbox(f"{number}", 31 * DAY))
+    assert pruned(store, "r1") == ["store_pruned"]
+    assert store.inbox.count_before(NOW) == 1
+    assert pruned(store, "r2") == ["store_pruned"]
+    assert store.inbox.count_before(NOW) == 0
     assert store.marks.get(MARK) == "2026-11-20 r2"
 
 

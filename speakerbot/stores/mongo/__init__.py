@@ -23,7 +23,7 @@ from speakerbot.stores.mongo.community import MongoGuilds, MongoMarks
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
 from speakerbot.stores.mongo.ledger import MongoLedger
 from speakerbot.stores.mongo.limits import MongoLimits
-from speakerbot.stores.mongo.people import MongoPeople
+from speakerbot.stores.mongo.people import MongoInbox, MongoPeople
 from speakerbot.stores.mongo.runs import MongoOccurrences, MongoRuns
 from speakerbot.stores.mongo.snapshots import MongoSnapshots
 from speakerbot.stores.mongo.talks import MongoTalks
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from speakerbot.ports.store import (
         Calendar,
         Guilds,
+        Inbox,
         Ledger,
         Limits,
         Marks,
@@ -60,6 +61,7 @@ class MongoStore:
         self.talks: Talks = MongoTalks(db)
         self.people: People = MongoPeople(db)
         self.ledger: Ledger = MongoLedger(db)
+        self.inbox: Inbox = MongoInbox(db)
         self.runs: Runs = MongoRuns(db)
         self.occurrences: Occurrences = MongoOccurrences(db)
         self.snapshots: Snapshots = MongoSnapshots(db)

@@ -17,7 +17,7 @@ from speakerbot.errors import ConfigError, StoreCorrupt, StoreTooNew
 from speakerbot.stores.mongo.calendar import CALENDAR
 from speakerbot.stores.mongo.community import GUILDS
 from speakerbot.stores.mongo.ledger import DELIVERIES
-from speakerbot.stores.mongo.people import PEOPLE
+from speakerbot.stores.mongo.people import INBOX, PEOPLE
 from speakerbot.stores.mongo.runs import OCCURRENCES, RUNS
 from speakerbot.stores.mongo.snapshots import SNAPSHOT
 from speakerbot.stores.mongo.talks import TALKS
@@ -52,6 +52,11 @@ INDEXES: Mapping[str, Sequence[IndexModel]] = {
     CALENDAR: [IndexModel([("cancelled", 1), ("date", 1), ("_id", 1)])],
     OCCURRENCES: [IndexModel([("schedule", 1), ("standing", 1), ("occurrence", 1)])],
 }
+INBOX_INDEXES = [
+    IndexModel([("recipient", 1), ("created_at", -1), ("_id", -1)]),
+    IndexModel([("recipient", 1), ("read_at", 1), ("created_at", -1), ("_id", -1)]),
+    IndexModel([("created_at", 1), ("_id", 1)]),
+]
 
 
 def _version_1(db: Database) -> None:
@@ -59,7 +64,11 @@ def _version_1(db: Database) -> None:
         _make(db, collection, indexes)
 
 
-STEPS: Steps = (_version_1,)
+def _version_2(db: Database) -> None:
+    _make(db, INBOX, INBOX_INDEXES)
+
+
+STEPS: Steps = (_version_1, _version_2)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

@@ -90,13 +90,28 @@ VERSION_1 = (
 )
 
 
+VERSION_2 = (
+    """CREATE TABLE inbox (
+        key TEXT NOT NULL UNIQUE, id TEXT NOT NULL, recipient TEXT NOT NULL,
+        text TEXT NOT NULL, created_at INTEGER NOT NULL, read_at INTEGER)""",
+    "CREATE INDEX inbox_recipient ON inbox (recipient, created_at)",
+    "CREATE INDEX inbox_unread ON inbox (recipient, created_at) WHERE read_at IS NULL",
+    "CREATE INDEX inbox_created ON inbox (created_at)",
+)
+
+
 def _version_1(db: Database) -> None:
     for statement in VERSION_1:
         db.run(statement)
     db.run(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-STEPS: Steps = (_version_1,)
+def _version_2(db: Database) -> None:
+    for statement in VERSION_2:
+        db.run(statement)
+
+
+STEPS: Steps = (_version_1, _version_2)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:
