@@ -7,7 +7,7 @@ from datetime import date, time, timedelta
 from typing import Any
 
 from speakerbot.clock import instant
-from speakerbot.domain.message import Decision, Message
+from speakerbot.domain.message import Decision, Message, MessageKey
 from speakerbot.domain.person import Person
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext
@@ -17,6 +17,8 @@ from speakerbot.text import shorten
 COUNTED = ("sent", "failed", "undeliverable", "unknown")
 LOOKS_BACK = timedelta(hours=24)
 LOOKS_AHEAD = timedelta(days=7)
+LATEST = 200
+"""Messages in inboxes that are looked at."""
 MOST_NAMES = 20
 LONGEST_TOPIC = 80
 
@@ -39,6 +41,7 @@ def decide(context: JobContext) -> Iterator[Decision]:
         values={
             "date": day.isoformat(),
             **_counts(context),
+            "inbox_only": _inbox_only(context),
             **_coming(context.store, today),
             **_opted_out(context.store),
         },
@@ -51,6 +54,15 @@ def decide(context: JobContext) -> Iterator[Decision]:
 def _counts(context: JobContext) -> dict[str, int]:
     counts = context.store.ledger.counts(since=context.now - LOOKS_BACK)
     return {state: counts.get(state, 0) for state in COUNTED}
+
+
+def _inbox_only(context: JobContext) -> list[str]:
+    """The names of speakers whose latest reminders only their inbox took."""
+    latest = context.store.inbox.since(context.now - LOOKS_BACK, LATEST)
+    keys = [key for each in latest if (key := MessageKey.parse(each.key)) is not None]
+    about = {key.subject.removeprefix("talk:") for key in keys if key.kind.startswith("reminder.")}
+    talks = context.store.talks.by_ids(sorted(about))
+    return sorted({talk.username for talk in talks.values()})[:MOST_NAMES]
 
 
 def _coming(store: Store, today: date) -> dict[str, Any]:

@@ -97,21 +97,26 @@ def _token(settings: Settings) -> str:
 def templates(overrides: Path | None = None) -> Templates:
     """The texts, with those in the folder ``overrides`` in place of ours."""
     from speakerbot.channels.discord.access import CAPABILITIES as DISCORD
+    from speakerbot.channels.inbox.channel import CAPABILITIES as INBOX
     from speakerbot.templates import Templates
 
-    return Templates({"discord": DISCORD}, overrides)
+    return Templates({"discord": DISCORD, "inbox": INBOX}, overrides)
 
 
 def channels(settings: Settings) -> Channels:
     """Every channel that routes of these settings name; none is opened yet. Raises ConfigError if
     there is no token."""
     from speakerbot.channels.discord.access import discord
+    from speakerbot.channels.inbox.channel import inbox
 
-    return {
-        "discord": discord(
+    found = [
+        discord(
             _token(settings),
             settings.discord_api_base,
             rate=settings.rate,
             new_dm_every=settings.new_dm_every,
         )
-    }
+    ]
+    if "inbox" in settings.reminder_routes:
+        found.append(inbox())
+    return {access.name: access for access in found}

@@ -23,7 +23,7 @@ from speakerbot.logs import get_logger
 T = TypeVar("T")
 
 DISCORD_API = "https://discord.com/api/v10"
-ROUTES = ("dm", "thread", "channel")
+ROUTES = ("dm", "thread", "channel", "inbox")
 OURS = "SPEAKERBOT_"
 PREFIXES = (OURS, "DISCORD_", "PROACTIVE_", "NODE_BOT_")
 ELSEWHERE = frozenset(

@@ -40,6 +40,8 @@ class Results:
     done_with: Callable[[Claim], None]
     """Called with each claim once its result is in the store."""
     revisions: Revisions
+    notifies: Callable[[Delivery], bool]
+    """Whether people are told at once of what was sent so."""
     _waiting: list[Result] = field(default_factory=list)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -72,7 +74,7 @@ class Results:
 
     def _write(self, batch: list[Result]) -> None:
         # The flag goes first: a record that says "failed" promises that the Node bot may send.
-        if flags := [flag for result in batch for flag in flag_restored(result)]:
+        if flags := [each for result in batch for each in flag_restored(result, self.notifies)]:
             self.store.talks.write_flags(flags)
         won = self.store.ledger.swap([DeliveryChange(r.claim.record, r.after) for r in batch])
         for result in batch:
@@ -106,18 +108,16 @@ class Results:
                 return
 
 
-def flag_restored(result: Result) -> list[FlagWrite]:
-    """Gives the Node bot its flag back where we surely did not send; as this run found it, where
-    the claim is given back."""
+def flag_restored(result: Result, notifies: Callable[[Delivery], bool]) -> list[FlagWrite]:
+    """Gives the Node bot its flag back where we surely did not send, or only put the message where
+    nobody is told of it; as this run found it, where the claim is given back."""
     flag, record, after = result.claim.message.flag, result.claim.record, result.after
     if flag is None or record.flag_at is None:
         return []
-    if (
-        after
-        and not result.given_back
-        and (after.state in (DeliveryState.SENT, DeliveryState.UNKNOWN) or after.unconfirmed_since)
-    ):
-        return []
+    if after and not result.given_back:
+        told = after.state == DeliveryState.SENT and notifies(after)
+        if told or after.state == DeliveryState.UNKNOWN or after.unconfirmed_since:
+            return []
     was = flag.seen if result.given_back else record.flag_was
     if was == record.flag_at:
         return []

@@ -26,6 +26,7 @@ from speakerbot.delivery.results import Result, Results
 from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryChange
+from speakerbot.domain.message import Route
 from speakerbot.ports.channel import Channels
 from speakerbot.ports.store import Store
 from speakerbot.templates import Templates
@@ -148,7 +149,7 @@ class Session:
                 clock=self.clock,
                 lease=self.settings.lease,
             ),
-            results=Results(self.store, thread, finished, done_with, revisions),
+            results=Results(self.store, thread, finished, done_with, revisions, self._notifies),
             channels=channels,
             thread=thread,
             log=self.log,
@@ -157,6 +158,10 @@ class Session:
             waited=waited,
         )
         return engine
+
+    def _notifies(self, sent: Delivery) -> bool:
+        access = self.channels.get(Route(sent.route, sent.target).channel)
+        return access is None or access.capabilities.notifies
 
     def _batches(self, revisions: Revisions, held: Callable[[MessagePlan], None]) -> Batches:
         return Batches(

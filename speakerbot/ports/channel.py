@@ -96,6 +96,9 @@ class Capabilities:
     looks_back: bool
     """Whether it can be found out if a message has arrived. Where it cannot, and the channel is not
     idempotent, an attempt without an answer is never repeated: it becomes ``unknown``."""
+    notifies: bool
+    """Whether people are told of a message at once. Where they only find it when they look, the
+    Node bot is left to remind them as well."""
     max_length: int
     """Of one message, as ``length`` counts it."""
     length: Callable[[str], int]

@@ -174,6 +174,9 @@ class Inbox(Protocol):
     ) -> Iterator[InboxMessage]:
         """Newest first by ``created_at``; read in pages."""
 
+    def since(self, since: datetime, limit: int) -> Iterator[InboxMessage]:
+        """The latest that were created at ``since`` or later, newest first. One query."""
+
     @writes
     def mark_read(self, recipients: Sequence[str], message_id: str | None, at: datetime) -> int:
         """Marks what these have not read yet as read at ``at``: the message of this id, or None,

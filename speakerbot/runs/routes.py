@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def to_speaker(user_id: str, thread_id: str | None, settings: Settings) -> tuple[Route, ...]:
-    """By DM, in the sign-up thread if there is one, in the fallback channel if there is one: those
-    of ``SPEAKERBOT_REMINDER_ROUTES``. Where others read along, the speaker is mentioned."""
-    known: dict[str, Route] = {"dm": Route("dm", user_id)}
+    """By DM, in the sign-up thread if there is one, in the fallback channel if there is one, in
+    their web inbox: those of ``SPEAKERBOT_REMINDER_ROUTES``. Where others read along, the speaker
+    is mentioned."""
+    known = {"dm": Route("dm", user_id), "inbox": Route("inbox", f"user:{user_id}")}
     if thread_id:
         known["thread"] = Route("thread", thread_id, mention=user_id)
     if channel := settings.fallback_channel_id:

@@ -52,6 +52,14 @@ def test_messages_of_one_instant_are_listed_each_once(store: Store) -> None:
     assert len({each.key for each in store.inbox.of(["user:1"], limit=2000)}) == 1100
 
 
+def test_the_latest_of_everybody(store: Store) -> None:
+    put(store, *(message(str(n), f"user:{n % 3}", minutes=n) for n in range(6)))
+    found = list(store.inbox.since(NOW + 2 * MINUTE, 3))
+    assert [each.text for each in found] == ["about 5", "about 4", "about 3"]
+    assert [each.text for each in store.inbox.since(NOW + 5 * MINUTE, 3)] == ["about 5"]
+    assert list(store.inbox.since(NOW + 6 * MINUTE, 3)) == []
+
+
 def test_one_person_under_two_names_has_one_inbox(store: Store) -> None:
     known, ours = "user:1", "person:p1"
     put(store, *(message(f"{n}", known if n % 2 else ours, minutes=n) for n in range(6)))

@@ -116,6 +116,7 @@ def _use_inbox(store: Store) -> None:
     assert store.inbox.put(message)
     assert not store.inbox.put(message)
     assert store.inbox.get(["k", "l"])
+    assert list(store.inbox.since(NOW - timedelta(days=1), 5))
     for unread_only in (False, True):
         assert list(store.inbox.of(both, unread_only=unread_only))
     assert store.inbox.mark_read(both, message.id, NOW)

@@ -79,7 +79,7 @@ def bench() -> Iterator[Bench]:
     done_with: list[Claim] = []
     reported: list[Result] = []
     revisions = Revisions("ours.later")
-    results = Results(store, thread, reported.append, done_with.append, revisions)
+    results = Results(store, thread, reported.append, done_with.append, revisions, told)
     yield Bench(store, results, done_with, reported)
     thread.close()
     store.close()
@@ -151,23 +151,34 @@ def test_what_goes_to_no_person_is_written_too(bench: Bench) -> None:
     assert bench.record().state == "sent"
 
 
+def told(_sent: Delivery) -> bool:
+    """As by a direct message."""
+    return True
+
+
+def test_the_node_bot_gets_its_flag_back_where_nobody_is_told() -> None:
+    taken = claim(replace(MESSAGE, flag=FLAG), flag_at=NOW)
+    back = [FlagWrite("1", "sentDayOfAt", seen=NOW, to=EARLIER)]
+    assert flag_restored(Result(taken, accepted(taken)), lambda _: False) == back
+
+
 def test_the_node_bot_gets_its_flag_back_where_we_surely_did_not_send() -> None:
     taken = claim(replace(MESSAGE, flag=FLAG), flag_at=NOW)
     back = [FlagWrite("1", "sentDayOfAt", seen=NOW, to=EARLIER)]
-    assert flag_restored(Result(taken, refused(taken))) == back
-    assert flag_restored(Result(taken, refused(taken, DeliveryState.EXPIRED))) == back
-    assert flag_restored(Result(taken, accepted(taken))) == []
-    assert flag_restored(Result(taken, refused(taken, DeliveryState.UNKNOWN))) == []
-    assert flag_restored(Result(taken, refused(taken, unconfirmed=NOW))) == [], (
+    assert flag_restored(Result(taken, refused(taken)), told) == back
+    assert flag_restored(Result(taken, refused(taken, DeliveryState.EXPIRED)), told) == back
+    assert flag_restored(Result(taken, accepted(taken)), told) == []
+    assert flag_restored(Result(taken, refused(taken, DeliveryState.UNKNOWN)), told) == []
+    assert flag_restored(Result(taken, refused(taken, unconfirmed=NOW)), told) == [], (
         "it may have arrived"
     )
 
 
 def test_a_flag_that_we_never_wrote_is_left_alone() -> None:
     untouched = claim(replace(MESSAGE, flag=FLAG))
-    assert flag_restored(Result(untouched, refused(untouched))) == []
+    assert flag_restored(Result(untouched, refused(untouched)), told) == []
     flagless = claim(flag_at=NOW)
-    assert flag_restored(Result(flagless, refused(flagless))) == []
+    assert flag_restored(Result(flagless, refused(flagless)), told) == []
 
 
 def test_a_claim_given_back_leaves_the_flag_as_this_run_found_it() -> None:
@@ -175,12 +186,12 @@ def test_a_claim_given_back_leaves_the_flag_as_this_run_found_it() -> None:
     ours = replace(FLAG, seen=NOW)
     taken = claim(replace(MESSAGE, flag=ours), flag_at=NOW)
     taken.record = taken.record._replace(flag_was=EARLIER)
-    assert flag_restored(Result(taken, None, given_back=True)) == []
-    assert flag_restored(Result(taken, refused(taken))) == [
+    assert flag_restored(Result(taken, None, given_back=True), told) == []
+    assert flag_restored(Result(taken, refused(taken)), told) == [
         FlagWrite("1", "sentDayOfAt", seen=NOW, to=EARLIER)
     ]
     taken = claim(replace(MESSAGE, flag=FLAG), flag_at=NOW)
     before = accepted(taken)
-    assert flag_restored(Result(taken, before, given_back=True)) == [
+    assert flag_restored(Result(taken, before, given_back=True), told) == [
         FlagWrite("1", "sentDayOfAt", seen=NOW, to=EARLIER)
     ]

@@ -95,6 +95,7 @@ def _mention(user_id: str) -> str:
 CAPABILITIES: Final = Capabilities(
     idempotent_for=timedelta(minutes=2),
     looks_back=True,
+    notifies=True,
     max_length=LIMIT,
     length=length,
     escape=escape,

@@ -1,17 +1,21 @@
-"""Discord as the engine's channel: DM channels, threads and channels of a server, by one bot."""
+"""Discord as the engine's channel: direct messages, threads and channels of a server, by one bot.
+
+DM channels are opened once per person, ever, and remembered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from speakerbot.channels.discord.api import DiscordApi
-from speakerbot.channels.discord.dm_channels import DmChannels
-from speakerbot.channels.discord.error_codes import ARCHIVED, UNKNOWN_CHANNEL
+from speakerbot.channels.discord.error_codes import ARCHIVED, NO_NEW_DMS, UNKNOWN_CHANNEL
 from speakerbot.domain.message import Route
 from speakerbot.ports.channel import (
     ChannelHost,
+    Lane,
     Outgoing,
     Posted,
     Ready,
@@ -19,9 +23,133 @@ from speakerbot.ports.channel import (
     RefusalClass,
     Refused,
 )
+from speakerbot.ports.store import Breaker, Store
 
 LIMIT = 50
 """Requests in any one second, over all processes of a bot."""
+REST = timedelta(minutes=5)
+"""How long no new DM channel is opened after Discord refused one."""
+NEW_DMS = "new_dms"
+"""What its lane and its circuit breaker are called."""
+
+
+class DmChannels:
+    """Known DM channels of the people now in the queue, and a slow lane for opening new ones.
+    ``every``: seconds between two."""
+
+    def __init__(
+        self, host: ChannelHost, open_dm: Callable[[str], Awaitable[str]], *, every: float
+    ) -> None:
+        self._host = host
+        self._open_dm = open_dm
+        self._every = every
+        self._lane: Lane = host.lane(NEW_DMS, every)
+        self._known: dict[str, str] = {}
+        self._gone: set[str] = set()
+        self._expected: Counter[str] = Counter()
+        self._turns = 0
+        resting = host.breakers.get(NEW_DMS)
+        self._rest_until: datetime | None = resting.until if resting else None
+
+    async def expect(self, routes: Collection[Route]) -> set[Route]:
+        """Messages by these routes are about to be claimed. Returns those that must be opened at
+        the pace of new ones. One query."""
+        to_people = [route for route in routes if route.name == "dm"]
+        if not to_people:
+            return set()
+        users = sorted({route.target for route in to_people})
+        sender = self._host.sender
+
+        def remembered(store: Store) -> dict[str, str]:
+            return store.limits.dm_channels(sender, users)
+
+        for user_id, channel_id in (await self._host.ask_store(remembered)).items():
+            self._known.setdefault(user_id, channel_id)
+        self._expected.update(route.target for route in to_people)
+        if not self._every:
+            return set()
+        return {route for route in to_people if not self.knows(route)}
+
+    def done_with(self, routes: Collection[Route]) -> None:
+        """So many messages less. Whoever is through is dropped, so that memory does not grow with
+        the number of recipients."""
+        for route in routes:
+            if route.name != "dm":
+                continue
+            self._expected[route.target] -= 1
+            if self._expected[route.target] <= 0:
+                del self._expected[route.target]
+                self._known.pop(route.target, None)
+                self._gone.discard(route.target)
+
+    async def turn_to_open(self) -> None:
+        """Returns when one more may be opened; the next one to be opened does not wait again."""
+        await self._lane.slot()
+        self._turns += 1
+
+    def knows(self, route: Route) -> bool:
+        """Whether anything can have been sent there: a new DM channel is in the store before its
+        first message, and stays there."""
+        return route.name != "dm" or route.target in self._known
+
+    def forget(self, route: Route) -> bool:
+        """Notes that a known DM channel does not exist any more. False: none was known."""
+        if route.name != "dm" or route.target not in self._known:
+            return False
+        self._gone.add(route.target)
+        return True
+
+    async def find(self, route: Route) -> str:
+        """The channel id, of a channel opened now where there is none. Raises Refused."""
+        if route.name != "dm":
+            return route.target
+        known = self._known.get(route.target)
+        if known is None or route.target in self._gone:
+            return await self._open(route.target)
+        return known
+
+    async def _open(self, user_id: str) -> str:
+        self._check_rest()
+        if self._turns:
+            self._turns -= 1  # whoever had it open waited before it was claimed
+        else:
+            await self._lane.slot()
+        self._check_rest()  # somebody else may have been refused meanwhile
+        try:
+            channel_id = await self._open_dm(user_id)
+        except Refused as refusal:
+            if refusal.code == NO_NEW_DMS:
+                await self._rest(refusal)
+            # Opening can be repeated at will: no message can have come of it.
+            refusal.maybe_accepted = False
+            raise
+        self._known[user_id] = channel_id
+        self._gone.discard(user_id)
+        sender = self._host.sender
+        await self._host.ask_store(
+            lambda store: store.limits.remember_dms(sender, {user_id: channel_id})
+        )
+        return channel_id
+
+    async def _rest(self, refusal: Refused) -> None:
+        """Opens no new DM channels for some minutes, in later runs neither."""
+        if not self._resting:
+            until = self._host.clock.real() + REST
+            self._rest_until = until
+            await self._host.save_breaker(NEW_DMS, Breaker(until, refusal.detail))
+        self._check_rest()
+
+    @property
+    def _resting(self) -> timedelta:
+        """How much longer; zero if not at all."""
+        until = self._rest_until
+        return max(timedelta(), until - self._host.clock.real()) if until else timedelta()
+
+    def _check_rest(self) -> None:
+        if left := self._resting:
+            detail = "Discord refused new DM channels; none is opened for some minutes"
+            seconds = left.total_seconds()
+            raise Refused(RefusalClass.SERVICE, detail, limited=True, retry_after=seconds)
 
 
 class DiscordChannel:

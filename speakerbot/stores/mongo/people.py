@@ -139,6 +139,11 @@ class MongoInbox:
         walks = (self._newest(recipient, unread_only) for recipient in dict.fromkeys(recipients))
         return islice(merge(*walks, key=attrgetter("created_at"), reverse=True), limit)
 
+    def since(self, since: datetime, limit: int) -> Iterator[InboxMessage]:
+        newest = [("created_at", -1)]
+        found = self._db.find(INBOX, {"created_at": {"$gte": since}}, sort=newest, limit=limit)
+        return filter(None, map(self._read, found))
+
     def _newest(self, recipient: str, unread_only: bool) -> Iterator[InboxMessage]:
         query = {"recipient": recipient, **({"read_at": None} if unread_only else {})}
         return filter(None, map(self._read, self._db.newest(INBOX, query, "created_at")))

@@ -129,6 +129,14 @@ class SqliteInbox:
         walks = (self._newest(recipient, unread_only) for recipient in dict.fromkeys(recipients))
         return islice(merge(*walks, key=attrgetter("created_at"), reverse=True), limit)
 
+    def since(self, since: datetime, limit: int) -> Iterator[InboxMessage]:
+        rows = self._db.rows(
+            f"SELECT {INBOX_COLUMNS} FROM inbox WHERE created_at >= ? "  # noqa: S608
+            "ORDER BY created_at DESC LIMIT ?",
+            (to_ms(since), limit),
+        )
+        return filter(None, map(self._read, rows))
+
     def _newest(self, recipient: str, unread_only: bool) -> Iterator[InboxMessage]:
         unread = "AND read_at IS NULL " if unread_only else ""
         after: tuple[Any, int] = (2**62, 0)

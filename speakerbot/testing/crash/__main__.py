@@ -18,13 +18,14 @@ import typer
 from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
 from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
-from speakerbot.testing.crash.reminders_world import RemindersWorld
+from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import of_seed, read
 from speakerbot.testing.crash.world import WorldOf
 
 COMMAND = "python -m speakerbot.testing.crash"
 WORLDS: dict[str, WorldOf] = {
     "reminders": RemindersWorld,
+    "inbox": InboxWorld,
     "weekly": WeeklyWorld,
     "changes": ChangesWorld,
     "engagement": EngagementWorld,
@@ -32,7 +33,7 @@ WORLDS: dict[str, WorldOf] = {
 }
 SHARES = (
     "reminders",
-    "reminders",
+    "inbox",
     "reminders",
     "changes",
     "changes",
@@ -40,7 +41,7 @@ SHARES = (
     "engagement",
     "digest",
 )
-"""The job of each seed, in turn."""
+"""The world of each seed, in turn."""
 ON_MONGODB = 4
 """Of so many seeds in a row the last ones are played on the MongoDB, where there is one."""
 PROGRESS_EVERY = 15.0

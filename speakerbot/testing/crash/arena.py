@@ -155,7 +155,9 @@ class _Game:
         self._discord = discord.client
         self._log = log
         self._clock = Clock(offset=world.now - real_now())
-        self._promise = Promise(dict(world.expected()), refuses=schedule.refuses)
+        self._promise = Promise(
+            dict(world.expected()), refuses=schedule.refuses, stops=schedule.stops
+        )
         self._played = Played()
         self._before = 0
         self._outage: Outage | None = None

@@ -10,6 +10,7 @@ from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.testing.crash.world import WITHOUT_ARRIVAL, Arrival, Expected
 from speakerbot.testing.discord import DiscordMessage
 
+INBOX = "inbox"
 WAITING = (DeliveryState.CLAIMED, DeliveryState.FAILED)
 
 
@@ -32,6 +33,8 @@ class Promise:
     """Messages nobody wants any more, with how often they had been sent until then."""
     refuses: bool = False
     """Discord refuses for good what it should not."""
+    stops: bool = False
+    """Discord stops the bot for a while."""
 
     def end(self, keys: Collection[str], evidence: Evidence) -> None:
         """From now on these must not be sent any more."""
@@ -97,6 +100,11 @@ def _problems_of(
     key: str, count: int, promise: Promise, evidence: Evidence, record: Delivery | None
 ) -> Iterator[str]:
     state = record.state if record else None
+    if record is not None and record.route == INBOX and state == DeliveryState.SENT:
+        # Whether it stands there, the world looks: no key can stand in an inbox twice.
+        if count or not (promise.due[key].inbox or promise.refuses or promise.stops):
+            yield f"{key}: only the inbox has it by the ledger, Discord has it {count} times"
+        return
     given_up = promise.refuses and state in WITHOUT_ARRIVAL
     if count > 1 or (count == 0 and not given_up):
         yield f"{key}: sent {count} times"

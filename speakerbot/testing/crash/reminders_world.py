@@ -19,7 +19,14 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import TOKEN, Arrival, Expected, WorldChange, topic
+from speakerbot.testing.crash.world import (
+    TOKEN,
+    Arrival,
+    Expected,
+    WorldChange,
+    inbox_topic,
+    topic,
+)
 from speakerbot.testing.discord import DiscordWorld, LoopbackClient
 
 DAY = date(2026, 11, 20)
@@ -43,6 +50,8 @@ class _Booking:
     """Which of the world's talks it is."""
     topic: int
     handed_over: bool = False
+    inbox: bool = False
+    """Whoever takes no direct messages has an inbox, and no thread is used."""
 
     @property
     def user_id(self) -> str:
@@ -92,8 +101,17 @@ class _Booking:
         return f'{opening} scheduled to speak {when} ({day}) about "{about}". {closing}'
 
     @property
+    def in_inbox(self) -> tuple[str, str]:
+        """The text, unescaped as an inbox shows it, and whose it is."""
+        plain = self.text.replace(topic(self.topic)[1], inbox_topic(self.topic))
+        return plain, f"user:{self.user_id}"
+
+    @property
     def expected(self) -> Expected:
         dm = Arrival(self.text, user_id=self.user_id)
+        if self.inbox:
+            reached = self.way in ("known", "new")
+            return Expected((dm,), inbox=not reached)
         thread = Arrival(f"<@{self.user_id}> {self.text}", channel_id=self.thread_id)
         return Expected((dm, thread) if self.way in ("known", "new") else (thread,))
 
@@ -102,6 +120,7 @@ class RemindersWorld:
     """``variant`` (0 to 47) says which reminder goes which way, and what closed DMs answer."""
 
     ends_after: timedelta | None = timedelta(hours=9)
+    routes: tuple[str, ...] = ("dm", "thread")
 
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.reminders").JOB
@@ -110,7 +129,8 @@ class RemindersWorld:
         ways = list(permutations(WAYS))[variant % 24]
         self._dms_are_off: Literal[50007, 50278] = 50007 if variant < 24 else 50278
         self._bookings = [
-            _Booking(base, way, days, days, days + variant) for days, way in enumerate(ways)
+            _Booking(base, way, days, days, days + variant, inbox="inbox" in self.routes)
+            for days, way in enumerate(ways)
         ]
         self._changed: set[int] = set()
         self.dm_channels: Mapping[str, str] = {
@@ -119,9 +139,7 @@ class RemindersWorld:
 
     def settings(self, base: Settings) -> Settings:
         offsets = ",".join(f"{days}d@16:00" for days in range(2 * TALKS))
-        return replace(
-            base, reminder_offsets=parse_offsets(offsets), reminder_routes=("dm", "thread")
-        )
+        return replace(base, reminder_offsets=parse_offsets(offsets), reminder_routes=self.routes)
 
     def fill(self, store: Store) -> None:
         store.talks.put([each.talk for each in self._bookings])
@@ -165,8 +183,20 @@ class RemindersWorld:
         return WorldChange(write, [before.key], {after.key: after.expected})
 
     def problems(self, store: Store) -> Sequence[str]:
-        """The Node bot must find its flags as the ledger says."""
-        return list(self._wrong_flags(store))
+        """The Node bot must find its flags, and everybody their inbox, as the ledger says."""
+        return [*self._wrong_flags(store), *self._wrong_inboxes(store)]
+
+    def _wrong_inboxes(self, store: Store) -> Iterator[str]:
+        for each in self._bookings:
+            record = store.ledger.get([each.key]).get(each.key)
+            there = store.inbox.get([each.key]).get(each.key)
+            said = record is not None and record.route == "inbox"
+            if there is not None and (there.text, there.recipient) != each.in_inbox:
+                yield f"{each.key}: the inbox of {there.recipient} has {there.text!r}"
+            if each.part in self._changed or record is None:
+                continue
+            if (there is not None) != (said and record.state == DeliveryState.SENT):
+                yield f"{each.key}: in the inbox {there is not None}, by the ledger {said}"
 
     def _wrong_flags(self, store: Store) -> Iterator[str]:
         for each in self._bookings:
@@ -177,9 +207,16 @@ class RemindersWorld:
             flag = getattr(talk, name)
             if record.state not in (DeliveryState.SENT, DeliveryState.UNDELIVERABLE):
                 continue  # expired unseen, or its outcome is unknown
-            wanted = record.flag_at if record.state == DeliveryState.SENT else None
+            told = record.state == DeliveryState.SENT and record.route != "inbox"
+            wanted = record.flag_at if told else None
             if flag != wanted:
                 yield f"{each.key}: the Node bot's flag is {flag}, not {wanted}"
+
+
+class InboxWorld(RemindersWorld):
+    """The same where the inbox stands in for the thread."""
+
+    routes = ("dm", "inbox")
 
 
 def _cancel(talk: Talk, store: Store) -> None:

@@ -120,10 +120,19 @@ class CrashSchedule(msgspec.Struct, frozen=True, omit_defaults=True):
         return msgspec.json.encode(self).decode()
 
     @property
+    def stops(self) -> bool:
+        """Discord stops the bot for a while: a message may go by another channel."""
+        return any(_stops(fault) for each in self.rounds for fault in each.faults)
+
+    @property
     def refuses(self) -> bool:
         """Discord refuses for good what it should not: a message may go another way, or not at
         all."""
         return any(_refuses(fault) for each in self.rounds for fault in each.faults)
+
+
+def _stops(fault: Fault) -> bool:
+    return (fault.status, fault.code or 0) in STOPS
 
 
 def _refuses(fault: Fault) -> bool:

@@ -14,6 +14,7 @@ from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
 from speakerbot.testing.discord import LoopbackClient
+from speakerbot.text import one_line, without_mass_mentions
 
 WITHOUT_ARRIVAL = (DeliveryState.UNDELIVERABLE, DeliveryState.UNKNOWN)
 """What the ledger may say of a message that Discord refused for good."""
@@ -34,6 +35,12 @@ def topic(number: int) -> tuple[str, str]:
     """The topic of that number as it is written, and as Discord shows it."""
     written, shown = TOPICS[number % len(TOPICS)]
     return written.format(number), shown.format(number)
+
+
+def inbox_topic(number: int) -> str:
+    """The same as an inbox shows it: on one line, as plain text, still nobody's mass mention."""
+    written, _ = topic(number)
+    return without_mass_mentions(one_line(written))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,8 @@ class Expected:
     not at all, only where Discord refuses things that it should not."""
 
     ways: tuple[Arrival, ...]
+    inbox: bool = False
+    """It must stand in the inbox, and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
