@@ -82,8 +82,7 @@ def weigh(
     while chunk := list(islice(iterator, CHUNK)):
         messages = [decision for decision in chunk if isinstance(decision, Message)]
         records = store.ledger.get([message.key for message in messages]) if messages else {}
-        users = {message.user_id for message in messages if message.opt_out and message.user_id}
-        people = store.people.by_users(sorted(users)) if users else {}
+        people = _people(messages, store)
         ours = _flags_of_other_messages(messages, records, store)
         for decision in chunk:
             if isinstance(decision, Skip):
@@ -94,6 +93,19 @@ def weigh(
             plan = _weigh(decision, people, records.get(decision.key), moment)
             before = _in_turn(plan, before)
             yield before
+
+
+def _people(messages: Sequence[Message], store: Store) -> dict[str, Person]:
+    """Those whose preferences count, by recipient. One query; two where some have no Discord id."""
+    covered = [message for message in messages if message.opt_out]
+    users = {message.user_id for message in covered if message.user_id}
+    ids = {message.person_id for message in covered if message.person_id}
+    by_user = store.people.by_users(sorted(users)) if users else {}
+    by_id = store.people.by_ids(sorted(ids)) if ids else {}
+    return {
+        **{f"user:{user_id}": person for user_id, person in by_user.items()},
+        **{f"person:{person_id}": person for person_id, person in by_id.items()},
+    }
 
 
 def with_texts(
@@ -181,7 +193,7 @@ def _weigh(
 ) -> MessagePlan:
     if settled := _settled(message, record, moment):
         return settled
-    person = people.get(message.user_id or "")
+    person = people.get(message.recipient)
     if person is not None and message.opt_out is not None:
         message = _preferred(message, person)
         if held := _held_back(message, person, record, moment):

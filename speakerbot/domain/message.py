@@ -150,6 +150,12 @@ class Message:
         return self.routes
 
     @property
+    def person_id(self) -> str | None:
+        """Our own id of an addressee who has no Discord id; None for everybody else."""
+        kind, _, identifier = self.recipient.partition(":")
+        return identifier if kind == "person" else None
+
+    @property
     def user_id(self) -> str | None:
         """The Discord id of the addressee; None for a channel, and for who has no such id."""
         kind, _, identifier = self.recipient.partition(":")

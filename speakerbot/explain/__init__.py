@@ -56,8 +56,12 @@ class Explainer:
 
     def person(self, user_id: str) -> list[Explanation]:
         """Every message to the person about talks from yesterday on, what else is to come, and
-        what else of them is in the ledger. ``user_id`` is their Discord id."""
-        recipient, preview = f"user:{user_id}", self.foresight.preview
+        what else of them is in the ledger. ``user_id`` is their Discord id, or ours where they have
+        none."""
+        preview = self.foresight.preview
+        person = preview.store.people.get(user_id)
+        known_by_us = person is not None and person.discord_user_id is None
+        recipient = f"person:{user_id}" if known_by_us else f"user:{user_id}"
         yesterday = preview.now.astimezone(preview.settings.timezone).date() - timedelta(days=1)
         talks = preview.store.talks.between(yesterday, date.max)
         about = [

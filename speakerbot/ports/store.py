@@ -95,6 +95,9 @@ class People(Protocol):
         """Known people by Discord user id; unknown ids are left out. One query. Two people with
         the same Discord id are not refused: derive new ids from it so that there never are."""
 
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Person]:
+        """Those that exist, by the person's own id. One query."""
+
     def get(self, user: str) -> Person | None:
         """By Discord user id, or by the person's own id."""
 

@@ -283,10 +283,12 @@ def _due_after(decision: Decision, before: datetime) -> bool:
 
 
 def narrowed(decisions: Iterable[Decision], only: str | None) -> Iterator[Decision]:
-    """What is left where a run is for one person; ``only`` is their Discord id, None: all."""
+    """What is left where a run is for one person; ``only`` is their Discord id, or ours where they
+    have none; None: all."""
     if only is None:
         return iter(decisions)
-    return (each for each in decisions if isinstance(each, Message) and each.user_id == only)
+    theirs = (f"user:{only}", f"person:{only}")
+    return (each for each in decisions if isinstance(each, Message) and each.recipient in theirs)
 
 
 def discord_id(store: Store, only: str) -> str:

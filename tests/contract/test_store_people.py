@@ -39,6 +39,10 @@ def test_people_are_found_by_their_discord_ids_in_one_go(store: Store) -> None:
     found = store.people.by_users([f"{n}" for n in range(0, 1200, 2)])
     assert found == {f"{n}": crowd[n] for n in range(0, 600, 2)}
     assert store.people.by_users([]) == {}
+    assert store.people.by_ids([f"p{n}" for n in range(0, 1200, 3)]) == {
+        f"p{n}": crowd[n] for n in range(0, 600, 3)
+    }
+    assert store.people.by_ids([]) == {}
 
 
 def test_all_people_come_by_id_each_once(store: Store) -> None:

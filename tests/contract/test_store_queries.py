@@ -95,6 +95,7 @@ def _use_talks_and_people(store: Store) -> None:
     store.people.put([Person("p", discord_user_id="1")])
     store.people.change("1", lambda who: replace(who, name="ada"), lambda: Person("p"))
     store.people.by_users(["1"])
+    store.people.by_ids(["1"])
     store.people.get("p")
     assert list(store.people.all())
 

@@ -43,6 +43,10 @@ class MongoPeople:
         people = map(self._person, found)
         return {person.discord_user_id: person for person in people if person.discord_user_id}
 
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Person]:
+        people = map(self._person, self._db.find(PEOPLE, {"_id": {"$in": list(ids)}}))
+        return {person.id: person for person in people}
+
     def get(self, user: str) -> Person | None:
         found = self._found(user)
         return self._person(found) if found else None

@@ -33,6 +33,10 @@ class SqlitePeople:
         rows = self._db.rows_among(sql, user_ids)
         return {row[1]: self._person(row) for row in rows}
 
+    def by_ids(self, ids: Sequence[str]) -> dict[str, Person]:
+        rows = self._db.rows_among(f"SELECT {COLUMNS} FROM people WHERE id IN", ids)  # noqa: S608
+        return {row[0]: self._person(row) for row in rows}
+
     def get(self, user: str) -> Person | None:
         for column in ("discord_user_id", "id"):
             rows = self._db.rows(
