@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from speakerbot.config import Settings, read_settings
 from speakerbot.errors import ConfigError
-from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from speakerbot.domain.job_registry import JobRegistry
     from speakerbot.ports.channel import Channels
+    from speakerbot.ports.store import Store
     from speakerbot.templates import Templates
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.delivery.planning import NO_CONTENT, MessagePlan, rendered
-from speakerbot.domain.delivery import DeliveryState
+from speakerbot.delivery.planning import MessagePlan, rendered
+from speakerbot.domain.delivery import NO_CONTENT, DeliveryState
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

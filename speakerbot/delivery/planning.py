@@ -12,7 +12,13 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState, standing
+from speakerbot.domain.delivery import (
+    MAX_ATTEMPTS,
+    UNRENDERED,
+    Delivery,
+    DeliveryState,
+    standing,
+)
 from speakerbot.domain.message import Decision, Message, Route, Skip
 from speakerbot.errors import TemplateError
 
@@ -27,10 +33,6 @@ CHUNK = 200
 """Decisions weighed at once: one query for people, one for the ledger."""
 TICK = timedelta(hours=1)
 """How far apart a scheduler's ticks are."""
-UNRENDERED = "config"
-"""The class of failures of messages whose text cannot be made."""
-NO_CONTENT = "content"
-"""The class of failures of messages whose source of content failed: a later run asks again."""
 OUT_OF_TURN = "the message before it comes first"
 
 

@@ -48,6 +48,10 @@ FINAL = frozenset(
 UNSETTLED = (DeliveryState.CLAIMED, DeliveryState.FAILED)
 """Stored states that a run may go on from."""
 MAX_ATTEMPTS = 8
+UNRENDERED = "config"
+"""The class of failures of messages whose text cannot be made."""
+NO_CONTENT = "content"
+"""The class of failures of messages whose source of content failed: a later run asks again."""
 PERSONAL = ("user:", "person:")
 """How a recipient begins that is one person."""
 

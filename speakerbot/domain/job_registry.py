@@ -7,9 +7,8 @@ with the code here, so they cannot disagree about what ``--limit 1`` means.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 from speakerbot.durations import parse_duration
 from speakerbot.errors import UsageError
@@ -18,8 +17,7 @@ LONGEST_HORIZON = timedelta(days=7)
 PostsTo = Literal["announcements", "organisers"]
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
+class RunOptions(NamedTuple):
     """What a person or a schedule asks of one run of a job."""
 
     dry_run: bool = False
@@ -39,8 +37,7 @@ class RunOptions:
         return self.only is not None or self.limit is not None
 
 
-@dataclass(frozen=True, slots=True)
-class JobOption:
+class JobOption(NamedTuple):
     """One option of a job. ``field`` is the attribute of :class:`RunOptions` that it sets."""
 
     name: str
@@ -75,8 +72,7 @@ EVERY_JOB = (DRY_RUN, LIMIT, ONLY, HORIZON, AS_JSON)
 """The options that each job takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobDeclaration:
+class JobDeclaration(NamedTuple):
     """One job. ``module`` holds it, as ``JOB``, and is imported when it runs."""
 
     name: str

@@ -6,9 +6,8 @@ occurrence: late but within its grace, resumed while messages of it wait, never 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from speakerbot.domain.cron import Cron
 
@@ -16,8 +15,7 @@ OccurrenceStanding = Literal["running", "open", "finished", "missed", "supersede
 NotDueReason = Literal["not_due", "already_done", "already_running", "missed", "not_configured"]
 
 
-@dataclass(frozen=True, slots=True)
-class OccurrenceRecord:
+class OccurrenceRecord(NamedTuple):
     """What is stored of one occurrence of one schedule. Instants are aware, in UTC."""
 
     occurrence: datetime
@@ -33,8 +31,7 @@ class OccurrenceRecord:
     """Changes with every write and is never used twice: what compare-and-swap compares."""
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """Claim the occurrence and run; sleep before that if it is still to come."""
 
     occurrence: datetime
@@ -45,8 +42,7 @@ class Due:
         return max(self.occurrence - now, timedelta())
 
 
-@dataclass(frozen=True, slots=True)
-class NotDue:
+class NotDue(NamedTuple):
     """Log ``run_skipped`` with the reason and exit 0."""
 
     reason: NotDueReason
@@ -55,8 +51,7 @@ class NotDue:
     """Before this instant asking again brings the same answer, as far as is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(NamedTuple):
     """Past its grace and not finished: record it, report it, do not run it."""
 
     occurrence: datetime
@@ -65,8 +60,7 @@ class Missed:
     """A run of it had started; some of its messages may have gone out."""
 
 
-@dataclass(frozen=True, slots=True)
-class OccurrenceRules:
+class OccurrenceRules(NamedTuple):
     """One schedule's rules. ``wait``: how long a tick may sleep towards its occurrence.
     ``share``: several machines may work on one occurrence at once."""
 

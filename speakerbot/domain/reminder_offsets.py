@@ -4,15 +4,14 @@ the start)."""
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import time
+from typing import NamedTuple
 
 _DAYS = re.compile(r"(\d{1,3})d@(\d{2}):(\d{2})")
 _HOURS = re.compile(r"(\d{1,4})h")
 
 
-@dataclass(frozen=True, slots=True)
-class DayOffset:
+class DayOffset(NamedTuple):
     """``days`` before the talk's date, at the clock time ``at`` in the community's zone."""
 
     days: int
@@ -22,8 +21,7 @@ class DayOffset:
         return f"{self.days}d@{self.at:%H:%M}"
 
 
-@dataclass(frozen=True, slots=True)
-class HourOffset:
+class HourOffset(NamedTuple):
     """``hours`` before the start; only for talks that have one."""
 
     hours: int

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from speakerbot.clock import Clock
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Run(NamedTuple):
     """Instants are aware, in UTC; ``now`` is decision time, the others real."""
 
     id: str
@@ -26,7 +28,7 @@ class Run:
     """running, done, stopped (SIGTERM, timeout), failed; missed and superseded for occurrences."""
     schedule: str | None = None
     occurrence: datetime | None = None
-    counts: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, Any] = NONE
     error: str = ""
 
 

@@ -78,8 +78,7 @@ class Talks(Protocol):
         returns the talk ids that were written. One write a talk and flag."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlagWrite:
+class FlagWrite(NamedTuple):
     """``reminders.<name>`` of a talk: from ``seen`` to ``to``; None is missing or null.
 
     ``to`` None removes the flag."""

@@ -177,7 +177,7 @@ class _Timeline:
         if occurrence is None:
             return
         record = occurrences.get(schedule.name, occurrence)
-        rules = replace(schedule.rules, wait=timedelta())
+        rules = schedule.rules._replace(wait=timedelta())
         real = self._now - self._ahead
         tick = _Tick(self._now, place, occurrence)
         if isinstance(rules.decide(occurrence, record, now=self._now, real=real), Due):

@@ -6,9 +6,9 @@ The decision is :mod:`speakerbot.domain.occurrence`'s; here the store is asked a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from speakerbot import process
 from speakerbot.clock import Clock
@@ -27,8 +27,7 @@ STEP = timedelta(minutes=5)
 """How long a run that waits keeps its occurrence from others if it dies."""
 
 
-@dataclass(frozen=True, slots=True)
-class LockedSchedule:
+class LockedSchedule(NamedTuple):
     """The schedule a run belongs to."""
 
     name: str
@@ -38,8 +37,7 @@ class LockedSchedule:
     """False: the run says so and does nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOccurrence:
+class HeldOccurrence(NamedTuple):
     """An occurrence that this run may serve. ``now`` is the decision time to serve it at."""
 
     occurrence: datetime
@@ -73,7 +71,7 @@ class OccurrenceLock:
         waits = None
         self._turn = turn
         try:
-            waits = work(replace(run, now=turn.now, schedule=name, occurrence=turn.occurrence))
+            waits = work(run._replace(now=turn.now, schedule=name, occurrence=turn.occurrence))
         finally:
             self.release(self._turn, waits)
         return None
@@ -104,10 +102,10 @@ class OccurrenceLock:
         if turn is None or turn.held is None:
             return
         lease = self.clock.real() + nap + self.schedule.timeout + MARGIN
-        held = replace(turn.held, lease_until=lease, revision=f"{turn.held.revision}.")
+        held = turn.held._replace(lease_until=lease, revision=f"{turn.held.revision}.")
         # Where another run shares or has taken it, that one's word counts; claims divide the work.
         if self.store.occurrences.swap(self.schedule.name, turn.held, held):
-            self._turn = replace(turn, held=held)
+            self._turn = turn._replace(held=held)
 
     def acquire(self, run: Run) -> HeldOccurrence | NotDue:
         """The occurrence to serve, claimed; or why there is none. Sleeps, at most the schedule's
@@ -166,8 +164,7 @@ class OccurrenceLock:
         if self.store.occurrences.swap(self.schedule.name, record, noted):
             late = timedelta(seconds=missed.late // timedelta(seconds=1))
             self.store.runs.put(
-                replace(
-                    run,
+                run._replace(
                     schedule=self.schedule.name,
                     occurrence=missed.occurrence,
                     finished_at=self.clock.real(),
@@ -189,7 +186,7 @@ class OccurrenceLock:
         # so it stays open and the next tick looks.
         current = self._stored(turn.occurrence)
         if current and self.schedule.rules.share and not _both_over(current, after):
-            reopened = replace(after, standing="open", retry_at=None, resume_at=None)
+            reopened = after._replace(standing="open", retry_at=None, resume_at=None)
             self.store.occurrences.swap(self.schedule.name, current, reopened)
 
 
@@ -201,10 +198,10 @@ def _both_over(current: OccurrenceRecord, after: OccurrenceRecord) -> bool:
 
 def _ended(held: OccurrenceRecord, waits: Waits | None, last: datetime) -> OccurrenceRecord:
     """What is noted when a run ends. ``last``: deferred beyond it, a message is not waited for."""
-    after = replace(held, standing="open", lease_until=None, revision=f"{held.revision}.end")
+    after = held._replace(standing="open", lease_until=None, revision=f"{held.revision}.end")
     if waits is None or waits.more:
         return after
     resume_at = waits.resume_at if waits.resume_at and waits.resume_at <= last else None
     if waits.retry_at is None and resume_at is None:
-        return replace(after, standing="finished")
-    return replace(after, retry_at=waits.retry_at, resume_at=resume_at)
+        return after._replace(standing="finished")
+    return after._replace(retry_at=waits.retry_at, resume_at=resume_at)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from speakerbot.delivery.planning import NO_CONTENT, UNRENDERED
-from speakerbot.domain.delivery import DeliveryState
+from speakerbot.domain.delivery import NO_CONTENT, UNRENDERED, DeliveryState
 from speakerbot.errors import ConfigError, SpeakerbotError, TemplateError, TokenRefused, Unreachable
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ if TYPE_CHECKING:
     from speakerbot.templates import Templates
 
 
-@dataclass(frozen=True, slots=True)
-class MessageOutcome:
+class MessageOutcome(NamedTuple):
     """What became of one message of a run."""
 
     message: Message
@@ -44,8 +42,7 @@ class MessageOutcome:
     """Why it failed without being tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunHeader:
+class RunHeader(NamedTuple):
     """Which run this is. ``occurrence`` is None for a run outside a schedule."""
 
     job: str
@@ -100,8 +97,7 @@ class RunCounts:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
+class RunSummary(NamedTuple):
     """How a run ended."""
 
     counts: RunCounts
@@ -250,7 +246,7 @@ def outcome_of_plan(plan: MessagePlan, templates: Templates) -> MessageOutcome:
     record = plan.record
     if plan.error_class:
         outcome = MessageOutcome(plan.message, plan.state, plan.reason, "", "")
-        return replace(outcome, error_class=plan.error_class)
+        return outcome._replace(error_class=plan.error_class)
     if record is not None and plan.state != DeliveryState.PLANNED:
         route, text = record.route, record.text
     elif plan.state == DeliveryState.ALREADY_SENT:

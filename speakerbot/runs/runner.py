@@ -292,8 +292,7 @@ class Runner:
         counts = report.counts.as_dict()
         if not self.options.dry_run:
             self._record(
-                replace(
-                    run,
+                run._replace(
                     finished_at=self.clock.real(),
                     outcome=outcome,
                     counts=counts,

@@ -8,9 +8,9 @@ are imported only once a run has its turn: most ticks find that nothing is due.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
@@ -35,8 +35,7 @@ HARMLESS = ("not_due", "already_done", "already_running")
 """Reasons to skip a run that need no attention."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduling:
+class Scheduling(NamedTuple):
     """How a run is bound to a schedule: by a name in the file, or by its own ``cron``. Neither:
     the run is not bound to any, and runs at once."""
 
@@ -55,21 +54,19 @@ class Scheduling:
     """True also outside a schedule: send what falls due before anybody ticks again."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunRequest:
+class RunRequest(NamedTuple):
     """One run of one job, as somebody asked for it."""
 
     job: str
-    options: RunOptions = field(default_factory=RunOptions)
-    scheduling: Scheduling = field(default_factory=Scheduling)
+    options: RunOptions = RunOptions()
+    scheduling: Scheduling = Scheduling()
     now: datetime | None = None
     """Decide as if it were this time (UTC); None: the real one."""
     timeout: timedelta | None = None
     """None: the schedule's, else ``TIMEOUT``."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnd:
+class RunEnd(NamedTuple):
     """How a run ended."""
 
     skipped: str = ""
@@ -123,21 +120,18 @@ class RunService:
             # The schedule that edits ships enabled, for whoever switches the mode on.
             record = _at_occurrence(record, schedule)
             return self._skip(record, "disabled", dry_run, observers, quietly=True)
-        channels = None if dry_run else self.connect(self.settings)
         self._warn()
         with process.let_in():
             store = self.open_store(self.settings, read_only=dry_run)
         (self.log.debug if quiet else self.log.info)("store_opened", store=store.describe())
         timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
-        work = _Work(self, request, timeout, store, channels, clock, observers)
+        work = _Work(self, request, timeout, store, clock, observers)
         try:
             if schedule is None:
                 work.pause = self.pausing(clock) if request.scheduling.may_wait else None
                 work(record)
                 return self._ended(work, record)
             from speakerbot.runs.occurrence_lock import OccurrenceLock
-            from speakerbot.runs.routes import is_configured
-
             lock = OccurrenceLock(
                 schedule,
                 store,
@@ -145,13 +139,13 @@ class RunService:
                 dry_run,
                 self.log,
                 sleep=self.sleep,
-                configured=lambda: is_configured(declared.posts_to, store.guilds, self.settings),
+                configured=lambda: self._is_configured(declared, store),
             )
             work.pause = lock.pause if request.scheduling.may_wait else None
             work.looks_ahead = True
             work.stays_until = lock.next_occurrence
             if not_due := lock.serve(record, work):
-                record = replace(record, schedule=schedule.name, occurrence=not_due.occurrence)
+                record = record._replace(schedule=schedule.name, occurrence=not_due.occurrence)
                 return self._skip(
                     record,
                     not_due.reason,
@@ -166,6 +160,11 @@ class RunService:
             return self._ended(work, record)
         finally:
             store.close()
+
+    def _is_configured(self, declared: JobDeclaration, store: Store) -> bool:
+        from speakerbot.runs.routes import is_configured  # a tick that is not due asks nothing
+
+        return is_configured(declared.posts_to, store.guilds, self.settings)
 
     def pausing(self, clock: Clock) -> Pause:
         """Sleeps until a real instant, where there is no occurrence to hold meanwhile."""
@@ -291,7 +290,7 @@ class RunService:
             raise UsageError(
                 f"--schedule: schedule {schedule.name!r} runs {schedule.job}, not {request.job}"
             )
-        rules = schedule.rules if asked.may_wait else replace(schedule.rules, wait=timedelta())
+        rules = schedule.rules if asked.may_wait else schedule.rules._replace(wait=timedelta())
         timeout = request.timeout or schedule.timeout
         return LockedSchedule(schedule.name, rules, timeout, schedule.enabled)
 
@@ -367,7 +366,7 @@ class _Turn:
 
     def _run(self, schedule: Schedule, scheduling: Scheduling) -> RunEnd:
         dry_run = self.dry_run or schedule.options.dry_run
-        options = replace(schedule.options, dry_run=dry_run, horizon=None)
+        options = schedule.options._replace(dry_run=dry_run, horizon=None)
         timeout = None if scheduling.schedule else schedule.timeout
         request = RunRequest(schedule.job, options, scheduling, self.now, timeout)
         return self.service.run(request, self.observers())
@@ -387,7 +386,6 @@ class _Work:
     request: RunRequest
     timeout: timedelta
     store: Store
-    channels: Channels | None
     clock: Clock
     observers: Sequence[RunObserver]
     stopped: str = ""
@@ -408,7 +406,7 @@ class _Work:
             self.service.load(declared),
             self.request.options,
             self.store,
-            self.channels,
+            None if self.request.options.dry_run else self.service.connect(self.service.settings),
             self.observers,
             self.clock,
             timeout=self.timeout,
@@ -435,4 +433,4 @@ def _at_occurrence(record: Run, schedule: LockedSchedule | None) -> Run:
     if schedule is None:
         return record
     occurrence = schedule.rules.occurrence(record.now)
-    return replace(record, schedule=schedule.name, occurrence=occurrence)
+    return record._replace(schedule=schedule.name, occurrence=occurrence)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -234,7 +233,7 @@ def test_an_edit_that_fails_is_tried_again_and_keeps_its_occurrence_open(
     assert occurrence is not None
     assert occurrence.standing == "open"
     assert store.occurrences.swap(
-        "weekly-edit", occurrence, replace(occurrence, retry_at=None, revision="due")
+        "weekly-edit", occurrence, occurrence._replace(retry_at=None, revision="due")
     )
     assert _states(_edit(cli, "2026-11-16T18:20:00Z", *scheduled)) == ["sent"]
     assert "2026-11-18" in discord.messages[0].content

@@ -398,7 +398,7 @@ def test_a_flag_can_be_written_whatever_stood_there(
     assert documents.scheduledspeakers.find_one({"_id": OID})["reminders"] == {"sentDayOfAt": LATER}
     theirs = FlagWrite(SPOILT.id, "sentDayOfAt", seen=None, to=NOW)
     assert mongo.talks.write_flags([theirs]) == set()
-    assert mongo.talks.write_flags([replace(claim, seen=LATER, to=None)]) == {SPOILT.id}
+    assert mongo.talks.write_flags([claim._replace(seen=LATER, to=None)]) == {SPOILT.id}
     assert documents.scheduledspeakers.find_one({"_id": OID})["reminders"] == {}
 
 
@@ -592,7 +592,7 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
         ]
         claim = FlagWrite(SPOILT.id, "sentDayOfAt", seen=None, to=NOW)
         assert store.talks.write_flags([claim]) == {SPOILT.id}
-        assert store.talks.write_flags([replace(claim, to=LATER)]) == set()
+        assert store.talks.write_flags([claim._replace(to=LATER)]) == set()
 
 
 def test_a_damaged_inbox_message_is_left_out_where_it_must_be_and_never_put_again(

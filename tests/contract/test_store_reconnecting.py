@@ -164,7 +164,7 @@ def test_an_occurrence_whose_answer_is_lost_is_claimed(store: Store, proxy: Prox
     record = OccurrenceRecord(NOW, "running", revision="our")
     proxy.cut = b"speakerbot_occurrences"
     assert store.occurrences.swap("hourly", None, record)
-    assert not store.occurrences.swap("hourly", None, replace(record, revision="their"))
+    assert not store.occurrences.swap("hourly", None, record._replace(revision="their"))
 
 
 def test_an_inbox_message_whose_answer_is_lost_is_put(store: Store, proxy: Proxy) -> None:

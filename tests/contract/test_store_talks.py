@@ -190,7 +190,7 @@ def test_putting_a_talk_brings_no_flag_back_that_was_put_back_since(store: Store
     claim = FlagWrite(_talk(1, DAY).id, "sentTminus1At", None, NOON)
     assert store.talks.write_flags([claim])
     [earlier] = store.talks.all()
-    assert store.talks.write_flags([replace(claim, seen=NOON, to=None)])
+    assert store.talks.write_flags([claim._replace(seen=NOON, to=None)])
     store.talks.put([replace(earlier, topic="another")])
     [after] = store.talks.all()
     assert (after.topic, after.sent_tminus1_at) == ("another", None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -94,7 +93,7 @@ def test_a_message_in_it_has_these_keys_and_its_text_whole(
 def test_what_is_not_known_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     shown = JsonOutput(sys.stdout)
     shown.begin(HEADER)
-    shown.add(replace(OUTCOME, route=""))
+    shown.add(OUTCOME._replace(route=""))
     shown.end(RunSummary(RunCounts(), 0))
     found = document(capsys)
     assert found["occurrence"] is None
@@ -103,7 +102,7 @@ def test_what_is_not_known_is_null(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_gated_run_names_its_occurrence_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
     shown = JsonOutput(sys.stdout)
-    shown.begin(replace(HEADER, occurrence=NOW))
+    shown.begin(HEADER._replace(occurrence=NOW))
     shown.end(RunSummary(RunCounts(), 0))
     assert document(capsys)["occurrence"] == "2026-11-20T16:05:00Z"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from speakerbot.domain.occurrence import OccurrenceRecord
 
 RUNS = "speakerbot_runs"
-RUN_NAMES = tuple(field.name for field in fields(Run) if field.name != "id")
+RUN_NAMES = tuple(name for name in Run._fields if name != "id")
 
 
 class MongoRuns:
