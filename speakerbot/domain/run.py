@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from speakerbot.clock import Clock
-
-
-NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Run(NamedTuple):
@@ -28,7 +24,7 @@ class Run(NamedTuple):
     """running, done, stopped (SIGTERM, timeout), failed; missed and superseded for occurrences."""
     schedule: str | None = None
     occurrence: datetime | None = None
-    counts: Mapping[str, Any] = NONE
+    counts: Mapping[str, Any] = {}  # never changed
     error: str = ""
 
 

@@ -132,6 +132,7 @@ class RunService:
                 work(record)
                 return self._ended(work, record)
             from speakerbot.runs.occurrence_lock import OccurrenceLock
+
             lock = OccurrenceLock(
                 schedule,
                 store,
