@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any, TypeVar
 import structlog
 
 from deploy import render
-from deploy.apply import ActionResult
+from deploy.api_errors import Conflict
+from deploy.apply import ActionResult, ApplyEvent, ApplyReport
 from deploy.apply import apply as carry_out
 from deploy.export import exporter
 from deploy.fly import Fly, by_digest, connect
-from deploy.machines import Machine, WantedMachine, wanted_machines
+from deploy.machines import GONE, Machine, WantedMachine, wanted_machines
 from deploy.plan import (
+    EMPTY,
     MachinePlan,
     PlanNote,
     lost_databases,
@@ -32,12 +35,14 @@ from deploy.status import MachineStatus, has_start, judge
 from jobs import JOBS
 from speakerbot import logs as our_logs
 from speakerbot.durations import parse_duration
-from speakerbot.errors import ConfigError, Unreachable, UsageError
+from speakerbot.errors import ConfigError, SpeakerbotError, Unreachable, UsageError
 from speakerbot.schedules.reading import Schedules, read_schedules
 
 T = TypeVar("T")
 CHANGES = 2
 """Exit code: there is something left to do."""
+_LOOKS, _LOOK_EVERY = 10, 3.0
+"""How often, and how many seconds apart, a machine that Fly is changing is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +58,13 @@ class CronOptions:
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """The options of plan and apply. ``detailed``: exit 2 if changes are left to make."""
+    """The options of plan and apply. ``detailed``: exit 2 if differences are left."""
 
     image: str | None
     by_digest: bool
     prune: bool
     refresh: bool
+    allow_mass_change: bool
     detailed: bool
 
 
@@ -71,38 +77,99 @@ def seconds(option: str, text: str) -> float:
 
 
 def plan(options: CronOptions, planning: PlanOptions) -> int:
+    """Shows the plan; raises ConfigError where apply would refuse it."""
     work = _CronCommand(options)
     noted = work.ask(lambda fly: work.plan(fly, planning))
     if options.as_json:
         _print_json(render.plan_document(noted.plan, noted.notes, work.target.app))
     else:
         render.show(render.plan_lines(noted.plan, noted.notes), render.console())
-    return CHANGES if planning.detailed and noted.plan.actions else 0
+    if not planning.allow_mass_change:
+        noted.plan.refuse_mass_destruction()
+    return CHANGES if planning.detailed and (noted.plan.actions or noted.plan.left) else 0
 
 
-def apply(
-    options: CronOptions, planning: PlanOptions, allow_mass_change: bool, wait_for_runs: str
-) -> int:
-    work, limit = _CronCommand(options), seconds("--wait-for-runs", wait_for_runs)
-    screen = render.console(stderr=options.as_json)
+def apply(options: CronOptions, planning: PlanOptions, wait_for_runs: str) -> int:
+    """Ends with what was done, however it ends; with --json as one complete document."""
+    command = _Apply(options, planning)
+    try:
+        code = command.run(seconds("--wait-for-runs", wait_for_runs))
+    except _Stopped as stopped:
+        return command.end(stopped.exit_code, f"stopped by {stopped.name}")
+    except KeyboardInterrupt:  # before there was anything to wind up
+        return command.end(_Stopped(signal.SIGINT).exit_code, "stopped by SIGINT")
+    except SpeakerbotError as error:
+        command.end(error.exit_code, str(error))
+        raise
+    return command.end(code)
 
-    async def work_on(fly: Fly) -> tuple[NotedPlan, list[ActionResult]]:
-        noted = await work.plan(fly, planning)
-        render.show(render.plan_lines(noted.plan, noted.notes), screen)
-        if not allow_mass_change:
+
+class _Stopped(Exception):
+    """The process was asked to end."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.name, self.exit_code = number.name, 128 + number
+
+
+class _Apply:
+    """One ``cron apply``, and what can be said of it at any moment."""
+
+    def __init__(self, options: CronOptions, planning: PlanOptions) -> None:
+        self.options, self.planning = options, planning
+        self.console = render.console(stderr=options.as_json)
+        self.screen = render.ApplyScreen(self.console)
+        self.stream = render.JsonStream(sys.stdout) if options.as_json else None
+        self.report = ApplyReport(())
+
+    def run(self, wait_for_runs: float) -> int:
+        work = _CronCommand(self.options)
+        return work.ask(lambda fly: _stoppable(self._work(work, fly, wait_for_runs)))
+
+    async def _work(self, work: _CronCommand, fly: Fly, wait_for_runs: float) -> int:
+        noted = await work.plan(fly, self.planning)
+        render.show(render.plan_lines(noted.plan, noted.notes), self.console)
+        if self.stream:
+            self.stream.begin(render.plan_document(noted.plan, noted.notes, work.target.app))
+        if not self.planning.allow_mass_change:
             noted.plan.refuse_mass_destruction()
-        actions, done = noted.plan.actions, Progress(len(noted.plan.actions))
-        return noted, await carry_out(
-            actions, fly, wait_for_runs=limit, done=lambda result: done.show(result, screen)
-        )
+        self.report = ApplyReport(noted.plan.actions, self._show)
+        self.screen.begin(self.report)
+        await carry_out(fly, self.report, wait_for_runs=wait_for_runs)
+        return _exit_code(self.report.results, noted.plan.left, detailed=self.planning.detailed)
 
-    noted, results = work.ask(work_on)
-    if results:
-        render.show([(render.result_counts(results), "bold")], screen)
-    if options.as_json:
-        document = render.plan_document(noted.plan, noted.notes, work.target.app)
-        _print_json({**document, "results": render.result_documents(results)})
-    return _outcome(results, planning.detailed)
+    def _show(self, event: ApplyEvent) -> None:
+        self.screen.show(event)
+        if self.stream:
+            self.stream.add(event)
+
+    def end(self, exit_code: int, error: str | None = None) -> int:
+        self.screen.end()
+        if self.stream:
+            if not self.stream.begun:
+                self.stream.begin(render.plan_document(EMPTY, (), self.options.app))
+            results = render.result_documents(self.report.results)
+            self.stream.end({"results": results, "error": error, "exit_code": exit_code})
+        return exit_code
+
+
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """Ctrl-C and SIGTERM end the work in order, the first of them; raises _Stopped then."""
+    task, loop = asyncio.ensure_future(work), asyncio.get_running_loop()
+    asked: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        asked.append(number)
+        if len(asked) == 1:  # what is wound up now must not be cut off by the next one
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if asked:
+            raise _Stopped(asked[0]) from None
+        raise
 
 
 def status(options: CronOptions) -> int:
@@ -170,17 +237,6 @@ class NotedPlan:
     notes: tuple[PlanNote, ...]
 
 
-class Progress:
-    """Counts results as they come."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.number = total, 0
-
-    def show(self, result: ActionResult, screen: Any) -> None:
-        self.number += 1
-        render.show([render.result_line(result, self.number, self.total)], screen)
-
-
 class _CronCommand:
     """One command: its schedules, its app, its machines."""
 
@@ -195,7 +251,7 @@ class _CronCommand:
 
     def ask(self, question: Callable[[Fly], Awaitable[T]]) -> T:
         async def connected() -> T:
-            async with connect(self.target, self.timeout) as fly:
+            async with connect(self.target, self.timeout, tell=_say_retry) as fly:
                 return await question(fly)
 
         return asyncio.run(connected())
@@ -215,17 +271,15 @@ class _CronCommand:
 
     async def status(self, fly: Fly) -> tuple[list[MachineStatus], list[PlanNote]]:
         machines = await fly.machines()
-        ours = {machine.name: machine for machine in machines if machine.owned}
+        named = {machine.name: machine for machine in machines if machine.state not in GONE}
         for want in self.wanted:
-            machine = ours.get(want.name)
-            if machine and machine.reachable and not has_start(machine):
-                ours[want.name] = machine.with_events(await fly.events(machine.id))
-        rows = judge(self.wanted, ours, datetime.now(UTC))
+            machine = named.get(want.name)
+            if machine and machine.owned and machine.reachable and not has_start(machine):
+                named[want.name] = machine.with_events(await fly.events(machine.id))
+        rows = judge(self.wanted, named, datetime.now(UTC))
         names = {want.name for want in self.wanted}
         plan = make_plan(self.wanted, machines, image="any")
-        return rows, [
-            note for note in plan.notes if note.name not in names or note.name not in ours
-        ]
+        return rows, [note for note in plan.notes if note.name not in names]
 
 
 async def _ours(fly: Fly, names: tuple[str, ...]) -> list[Machine]:
@@ -236,26 +290,46 @@ async def _ours(fly: Fly, names: tuple[str, ...]) -> list[Machine]:
 
 
 async def _start(fly: Fly, names: tuple[str, ...]) -> Machine:
-    machines = await _ours(fly, names)
-    machine = next((m for m in machines if m.at_rest), None)
-    if machine is None:
-        raise ConfigError(
-            f"{machines[0].name} is running already: `cron logs` says how to watch it"
-        )
-    await fly.start(machine.id)
-    return machine
+    """Starts one that is at rest; one that Fly is changing is waited for."""
+    for _ in range(_LOOKS):
+        machines = await _ours(fly, names)
+        for machine in machines:
+            if machine.at_rest and machine.reachable:
+                try:
+                    await fly.start(machine.id)
+                except Conflict:
+                    continue  # it has started meanwhile, or is being changed
+                return machine
+        if not any(machine.changing and machine.reachable for machine in machines):
+            break
+        await fly.transport.rate_limit.sleep(_LOOK_EVERY)
+    error = ConfigError if all(machine.running for machine in machines) else Unreachable
+    raise error(f"nothing was started: {'; '.join(map(_why_not, machines))}")
+
+
+def _why_not(machine: Machine) -> str:
+    """Why a machine cannot be started."""
+    if not machine.reachable:
+        return f"{machine.name}: its host is {machine.host_status}"
+    if machine.running:
+        return f"{machine.name} is running already: `cron logs` says how to watch it"
+    return f"{machine.name} is {machine.state}: Fly is changing it, try again in a minute"
 
 
 def _logs_command(target: FlyTarget, machine: Machine) -> str:
     return f"fly logs --app {target.app} --machine {machine.id}"
 
 
-def _outcome(results: list[ActionResult], detailed: bool) -> int:
+def _exit_code(results: Sequence[ActionResult], left: int, *, detailed: bool) -> int:
     failed = next((result for result in results if result.outcome == "failed"), None)
     if failed is not None:
         return failed.error.exit_code if failed.error else Unreachable.exit_code
-    left = any(result.outcome == "skipped" for result in results)
-    return CHANGES if detailed and left else 0
+    unfinished = left or any(result.outcome != "done" for result in results)
+    return CHANGES if detailed and unfinished else 0
+
+
+def _say_retry(text: str) -> None:
+    render.show([(f"… {text}", "dim")], render.console(stderr=True))
 
 
 def _warn(schedules: Schedules) -> None:

@@ -64,7 +64,10 @@ Refresh = Annotated[
     ),
 ]
 Detailed = Annotated[
-    bool, typer.Option("--detailed-exitcode", help="Exit 2 if there are changes left to make.")
+    bool, typer.Option("--detailed-exitcode", help="Exit 2 if differences are left.")
+]
+MassChange = Annotated[
+    bool, typer.Option("--allow-mass-change", help="Let --prune destroy more than 30 % of them.")
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A schedule's name.")]
 
@@ -79,6 +82,7 @@ def plan(
     by_digest: ByDigest = False,
     prune: Prune = False,
     refresh: Refresh = False,
+    allow_mass_change: MassChange = False,
     detailed_exitcode: Detailed = False,
     access_token: Token = None,
     timeout: Timeout = "30s",
@@ -88,7 +92,7 @@ def plan(
     from deploy.commands import PlanOptions, plan
 
     options = _options(schedules, app_name, access_token, timeout, as_json)
-    planning = PlanOptions(image, by_digest, prune, refresh, detailed_exitcode)
+    planning = PlanOptions(image, by_digest, prune, refresh, allow_mass_change, detailed_exitcode)
     raise typer.Exit(plan(options, planning))
 
 
@@ -100,10 +104,7 @@ def apply(
     by_digest: ByDigest = False,
     prune: Prune = False,
     refresh: Refresh = False,
-    allow_mass_change: Annotated[
-        bool,
-        typer.Option("--allow-mass-change", help="Let --prune destroy more than 30 % of them."),
-    ] = False,
+    allow_mass_change: MassChange = False,
     wait_for_runs: Annotated[
         str, typer.Option(help="How long to wait for jobs that run before skipping their machine.")
     ] = "10m",
@@ -117,10 +118,10 @@ def apply(
     from deploy.commands import PlanOptions, apply, plan
 
     options = _options(schedules, app_name, access_token, timeout, as_json)
-    planning = PlanOptions(image, by_digest, prune, refresh, detailed_exitcode)
+    planning = PlanOptions(image, by_digest, prune, refresh, allow_mass_change, detailed_exitcode)
     if dry_run:
         raise typer.Exit(plan(options, planning))
-    raise typer.Exit(apply(options, planning, allow_mass_change, wait_for_runs))
+    raise typer.Exit(apply(options, planning, wait_for_runs))
 
 
 @app.command()

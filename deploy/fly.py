@@ -15,13 +15,16 @@ from typing import Any, Final, Literal
 
 import aiohttp
 
-from deploy.api_errors import Conflict, FlyAnswer, Gone, ImageMissing
+from deploy.api_errors import Conflict, FlyAnswer, FlyRefused, Gone, ImageMissing
 from deploy.machines import Machine, WantedMachine, read_machine
 from deploy.settings import FlyTarget
 from speakerbot.errors import ConfigError, TokenRefused, Unreachable, UsageError
 from speakerbot.logs import get_logger
 
 LEASE_SECONDS: Final = 30
+RELEASE_SECONDS: Final = 15.0
+HASTY_RELEASE_SECONDS: Final = 3.0
+POLL_SECONDS: Final = 3.0
 _PAGE: Final = "1000"
 RATES: Final[Mapping[str, tuple[float, float]]] = {"get": (5.0, 10.0)}
 """Requests a second and burst of an action; 1 and 3 for all others."""
@@ -53,9 +56,9 @@ class RateLimit:
         if (pause := full_at - now - burst / rate) > 0:
             await self.sleep(pause)
 
-    def backoff(self) -> Iterator[float]:
+    def backoff(self, attempts: int = ATTEMPTS) -> Iterator[float]:
         """Seconds before each further attempt, doubling from one to 30, with jitter."""
-        for attempt in range(ATTEMPTS - 1):
+        for attempt in range(attempts - 1):
             yield min(2.0**attempt, 30.0) * random.uniform(0.8, 1.2)  # noqa: S311
 
 
@@ -75,6 +78,14 @@ class FlyRequest:
     """How long to wait for the answer, where that is not the usual time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a request is asked; ``tell`` is called before each repetition with why and when."""
+
+    attempts: int = ATTEMPTS
+    tell: Callable[[str], None] = lambda _text: None
+
+
 class Transport:
     """Requests about the machines of one app."""
 
@@ -84,9 +95,9 @@ class Transport:
         self.session, self.base, self.app, self.rate_limit = session, base, app, rate_limit
         self.log = get_logger()
 
-    async def ask(self, request: FlyRequest) -> FlyAnswer:
+    async def ask(self, request: FlyRequest, patience: Patience) -> FlyAnswer:
         """A success; everything else is raised as what it means (``FlyAnswer.error``)."""
-        pauses = self.rate_limit.backoff() if request.repeat else iter(())
+        pauses = self.rate_limit.backoff(patience.attempts) if request.repeat else iter(())
         while True:
             await self.rate_limit.take(request.action)
             try:
@@ -96,6 +107,7 @@ class Transport:
                 if pause is None:
                     raise
                 self.log.debug("fly_retried", error=str(error), seconds=round(pause, 1))
+                patience.tell(f"{str(error).splitlines()[0]}; again in {pause:.0f} s")
             await self.rate_limit.sleep(pause)
 
     async def _attempt(self, request: FlyRequest) -> FlyAnswer:
@@ -137,9 +149,15 @@ class Fly:
     """The machines of one app. Raises TokenRefused, ConfigError, Unreachable, and of
     ``deploy.api_errors`` Conflict and Gone."""
 
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
-        self.ask = transport.ask
+    def __init__(self, transport: Transport, patience: Patience = Patience()) -> None:
+        self.transport, self.patience = transport, patience
+
+    def patient(self, attempts: int, tell: Callable[[str], None]) -> Fly:
+        """The same Fly, asked that often; ``tell`` hears of each repetition."""
+        return Fly(self.transport, Patience(attempts, tell))
+
+    async def ask(self, request: FlyRequest) -> FlyAnswer:
+        return await self.transport.ask(request, self.patience)
 
     async def machines(self) -> Sequence[Machine]:
         """Every machine of the app: one request, and one for each further page."""
@@ -188,15 +206,18 @@ class Fly:
         await self.ask(FlyRequest("start", "POST", f"/{machine_id}/start"))
 
     async def wait_stopped(self, machine: Machine, seconds: float) -> bool:
-        """Waits up to ``seconds`` (60 at most) for the machine to stop; False if it did not."""
-        limit = max(1, min(60, int(seconds)))
-        query = {"state": "stopped", "timeout": str(limit)}
+        """Waits up to ``seconds`` (60 at most) for that version of the machine to stop; False if
+        it did not. Where Fly refuses to wait a moment passes, so that the caller may poll."""
+        limit, began = max(1, min(60, int(seconds))), self.transport.rate_limit.now()
+        query = {"state": "stopped", "timeout": str(limit), "instance_id": machine.version}
         path = f"/{machine.id}/wait"
         try:
             await self.ask(
                 FlyRequest("wait", "GET", path, query, repeat=False, seconds=limit + 15.0)
             )
-        except Unreachable:
+        except (Unreachable, FlyRefused, Gone, Conflict):
+            passed = self.transport.rate_limit.now() - began
+            await self.transport.rate_limit.sleep(max(0.0, min(POLL_SECONDS, limit) - passed))
             return False
         return True
 
@@ -215,13 +236,17 @@ class Fly:
         body = {"ttl": LEASE_SECONDS, "description": "speakerbot cron apply"}
         path = f"/{machine.id}/lease"
         answer = await self.ask(FlyRequest("lease", "POST", path, body=body))
-        nonce = _nonce(answer)
+        nonce, seconds = _nonce(answer), RELEASE_SECONDS
         try:
             yield nonce
+        except asyncio.CancelledError:  # somebody waits for us to end
+            seconds = HASTY_RELEASE_SECONDS
+            raise
         finally:
             try:
-                await self.ask(FlyRequest("release", "DELETE", path, nonce=nonce, repeat=False))
-            except (Unreachable, Conflict, Gone):
+                async with asyncio.timeout(seconds):
+                    await self.ask(FlyRequest("release", "DELETE", path, nonce=nonce, repeat=False))
+            except (TimeoutError, Unreachable, Conflict, Gone):
                 get_logger().debug("lease_left_to_expire", seconds=LEASE_SECONDS)
 
 
@@ -230,14 +255,17 @@ async def connect(
     target: FlyTarget,
     timeout: float,  # noqa: ASYNC109 - of one request
     rate_limit: RateLimit | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
 ) -> AsyncIterator[Fly]:
-    """The app's machines; ``timeout`` in seconds bounds each request."""
+    """The app's machines; ``timeout`` in seconds bounds each request, ``tell`` hears of each
+    repetition."""
     async with aiohttp.ClientSession(
         headers={"Authorization": target.authorization, "User-Agent": "speakerbot"},
         timeout=aiohttp.ClientTimeout(total=timeout),
     ) as session:
         base = f"{target.base}/v1/apps/{target.app}/machines"
-        yield Fly(Transport(session, base, target.app, rate_limit or RateLimit()))
+        transport = Transport(session, base, target.app, rate_limit or RateLimit())
+        yield Fly(transport, Patience(tell=tell))
 
 
 def _machine(answer: FlyAnswer) -> Machine:

@@ -16,6 +16,11 @@ SPEC = "speakerbot_spec"
 GONE = frozenset({"destroyed", "destroying"})
 AT_REST = frozenset({"stopped", "suspended", "failed"})
 """States in which no job runs; in any other an update or a delete would kill one."""
+RUNNING = frozenset({"started", "starting"})
+CHANGING = frozenset(
+    {"created", "creating", "replacing", "updating", "restarting", "stopping", "suspending"}
+)
+"""States that pass by themselves: Fly is doing something to the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,14 @@ class Machine:
     @property
     def at_rest(self) -> bool:
         return self.state in AT_REST
+
+    @property
+    def running(self) -> bool:
+        return self.state in RUNNING
+
+    @property
+    def changing(self) -> bool:
+        return self.state in CHANGING
 
     @property
     def reachable(self) -> bool:

@@ -52,6 +52,11 @@ class MachinePlan:
     unchanged: tuple[Machine, ...]
     owned: int
 
+    @property
+    def left(self) -> int:
+        """How many differences it does not remove."""
+        return sum(note.left for note in self.notes)
+
     def count(self, kind: Kind) -> int:
         return sum(action.kind == kind for action in self.actions)
 
@@ -64,6 +69,9 @@ class MachinePlan:
                 f"{lost} of {self.owned} machines would be destroyed, more than 30 %: nothing was "
                 "changed. If that is meant, add --allow-mass-change"
             )
+
+
+EMPTY = MachinePlan((), (), (), 0)
 
 
 def make_plan(
@@ -163,8 +171,6 @@ class _Planner:
         )
         if changes:
             self.actions.append(MachineAction("update", want.name, "", want, machine, changes))
-        else:
-            self.unchanged.append(machine)
 
     def drop(self, machine: Machine, *, further: bool) -> None:
         """``further``: its schedule exists, and has the machines it wants."""

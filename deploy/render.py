@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TextIO
 
-from deploy.apply import ActionResult
+from deploy.apply import OUTCOMES, ActionResult, ApplyEvent, ApplyReport
 from deploy.plan import ORDER, MachineAction, MachinePlan, PlanNote
 from deploy.status import LastRun, MachineStatus
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
+_DIGEST = re.compile(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}")
+_SHORT = r"\1…"
+_ENDS = ("done", "skipped", "failed")
 _SIGNS = {
     "create": ("+", "green"),
     "update": ("~", "yellow"),
@@ -48,41 +55,134 @@ def plan_lines(plan: MachinePlan, notes: Sequence[PlanNote]) -> Iterator[Line]:
         reason = f": {action.reason}" if action.reason else ""
         yield f"  {sign} {_VERBS[action.kind]} {action.name}{loud}{reason}", style
         for change in action.changes:
-            yield f"      {change}", ""
+            yield f"      {_DIGEST.sub(_SHORT, str(change))}", ""
+    for image, machines in _new_images(plan).items():
+        yield f"  image of {_some(machines, 'machine')}: {image}", ""
     for note in notes:
         yield f"  ! {note.name}: {note.text}", "yellow"
     yield counts(plan), "bold"
 
 
+def _new_images(plan: MachinePlan) -> Mapping[str, int]:
+    """Each image that machines are to get, written out once, and how many get it."""
+    return Counter(
+        str(action.wanted.config["image"])
+        for action in plan.actions
+        if action.wanted
+        and (not action.machine or any(change.field == "image" for change in action.changes))
+    )
+
+
 def counts(plan: MachinePlan) -> str:
-    if not plan.actions:
-        return f"No changes: {len(plan.unchanged)} machines are as schedules.json wants them."
-    parts = [f"{plan.count(kind)} to {_VERBS[kind]}" for kind in ORDER if plan.count(kind)]
-    return f"Plan: {', '.join(parts)}, {len(plan.unchanged)} unchanged."
+    left = f"{_some(plan.left, 'difference')} that this plan cannot remove"
+    if plan.actions:
+        parts = [f"{plan.count(kind)} to {_VERBS[kind]}" for kind in ORDER if plan.count(kind)]
+        more = f" {left}." if plan.left else ""
+        return f"Plan: {', '.join(parts)}, {len(plan.unchanged)} unchanged.{more}"
+    if plan.left:
+        return f"Nothing to do, but {left}; {len(plan.unchanged)} unchanged."
+    return f"No changes: {len(plan.unchanged)} machines are as schedules.json wants them."
+
+
+def _some(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def result_line(result: ActionResult, number: int, total: int) -> Line:
-    """Progress: one action and what became of it."""
-    style = {"done": "green", "skipped": "yellow", "failed": "bold red"}[result.outcome]
+    """One action and what became of it."""
+    style = {"done": "green", "skipped": "yellow"}.get(result.outcome, "bold red")
     outcome = "" if result.outcome == "done" else f"{result.outcome.upper()}: "
-    return f"  [{number}/{total}] {result.action.name}: {outcome}{result.text}", style
+    text = _DIGEST.sub(_SHORT, result.text).replace("\n", "\n      ")
+    return f"  [{number}/{total}] {result.action.name}: {outcome}{text}", style
 
 
-def result_counts(results: Sequence[ActionResult]) -> str:
-    by_outcome = {o: sum(r.outcome == o for r in results) for o in ("done", "skipped", "failed")}
-    text = ", ".join(f"{number} {outcome}" for outcome, number in by_outcome.items())
-    again = "" if by_outcome["done"] == len(results) else " Run apply again to finish."
-    return f"Applied: {text}.{again}"
+def result_lines(results: Sequence[ActionResult]) -> Iterator[Line]:
+    """The end of an apply: what was under way when it ended, and the counts."""
+    for result in results:
+        if result.outcome == "interrupted":
+            text = f"  ! {result.action.name}: interrupted {result.text}; `cron plan` shows "
+            yield f"{text}whether that was done", "yellow"
+    numbers = Counter(result.outcome for result in results)
+    always = ("done", "skipped", "failed")
+    shown = [f"{numbers[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES
+             if outcome in always or numbers[outcome]]  # fmt: skip
+    again = "" if numbers["done"] == len(results) else " Run apply again to finish."
+    yield f"Applied: {', '.join(shown)}.{again}", "bold"
 
 
-def plan_document(plan: MachinePlan, notes: Sequence[PlanNote], app: str) -> dict[str, Any]:
+class ApplyScreen:
+    """An apply as people see it: a line for each end, wait and retry, and on a terminal one line
+    of what is going on just now."""
+
+    def __init__(self, target: Console) -> None:
+        self.target, self.report = target, ApplyReport(())
+        self.ended = 0
+        self.live: Status | None = None
+
+    def begin(self, report: ApplyReport) -> None:
+        self.report = report
+        if self.target.is_terminal and report.actions:
+            self.live = self.target.status("")
+            self.live.start()
+
+    def show(self, event: ApplyEvent) -> None:
+        total = len(self.report.actions)
+        if event.result:
+            self.ended = sum(r.outcome in _ENDS for r in self.report.results)
+            show([result_line(event.result, self.ended, total)], self.target)
+        elif event.loud:
+            text = _DIGEST.sub(_SHORT, event.text)
+            show([(f"  … {event.action.name}: {text}", "dim")], self.target)
+        if self.live:
+            from rich.text import Text
+
+            doing = (f"{name}: {text}" for name, text in self.report.under_way.items())
+            line = f"{self.ended} of {total}; {'; '.join(doing)}"
+            self.live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+
+    def end(self) -> None:
+        if self.live:
+            self.live.stop()
+        if self.report.actions:
+            show(result_lines(self.report.results), self.target)
+
+
+class JsonStream:
+    """One JSON object, written as it comes: what is known first, a list ``progress`` that grows,
+    the rest. However an apply ends, the object is complete."""
+
+    def __init__(self, out: TextIO) -> None:
+        self.out, self.begun, self.lines = out, False, 0
+
+    def begin(self, head: Mapping[str, Any]) -> None:
+        self.begun = True
+        text = json.dumps(head, indent=2, ensure_ascii=False).removesuffix("\n}")
+        self._write(text + ',\n  "progress": [')
+
+    def add(self, event: ApplyEvent) -> None:
+        item = {"at": iso(datetime.now(UTC)), "machine": event.action.name, "text": event.text}
+        comma = "," if self.lines else ""
+        self.lines += 1
+        self._write(f"{comma}\n    {json.dumps(item, ensure_ascii=False)}")
+
+    def end(self, tail: Mapping[str, Any]) -> None:
+        rest = json.dumps(tail, indent=2, ensure_ascii=False).removeprefix("{")
+        self._write(("\n  ]," if self.lines else "],") + rest + "\n")
+
+    def _write(self, text: str) -> None:
+        self.out.write(text)
+        self.out.flush()
+
+
+def plan_document(plan: MachinePlan, notes: Sequence[PlanNote], app: str | None) -> dict[str, Any]:
     return {
         "app": app,
         "actions": [_action_document(action) for action in plan.actions],
-        "notes": [{"machine": note.name, "text": note.text} for note in notes],
+        "notes": [{"machine": note.name, "text": note.text, "left": note.left} for note in notes],
         "counts": {
             **{kind: plan.count(kind) for kind in ORDER},
             "unchanged": len(plan.unchanged),
+            "left": plan.left,
         },
     }
 
@@ -142,23 +242,38 @@ def status_lines(rows: Sequence[MachineStatus], notes: Sequence[PlanNote]) -> It
         yield "Nothing needs a person.", "green"
 
 
-def status_table(rows: Sequence[MachineStatus], target: Console) -> None:
-    from rich.table import Table
+_COLUMNS = (
+    "machine", "region", "state", "last run UTC", "took", "exit", "next tick", "occurrence"
+)  # fmt: skip
+_LESS_NEEDED = ("took", "region", "occurrence", "next tick", "last run UTC")
+"""Columns that a narrow terminal goes without, the first of them first."""
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("machine", "region", "state", "last run UTC", "took", "exit", "next tick",
-                    "occurrence"):  # fmt: skip
-        table.add_column(heading, no_wrap=not target.is_terminal, overflow="fold")
-    for status in rows:
-        last = status.last
-        table.add_row(
-            status.machine, status.region, status.state,
-            _when(last.started_at if last else None), _took(last), _exit(last),
-            "overdue" if status.overdue else _when(status.next_tick),
-            _when(status.next_occurrence),
-            style="bold red" if status.problems else None,
-        )  # fmt: skip
-    target.print(table)
+
+def status_table(rows: Sequence[MachineStatus], target: Console) -> None:
+    """A line for each machine, never broken: columns are left out where the terminal is narrow."""
+    cells = [dict(zip(_COLUMNS, _cells(status), strict=True)) for status in rows]
+    widths = {name: max(len(name), *(len(row[name]) for row in cells)) for name in _COLUMNS}
+    columns, dropped = list(_COLUMNS), []
+    for name in _LESS_NEEDED:
+        if sum(widths[column] + 2 for column in columns) - 2 <= target.width:
+            break
+        columns.remove(name)
+        dropped.append(name)
+    show([("  ".join(f"{name:{widths[name]}}" for name in columns).rstrip(), "bold")], target)
+    for status, row in zip(rows, cells, strict=True):
+        line = "  ".join(f"{row[name]:{widths[name]}}" for name in columns).rstrip()
+        show([(line, "bold red" if status.problems else "")], target)
+    if dropped:
+        show([(f"(no room for: {', '.join(dropped)})", "dim")], target)
+
+
+def _cells(status: MachineStatus) -> tuple[str, ...]:
+    last = status.last
+    return (
+        status.machine, status.region, status.state,
+        _when(last.started_at if last else None), _took(last), _exit(last),
+        "overdue" if status.overdue else _when(status.next_tick), _when(status.next_occurrence),
+    )  # fmt: skip
 
 
 def iso(moment: datetime | None) -> str | None:

@@ -77,7 +77,7 @@ def has_start(machine: Machine) -> bool:
 def judge(
     wanted: Sequence[WantedMachine], machines: Mapping[str, Machine], now: datetime
 ) -> list[MachineStatus]:
-    """The status of every wanted machine; ``machines`` are ours, by name, with their events."""
+    """The status of every wanted machine; ``machines`` have those names, and their events."""
     return [_judge(want, machines.get(want.name), now) for want in wanted]
 
 
@@ -85,19 +85,11 @@ def _judge(want: WantedMachine, machine: Machine | None, now: datetime) -> Machi
     schedule = want.schedule
     upcoming = schedule.cron.next(now) if schedule.enabled else None
     if machine is None:
-        problem = ("there is no such machine: `cron apply` creates it",)
-        return MachineStatus(
-            schedule.name,
-            want.name,
-            want.region,
-            "missing",
-            None,
-            None,
-            upcoming,
-            False,
-            (),
-            problem,
-        )
+        return _absent(want, "missing", upcoming, "there is no such machine: `cron apply` "
+                       "creates it")  # fmt: skip
+    if machine.reachable and not machine.owned:
+        return _absent(want, "not ours", upcoming, "a machine of that name is not ours: remove it, "
+                       "or rename the schedule")  # fmt: skip
     last = last_run(machine.events)
     tick = TICKS[schedule.interval]
     since = last.started_at if last and last.started_at else _instant(machine.created_at)
@@ -107,7 +99,7 @@ def _judge(want: WantedMachine, machine: Machine | None, now: datetime) -> Machi
         schedule.name,
         machine.name,
         machine.region,
-        machine.state if schedule.enabled else f"{machine.state}, disabled",
+        _state(want, machine),
         last,
         since + tick if since and schedule.enabled else None,
         upcoming,
@@ -115,6 +107,22 @@ def _judge(want: WantedMachine, machine: Machine | None, now: datetime) -> Machi
         drift,
         tuple(_problems(machine, last, since if overdue else None, drift)),
     )
+
+
+def _absent(
+    want: WantedMachine, state: str, upcoming: datetime | None, problem: str
+) -> MachineStatus:
+    return MachineStatus(
+        want.schedule.name, want.name, want.region, state, None, None, upcoming, False, (),
+        (problem,),
+    )  # fmt: skip
+
+
+def _state(want: WantedMachine, machine: Machine) -> str:
+    """Of an unreachable machine Fly knows only what it was."""
+    if not machine.reachable:
+        return machine.host_status
+    return machine.state if want.schedule.enabled else f"{machine.state}, disabled"
 
 
 def _drift(want: WantedMachine, machine: Machine) -> tuple[str, ...]:

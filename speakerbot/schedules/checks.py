@@ -14,6 +14,7 @@ from speakerbot.schedules.schedule import LONGEST_NAME, TICKS, Guest, Schedule
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_GUEST_CPUS = {"shared": (1, 2, 4, 6, 8), "performance": (1, 2, 4, 6, 8, 10, 12, 14, 16)}
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE|CREDENTIAL|_URI$|_URLS?$")
 _OURS = ("--schedule", "--cron", "--timezone", "--grace", "--wait", "--timeout", "--share", "--now")
 
@@ -45,7 +46,12 @@ def check_region(region: str) -> str:
 
 
 def check_guest(guest: Guest) -> Guest:
-    """Fly's rules: 256 to 2,048 MB for each shared CPU, 2,048 to 8,192 for others."""
+    """Fly's rules: the numbers of CPUs it sells; 256 to 2,048 MB for each shared CPU, 2,048 to
+    8,192 for others."""
+    sold = _GUEST_CPUS[guest.cpu_kind]
+    if guest.cpus not in sold:
+        numbers = ", ".join(map(str, sold))
+        raise ValueError(f"cpus {guest.cpus}: Fly has {guest.cpu_kind} machines of {numbers} CPUs")
     step, least, most = (256, 256, 2048) if guest.cpu_kind == "shared" else (1024, 2048, 8192)
     memory = f"memory_mb {guest.memory_mb}"
     if guest.memory_mb % step:

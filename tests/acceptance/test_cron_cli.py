@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -45,6 +47,13 @@ class Desk:
         return subprocess.run(
             [sys.executable, SCRIPT, *words],
             cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The command, as somebody who may press Ctrl-C sees it."""
+        return subprocess.Popen(
+            [sys.executable, SCRIPT, *words], cwd=self.folder, env=self.env,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def fails(self, code: int, *words: str) -> str:
@@ -121,7 +130,9 @@ def test_an_image_is_reconciled_to_by_its_digest(desk: Desk) -> None:
 
 def test_json_is_the_only_thing_on_stdout(desk: Desk) -> None:
     plan = json.loads(desk.run("plan", "--json", "--image", IMAGE).stdout)
-    assert plan["counts"] == {"create": 1, "update": 0, "replace": 0, "delete": 0, "unchanged": 0}
+    assert plan["counts"] == {
+        "create": 1, "update": 0, "replace": 0, "delete": 0, "unchanged": 0, "left": 0
+    }  # fmt: skip
     applied = json.loads(desk.run("apply", "--json", "--image", IMAGE).stdout)
     assert applied["results"][0]["outcome"] == "done"
     status = json.loads(desk.run("status", "--json").stdout)
@@ -200,7 +211,10 @@ def test_mass_destruction_needs_its_flag(desk: Desk) -> None:
     desk.run("apply", "--image", IMAGE)
     desk.world.pass_time(60)
     desk.write(entries[0])
-    assert "3 of 4 machines would be destroyed" in desk.fails(78, "apply", "--prune")
+    refused = "3 of 4 machines would be destroyed"
+    for command in ("plan", "apply"):
+        assert refused in desk.fails(78, command, "--prune")
+    assert desk.run("plan", "--prune", "--allow-mass-change").returncode == 0
     assert len(desk.world.living()) == 4
     assert desk.run("apply", "--prune", "--allow-mass-change").returncode == 0
     assert len(desk.world.living()) == 1
@@ -224,6 +238,142 @@ def test_failures_of_single_machines_make_the_exit_code(desk: Desk) -> None:
     done = desk.run("apply", "--image", f"{IMAGE}2")
     assert done.returncode == 69
     assert "Run apply again to finish." in done.stdout
+
+
+def test_differences_that_a_plan_cannot_remove_are_not_no_changes(desk: Desk) -> None:
+    names = ("moved", "held", "dark", "removed", "fine")
+    entries = [{"name": name, "job": "weekly", "cron": "@hourly"} for name in names]
+    desk.write(*(entry for entry in entries if entry["name"] != "held"))
+    desk.run("apply", "--image", IMAGE)
+    desk.world.pass_time(60)
+    desk.world.create("cron-held", "iad", {"image": "x/y:z"})
+    desk.world.named("cron-dark").host_status = "unreachable"
+    entries[0]["region"] = "ams"
+    desk.write(*(entry for entry in entries if entry["name"] != "removed"))
+    left = "4 differences that this plan cannot remove"
+    for command in ("plan", "apply"):
+        done = desk.run(command)
+        assert done.returncode == 0
+        assert done.stdout.splitlines()[-1] == f"Nothing to do, but {left}; 1 unchanged."
+        assert desk.run(command, "--detailed-exitcode").returncode == 2
+    document = json.loads(desk.run("plan", "--json").stdout)
+    assert (document["counts"]["left"], document["counts"]["unchanged"]) == (4, 1)
+    assert [note["left"] for note in document["notes"]] == [True] * 4
+    desk.write(*(entry for entry in entries if entry["name"] != "removed"),
+               {"name": "new", "job": "weekly", "cron": "@hourly"})  # fmt: skip
+    assert f"Plan: 1 to create, 1 unchanged. {left}." in desk.run("plan").stdout
+
+
+def test_an_image_is_written_out_once(desk: Desk) -> None:
+    old, new = (f"{IMAGE}@sha256:{letter * 64}" for letter in "ab")
+    desk.write(*({"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(3)))
+    planned = desk.run("plan", "--image", old).stdout
+    assert f"image of 3 machines: {old}\n" in planned
+    desk.run("apply", "--image", old)
+    desk.world.pass_time(60)
+    planned = desk.run("plan", "--image", new).stdout
+    assert planned.count("b" * 64) == 1
+    assert "a" * 64 not in planned
+    assert f"image: {IMAGE}@sha256:{'a' * 12}… → {IMAGE}@sha256:{'b' * 12}…\n" in planned
+
+
+def test_ctrl_c_ends_an_apply_with_what_was_done(desk: Desk) -> None:
+    desk.write(*({"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(20)))
+    for words, number, code in (((), signal.SIGINT, 130), (("--json",), signal.SIGTERM, 143)):
+        process = desk.start("apply", "--image", IMAGE, *words)
+        created = len(desk.world.living())
+        while len(desk.world.living()) < created + 4:
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=30)
+        assert process.returncode == code
+        assert "Traceback" not in out + errors
+        if words:
+            document = json.loads(out)
+            assert (document["exit_code"], document["error"]) == (143, "stopped by SIGTERM")
+            outcomes = [result["outcome"] for result in document["results"]]
+            assert len(outcomes) == len(document["actions"])
+            assert {"done", "not_started"} <= set(outcomes)
+            assert document["progress"]
+        else:
+            assert "interrupted while creating it; `cron plan` shows whether" in out
+            assert re.search(r"Applied: \d+ done, 0 skipped, 0 failed, \d+ interrupted, \d+ not "
+                             r"started. Run apply again to finish.", out.splitlines()[-1])  # fmt: skip
+    assert desk.run("apply", "--image", IMAGE).returncode == 0
+    assert len(desk.world.living()) == 20
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "said"),
+    [
+        ("schedules", 78, "s.json"),
+        ("token", 77, "The token is not valid"),
+        ("midway", 77, "The token is not valid"),
+        ("mass", 78, "would be destroyed"),
+    ],
+)
+def test_an_apply_that_fails_still_writes_one_document(
+    desk: Desk, trouble: str, code: int, said: str
+) -> None:
+    entries = [{"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(4)]
+    desk.write(*entries)
+    words = ["apply", "--json", "--prune", "--image", IMAGE]
+    if trouble == "schedules":
+        (desk.folder / "s.json").write_text("{")
+    elif trouble == "token":
+        words += ["--access-token", "fm2_bad"]
+    elif trouble == "midway":
+        desk.world.faults = [FlyFault("401", "create", skip=2, times=99)]
+    else:
+        desk.run("apply", "--image", IMAGE)
+        desk.write(entries[0])
+    done = desk.run(*words)
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["exit_code"]) == (code, code)
+    assert said in document["error"]
+    assert said in done.stderr
+    outcomes = [result["outcome"] for result in document["results"]]
+    assert len(outcomes) == len(document["actions"])
+    if trouble == "midway":
+        assert outcomes.count("done") == 2
+        desk.world.faults = [FlyFault("401", "create", skip=1, times=99)]
+        done = desk.run("apply", "--image", IMAGE)
+        assert "Applied: 1 done" in done.stdout
+
+
+def test_retries_are_said_while_they_happen(desk: Desk) -> None:
+    desk.world.faults = [FlyFault("503", "list"), FlyFault("500", "create")]
+    assert "503: upstream connect error" in desk.run("plan", "--image", IMAGE).stderr
+    desk.world.faults = [FlyFault("500", "create")]
+    done = desk.run("apply", "--image", IMAGE)
+    assert re.search(r"… cron-reminders: Fly answered .* with 500: .*; again in 1 s", done.stdout)
+
+
+def test_a_machine_being_replaced_is_not_called_running(desk: Desk) -> None:
+    desk.write({"name": "weekly", "job": "weekly", "cron": "0 0 29 2 *"})
+    desk.run("apply", "--image", IMAGE)
+    desk.world.pass_time(60)
+    machine = desk.world.named("cron-weekly")
+    machine.state, machine.replaced_at = "replacing", desk.world.time.now() + 5
+    process = desk.start("run", "weekly")
+    time.sleep(2)
+    desk.world.pass_time(10, fuzz=0)
+    out, errors = process.communicate(timeout=30)
+    assert (process.returncode, "started cron-weekly" in out) == (0, True), errors
+    desk.world.pass_time(60)
+    machine.host_status = "unreachable"
+    assert "its host is unreachable" in desk.fails(69, "run", "weekly")
+
+
+def test_status_tells_unreachable_and_foreign_from_missing(desk: Desk) -> None:
+    desk.write(*({"name": name, "job": "weekly", "cron": "@hourly"} for name in ("a", "b")))
+    desk.run("apply", "--image", IMAGE)
+    desk.world.named("cron-a").host_status = "unreachable"
+    desk.world.named("cron-b").config.pop("metadata")
+    done = desk.run("status")
+    assert "missing" not in done.stdout
+    assert "! cron-a: its host is unreachable" in done.stdout
+    assert "! cron-b: a machine of that name is not ours" in done.stdout
 
 
 def test_a_skipped_machine_is_said_and_counts_as_a_change_left(desk: Desk) -> None:

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from openapi_schema_validator import OAS30Validator
 
-from deploy.apply import apply
+from deploy.apply import ApplyReport, apply
 from deploy.fly import Fly, RateLimit, Transport
 from deploy.machines import wanted_machines
 from deploy.plan import make_plan
@@ -78,7 +78,7 @@ def a_day_of_work() -> list[Exchange]:
                 schedules = parse_schedules(json.dumps({"schedules": entries}), "s.json", JOBS)
                 wanted = list(wanted_machines(schedules, {}))
                 plan = make_plan(wanted, await fly.machines(), image=IMAGE, prune=True)
-                await apply(plan.actions, fly, wait_for_runs=600, done=lambda _result: None)
+                await apply(fly, ApplyReport(plan.actions), wait_for_runs=600)
             world.pass_time(600)
             machine = (await fly.machines())[0]
             await fly.start(machine.id)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.apply import ActionResult, apply
+from deploy.apply import ActionResult, ApplyEvent, ApplyReport, apply
 from deploy.fly import Fly, RateLimit, connect
 from deploy.machines import wanted_machines
 from deploy.plan import MachinePlan, make_plan
@@ -31,6 +31,8 @@ class Person:
 
     def __init__(self, world: FlyWorld, *entries: dict[str, Any], token: str = GOOD) -> None:
         self.world, self.token, self.app = world, token, world.app
+        self.heard: list[ApplyEvent] = []
+        self.report = ApplyReport(())
         self.entries = list(entries) or [entry("reminders"), entry("weekly", cron="0 17 * * MON")]
 
     def plan(self, **options: Any) -> MachinePlan:
@@ -49,10 +51,9 @@ class Person:
                 plan = await self._planned(fly, options)
                 if wait is None:
                     return plan, []
-                seen: list[ActionResult] = []
-                results = await apply(plan.actions, fly, wait_for_runs=wait, done=seen.append)
-                assert results == seen
-                return plan, results
+                self.report = ApplyReport(plan.actions, self.heard.append)
+                await apply(fly, self.report, wait_for_runs=wait)
+                return plan, self.report.results
 
     async def _planned(self, fly: Fly, options: dict[str, Any]) -> MachinePlan:
         schedules = parse_schedules(json.dumps({"schedules": self.entries}), "s.json", JOBS)

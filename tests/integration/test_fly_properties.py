@@ -16,7 +16,7 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deploy.apply import apply
+from deploy.apply import ApplyReport, apply
 from deploy.fly import RateLimit, connect
 from deploy.machines import WantedMachine, wanted_machines
 from deploy.plan import MachinePlan, make_plan
@@ -91,7 +91,7 @@ async def _client(world: FlyWorld, base: str) -> MachinePlan:
     target = FlyTarget(world.app, base, {}, authorization("fm2_good"))
     async with connect(target, 20, rate_limit) as fly:
         plan = make_plan(wanted(), await fly.machines(), image=IMAGE, prune=True)
-        await apply(plan.actions, fly, wait_for_runs=600, done=lambda _result: None)
+        await apply(fly, ApplyReport(plan.actions), wait_for_runs=600)
         return plan
 
 

@@ -121,6 +121,12 @@ def test_fly_serves_macros_itself_and_everything_else_hourly(cron: str, interval
         ({"guest": {"memory_mb": 300}}, "guest: memory_mb 300 is not a multiple of 256"),
         ({"guest": {"memory_mb": 2304}}, "memory_mb 2304 does not fit 1 shared CPU: from 256 to"),
         ({"guest": {"cpus": 4}}, "memory_mb 256 does not fit 4 shared CPUs: from 1024 to 8192"),
+        ({"guest": {"cpus": 3, "memory_mb": 768}}, "cpus 3: Fly has shared machines of 1, 2, 4, 6"),
+        ({"guest": {"cpus": 16, "memory_mb": 4096}}, "cpus 16: Fly has shared machines of 1, 2, 4"),
+        (
+            {"guest": {"cpu_kind": "performance", "cpus": 5, "memory_mb": 10240}},
+            "cpus 5: Fly has performance machines of 1, 2, 4, 6, 8, 10, 12, 14, 16 CPUs",
+        ),
         ({"guest": {"cpu_kind": "performance"}}, "memory_mb 256 is not a multiple of 1024"),
         ({"guest": {"memory": 256}}, "guest: unknown key 'memory'; did you mean 'memory_mb'?"),
         ({"args": ["--cron=@daily"]}, "args: --cron is given by the schedule itself"),

@@ -59,12 +59,11 @@ async def update(world: FlyWorld, request: web.Request, fault: FlyFault | None) 
         raise FlyRefusal(409, f"aborted: machine version mismatch: {machine.version}")
     if body.get("region") not in (None, machine.region):
         raise FlyRefusal(400, "invalid_argument: a machine's region cannot be changed")
-    before = copy.deepcopy(machine.config)
+    before = (copy.deepcopy(machine.config), machine.version)
     world.update(machine, body["config"], skip_launch=body.get("skip_launch") is True)
-    response = web.json_response(machine.document())
     if fault and fault.kind == "revert":
-        machine.config, machine.version = before, machine.version + "R"
-    return response
+        world.take_back(machine, *before, seconds=fault.seconds, quiet=fault.quiet)
+    return web.json_response(machine.document())
 
 
 async def delete(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -> web.Response:
@@ -95,12 +94,18 @@ async def wait(world: FlyWorld, request: web.Request, _fault: FlyFault | None) -
         raise FlyRefusal(400, "invalid_argument: timeout must be between 1 and 60 seconds")
     end = world.time.now() + limit
     states = request.query.get("state", "started").split(",")
-    while machine.state not in states:
-        until = min(end, machine.runs_until or end)
-        await world.time.sleep(max(until - world.time.now(), 0.0))
+    version = request.query.get("version") or request.query.get("instance_id")
+    if "stopped" in states and not version:
+        raise FlyRefusal(400, "invalid_argument: instance_id is required to wait for stopped")
+    while True:
         machine.settle(world.time.now())
-        if world.time.now() >= end and machine.state not in states:
+        if version and version != machine.version:
+            raise FlyRefusal(404, f"not_found: machine version not found: {version}")
+        if machine.state in states:
+            break
+        if world.time.now() >= end:
             raise FlyRefusal(408, f"deadline_exceeded: machine is {machine.state}")
+        await world.time.sleep(min(end, machine.changes_at or end) - world.time.now())
     return web.json_response({"ok": True, "state": machine.state, "version": machine.version})
 
 

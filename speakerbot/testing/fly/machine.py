@@ -43,6 +43,10 @@ class FlyMachine:
     """When it was first launched: its ticks come at this, and every period after."""
     silenced: bool = False
     """Made or updated with skip_launch: its schedule never fires, and nothing says so."""
+    replaced_at: float | None = None
+    """When an update that is under way is done: until then the state is ``replacing``."""
+    taken_back: tuple[float, dict[str, Any], str] | None = None
+    """When, and to which config and version, the last update is taken back."""
     killed: int = 0
     """Runs that an update or a forced delete ended."""
     runs: int = 0
@@ -64,9 +68,20 @@ class FlyMachine:
         self.add_event(now, "start", "started", source)
 
     def settle(self, now: float) -> None:
-        """Lets a run that is over be over."""
+        """Lets a run that is over be over, and updates take effect or be taken back."""
+        if self.taken_back is not None and self.taken_back[0] <= now:
+            _, self.config, self.version = self.taken_back
+            self.taken_back = None
+        if self.state == "replacing" and (self.replaced_at is None or self.replaced_at <= now):
+            self.state, self.replaced_at = "stopped", None
         if self.state == "started" and self.runs_until is not None and self.runs_until <= now:
             self.stop(self.runs_until, self.outcome, requested=False)
+
+    @property
+    def changes_at(self) -> float | None:
+        """When its state next changes by itself, as far as that is known."""
+        known = (self.runs_until, self.replaced_at, self.taken_back and self.taken_back[0])
+        return min((moment for moment in known if moment is not None), default=None)
 
     def stop(self, now: float, outcome: CommandOutcome, *, requested: bool) -> None:
         self.state, self.runs_until = "stopped", None
@@ -99,6 +114,8 @@ class FlyMachine:
         }  # fmt: skip
         if self.host_status == "ok":
             return {**shown, "config": config}
+        if self.host_status == "unreachable":
+            return shown
         return {**shown, "incomplete_config": {"metadata": config.get("metadata", {})}}
 
     def _guest(self) -> dict[str, Any]:

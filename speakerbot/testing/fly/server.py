@@ -61,7 +61,9 @@ def _guarded(world: FlyWorld, action: str, handler: Handler) -> Guarded:
     async def handle(request: web.Request) -> web.StreamResponse:
         number = len(world.requests)
         world.requests.append(action)
-        fault = next((fault for fault in world.faults if fault.strikes(action)), None)
+        machine = world.machines.get(request.match_info.get("machine", ""))
+        about = machine.name if machine else ""
+        fault = next((fault for fault in world.faults if fault.strikes(action, about)), None)
         if world.client_dead or (fault and fault.kind == "unheard"):
             return _silence(request)
         if fault and fault.kind == "crash" and fault.before:

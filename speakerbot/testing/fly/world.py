@@ -12,6 +12,7 @@ from speakerbot.testing.fly.faults import FlyFault
 from speakerbot.testing.fly.limits import FlyLimits
 from speakerbot.testing.fly.machine import PERIODS, CommandOutcome, FlyMachine
 
+GUEST_CPUS = {"shared": (1, 2, 4, 6, 8), "performance": (1, 2, 4, 6, 8, 10, 12, 14, 16)}
 Runner = Callable[[FlyMachine, float], CommandOutcome]
 
 
@@ -51,6 +52,8 @@ class FlyWorld:
         self.client_dead = False
         self.page = 1000
         self.lease_under_data = False
+        self.replacing = 1.0
+        """Seconds that the update of a stopped machine takes."""
         self.random = random.Random(seed)  # noqa: S311 - fuzz, and repeatable
         self._ids = (f"{number:014x}" for number in itertools.count(0x17811953C92E18))
         self._versions = (f"01H{number:023d}" for number in itertools.count(1))
@@ -103,10 +106,28 @@ class FlyWorld:
             machine.stop(now, CommandOutcome(exit_code=143), requested=True)
             if not skip_launch:
                 machine.start(now, self.run(machine, now), "user")
+        elif machine.state == "stopped":
+            machine.state, machine.replaced_at = "replacing", now + self.replacing
         machine.config, machine.version = config, next(self._versions)
-        machine.updated_at = now
+        machine.updated_at, machine.taken_back = now, None
         machine.silenced = machine.silenced or skip_launch
         machine.add_event(now, "update", "replaced", "user")
+
+    def take_back(
+        self,
+        machine: FlyMachine,
+        config: dict[str, Any],
+        version: str,
+        *,
+        seconds: float,
+        quiet: bool,
+    ) -> None:
+        """Takes the update just made back in that many seconds: its host is full. The machine is
+        ``replacing`` until then, unless ``quiet``."""
+        at = self.time.now() + seconds
+        machine.taken_back = (at, config, version)
+        if machine.state == "replacing" and not quiet:
+            machine.replaced_at = at
 
     def delete(self, machine: FlyMachine, *, force: bool) -> None:
         if machine.state != "stopped" and not force:
@@ -118,6 +139,8 @@ class FlyWorld:
     def start(self, machine: FlyMachine) -> None:
         if machine.state == "started":
             raise FlyRefusal(412, "failed_precondition: machine is already started")
+        if machine.state == "replacing":
+            raise FlyRefusal(412, "failed_precondition: machine is being replaced")
         now = self.time.now()
         machine.phase = machine.phase or now
         machine.start(now, self.run(machine, now), "user")
@@ -166,7 +189,11 @@ class FlyWorld:
             raise FlyRefusal(400, "invalid_argument: config.image is required")
         if self.images is not None and image.partition("@")[0] not in self.images:
             raise FlyRefusal(400, f"failed to get manifest {image}: MANIFEST_UNKNOWN")
-        memory = config.get("guest", {}).get("memory_mb", 256)
+        guest = config.get("guest", {})
+        kind, cpus = guest.get("cpu_kind", "shared"), guest.get("cpus", 1)
+        if cpus not in GUEST_CPUS.get(kind, ()):
+            raise FlyRefusal(422, f"invalid config.guest.cpus, {kind} machines have no {cpus} CPUs")
+        memory = guest.get("memory_mb", 256)
         if memory % 256:
             text = f"invalid config.guest.memory_mb, {memory} is not a multiple of 256"
             raise FlyRefusal(422, text)
