@@ -130,9 +130,9 @@ class _Apply:
         render.show(render.plan_lines(noted.plan, noted.notes), self.console)
         if self.stream:
             self.stream.begin(render.plan_document(noted.plan, noted.notes, work.target.app))
+        self.report = ApplyReport(noted.plan.actions, self._show)
         if not self.planning.allow_mass_change:
             noted.plan.refuse_mass_destruction()
-        self.report = ApplyReport(noted.plan.actions, self._show)
         self.screen.begin(self.report)
         await carry_out(fly, self.report, wait_for_runs=wait_for_runs)
         return _exit_code(self.report.results, noted.plan.left, detailed=self.planning.detailed)
@@ -283,7 +283,8 @@ class _CronCommand:
 
 
 async def _ours(fly: Fly, names: tuple[str, ...]) -> list[Machine]:
-    found = [m for m in await fly.machines() if m.owned and m.name in names]
+    named = [machine for machine in await fly.machines() if machine.name in names]
+    found = [machine for machine in named if machine.owned or not machine.reachable]
     if not found:
         raise ConfigError(f"there is no machine {names[0]} yet: `cron apply` creates it")
     return found

@@ -297,8 +297,8 @@ def test_ctrl_c_ends_an_apply_with_what_was_done(desk: Desk) -> None:
             assert document["progress"]
         else:
             assert "interrupted while creating it; `cron plan` shows whether" in out
-            assert re.search(r"Applied: \d+ done, 0 skipped, 0 failed, \d+ interrupted, \d+ not "
-                             r"started. Run apply again to finish.", out.splitlines()[-1])  # fmt: skip
+            counts = r"Applied: \d+ done, 0 skipped, 0 failed, \d+ interrupted, \d+ not started\."
+            assert re.fullmatch(f"{counts} Run apply again to finish.", out.splitlines()[-1])
     assert desk.run("apply", "--image", IMAGE).returncode == 0
     assert len(desk.world.living()) == 20
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal[
-    "400", "401", "429", "408", "500", "503", "capacity", "text", "html", "nonsense", "lost", "unheard",
-    "crash", "revert",
+    "400", "401", "429", "408", "500", "503", "capacity", "text", "html", "nonsense", "lost",
+    "unheard", "crash", "revert",
 ]  # fmt: skip
 
 ANSWERS: dict[str, tuple[int, str, str]] = {

@@ -52,6 +52,8 @@ class FlyWorld:
         self.client_dead = False
         self.page = 1000
         self.lease_under_data = False
+        self.refused_regions: set[str] = set()
+        """Where there is no room for another machine."""
         self.replacing = 1.0
         """Seconds that the update of a stopped machine takes."""
         self.random = random.Random(seed)  # noqa: S311 - fuzz, and repeatable
@@ -85,6 +87,8 @@ class FlyWorld:
             raise FlyRefusal(
                 409, f"already_exists: unique machine name violation: {name}", "name_taken"
             )
+        if region in self.refused_regions:
+            raise FlyRefusal(503, "insufficient resources available", "insufficient_capacity")
         now = self.time.now()
         machine = FlyMachine(next(self._ids), name, region, config, next(self._versions), now, now)
         self.machines[machine.id] = machine
