@@ -36,8 +36,8 @@ OUTCOMES: tuple[Outcome, ...] = ("done", "skipped", "failed", "interrupted", "no
 
 @dataclass(frozen=True, slots=True)
 class ActionResult:
-    """What became of one action. ``interrupted``: it was under way when apply ended, and may have
-    been done."""
+    """What became of one action. ``interrupted``: it was under way when apply ended; the text says
+    at which step."""
 
     action: MachineAction
     outcome: Outcome
@@ -71,11 +71,18 @@ class ApplyReport:
         self.tell = tell
         self.under_way: dict[str, str] = {}
         """What is being done, by machine."""
+        self._asked: set[str] = set()
+        """Machines that Fly has been asked to change, and may have changed."""
         self._finished: dict[str, ActionResult] = {}
 
-    def doing(self, action: MachineAction, text: str, *, loud: bool = False) -> None:
-        """``text`` says what its machine is doing or waiting for."""
+    def doing(
+        self, action: MachineAction, text: str, *, loud: bool = False, asks: bool = False
+    ) -> None:
+        """``text`` says what is done to its machine or waited for; ``asks``: from now on Fly may
+        change it."""
         self.under_way[action.name] = text
+        if asks:
+            self._asked.add(action.name)
         self.tell(ApplyEvent(action, text, loud=loud))
 
     def retried(self, action: MachineAction, text: str) -> None:
@@ -97,7 +104,10 @@ class ApplyReport:
 
     def _unfinished(self, action: MachineAction) -> ActionResult:
         if action.name in self.under_way:
-            return ActionResult(action, "interrupted", f"while {self.under_way[action.name]}")
+            asked = "; `cron plan` shows whether that was done" * (action.name in self._asked)
+            return ActionResult(
+                action, "interrupted", f"while {self.under_way[action.name]}{asked}"
+            )
         return ActionResult(action, "not_started")
 
 
@@ -224,8 +234,8 @@ class _MachineWorker:
         self.all, self.fly, self.action, self.attempts = all_, fly, action, attempts
         self.rate_limit, self.report = all_.rate_limit, all_.report
 
-    def doing(self, text: str, *, loud: bool = False) -> None:
-        self.report.doing(self.action, text, loud=loud)
+    def doing(self, text: str, *, loud: bool = False, asks: bool = False) -> None:
+        self.report.doing(self.action, text, loud=loud, asks=asks)
 
     async def do(self) -> ActionOutcome:
         machine, wanted = self.action.machine, self.action.wanted
@@ -243,7 +253,7 @@ class _MachineWorker:
         """Never asked twice without looking in between: the answer alone may have been lost."""
         pauses = self.rate_limit.backoff(self.attempts)
         while True:
-            self.doing("creating it")
+            self.doing("creating it", asks=True)
             try:
                 machine = await self.fly.create(wanted)
             except (Unreachable, NameTaken, ImageMissing) as error:
@@ -288,7 +298,7 @@ class _MachineWorker:
                         return "done", "it is as wanted already"
                     if not machine.at_rest:
                         continue  # its schedule fired while we took the lease
-                    self.doing("updating it")
+                    self.doing("updating it", asks=True)
                     updated = await self.fly.update(machine, wanted.config, nonce)
                 return await self._settled(wanted, updated)
             except Conflict as error:
@@ -314,7 +324,7 @@ class _MachineWorker:
                 machine = await self._at_rest(machine)
                 self.doing("taking its lease")
                 async with self.fly.lease(machine) as nonce:
-                    self.doing("destroying it")
+                    self.doing("destroying it", asks=True)
                     await self.fly.delete(machine, nonce)
             except Gone:
                 return "done", "it was gone already"

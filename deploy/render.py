@@ -100,8 +100,7 @@ def result_lines(results: Sequence[ActionResult]) -> Iterator[Line]:
     """The end of an apply: what was under way when it ended, and the counts."""
     for result in results:
         if result.outcome == "interrupted":
-            text = f"  ! {result.action.name}: interrupted {result.text}; `cron plan` shows "
-            yield f"{text}whether that was done", "yellow"
+            yield f"  ! {result.action.name}: interrupted {result.text}", "yellow"
     numbers = Counter(result.outcome for result in results)
     always = ("done", "skipped", "failed")
     shown = [f"{numbers[outcome]} {outcome.replace('_', ' ')}" for outcome in OUTCOMES
@@ -136,9 +135,14 @@ class ApplyScreen:
         if self.live:
             from rich.text import Text
 
-            doing = (f"{name}: {text}" for name, text in self.report.under_way.items())
-            line = f"{self.ended} of {total}; {'; '.join(doing)}"
-            self.live.update(Text(line, no_wrap=True, overflow="ellipsis"))
+            self.live.update(Text(self._just_now(total), no_wrap=True))
+
+    def _just_now(self, total: int) -> str:
+        """Short enough for one line, with room for the ^C that a terminal echoes."""
+        doing = "; ".join(f"{name}: {text}" for name, text in self.report.under_way.items())
+        line = f"{self.ended} of {total}; {doing or 'looking once more'}"
+        room = self.target.width - 8
+        return line if len(line) <= room else f"{line[: room - 1]}…"
 
     def end(self) -> None:
         if self.live:
