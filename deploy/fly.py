@@ -26,8 +26,10 @@ RELEASE_SECONDS: Final = 15.0
 HASTY_RELEASE_SECONDS: Final = 3.0
 POLL_SECONDS: Final = 3.0
 _PAGE: Final = "1000"
-RATES: Final[Mapping[str, tuple[float, float]]] = {"get": (5.0, 10.0)}
-"""Requests a second and burst of an action; 1 and 3 for all others."""
+RATES: Final[Mapping[str, tuple[float, float]]] = {"get": (5.0, 9.0)}
+_OTHER_RATE: Final = (1.0, 2.0)
+"""Requests a second and burst of an action. Fly allows a burst of one more: where requests arrive
+faster than they were sent it must not be too fast."""
 ATTEMPTS: Final = 7
 REGISTRY: Final = "registry.fly.io"
 _KINDS: Final = ", ".join(
@@ -49,7 +51,7 @@ class RateLimit:
 
     async def take(self, action: str) -> None:
         """Waits until a request of that kind may go (GCRA: one number holds rate and burst)."""
-        rate, burst = RATES.get(action, (1.0, 3.0))
+        rate, burst = RATES.get(action, _OTHER_RATE)
         now = self.now()
         full_at = max(self._full_at.get(action, now), now) + 1 / rate
         self._full_at[action] = full_at

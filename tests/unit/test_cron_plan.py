@@ -169,7 +169,7 @@ def test_whatever_shape_an_answer_has_its_words_are_short_and_on_one_line() -> N
     assert FlyAnswer("", "", 500, "[1]").message() == "[1]"
 
 
-def test_requests_keep_to_the_rate_and_may_burst() -> None:
+def test_requests_keep_to_the_rate_and_may_burst_one_less_than_fly_allows() -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -182,8 +182,8 @@ def test_requests_keep_to_the_rate_and_may_burst() -> None:
             await rate_limit.take(action)
         return [round(seconds, 3) for seconds in slept if seconds > 0.001]
 
-    assert asyncio.run(take("create", 5)) == [1.0, 2.0]
-    assert asyncio.run(take("get", 12)) == [0.2, 0.4]
+    assert asyncio.run(take("create", 5)) == [1.0, 2.0, 3.0]
+    assert asyncio.run(take("get", 12)) == [0.2, 0.4, 0.6]
 
 
 MONDAY = datetime(2026, 11, 23, 18, tzinfo=UTC)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from deploy import render
 from deploy.machines import Machine, WantedMachine, read_machine, wanted_machines
 from deploy.status import LastRun, MachineStatus, judge, last_run
 from jobs import JOBS
@@ -156,3 +159,31 @@ def test_drift_and_absence_are_named() -> None:
     assert "differs from schedules.json (command)" in judged(want, drifted).problems[0]
     gone = machine(want, *ran(timedelta(minutes=9)), host_status="unreachable", config=None)
     assert judged(want, gone).problems == ("its host is unreachable",)
+    assert judged(want, gone).state == "unreachable"
+    foreign = judged(want, machine(want, config={"image": "x/y:z"}))
+    assert (foreign.state, foreign.last) == ("not ours", None)
+    assert "a machine of that name is not ours" in foreign.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("width", "columns"),
+    [
+        (200, "machine region state last run UTC took exit next tick occurrence"),
+        (120, "machine region state last run UTC took exit next tick occurrence"),
+        (80, "machine state last run UTC exit next tick"),
+        (40, "machine state exit"),
+    ],
+)
+def test_a_table_leaves_columns_out_before_it_breaks_a_line(width: int, columns: str) -> None:
+    wants = [wanted(name=name) for name in ("a" * 22, "b-" * 10 + "b")]
+    rows = [judged(want, machine(want, *ran(timedelta(minutes=9)))) for want in wants]
+    screen = Console(file=StringIO(), width=width, force_terminal=True, color_system=None,
+                     soft_wrap=True)  # fmt: skip
+    render.status_table(rows, screen)
+    assert isinstance(screen.file, StringIO)
+    lines = screen.file.getvalue().splitlines()
+    assert lines[0].split() == columns.split()
+    assert [line.split()[0] for line in lines[1:3]] == [row.machine for row in rows]
+    dropped = {"took", "region", "occurrence"} - set(columns.split())
+    assert len(lines) == 3 + bool(dropped)
+    assert all(len(line) <= width for line in lines[:3]) or width == 40

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from speakerbot.testing.fly import CommandOutcome, FlyMachine, FlyWorld, serve
+from speakerbot.testing.fly import CommandOutcome, FakeTime, FlyFault, FlyMachine, FlyWorld, serve
 from speakerbot.testing.fly.commands import RealCommand
 from speakerbot.testing.fly.limits import FlyLimits
 from speakerbot.testing.fly.world import FlyRefusal
@@ -87,6 +87,103 @@ def test_an_update_replaces_the_whole_config_and_kills_what_runs() -> None:
     assert machine.runs == 2
     exits = [event["request"]["exit_event"] for event in machine.events if event["type"] == "exit"]
     assert [(e["exit_code"], e["requested_stop"]) for e in exits] == [(0, False), (143, True)]
+
+
+async def ask(world: FlyWorld, method: str, path: str, **query: str) -> tuple[int, Any]:
+    async with (
+        serve(world) as base,
+        aiohttp.ClientSession(headers={"Authorization": "FlyV1 fm2_good"}) as session,
+        session.request(
+            method, f"{base}/v1/apps/community/machines/{path}", params=query
+        ) as response,
+    ):
+        return response.status, await response.json()
+
+
+def test_waiting_for_stopped_needs_the_present_version() -> None:
+    world, machine = world_with(run=lambda _machine, _now: CommandOutcome(seconds=20))
+
+    def wait(**query: str) -> int:
+        return asyncio.run(ask(world, "GET", f"{machine.id}/wait", **query))[0]
+
+    assert wait(state="stopped") == 400
+    assert wait(state="stopped", instance_id="01HOLD") == 404
+    began = world.time.now()
+    assert wait(state="stopped", instance_id=machine.version, timeout="5") == 408
+    assert world.time.now() == began + 5
+    assert wait(state="stopped", instance_id=machine.version) == 200
+    assert world.time.now() == began + 20
+
+
+def test_an_update_takes_a_moment_in_which_the_machine_is_replacing() -> None:
+    world, machine = world_with()
+    world.pass_time(60)
+    world.update(machine, {"image": "i:2"}, skip_launch=False)
+    assert machine.state == "replacing"
+    with pytest.raises(FlyRefusal, match="being replaced"):
+        world.start(machine)
+    world.pass_time(2)
+    assert (machine.state, machine.config["image"]) == ("stopped", "i:2")
+
+
+@pytest.mark.parametrize(("quiet", "meanwhile"), [(False, "replacing"), (True, "stopped")])
+def test_an_update_may_be_taken_back_seconds_later(quiet: bool, meanwhile: str) -> None:
+    world, machine = world_with(None)
+    world.pass_time(60)
+    before, version = machine.config, machine.version
+    world.update(machine, {"image": "i:2"}, skip_launch=False)
+    world.take_back(machine, before, version, seconds=3, quiet=quiet)
+    world.pass_time(2)
+    assert (machine.state, machine.config["image"]) == (meanwhile, "i:2")
+    world.pass_time(2)
+    assert (machine.state, machine.config["image"]) == ("stopped", "i:1")
+    assert machine.version == version
+
+
+@pytest.mark.parametrize(
+    ("kind", "cpus", "sold"),
+    [("shared", 3, False), ("shared", 16, False), ("performance", 5, False), ("shared", 6, True),
+     ("performance", 10, True)],
+)  # fmt: skip
+def test_only_guests_that_fly_sells_are_made(kind: str, cpus: int, sold: bool) -> None:
+    guest = {"cpu_kind": kind, "cpus": cpus, "memory_mb": 2048 * cpus}
+    world = FlyWorld()
+    if sold:
+        world.create("m", "iad", {"image": "i:1", "guest": guest})
+    else:
+        with pytest.raises(FlyRefusal, match=f"no {cpus} CPUs"):
+            world.create("m", "iad", {"image": "i:1", "guest": guest})
+
+
+def test_a_broken_host_answers_only_for_its_own_machine() -> None:
+    world, machine = world_with()
+    other = world.create("other", "iad", {"image": "i:1"})
+    world.faults = [FlyFault("500", machine="m", times=99)]
+    assert asyncio.run(ask(world, "GET", machine.id))[0] == 500
+    assert asyncio.run(ask(world, "GET", other.id))[0] == 200
+
+
+def test_an_unreachable_machine_is_listed_without_its_config() -> None:
+    _world, machine = world_with()
+    machine.host_status = "unreachable"
+    assert not {"config", "incomplete_config"} & machine.document().keys()
+    machine.host_status = "unknown"
+    assert "incomplete_config" in machine.document()
+
+
+def test_two_who_sleep_side_by_side_take_as_long_as_one() -> None:
+    time, woken = FakeTime(), []
+
+    async def sleep(seconds: float) -> None:
+        await time.sleep(seconds)
+        woken.append(seconds)
+
+    async def both() -> None:
+        await asyncio.gather(sleep(10), sleep(3), sleep(7))
+
+    began = time.now()
+    asyncio.run(both())
+    assert (time.now() - began, woken) == (10, [3, 7, 10])
 
 
 def test_names_are_unique_among_the_living() -> None:
