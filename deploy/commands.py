@@ -101,6 +101,9 @@ def apply(options: CronOptions, planning: PlanOptions, wait_for_runs: str) -> in
     except SpeakerbotError as error:
         command.end(error.exit_code, str(error))
         raise
+    except Exception as bug:
+        command.end(SpeakerbotError.exit_code, repr(bug))
+        raise
     return command.end(code)
 
 
