@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, TextIO
 
 from deploy.apply import OUTCOMES, ActionResult, ApplyEvent, ApplyReport
+from deploy.diff import MISSING, FieldChange
 from deploy.plan import ORDER, MachineAction, MachinePlan, PlanNote
 from deploy.status import LastRun, MachineStatus
 
@@ -55,12 +58,38 @@ def plan_lines(plan: MachinePlan, notes: Sequence[PlanNote]) -> Iterator[Line]:
         reason = f": {action.reason}" if action.reason else ""
         yield f"  {sign} {_VERBS[action.kind]} {action.name}{loud}{reason}", style
         for change in action.changes:
-            yield f"      {_DIGEST.sub(_SHORT, str(change))}", ""
+            yield f"      {change.field}: {_shown(change)}", ""
     for image, machines in _new_images(plan).items():
         yield f"  image of {_some(machines, 'machine')}: {image}", ""
     for note in notes:
         yield f"  ! {note.name}: {note.text}", "yellow"
     yield counts(plan), "bold"
+
+
+def _shown(change: FieldChange) -> str:
+    """Of a command only the words that differ; digests shortened. JSON has it all."""
+    if change.field == "command" and MISSING not in (change.old, change.new):
+        old, new = _differing_words(change.old, change.new)
+        return f"{old} → {new}"
+    return _DIGEST.sub(_SHORT, f"{change.old} → {change.new}")
+
+
+def _differing_words(old: str, new: str) -> tuple[str, str]:
+    """With the option before them; … stands for what is the same."""
+    before, after = shlex.split(old), shlex.split(new)
+    shown_before: list[str] = []
+    shown_after: list[str] = []
+    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    for tag, start, end, after_start, after_end in matcher.get_opcodes():
+        if tag == "equal":
+            last = before[end - 1]
+            option = [last] if last.startswith("--") and end < len(before) else []
+            shown_before += ["…", *option]
+            shown_after += ["…", *option]
+        else:
+            shown_before += map(shlex.quote, before[start:end])
+            shown_after += map(shlex.quote, after[after_start:after_end])
+    return " ".join(shown_before), " ".join(shown_after)
 
 
 def _new_images(plan: MachinePlan) -> Mapping[str, int]:

@@ -32,6 +32,7 @@ class Person:
 
     def __init__(self, world: FlyWorld, *entries: dict[str, Any], token: str = GOOD) -> None:
         self.world, self.token, self.app = world, token, world.app
+        self.timeout = 20.0
         self.heard: list[ApplyEvent] = []
         self.tell: Callable[[ApplyEvent], None] = lambda _event: None
         self.report = ApplyReport(())
@@ -49,7 +50,7 @@ class Person:
         rate_limit = RateLimit(self.world.time.now, self.world.time.sleep)
         async with serve(self.world) as base:
             target = FlyTarget(self.app, base, {}, authorization(self.token))
-            async with connect(target, 20, rate_limit) as fly:
+            async with connect(target, self.timeout, rate_limit) as fly:
                 plan = await self._planned(fly, options)
                 if wait is None:
                     return plan, []
@@ -187,7 +188,7 @@ def test_fifty_unchanged_machines_are_one_request_and_fifty_changed_as_fast_as_f
     assert person.world.requests == ["list"]
 
 
-@pytest.mark.parametrize("kind", ["500", "unheard", "html", "408"])
+@pytest.mark.parametrize("kind", ["500", "unheard", "html", "408", "hang"])
 def test_a_dead_host_delays_the_others_by_at_most_one_retry(kind: Any) -> None:
     def others_done(person: Person) -> float:
         began, at = person.world.time.now(), []
@@ -198,7 +199,8 @@ def test_a_dead_host_delays_the_others_by_at_most_one_retry(kind: Any) -> None:
         return max(at)
 
     healthy, ill = changed_fleet(12), changed_fleet(12)
-    ill.world.faults = [FlyFault(kind, machine="cron-s1", times=10**6)]
+    ill.world.faults = [FlyFault(kind, machine="cron-s1", times=10**6, seconds=1)]
+    ill.timeout = 0.3 if kind == "hang" else 20
     retry = 1.2 + 1  # the pause, and Fly's second for each request
     assert others_done(ill) <= others_done(healthy) + retry
     failed = ill.report.results[-1]

@@ -22,6 +22,7 @@ from deploy.diff import changed_fields, same_image
 from deploy.fly import RateLimit
 from deploy.machines import Machine, WantedMachine, read_machine, wanted_machines
 from deploy.plan import lost_databases, make_plan, open_occurrence, served_at_once
+from deploy.render import plan_lines
 from jobs import JOBS
 from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
 from speakerbot.schedules.reading import parse_schedules
@@ -184,6 +185,18 @@ def test_requests_keep_to_the_rate_and_may_burst_one_less_than_fly_allows() -> N
 
     assert asyncio.run(take("create", 5)) == [1.0, 2.0, 3.0]
     assert asyncio.run(take("get", 12)) == [0.2, 0.4, 0.6]
+
+
+def test_of_a_command_only_what_differs_is_shown() -> None:
+    live = machine(wanted(args=["--only", "1"]).with_image("r/a:1").config)
+    for more, shown in (
+        ({"grace": "1d", "args": ["--only", "1"]}, "… --grace 6h … → … --grace 1d …"),
+        ({"cron": "0 9 * * TUE"}, "… --cron '0 17 * * MON' … --only 1 → … --cron '0 9 * * TUE' …"),
+        ({"args": ["--only", "1"], "env": {"A": "1"}}, "(none) → 1"),
+    ):
+        plan = make_plan([wanted(**more)], [live], image="r/a:1")
+        lines = [text.strip() for text, _ in plan_lines(plan, ()) if ": " in text]
+        assert lines[0].partition(": ")[2] == shown
 
 
 MONDAY = datetime(2026, 11, 23, 18, tzinfo=UTC)

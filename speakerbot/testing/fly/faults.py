@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal[
     "400", "401", "429", "408", "500", "503", "capacity", "text", "html", "nonsense", "lost",
-    "unheard", "crash", "revert",
+    "unheard", "hang", "crash", "revert",
 ]  # fmt: skip
 
 ANSWERS: dict[str, tuple[int, str, str]] = {
@@ -38,10 +38,11 @@ class FlyFault:
     """Happens to requests of ``action`` ("" means all), after ``skip`` of them, ``times`` often.
     ``machine``: only to requests about the machine of that name, as where its host is broken.
 
-    lost: done, but the answer never comes. unheard: neither. crash: done (or, if ``before``, not),
-    and the client is dead: ``FlyWorld.on_crash`` is called and nothing is answered until
-    ``FlyWorld.revive``. revert: an update answers 200 and is taken back
-    ``seconds`` later; until then the machine is ``replacing``, or, if ``quiet``, looks updated.
+    lost: done, but the answer never comes. unheard: neither. hang: neither, and the connection
+    stays open for ``seconds`` of real time. crash: done (or, if ``before``, not), and the client is
+    dead: ``FlyWorld.on_crash`` is called and nothing is answered until ``FlyWorld.revive``. revert:
+    an update answers 200 and is taken back ``seconds`` later; until then the machine is
+    ``replacing``, or, if ``quiet``, looks updated.
     """
 
     kind: Kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -65,6 +66,9 @@ def _guarded(world: FlyWorld, action: str, handler: Handler) -> Guarded:
         about = machine.name if machine else ""
         fault = next((fault for fault in world.faults if fault.strikes(action, about)), None)
         if world.client_dead or (fault and fault.kind == "unheard"):
+            return _silence(request)
+        if fault and fault.kind == "hang":
+            await asyncio.sleep(fault.seconds)
             return _silence(request)
         if fault and fault.kind == "crash" and fault.before:
             return _crash(world, request)
