@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,9 +132,7 @@ class _Apply:
 
     async def _work(self, work: _CronCommand, fly: Fly, wait_for_runs: float) -> int:
         noted = await work.plan(fly, self.planning)
-        render.show(render.plan_lines(noted.plan, noted.notes), self.console)
-        if self.stream:
-            self.stream.begin(render.plan_document(noted.plan, noted.notes, work.target.app))
+        self._begin(noted, work.target.app)
         self.report = ApplyReport(noted.plan.actions, self._show)
         if not self.planning.allow_mass_change:
             noted.plan.refuse_mass_destruction()
@@ -140,19 +140,48 @@ class _Apply:
         await carry_out(fly, self.report, wait_for_runs=wait_for_runs)
         return _exit_code(self.report.results, noted.plan.left, detailed=self.planning.detailed)
 
-    def _show(self, event: ApplyEvent) -> None:
-        self.screen.show(event)
+    def _begin(self, noted: NotedPlan, app: str) -> None:
+        with _whoever_reads():
+            render.show(render.plan_lines(noted.plan, noted.notes), self.console)
         if self.stream:
-            self.stream.add(event)
+            with _whoever_reads():
+                self.stream.begin(render.plan_document(noted.plan, noted.notes, app))
+
+    def _show(self, event: ApplyEvent) -> None:
+        with _whoever_reads():
+            self.screen.show(event)
+        if self.stream:
+            with _whoever_reads():
+                self.stream.add(event)
 
     def end(self, exit_code: int, error: str | None = None) -> int:
-        self.screen.end()
+        with _whoever_reads():
+            self.screen.end()
         if self.stream:
-            if not self.stream.begun:
-                self.stream.begin(render.plan_document(EMPTY, (), self.options.app))
-            results = render.result_documents(self.report.results)
-            self.stream.end({"results": results, "error": error, "exit_code": exit_code})
+            with _whoever_reads():
+                self._complete(self.stream, exit_code, error)
         return exit_code
+
+    def _complete(self, stream: render.JsonStream, exit_code: int, error: str | None) -> None:
+        if not stream.begun:
+            stream.begin(render.plan_document(EMPTY, (), self.options.app))
+        results = render.result_documents(self.report.results)
+        stream.end({"results": results, "error": error, "exit_code": exit_code})
+
+
+@contextmanager
+def _whoever_reads() -> Iterator[None]:
+    """A reader who has gone (``| head``) does not end an apply half-way: the rest goes nowhere."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit):  # rich makes the one of the other
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 async def _stoppable(work: Coroutine[Any, Any, T]) -> T:

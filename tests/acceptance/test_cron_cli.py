@@ -303,6 +303,17 @@ def test_ctrl_c_ends_an_apply_with_what_was_done(desk: Desk) -> None:
     assert len(desk.world.living()) == 20
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_an_apply_whose_reader_has_gone_is_finished(desk: Desk, words: tuple[str, ...]) -> None:
+    desk.write(*({"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(6)))
+    with desk.start("apply", "--image", IMAGE, *words) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(30) == 0
+    assert len(desk.world.living()) == 6
+
+
 @pytest.mark.parametrize(
     ("trouble", "code", "said"),
     [
