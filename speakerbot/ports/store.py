@@ -308,8 +308,7 @@ class Limits(Protocol):
         """Saves, or with None forgets, DM channel ids by user id. One round trip."""
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(NamedTuple):
     """Something that must not be tried before ``until``; ``count`` for budgets."""
 
     until: datetime
