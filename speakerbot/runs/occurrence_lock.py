@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from speakerbot import process
 from speakerbot.clock import Clock
-from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRecord, OccurrenceRules
-from speakerbot.domain.run import Run
+from speakerbot.domain.occurrence import (
+    Due,
+    Missed,
+    NotDue,
+    OccurrenceRecord,
+    OccurrenceRules,
+    OccurrenceStanding,
+)
+from speakerbot.domain.run import Run, RunOutcome, RunSkipReason
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
@@ -120,7 +127,7 @@ class OccurrenceLock:
             record = self._stored(occurrence)
             match self.schedule.rules.decide(occurrence, record, now=now, real=real):
                 case Due() if not self.configured():
-                    return NotDue("not_configured", occurrence)
+                    return NotDue(RunSkipReason.NOT_CONFIGURED, occurrence)
                 case Due() as due:
                     if self._slept(due.sleep(now)):
                         now = self.clock.decision()
@@ -129,10 +136,10 @@ class OccurrenceLock:
                         return turn
                 case Missed() as missed:
                     self._note_missed(missed, record, run)
-                    return NotDue("missed", occurrence)
+                    return NotDue(RunSkipReason.MISSED, occurrence)
                 case not_due:
                     return not_due
-        return NotDue("already_running", occurrence)
+        return NotDue(RunSkipReason.ALREADY_RUNNING, occurrence)
 
     def _stored(self, occurrence: datetime | None) -> OccurrenceRecord | None:
         if occurrence is None:
@@ -153,7 +160,9 @@ class OccurrenceLock:
         if self.dry_run:
             return HeldOccurrence(occurrence, now, None)
         lease = self.clock.real() + self.schedule.timeout + MARGIN
-        held = OccurrenceRecord(occurrence, "running", lease_until=lease, revision=run.id)
+        held = OccurrenceRecord(
+            occurrence, OccurrenceStanding.RUNNING, lease_until=lease, revision=run.id
+        )
         if not self.store.occurrences.swap(self.schedule.name, record, held):
             return None
         self.store.occurrences.supersede(self.schedule.name, before=occurrence)
@@ -163,7 +172,7 @@ class OccurrenceLock:
     def _note_missed(self, missed: Missed, record: OccurrenceRecord | None, run: Run) -> None:
         if self.dry_run:
             return
-        noted = OccurrenceRecord(missed.occurrence, "missed", revision=run.id)
+        noted = OccurrenceRecord(missed.occurrence, OccurrenceStanding.MISSED, revision=run.id)
         if self.store.occurrences.swap(self.schedule.name, record, noted):
             late = timedelta(seconds=missed.late // timedelta(seconds=1))
             self.store.runs.put(
@@ -171,7 +180,7 @@ class OccurrenceLock:
                     schedule=self.schedule.name,
                     occurrence=missed.occurrence,
                     finished_at=self.clock.real(),
-                    outcome="missed",
+                    outcome=RunOutcome.MISSED,
                     error=f"{late} late, and {self.schedule.rules.whole_grace} are allowed",
                 )
             )
@@ -189,22 +198,26 @@ class OccurrenceLock:
         # so it stays open and the next tick looks.
         current = self._stored(turn.occurrence)
         if current and self.schedule.rules.share and not _both_over(current, after):
-            reopened = after._replace(standing="open", retry_at=None, resume_at=None)
+            reopened = after._replace(
+                standing=OccurrenceStanding.OPEN, retry_at=None, resume_at=None
+            )
             self.store.occurrences.swap(self.schedule.name, current, reopened)
 
 
 def _both_over(current: OccurrenceRecord, after: OccurrenceRecord) -> bool:
-    if current.standing in ("superseded", "missed"):
+    if current.standing in (OccurrenceStanding.SUPERSEDED, OccurrenceStanding.MISSED):
         return True
-    return current.standing == after.standing == "finished"
+    return current.standing == after.standing == OccurrenceStanding.FINISHED
 
 
 def _ended(held: OccurrenceRecord, waits: Waits | None, last: datetime) -> OccurrenceRecord:
     """What is noted when a run ends. ``last``: deferred beyond it, a message is not waited for."""
-    after = held._replace(standing="open", lease_until=None, revision=f"{held.revision}.end")
+    after = held._replace(
+        standing=OccurrenceStanding.OPEN, lease_until=None, revision=f"{held.revision}.end"
+    )
     if waits is None or waits.more:
         return after
     resume_at = waits.resume_at if waits.resume_at and waits.resume_at <= last else None
     if waits.retry_at is None and resume_at is None:
-        return after._replace(standing="finished")
+        return after._replace(standing=OccurrenceStanding.FINISHED)
     return after._replace(retry_at=waits.retry_at, resume_at=resume_at)

@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, standing
 from speakerbot.domain.inbox import InboxMessage
-from speakerbot.domain.occurrence import OccurrenceRecord
+from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
 from speakerbot.domain.talk import Talk
@@ -75,7 +75,9 @@ def fill(store: Store) -> None:
     store.runs.put(Run("r2", "weekly", NOW, LATER))
     for at in (NOW, LATER):
         store.occurrences.swap(
-            "hourly", None, OccurrenceRecord(at, "running", LATER, revision=f"{at}")
+            "hourly",
+            None,
+            OccurrenceRecord(at, OccurrenceStanding.RUNNING, LATER, revision=f"{at}"),
         )
     store.snapshots.take(NOW)
     store.calendar.advance([(None, entry_of(SPOILT)), (None, entry_of(SOUND))])
@@ -531,14 +533,18 @@ def test_an_occurrence_that_cannot_be_read_can_be_worked_on_again(
     mongo: Store, documents: Any, fields: Any
 ) -> None:
     mongo.prepare()
-    mongo.occurrences.swap("hourly", None, OccurrenceRecord(NOW, "running", LATER, revision="1"))
+    mongo.occurrences.swap(
+        "hourly", None, OccurrenceRecord(NOW, OccurrenceStanding.RUNNING, LATER, revision="1")
+    )
     documents.speakerbot_occurrences.update_one({}, {"$set": fields})
     with capture_logs():
         found = mongo.occurrences.get("hourly", NOW)
     assert found is not None
-    assert mongo.occurrences.swap("hourly", found, OccurrenceRecord(NOW, "finished", revision="2"))
+    assert mongo.occurrences.swap(
+        "hourly", found, OccurrenceRecord(NOW, OccurrenceStanding.FINISHED, revision="2")
+    )
     assert not mongo.occurrences.swap(
-        "hourly", found, OccurrenceRecord(NOW, "running", revision="3")
+        "hourly", found, OccurrenceRecord(NOW, OccurrenceStanding.RUNNING, revision="3")
     )
 
 

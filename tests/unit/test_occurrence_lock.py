@@ -20,7 +20,7 @@ from speakerbot.domain.occurrence import (
     OccurrenceRules,
     OccurrenceStanding,
 )
-from speakerbot.domain.run import Run, new_run
+from speakerbot.domain.run import Run, RunSkipReason, new_run
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.runs.occurrence_lock import MARGIN, HeldOccurrence, LockedSchedule, OccurrenceLock
 from speakerbot.runs.report import Waits
@@ -230,7 +230,7 @@ def test_of_two_that_sleep_towards_it_one_is_let_in(
 
     lock = replace(machine.lock(), sleep=oversleep)
     answer = lock.acquire(new_run(NAME, machine.clock))
-    assert answer == NotDue("already_running", MONDAY, MONDAY + TIMEOUT + MARGIN)
+    assert answer == NotDue(RunSkipReason.ALREADY_RUNNING, MONDAY, MONDAY + TIMEOUT + MARGIN)
 
 
 class Contested:

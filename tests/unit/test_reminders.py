@@ -19,7 +19,7 @@ from jobs.reminders import JOB, of_talk, slots
 from speakerbot.bootstrap import templates as templates_of
 from speakerbot.config import Settings
 from speakerbot.delivery.planning import MessagePlan, Moment, weigh
-from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, SkipReason
 from speakerbot.domain.message import Decision, Message, Route, Skip
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
@@ -164,7 +164,7 @@ def test_a_talk_booked_after_the_slot_still_gets_it_the_same_evening() -> None:
 
 def test_of_several_missed_only_the_nearest_goes_and_the_others_are_counted() -> None:
     missed = list(of_talk(TALK, settings("1d@09:00,1d@12:00,1d@15:00"), at("2026-11-20 20:00")))
-    assert missed[:2] == [Skip("overtaken", "talk:t1")] * 2
+    assert missed[:2] == [Skip(SkipReason.OVERTAKEN, "talk:t1")] * 2
     assert isinstance(missed[2], Message)
     assert missed[2].due_at == at("2026-11-20 15:00")
 
@@ -181,7 +181,9 @@ def test_one_that_was_overtaken_does_not_come_back_when_the_nearer_ones_time_is_
 
 def test_a_completed_talk_is_counted_and_not_reminded_of() -> None:
     done = replace(TALK, completed=True)
-    assert list(of_talk(done, DEFAULTS, at("2026-11-20 16:05"))) == [Skip("completed", "talk:t1")]
+    assert list(of_talk(done, DEFAULTS, at("2026-11-20 16:05"))) == [
+        Skip(SkipReason.COMPLETED, "talk:t1")
+    ]
     assert list(of_talk(done, DEFAULTS, at("2026-11-19 16:05"))) == []
 
 
