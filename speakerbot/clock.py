@@ -7,6 +7,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from time import time_ns
 from zoneinfo import ZoneInfo
 
+LONGEST_WAIT = timedelta(minutes=65)
+"""No stored retry is further ahead, and no lease of a usual length."""
+
 
 def real_now() -> datetime:
     """The present, aware, in UTC, cut to milliseconds: the precision every store keeps."""
