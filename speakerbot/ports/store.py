@@ -230,6 +230,11 @@ class Occurrences(Protocol):
     def supersede(self, schedule: str, before: datetime) -> None:
         """Marks earlier occurrences that are running or open as superseded."""
 
+    @writes
+    def forget(self, schedule: str, before: datetime) -> int:
+        """Deletes those that came before ``before`` and that no run goes on with. Returns how
+        many."""
+
 
 class Snapshots(Protocol):
     """What each speaker knows of their talk. See ``domain.talk_changes``. There is nothing in it,
@@ -308,7 +313,8 @@ class Limits(Protocol):
         """Saves, or with None forgets, DM channel ids by user id. One round trip."""
 
 
-class Breaker(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Breaker:
     """Something that must not be tried before ``until``; ``count`` for budgets."""
 
     until: datetime

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MARGIN = timedelta(minutes=1)
 """How much longer than its timeout a run holds its occurrence: it takes a while to end."""
+KEPT = timedelta(days=400)
+"""How long records of a schedule's earlier occurrences are kept."""
 TRIES = 3
 LOOK_EVERY = timedelta(seconds=1)
 STEP = timedelta(minutes=5)
@@ -192,6 +194,7 @@ class OccurrenceLock:
         if not self.store.occurrences.swap(self.schedule.name, record, held):
             return None
         self.store.occurrences.supersede(self.schedule.name, before=occurrence)
+        self.store.occurrences.forget(self.schedule.name, before=occurrence - KEPT)
         return HeldOccurrence(occurrence, now, held)
 
     def _note_missed(self, missed: Missed, record: OccurrenceRecord | None, run: Run) -> None:

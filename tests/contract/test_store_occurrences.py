@@ -62,3 +62,17 @@ def test_earlier_occurrences_that_were_not_finished_are_superseded(store: Store)
     found = [store.occurrences.get("r", at) for at in (*times, AT)]
     standings = [record.standing if record else "" for record in found]
     assert standings == ["superseded", "superseded", "finished", "running"]
+
+
+def test_old_occurrences_are_forgotten_but_those_that_runs_go_on_with(store: Store) -> None:
+    days = [AT + timedelta(days=number) for number in range(5)]
+    standings = ("finished", "missed", "superseded", "open", "finished")
+    for day, standing in zip(days, standings, strict=True):
+        record = OccurrenceRecord(day, standing, revision=f"{day}")  # type: ignore[arg-type]
+        assert store.occurrences.swap("weekly", None, record)
+    store.occurrences.swap("other", None, OccurrenceRecord(AT, "finished", revision="o"))
+    assert store.occurrences.forget("weekly", days[4]) == 3
+    left = [day for day in days if store.occurrences.get("weekly", day)]
+    assert left == days[3:]
+    assert store.occurrences.get("other", AT)
+    assert store.occurrences.forget("weekly", days[4]) == 0

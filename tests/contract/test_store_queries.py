@@ -67,6 +67,7 @@ def _use(store: Store) -> None:
     store.occurrences.swap("hourly", first, second)
     store.occurrences.get("hourly", NOW)
     store.occurrences.supersede("hourly", NOW)
+    store.occurrences.forget("hourly", NOW)
     store.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
     store.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
     store.limits.set_breaker("b", "dm", Breaker(NOW, "why"))

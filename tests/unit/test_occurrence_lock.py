@@ -253,6 +253,9 @@ class Contested:
     def supersede(self, schedule: str, before: datetime) -> None:
         self.behind.supersede(schedule, before)
 
+    def forget(self, schedule: str, before: datetime) -> int:
+        return self.behind.forget(schedule, before)
+
 
 def contested(store: Store, meanwhile: Callable[[], object]) -> Store:
     """The same store, but for its occurrences."""
