@@ -79,7 +79,7 @@ def test_one_bad_line_in_the_middle_and_nothing_is_imported(cli: Cli) -> None:
         ("talks.txt", b"hello", "no column discordUserId, discordUsername, topic, scheduledDate"),
     ],
 )
-def test_a_file_that_is_no_list_of_talks_is_refused(
+def test_a_file_that_is_not_a_list_of_talks_is_refused(
     cli: Cli, name: str, content: bytes, problem: str
 ) -> None:
     assert problem in cli.error("talks", "import", cli.file(name, content), exit_code=65)
