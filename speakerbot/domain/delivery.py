@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from speakerbot.clock import LONGEST_WAIT
+
 
 class DeliveryState(StrEnum):
     """What there is to say about a message. The ledger stores those from ``CLAIMED`` on."""
@@ -233,10 +235,6 @@ def may_be_closed(record: Delivery, now: datetime) -> bool:
     """Whether a run may settle what an earlier one left, its time being over; ``now`` is the real
     time."""
     return standing(record, now) in (DeliveryState.PLANNED, DeliveryState.UNDELIVERABLE)
-
-
-LONGEST_WAIT = timedelta(minutes=65)
-"""No retry is further ahead, and no lease of a usual length."""
 
 
 def within_reason(record: Delivery, now: datetime, lease: timedelta) -> Delivery:

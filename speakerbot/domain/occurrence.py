@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from speakerbot.clock import LONGEST_WAIT
 from speakerbot.domain.cron import Cron
 from speakerbot.domain.run import RunSkipReason
 
@@ -40,6 +41,23 @@ class OccurrenceRecord(NamedTuple):
     """Decision time. Of an open one: when the first deferred message (quiet hours) may go."""
     revision: str = ""
     """Changes with every write and is never used twice: what compare-and-swap compares."""
+
+
+def within_reason(record: OccurrenceRecord, now: datetime, lease: timedelta) -> OccurrenceRecord:
+    """The record with no real instant further ahead than any can be: one that is was written by a
+    machine whose clock is wrong, and would block its occurrence for days. The same where all is
+    well, and where the occurrence is over. ``now`` is the real time; ``lease`` the longest that
+    this process takes."""
+    last = now + max(LONGEST_WAIT, lease)
+    if (
+        record.standing == OccurrenceStanding.RUNNING
+        and record.lease_until
+        and record.lease_until > last
+    ):
+        return record._replace(lease_until=last)
+    if record.standing == OccurrenceStanding.OPEN and record.retry_at and record.retry_at > last:
+        return record._replace(retry_at=last)
+    return record
 
 
 class Due(NamedTuple):

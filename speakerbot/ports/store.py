@@ -48,6 +48,10 @@ class Talks(Protocol):
     def get(self, talk: str) -> Talk | None:
         """By id, or by date (YYYY-MM-DD)."""
 
+    def why_hidden(self, talk_id: str) -> str | None:
+        """What is wrong with a stored talk that no other method returns, for people ("its date is
+        …"); None where it is not there, or is sound."""
+
     def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
         """Those that exist, by id. One query."""
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from speakerbot import process
-from speakerbot.clock import Clock
+from speakerbot.clock import OUR_CLOCK_IS_OFF, Clock, utc_text
 from speakerbot.domain.occurrence import (
     Due,
     Missed,
@@ -19,6 +19,7 @@ from speakerbot.domain.occurrence import (
     OccurrenceRecord,
     OccurrenceRules,
     OccurrenceStanding,
+    within_reason,
 )
 from speakerbot.domain.run import Run, RunOutcome, RunSkipReason
 from speakerbot.ports.store import Store
@@ -124,7 +125,7 @@ class OccurrenceLock:
         for _ in range(TRIES):
             real = self.clock.real()
             occurrence = self.schedule.rules.occurrence(now)
-            record = self._stored(occurrence)
+            record = self._corrected(self._stored(occurrence), run)
             match self.schedule.rules.decide(occurrence, record, now=now, real=real):
                 case Due() if not self.configured():
                     return NotDue(RunSkipReason.NOT_CONFIGURED, occurrence)
@@ -145,6 +146,34 @@ class OccurrenceLock:
         if occurrence is None:
             return None
         return self.store.occurrences.get(self.schedule.name, occurrence)
+
+    def _corrected(self, record: OccurrenceRecord | None, run: Run) -> OccurrenceRecord | None:
+        """What a machine with a wrong clock has left ends like any other; not where the wrong clock
+        may be this machine's."""
+        if record is None or self.dry_run:
+            return record
+        longest = STEP + self.schedule.timeout + MARGIN
+        corrected = within_reason(record, self.clock.real(), longest)
+        if corrected is record or self._clock_differs():
+            return record
+        corrected = corrected._replace(revision=f"{record.revision}.clock.{run.id}")
+        if not self.store.occurrences.swap(self.schedule.name, record, corrected):
+            return self._stored(record.occurrence)
+        self.log.warning(
+            "instant_corrected",
+            schedule=self.schedule.name,
+            occurrence=utc_text(record.occurrence),
+            revision=record.revision,
+        )
+        return corrected
+
+    def _clock_differs(self) -> bool:
+        error = self.store.clock_error()
+        if abs(error) <= OUR_CLOCK_IS_OFF:
+            return False
+        seconds = round(error.total_seconds())
+        self.log.error("clock_differs", seconds=seconds, hint="set this machine's clock")
+        return True
 
     def _slept(self, nap: timedelta) -> bool:
         """With ``--now`` nothing sleeps; a dry run shows what the occurrence will bring."""

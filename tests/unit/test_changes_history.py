@@ -77,7 +77,7 @@ class Mailbox:
 
     now: Callable[[], datetime]
     accepted: Callable[[str, str], None]
-    """Hears of each message: the user and the text."""
+    """Is told of each message: the user and the text."""
     faults: list[str] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
     posts_made: list[tuple[str, Posted, str]] = field(default_factory=list)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speakerbot.clock import LONGEST_WAIT
 from speakerbot.domain.cron import Cron
 from speakerbot.domain.occurrence import (
     Due,
@@ -17,6 +18,7 @@ from speakerbot.domain.occurrence import (
     OccurrenceRecord,
     OccurrenceRules,
     OccurrenceStanding,
+    within_reason,
 )
 from speakerbot.domain.run import RunSkipReason
 
@@ -145,3 +147,24 @@ def test_whatever_the_ticks_each_occurrence_is_run_at_most_once_and_in_its_grace
             records[occurrence] = OccurrenceRecord(occurrence, OccurrenceStanding.MISSED)
         else:
             assert occurrence in records
+
+
+def test_what_only_a_wrong_clock_can_have_written_is_cut() -> None:
+    now, year = MONDAY, MONDAY + 365 * 24 * HOUR
+    running = OccurrenceRecord(MONDAY, OccurrenceStanding.RUNNING, lease_until=now + LONGEST_WAIT)
+    assert within_reason(running, now, HOUR) is running
+    assert within_reason(running._replace(lease_until=year), now, HOUR) == running
+    longer = now + 2 * LONGEST_WAIT
+    cut = within_reason(running._replace(lease_until=year), now, 2 * LONGEST_WAIT)
+    assert cut.lease_until == longer
+    waiting = OccurrenceRecord(
+        MONDAY, OccurrenceStanding.OPEN, retry_at=now + LONGEST_WAIT, resume_at=year
+    )
+    assert within_reason(waiting._replace(retry_at=year), now, HOUR) == waiting
+
+
+@pytest.mark.parametrize("standing", ["finished", "missed", "superseded"])
+def test_what_is_over_needs_no_cut(standing: OccurrenceStanding) -> None:
+    """The store leaves the lease of an occurrence that a later one supersedes."""
+    record = OccurrenceRecord(MONDAY, standing, lease_until=MONDAY + 365 * 24 * HOUR)
+    assert within_reason(record, MONDAY, HOUR) is record
