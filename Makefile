@@ -88,16 +88,13 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-in
 	@touch $@
 
 cron-plan: .venv/runtime ## What would change on Fly
-	$(BIN)/python deploy/deploy_cron.py plan
+	@$(BIN)/speakerbot cron plan
 
 cron-deploy: .venv/runtime ## Build and push the image of the jobs, then make the machines run it
-	@label=$$(date -u +%Y%m%dt%H%M%S)-$$(git rev-parse --short HEAD) && \
-	app=$$(sed -n 's/^app *= *"\(.*\)".*/\1/p' fly.cron.toml) && \
-	fly deploy -c fly.cron.toml --build-only --push --image-label "$$label" && \
-	$(BIN)/python deploy/deploy_cron.py apply --image "registry.fly.io/$$app:$$label" --by-digest
+	@$(BIN)/speakerbot cron deploy
 
 cron-status: .venv/runtime ## How the scheduled machines are doing
-	$(BIN)/python deploy/deploy_cron.py status
+	@$(BIN)/speakerbot cron status
 
 clean: ## Remove all that was made here
 	rm -rf .venv .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-results

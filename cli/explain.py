@@ -16,7 +16,7 @@ from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import ListEntry, entries
 from cli.user_argument import User, find_user
 from jobs import JOBS
-from speakerbot.errors import ConfigError, NotFound
+from speakerbot.errors import ConfigError, DamagedTalk, NotFound
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
@@ -52,6 +52,8 @@ def talk(
         found = store.talks.get(talk)
         explained = explainer.talk(found.id if found else talk)
         if found is None and not explained:
+            if why := store.talks.why_hidden(talk):
+                raise DamagedTalk(talk, why)
             raise NotFound(f"there is no talk {talk!r}, and no message about one of that id")
         if as_json:
             document = talk_document(found, settings.timezone) if found else None

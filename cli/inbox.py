@@ -125,7 +125,7 @@ def _find(store: Store, who: FoundUser, beginning: str) -> InboxMessage:
         raise UsageError(f"several messages of {who} begin with {beginning!r}:\n{listed}")
     if found:
         return found[0]
-    from speakerbot.domain.job_registry import did_you_mean
+    from speakerbot.text import did_you_mean
 
     hint = did_you_mean(wanted[:SHORT], [each.id[:SHORT] for each in messages])
     hint = hint or f"; `speakerbot inbox show {who.id}` lists what there is"

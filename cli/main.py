@@ -26,6 +26,7 @@ GROUPS = {
     "explain": "Why a message was sent, was not, or will be.",
     "templates": "The wording of every message: see it, change it, check it.",
     "sandbox": "Run a job against a Discord inside this process; nothing real is touched.",
+    "serve": "Answer /health over HTTP: can the store be reached?",
     "cron": "Make Fly Machines match deploy/schedules.json.",
 }
 

@@ -20,7 +20,7 @@ from cli.output import amount, emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, progress, show
 from cli.user_argument import find_user
 from speakerbot import logs
-from speakerbot.errors import DateTaken, NotFound, UsageError
+from speakerbot.errors import DamagedTalk, DateTaken, NotFound, UsageError
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
@@ -292,6 +292,8 @@ def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
 def _find(store: Store, talk: str) -> Talk:
     if found := store.talks.get(talk):
         return found
+    if why := store.talks.why_hidden(talk):
+        raise DamagedTalk(talk, why)
     raise _gone(talk)
 
 

@@ -72,8 +72,8 @@ def find_user(store: Store, text: str) -> FoundUser:
 
 
 def _unknown_user(text: str, wanted: str, users: list[FoundUser]) -> FoundUser:
-    from speakerbot.domain.job_registry import did_you_mean
     from speakerbot.formats.ids import snowflake
+    from speakerbot.text import did_you_mean
 
     try:
         return FoundUser(snowflake(wanted))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,17 +47,20 @@ CHANGES = 2
 """Exit code: there is something left to do."""
 _LOOKS, _LOOK_EVERY = 10, 3.0
 """How often, and how many seconds apart, a machine that Fly is changing is looked at."""
+_IMAGE_CONFIG = "fly.cron.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class CronOptions:
-    """The options of every command about machines. ``timeout`` in seconds, of one request."""
+    """The options of every command about machines. ``timeout`` in seconds, of one request;
+    ``env``: the environment, over what ``.env`` says."""
 
     schedules: Path
     app: str | None
     token: str | None
     timeout: float
     as_json: bool
+    env: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +209,18 @@ async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+def deploy(options: CronOptions) -> int:
+    """Builds and pushes the image of the jobs, then makes the machines run exactly that."""
+    _CronCommand(options)  # what is wrong with the schedules is said before minutes of building
+    target = find_target(options.app, options.token, options.env)
+    token = {"FLY_ACCESS_TOKEN": options.token} if options.token else {}
+    image = _build_and_push(target, {**options.env, **token}, folder=Path())
+    planning = PlanOptions(
+        image, by_digest=True, prune=False, refresh=False, allow_mass_change=False, detailed=False
+    )
+    return apply(options, planning, wait_for_runs="10m")
+
+
 def status(options: CronOptions) -> int:
     work = _CronCommand(options)
     rows, notes = work.ask(work.status)
@@ -277,7 +294,7 @@ class _CronCommand:
             our_logs.configure()
         self.schedules = read_schedules(options.schedules, JOBS)
         _warn(self.schedules)
-        self.target: FlyTarget = find_target(options.app, options.token)
+        self.target: FlyTarget = find_target(options.app, options.token, options.env)
         self.wanted: list[WantedMachine] = list(wanted_machines(self.schedules, self.target.env))
         self.timeout = options.timeout
 
@@ -372,3 +389,50 @@ def _warn(schedules: Schedules) -> None:
 
 def _print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _build_and_push(target: FlyTarget, env: Mapping[str, str], folder: Path) -> str:
+    """The image of the jobs, with a tag that no earlier one has.
+
+    `fly` gets the process's environment and what ``env`` says about Fly; what it prints goes to
+    stderr, since stdout is for results. Raises ConfigError where something is missing here, and
+    Unreachable where `fly` failed: it has said why.
+    """
+    if not (folder / _IMAGE_CONFIG).is_file():
+        raise ConfigError(f"there is no {_IMAGE_CONFIG} here: run this in a clone of speakerbot")
+    path = env.get("PATH")
+    fly = shutil.which("fly", path=path) or shutil.which("flyctl", path=path)
+    if fly is None:
+        raise ConfigError(
+            "`fly` is not installed, and the image is built with it: install it as "
+            "https://fly.io/docs/flyctl/install/ says, then run this again. To use an image built "
+            "elsewhere: speakerbot cron apply --image REF"
+        )
+    label = _label(folder)
+    words = ["deploy", "-c", _IMAGE_CONFIG, "--app", target.app]
+    words += ["--build-only", "--push", "--image-label", label]
+    code = subprocess.run(  # noqa: S603 - our own words
+        [fly, *words],
+        cwd=folder,
+        env={**os.environ, **{name: env[name] for name in env if name.startswith("FLY_")}},
+        stdout=sys.stderr,
+        check=False,
+    ).returncode
+    if code:
+        raise Unreachable(
+            f"`fly {' '.join(words)}` ended with {code}: no machine was touched. Run this again"
+        )
+    return f"{target.registry}/{target.app}:{label}"
+
+
+def _label(folder: Path) -> str:
+    """When it was built and, in a clone, from which commit."""
+    now = f"{datetime.now(UTC):%Y%m%dt%H%M%S}"
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],  # noqa: S607 - the one on the PATH
+            cwd=folder, capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return now
+    return f"{now}-{commit}"

@@ -6,6 +6,7 @@ Only typer is imported here: everything else is imported by the command that nee
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -17,21 +18,22 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="cron",
     help="Makes Fly Machines equal to schedules.json, and shows what they do.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich alone would double its cost
 )
 
 Schedules = Annotated[
-    Path,
+    Optional[Path],  # noqa: UP045 - typer evaluates it
     typer.Option(
-        envvar="SPEAKERBOT_SCHEDULES", metavar="FILE", help="Which schedules.json to use."
+        metavar="FILE",
+        help="Which schedules.json to use. Default: SPEAKERBOT_SCHEDULES, else "
+        "deploy/schedules.json.",
     ),
 ]
 App = Annotated[
-    Optional[str],  # noqa: UP045 - typer evaluates it
-    typer.Option("--app", "-a", envvar="FLY_APP", help="Fly app. Default: `app` in fly.toml."),
+    Optional[str],  # noqa: UP045
+    typer.Option("--app", "-a", help="Fly app. Default: FLY_APP, else `app` in fly.toml."),
 ]
 Image = Annotated[
     Optional[str],  # noqa: UP045
@@ -71,12 +73,18 @@ MassChange = Annotated[
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A schedule's name.")]
 
-_FILE = Path("deploy/schedules.json")
+
+@app.callback(invoke_without_command=True)
+def help_without_arguments(context: typer.Context) -> None:
+    # Not no_args_is_help: below a command with rich help, typer would print nothing.
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()
 def plan(
-    schedules: Schedules = _FILE,
+    schedules: Schedules = None,
     app_name: App = None,
     image: Image = None,
     by_digest: ByDigest = False,
@@ -98,7 +106,7 @@ def plan(
 
 @app.command()
 def apply(
-    schedules: Schedules = _FILE,
+    schedules: Schedules = None,
     app_name: App = None,
     image: Image = None,
     by_digest: ByDigest = False,
@@ -125,8 +133,22 @@ def apply(
 
 
 @app.command()
+def deploy(
+    schedules: Schedules = None,
+    app_name: App = None,
+    access_token: Token = None,
+    timeout: Timeout = "30s",
+    as_json: Json = False,
+) -> None:
+    """Build and push the image of the jobs with `fly`, then apply it by its digest."""
+    from deploy.commands import deploy
+
+    raise typer.Exit(deploy(_options(schedules, app_name, access_token, timeout, as_json)))
+
+
+@app.command()
 def status(
-    schedules: Schedules = _FILE,
+    schedules: Schedules = None,
     app_name: App = None,
     access_token: Token = None,
     timeout: Timeout = "30s",
@@ -141,7 +163,7 @@ def status(
 @app.command()
 def run(
     name: Name,
-    schedules: Schedules = _FILE,
+    schedules: Schedules = None,
     app_name: App = None,
     access_token: Token = None,
     timeout: Timeout = "30s",
@@ -156,7 +178,7 @@ def run(
 @app.command()
 def logs(
     name: Name,
-    schedules: Schedules = _FILE,
+    schedules: Schedules = None,
     app_name: App = None,
     access_token: Token = None,
     timeout: Timeout = "30s",
@@ -176,7 +198,7 @@ def export(
             help="crontab, systemd, kubernetes, github-actions or fly-cron-manager.",
         ),
     ],
-    schedules: Schedules = _FILE,
+    schedules: Schedules = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", help="Folder to write the files into. Default: print them."),
@@ -188,16 +210,23 @@ def export(
 ) -> None:
     """Write the same schedules for another scheduler."""
     from deploy.commands import export
+    from speakerbot.config import environment
 
-    export(schedules, kind, image, app_name, output)
+    export(_schedules(schedules, environment()), kind, image, app_name, output)
 
 
 def _options(
-    schedules: Path, app_name: str | None, token: str | None, timeout: str, as_json: bool
+    schedules: Path | None, app_name: str | None, token: str | None, timeout: str, as_json: bool
 ) -> CronOptions:
     from deploy.commands import CronOptions, seconds
+    from speakerbot.config import environment
 
-    return CronOptions(schedules, app_name, token, seconds("--timeout", timeout), as_json)
+    env, limit = environment(), seconds("--timeout", timeout)
+    return CronOptions(_schedules(schedules, env), app_name, token, limit, as_json, env)
+
+
+def _schedules(given: Path | None, env: Mapping[str, str]) -> Path:
+    return given or Path(env.get("SPEAKERBOT_SCHEDULES") or "deploy/schedules.json")
 
 
 def main() -> None:

@@ -31,7 +31,6 @@ _OTHER_RATE: Final = (1.0, 2.0)
 """Requests a second and burst of an action. Fly allows a burst of one more: where requests arrive
 faster than they were sent it must not be too fast."""
 ATTEMPTS: Final = 7
-REGISTRY: Final = "registry.fly.io"
 _KINDS: Final = ", ".join(
     f"application/vnd.{kind}+json"
     for kind in ("oci.image.index.v1", "oci.image.manifest.v1",
@@ -303,9 +302,9 @@ async def by_digest(image: str, target: FlyTarget, seconds: float) -> str:
         return image
     host, _, path = image.partition("/")
     local = host.partition(":")[0] in ("127.0.0.1", "localhost")
-    if host != REGISTRY and not local:
+    if host != target.registry and not local:
         raise UsageError(
-            f"--by-digest asks only {REGISTRY}: write the digest behind {image} yourself"
+            f"--by-digest asks only {target.registry}: write the digest behind {image} yourself"
         )
     name, _, tag = path.partition(":")
     url = f"{'http' if local else 'https'}://{host}/v2/{name}/manifests/{tag or 'latest'}"

@@ -100,7 +100,8 @@ def make_plan(
             planner.drop(machine, further=machine.schedule in schedules)
     actions = sorted(planner.actions, key=lambda action: ORDER.index(action.kind))
     owned = sum(machine.owned for machine in present)
-    return MachinePlan(tuple(actions), tuple(planner.notes), tuple(planner.unchanged), owned)
+    notes = (*planner.notes, *planner.images.notes())
+    return MachinePlan(tuple(actions), notes, tuple(planner.unchanged), owned)
 
 
 class _Images:
@@ -112,16 +113,28 @@ class _Images:
         app = [m for m in present if not m.owned and m.image]
         app.sort(key=lambda machine: machine.state != "started")
         newest = sorted(ours, key=lambda machine: machine.created_at, reverse=True)
-        self.usual = next((machine.image for machine in (*newest, *app)), None)
+        self.lender = next(iter((*newest, *app)), None)
+        """Whose image a new machine gets."""
+        self.lent = False
 
     def of(self, machine: Machine | None) -> str:
-        image = self.given or (machine.image if machine else None) or self.usual
+        image = self.given or (machine.image if machine else None)
+        if image is None and self.lender is not None:
+            self.lent = True
+            image = self.lender.image
         if image is None:
             raise ConfigError(
                 "no image is known: the app runs no machine yet. Build one with `make cron-deploy`,"
                 " or name one with --image"
             )
         return image
+
+    def notes(self) -> Iterator[PlanNote]:
+        """A person sees which image a new machine gets where nobody has named one."""
+        if self.lent and self.lender is not None:
+            owner = "" if self.lender.owned else ", though speakerbot does not manage it"
+            text = f"new machines get its image{owner}: {self.lender.image}; --image names another"
+            yield PlanNote(self.lender.name, text, left=False)
 
 
 class _Planner:

@@ -1,8 +1,10 @@
-"""Where Fly is, which app is meant, and the token: from options, environment and fly.toml."""
+"""Where Fly is, which app is meant, and the token: from options, environment and fly.toml.
+
+The environment is the process's, over what ``.env`` says. This is the only reader of fly.toml.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -13,30 +15,36 @@ from typing import Any
 from speakerbot.errors import ConfigError, TokenRefused
 
 API = "https://api.machines.dev"
+REGISTRY = "registry.fly.io"
 _MACAROON = ("fm1r_", "fm1a_", "fm2_")
 _ACCESS_TOKEN = re.compile(r"^access_token:\s*[\"']?([^\"'#\n]+?)[\"']?\s*$", re.MULTILINE)
 _APP = re.compile(r"[a-z0-9][a-z0-9-]*")
+_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?")
 _NOT_FOR_JOBS = frozenset({"PORT", "HOST", "PRIMARY_REGION"})
 
 
 @dataclass(frozen=True, slots=True)
 class FlyTarget:
-    """The app whose machines are meant. ``env``: what fly.toml gives its machines."""
+    """The app whose machines are meant. ``env``: what fly.toml gives its machines; ``registry``:
+    the host that keeps its images."""
 
     app: str
     base: str
     env: Mapping[str, str]
     authorization: str = field(repr=False)
+    registry: str = REGISTRY
 
 
 def find_target(
-    app: str | None, token: str | None, env: Mapping[str, str] = os.environ, folder: Path = Path()
+    app: str | None, token: str | None, env: Mapping[str, str], folder: Path = Path()
 ) -> FlyTarget:
     """Raises ConfigError without an app and TokenRefused without a token, saying how to get one."""
     written = _fly_toml(folder / "fly.toml")
-    app = app or env.get("FLY_APP") or written.get("app")
+    app = app or env.get("FLY_APP") or env.get("FLY_APP_NAME") or written.get("app")
     if not isinstance(app, str) or not app:
-        raise ConfigError('which app? Give --app, or write app = "…" into fly.toml here')
+        raise ConfigError(
+            'which app? Give --app, set FLY_APP, or write app = "…" into fly.toml here'
+        )
     if not _APP.fullmatch(app):
         raise ConfigError(
             f"{app!r} is not the name of a Fly app: use lower-case letters, digits and hyphens"
@@ -44,10 +52,13 @@ def find_target(
     base = (env.get("FLY_FLAPS_BASE_URL") or API).rstrip("/")
     if not base.startswith(("https://", "http://")):
         raise ConfigError(f"FLY_FLAPS_BASE_URL: {base!r} is not an address: write {API}")
+    registry = env.get("FLY_REGISTRY_HOST") or REGISTRY
+    if not _REGISTRY.fullmatch(registry):
+        raise ConfigError(f"FLY_REGISTRY_HOST: {registry!r} is not a host: write {REGISTRY}")
     own = written.get("env")
     variables = own if isinstance(own, dict) else {}
     kept = {name: str(value) for name, value in variables.items() if name not in _NOT_FOR_JOBS}
-    return FlyTarget(app, base, kept, authorization(_token(token, env, app)))
+    return FlyTarget(app, base, kept, authorization(_token(token, env, app)), registry)
 
 
 def authorization(token: str) -> str:

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from itertools import islice
 
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import Delivery
+from speakerbot.domain.delivery import Delivery, SkipReason
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.talk import Talk
 from speakerbot.domain.talk_changes import WHY_VOID, ChangeRules, TalkPair, TalkSnapshot, step
@@ -42,7 +42,7 @@ def decide(context: JobContext) -> Iterator[Decision]:
     for nothing may go that is not noted; a dry run shows what they would make of it."""
     snapshots = context.store.snapshots
     if not snapshots.taken():
-        yield Skip("first_snapshot", "talks")
+        yield Skip(SkipReason.FIRST_SNAPSHOT, "talks")
         return
     pairs = snapshots.pending() if context.settled else snapshots.differing(_since(context))
     for each in _consider(pairs, context):

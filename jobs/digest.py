@@ -7,7 +7,8 @@ from datetime import date, time, timedelta
 from typing import Any
 
 from speakerbot.clock import instant
-from speakerbot.domain.message import Decision, Message, MessageKey
+from speakerbot.domain.delivery import MessageKey
+from speakerbot.domain.message import Decision, Message
 from speakerbot.domain.person import Person
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from speakerbot.clock import instant
-from speakerbot.domain.delivery import DeliveryState
+from speakerbot.domain.delivery import DeliveryState, SkipReason
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import announcement_channel, only_route
@@ -35,7 +35,7 @@ def decide(context: JobContext) -> Iterator[Decision]:
     today = context.now.astimezone(settings.timezone).date()
     last_day = today + timedelta(days=settings.engagement_empty_days - 1)
     if any(not talk.completed for talk in context.store.talks.between(today, last_day)):
-        yield Skip("talk_coming", SUBJECT)
+        yield Skip(SkipReason.TALK_COMING, SUBJECT)
         return
     last = next((each for each in context.store.ledger.find(SUBJECT) if _is_settled(each)), None)
     if (
@@ -43,7 +43,7 @@ def decide(context: JobContext) -> Iterator[Decision]:
         and last.state != DeliveryState.EXPIRED
         and context.now < last.due_at + settings.engagement_every
     ):
-        yield Skip("asked_recently", SUBJECT)
+        yield Skip(SkipReason.ASKED_RECENTLY, SUBJECT)
         return
     yield _prompt(context, channel, today, last)
 

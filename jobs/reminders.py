@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import SkipReason
 from speakerbot.domain.message import Decision, Message, NodeFlag, Skip
 from speakerbot.domain.reminder_offsets import DayOffset, HourOffset, Offset
 from speakerbot.domain.talk import Talk
@@ -55,10 +56,12 @@ def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]
     if not reached or now >= reached[-1].expires_at:
         return
     if talk.completed:
-        yield Skip("completed", f"talk:{talk.id}")
+        yield Skip(SkipReason.COMPLETED, f"talk:{talk.id}")
         return
     *overtaken, nearest = reached
-    yield from (Skip("overtaken", f"talk:{talk.id}") for slot in overtaken if now < slot.expires_at)
+    yield from (
+        Skip(SkipReason.OVERTAKEN, f"talk:{talk.id}") for slot in overtaken if now < slot.expires_at
+    )
     yield _message(talk, nearest, settings, now)
 
 

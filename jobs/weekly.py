@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
-from speakerbot.domain.delivery import DeliveryState
+from speakerbot.domain.delivery import DeliveryState, SkipReason
 from speakerbot.domain.message import Decision, Edit, LookBack, Message, Skip
 from speakerbot.errors import TemplateError
 from speakerbot.runs.job import Job, JobContext
@@ -77,7 +77,7 @@ def decide(context: JobContext) -> Iterator[Decision]:
     brings up to date what stands already."""
     editing = context.settings.weekly_mode == "edit"
     if context.edit_only and not editing:
-        yield Skip("weekly_mode_is_post", "weekly")
+        yield Skip(SkipReason.WEEKLY_MODE_IS_POST, "weekly")
         return
     channel = announcement_channel(context.store.guilds, context.settings)
     this = _week_of(context.now if context.edit_only else _anchor(context), context)
@@ -89,7 +89,7 @@ def decide(context: JobContext) -> Iterator[Decision]:
     if editing and shown and shown.covers(this.day):
         yield from _brought_up_to_date(context, channel, shown, records)
     elif context.edit_only:
-        yield Skip("nothing_posted", "weekly")
+        yield Skip(SkipReason.NOTHING_POSTED, "weekly")
     else:
         yield from _posts(context, channel, this, records)
 
@@ -281,7 +281,7 @@ def _made_true(message: Message, records: Records, context: JobContext) -> Itera
     if standing is None or standing.state != DeliveryState.SENT:
         yield message
     elif standing.error_class == "deleted":
-        yield Skip("deleted_twice", message.subject)
+        yield Skip(SkipReason.DELETED_TWICE, message.subject)
     elif standing.text == _text(message, context):
         yield message  # to be counted as already sent
     else:

@@ -40,7 +40,7 @@ def settings_for_run(
         named = found if schedule is None else [found.get(schedule)]
         runs[:] = [each.job for each in named if each.enabled]
 
-    check(lambda: _check_address(settings.database_url, dry_run=dry_run))
+    check(lambda: check_store_address(settings, dry_run=dry_run))
     if schedule or not job:
         check(check_schedules)
     if not dry_run and any(settings.runs(each) for each in runs):
@@ -50,12 +50,14 @@ def settings_for_run(
     return settings
 
 
-def _check_address(url: str, *, dry_run: bool) -> None:
+def check_store_address(settings: Settings, *, dry_run: bool = False) -> None:
+    """Raises ConfigError for an address that no store can have, and, but for a dry run, for one
+    whose file this machine would lose. The store itself is not asked."""
     from speakerbot.stores import check_address
 
-    check_address(url)
+    check_address(settings.database_url)
     if not dry_run:
-        _refuse_lost_disk(url)
+        _refuse_lost_disk(settings.database_url)
 
 
 def store(settings: Settings, *, read_only: bool = False) -> Store:

@@ -7,6 +7,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from time import time_ns
 from zoneinfo import ZoneInfo
 
+OUR_CLOCK_IS_OFF = timedelta(seconds=30)
+"""Further than this from the store's clock, this machine's own is the wrong one."""
+LONGEST_WAIT = timedelta(minutes=65)
+"""No stored retry is further ahead, and no lease of a usual length."""
+
 
 def real_now() -> datetime:
     """The present, aware, in UTC, cut to milliseconds: the precision every store keeps."""

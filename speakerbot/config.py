@@ -148,12 +148,12 @@ def _warn_of_unknown(variables: Mapping[str, str], known: Collection[str]) -> No
     for name in variables:
         if name in known or name in ELSEWHERE or not name.startswith(PREFIXES):
             continue
-        from difflib import get_close_matches
+        from speakerbot.text import closest
 
-        meant = get_close_matches(name, known, 1, cutoff=0.8)
+        meant = closest(name, known, cutoff=0.8)
         # The Node bot has settings of its own under the other prefixes.
         if meant or name.startswith(OURS):
-            hint = f"did you mean {meant[0]}?" if meant else "the README lists all there are"
+            hint = f"did you mean {meant}?" if meant else "the README lists all there are"
             get_logger().warning("setting_unknown", setting=name, hint=hint)
 
 

@@ -40,6 +40,18 @@ class DateTaken(SpeakerbotError):
     exit_code = 65
 
 
+class DamagedTalk(SpeakerbotError):
+    """The talk is in the store, but its date or its id cannot be read."""
+
+    exit_code = 65
+
+    def __init__(self, talk_id: str, why: str) -> None:
+        super().__init__(
+            f"talk {talk_id!r} is in the store but hidden: {why}. "
+            "Correct it there; no message about it is sent until then."
+        )
+
+
 class NotFound(SpeakerbotError):
     """The named thing is not in the store."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # With the address that it would become part of, where it follows one directly.
 _CUSTOM_EMOJI = re.compile(r"(https?://[^\s<]+)?<a?:(\w+):\d+>", re.ASCII)
@@ -61,3 +62,16 @@ def shorten(text: str, most: int) -> str:
     while (room := room - length(text[end])) >= 0:
         end += 1
     return text[:end].rstrip(" \t\n\u200d\ufe0f") + "…"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean …?``, or nothing where no known word is close."""
+    close = closest(word, known)
+    return f"; did you mean {close!r}?" if close else ""
+
+
+def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known word that is most like it; None where none is close (0 to 1)."""
+    from difflib import get_close_matches  # only where something is misspelt
+
+    return next(iter(get_close_matches(word, list(known), 1, cutoff)), None)

@@ -15,6 +15,7 @@ from speakerbot.delivery.recovery import NotNow, Recovery
 from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import LookBack, Route
+from speakerbot.domain.run import StopReason
 from speakerbot.errors import TemplateError
 from speakerbot.ports.channel import Outgoing, Ready, Receipt, RefusalClass, Refused, Withheld
 from speakerbot.templates import Templates
@@ -99,7 +100,7 @@ class Attempt:
             raise NotNow from stopped
         except Refused as refusal:
             if refusal.why in (RefusalClass.BOT, RefusalClass.TOKEN):
-                channel.halt(ChannelStopped(refusal.why, refusal.detail))
+                channel.halt(ChannelStopped(StopReason(refusal.why), refusal.detail))
                 raise NotNow from refusal
             return self.endings.retry_later(claim, refusal)
         if post is None:
@@ -147,7 +148,7 @@ class Attempt:
                     claim, DeliveryState.UNDELIVERABLE, refusal.why, refusal.detail
                 )
             case RefusalClass.BOT | RefusalClass.TOKEN:
-                channel.halt(ChannelStopped(refusal.why, refusal.detail))
+                channel.halt(ChannelStopped(StopReason(refusal.why), refusal.detail))
                 return None
         return refusal
 

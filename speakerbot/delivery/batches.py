@@ -17,7 +17,7 @@ from speakerbot.delivery.claims import (
     restored,
 )
 from speakerbot.delivery.planning import OUT_OF_TURN, MessagePlan, Moment, rendered, weigh
-from speakerbot.domain.delivery import DeliveryChange, DeliveryState
+from speakerbot.domain.delivery import DeliveryChange, DeliveryState, SkipReason
 from speakerbot.domain.message import Message, Route
 from speakerbot.ports.channel import Channels
 from speakerbot.ports.store import FlagWrite, Store
@@ -75,7 +75,7 @@ class Batches:
 
     def _wait(self, newcomers: list[MessagePlan], room: int) -> list[MessagePlan]:
         for plan in newcomers[room:]:
-            self._hold_back(plan, "many new DM channels; a later run", "new_dm_pace")
+            self._hold_back(plan, "many new DM channels; a later run", SkipReason.NEW_DM_PACE)
         return newcomers[:room]
 
     def _new_claim(self, plan: MessagePlan) -> Claim:
@@ -110,7 +110,7 @@ class Batches:
         """What is to be done now about a message that was planned a while ago."""
         message, moment = plan.message, Moment(self.clock.decision(), self.clock.real(), self.zone)
         if message.template and message.key not in self.still_true([message]):
-            return held_back(plan, "the talk changed meanwhile", "changed_meanwhile")
+            return held_back(plan, "the talk changed meanwhile", SkipReason.CHANGED_MEANWHILE)
         for weighed in weigh([replace(message, follows=False)], self.store, moment):
             if isinstance(weighed, MessagePlan):
                 return replace(weighed, then=plan.then)
@@ -118,12 +118,14 @@ class Batches:
 
     def left_waiting(self, plan: MessagePlan) -> None:
         """Its turn never came."""
-        self._hold_back(plan, "the run ended before its turn came", "new_dm_pace")
+        self._hold_back(plan, "the run ended before its turn came", SkipReason.NEW_DM_PACE)
 
     def left_for_later(self, plans: Iterable[MessagePlan]) -> None:
         """Their channel has stopped."""
         for plan in plans:
-            self._hold_back(plan, "its channel has stopped; a later run sends it", "given_back")
+            self._hold_back(
+                plan, "its channel has stopped; a later run sends it", SkipReason.GIVEN_BACK
+            )
 
     def _flag_at(self, plan: MessagePlan) -> datetime | None:
         """The time for the Node bot's flag. One that an earlier attempt has set stays: a flag of
@@ -167,27 +169,27 @@ class Batches:
                 ]
             )
         for claim in claims:
-            self._hold_back(claim.plan, "the talk changed meanwhile", "changed_meanwhile")
+            self._hold_back(claim.plan, "the talk changed meanwhile", SkipReason.CHANGED_MEANWHILE)
 
     def taken_over(self, claim: Claim) -> None:
         """Another run has it; should that one die, it is worth a look when its lease is over."""
         until = self.clock.real() + self.lease
-        reason, skip = "another run is sending it", "in_progress"
+        reason, skip = "another run is sending it", SkipReason.IN_PROGRESS
         self.report(
             replace(
                 claim.plan, state=DeliveryState.HELD_BACK, reason=reason, skip=skip, until=until
             )
         )
 
-    def _hold_back(self, plan: MessagePlan, reason: str, skip: str) -> None:
+    def _hold_back(self, plan: MessagePlan, reason: str, skip: SkipReason) -> None:
         self.report(held_back(plan, reason, skip))
         self.leave_out(plan.then)
 
     def leave_out(self, plans: Iterable[MessagePlan]) -> None:
         """Those that follow a message which did not go."""
         for plan in plans:
-            self.report(held_back(plan, OUT_OF_TURN, "in_order"))
+            self.report(held_back(plan, OUT_OF_TURN, SkipReason.IN_ORDER))
 
 
-def held_back(plan: MessagePlan, reason: str, skip: str) -> MessagePlan:
+def held_back(plan: MessagePlan, reason: str, skip: SkipReason) -> MessagePlan:
     return replace(plan, state=DeliveryState.HELD_BACK, reason=reason, skip=skip)

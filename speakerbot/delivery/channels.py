@@ -21,6 +21,7 @@ from speakerbot.delivery.circuit_breakers import (
 from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.domain.message import Route
+from speakerbot.domain.run import StopReason
 from speakerbot.ports.channel import Channel, ChannelAccess, Channels, RefusalClass, Refused
 from speakerbot.ports.store import Breaker, Store
 
@@ -83,7 +84,7 @@ class OpenChannel:
     def channel(self) -> Channel:
         """Raises ChannelStopped where it could not be opened."""
         if self._channel is None:
-            raise self.guard.stopped or ChannelStopped("stopped")
+            raise self.guard.stopped or ChannelStopped(StopReason.STOPPED)
         return self._channel
 
     @property
@@ -156,7 +157,7 @@ class OpenChannel:
                 await self.channel.probe()
             except Refused as refusal:
                 service = refusal.why == RefusalClass.SERVICE
-                reason = "unreachable" if service else str(refusal.why)
+                reason = StopReason.UNREACHABLE if service else StopReason(refusal.why)
                 self.guard.halt(ChannelStopped(reason, refusal.detail))
             except ChannelStopped as stopped:
                 self.halt(stopped)

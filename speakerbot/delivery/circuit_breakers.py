@@ -14,6 +14,7 @@ from typing import Any
 
 from speakerbot.domain.delivery import Delivery
 from speakerbot.domain.message import Route
+from speakerbot.domain.run import StopReason
 from speakerbot.ports.channel import RefusalClass, Refused
 from speakerbot.ports.store import Breaker
 
@@ -21,7 +22,7 @@ from speakerbot.ports.store import Breaker
 class RunStopped(Exception):
     """The run must send nothing more (SIGTERM, its timeout, …): claims are given back."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: StopReason, detail: str = "") -> None:
         super().__init__(detail or reason)
         self.reason = reason
         self.detail = detail
@@ -30,7 +31,9 @@ class RunStopped(Exception):
 class ChannelStopped(Exception):
     """This channel must send nothing more in this run (a refused token, an outage, …)."""
 
-    def __init__(self, reason: str, detail: str = "", *, rest: timedelta = timedelta()) -> None:
+    def __init__(
+        self, reason: StopReason, detail: str = "", *, rest: timedelta = timedelta()
+    ) -> None:
         super().__init__(detail or reason)
         self.reason = reason
         self.detail = detail
@@ -40,7 +43,7 @@ class ChannelStopped(Exception):
     @property
     def needs_a_person(self) -> bool:
         """It does not get better by itself: messages go by another channel where they can."""
-        return self.reason in (RefusalClass.BOT, RefusalClass.TOKEN, "config")
+        return self.reason in (StopReason.BOT, StopReason.TOKEN, StopReason.CONFIG)
 
 
 FAILURES_IN_A_ROW = 20
@@ -50,7 +53,7 @@ INVALID_REQUESTS = 500
 """In ten minutes; Discord bans an address at 10,000."""
 
 
-_STREAKS = {"recipient": "recipients", "rejected": "config"}
+_STREAKS = {"recipient": StopReason.RECIPIENTS, "rejected": StopReason.CONFIG}
 """Error classes whose repetition stops a channel, and the reason it is stopped for."""
 
 
@@ -87,7 +90,7 @@ class Guard:
         """Looks at a fault that is not the message's. A rate limit says that the service works."""
         if refusal.everywhere:
             rest = timedelta(seconds=refusal.retry_after)
-            self.halt(ChannelStopped("rate_limited", refusal.detail, rest=rest))
+            self.halt(ChannelStopped(StopReason.RATE_LIMITED, refusal.detail, rest=rest))
         elif not refusal.limited:
             self.faulty[target] = None
 
@@ -99,7 +102,7 @@ class Guard:
         """Looks at one outcome."""
         if self.invalid_requests() >= INVALID_REQUESTS:
             detail = f"{INVALID_REQUESTS} requests were refused within ten minutes"
-            self.halt(ChannelStopped("invalid_requests", detail, rest=BUDGET_WINDOW))
+            self.halt(ChannelStopped(StopReason.INVALID_REQUESTS, detail, rest=BUDGET_WINDOW))
         if after.error_class != RefusalClass.SERVICE:
             self.faulty.clear()
             self.reached = True
@@ -119,7 +122,7 @@ LONGEST_REST = timedelta(hours=1)
 """A stored breaker that ends later was written by a clock gone wrong."""
 EVERYTHING = ("bot", "rate_limit")
 """Breakers under which nothing may be sent at all, and the reason each stops a channel for."""
-_REASONS = {"bot": "bot", "rate_limit": "rate_limited"}
+_REASONS = {"bot": StopReason.BOT, "rate_limit": StopReason.RATE_LIMITED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +160,10 @@ def left_by(
 ) -> Iterator[tuple[str, Breaker]]:
     """What a run leaves to the next one, by name. A refused token leaves nothing: each run asks
     once. ``invalid``: requests refused lately, earlier runs' too."""
-    reason = stopped.reason if stopped else ""
-    if invalid and reason != "token":
+    reason = stopped.reason if stopped else None
+    if invalid and reason != StopReason.TOKEN:
         yield "invalid_requests", Breaker(now + BUDGET_WINDOW, "refused requests", invalid)
-    if stopped and reason in ("bot", "invalid_requests"):
+    if stopped and reason in (StopReason.BOT, StopReason.INVALID_REQUESTS):
         yield "bot", Breaker(now + (stopped.rest or QUARANTINE_REST), stopped.detail)
-    if stopped and reason == "rate_limited" and stopped.rest:
+    if stopped and reason == StopReason.RATE_LIMITED and stopped.rest:
         yield "rate_limit", Breaker(now + stopped.rest, stopped.detail)

@@ -14,6 +14,7 @@ from datetime import timedelta
 from time import monotonic
 
 from speakerbot.delivery.circuit_breakers import ChannelStopped
+from speakerbot.domain.run import StopReason
 
 Reserve = Callable[[float, int], Awaitable[timedelta]]
 """Reserves so many slots at such an interval (seconds); returns how far off the first one is."""
@@ -85,7 +86,7 @@ class Pacer:
         seconds = self._paused_until - monotonic()
         if seconds > LONGEST_PAUSE:
             detail = f"the service wants no request for {seconds:.0f} s"
-            raise ChannelStopped("rate_limited", detail, rest=timedelta(seconds=seconds))
+            raise ChannelStopped(StopReason.RATE_LIMITED, detail, rest=timedelta(seconds=seconds))
         await self._wait_until(self._paused_until)
 
     async def _take(self) -> float:
@@ -118,4 +119,4 @@ class Pacer:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), delay)
         if self._stop.is_set():
-            raise ChannelStopped("stopped")
+            raise ChannelStopped(StopReason.STOPPED)

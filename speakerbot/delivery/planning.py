@@ -17,6 +17,7 @@ from speakerbot.domain.delivery import (
     UNRENDERED,
     Delivery,
     DeliveryState,
+    SkipReason,
     standing,
 )
 from speakerbot.domain.message import Decision, Message, Route, Skip
@@ -43,8 +44,8 @@ class MessagePlan:
     message: Message
     state: DeliveryState
     reason: str
-    skip: str = ""
-    """The short reason counted under ``skipped``; empty when it is not held back."""
+    skip: SkipReason | None = None
+    """The reason counted under ``skipped``; None when it is not held back."""
     record: Delivery | None = None
     """The ledger's record as it was read; sending starts from exactly this one."""
     until: datetime | None = None
@@ -187,7 +188,9 @@ def _in_turn(plan: MessagePlan, before: MessagePlan | None) -> MessagePlan:
     )
     if plan.state != DeliveryState.PLANNED or not plan.message.follows or ready:
         return plan
-    return replace(plan, state=DeliveryState.HELD_BACK, reason=OUT_OF_TURN, skip="in_order")
+    return replace(
+        plan, state=DeliveryState.HELD_BACK, reason=OUT_OF_TURN, skip=SkipReason.IN_ORDER
+    )
 
 
 def _weigh(
@@ -223,7 +226,9 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Messa
     # What may have arrived is looked for even then; the engine sends nothing past its time.
     unconfirmed = record is not None and record.unconfirmed(moment.real)
     if moment.now >= message.expires_at and not unconfirmed:
-        return MessagePlan(message, DeliveryState.EXPIRED, "its time is over", "expired", record)
+        return MessagePlan(
+            message, DeliveryState.EXPIRED, "its time is over", SkipReason.EXPIRED, record
+        )
     return None
 
 
@@ -232,15 +237,21 @@ def _edited(message: Message, record: Delivery | None, moment: Moment) -> Messag
     comes, and in the end given up."""
     if record is None or record.state != DeliveryState.SENT:
         return MessagePlan(
-            message, DeliveryState.HELD_BACK, "there is no post to edit", "nothing_posted", record
+            message,
+            DeliveryState.HELD_BACK,
+            "there is no post to edit",
+            SkipReason.NOTHING_POSTED,
+            record,
         )
     tries = f"edit {record.edit_failures} was refused: {record.error}"
     if record.edit_failures >= MAX_ATTEMPTS:
-        return MessagePlan(message, DeliveryState.HELD_BACK, tries, "edit_given_up", record)
+        return MessagePlan(
+            message, DeliveryState.HELD_BACK, tries, SkipReason.EDIT_GIVEN_UP, record
+        )
     if record.retry_at is not None and record.retry_at > moment.real:
         reason = f"{tries}; next {_utc(record.retry_at)}"
         return MessagePlan(
-            message, DeliveryState.FAILED, reason, "retry_later", record, record.retry_at
+            message, DeliveryState.FAILED, reason, SkipReason.RETRY_LATER, record, record.retry_at
         )
     return None
 
@@ -256,12 +267,22 @@ def _known(message: Message, record: Delivery, moment: Moment) -> MessagePlan | 
         case DeliveryState.CLAIMED:
             reason = f"run {record.run_id} is sending it"
             return MessagePlan(
-                message, DeliveryState.HELD_BACK, reason, "in_progress", record, record.lease_until
+                message,
+                DeliveryState.HELD_BACK,
+                reason,
+                SkipReason.IN_PROGRESS,
+                record,
+                record.lease_until,
             )
         case DeliveryState.FAILED:
             reason = f"try {record.attempts} failed: {record.error}; next {_utc(record.retry_at)}"
             return MessagePlan(
-                message, DeliveryState.FAILED, reason, "retry_later", record, record.retry_at
+                message,
+                DeliveryState.FAILED,
+                reason,
+                SkipReason.RETRY_LATER,
+                record,
+                record.retry_at,
             )
     return None
 
@@ -285,7 +306,11 @@ def _held_back(
 ) -> MessagePlan | None:
     if person.refuses(message.opt_out or ""):
         return MessagePlan(
-            message, DeliveryState.HELD_BACK, f"opted out of {message.opt_out}", "opted_out", record
+            message,
+            DeliveryState.HELD_BACK,
+            f"opted out of {message.opt_out}",
+            SkipReason.OPTED_OUT,
+            record,
         )
     if person.quiet_hours is None:
         return None
@@ -297,9 +322,15 @@ def _held_back(
     # The tick after quiet hours must not come too late for what cannot be dropped.
     margin = TICK if message.waits_past_expiry else timedelta()
     if until + margin < message.expires_at:
-        return MessagePlan(message, DeliveryState.HELD_BACK, reason, "quiet_hours", record, until)
+        return MessagePlan(
+            message, DeliveryState.HELD_BACK, reason, SkipReason.QUIET_HOURS, record, until
+        )
     if message.waits_past_expiry:
         return None
     return MessagePlan(
-        message, DeliveryState.HELD_BACK, f"{reason}, then it is too late", "quiet_hours", record
+        message,
+        DeliveryState.HELD_BACK,
+        f"{reason}, then it is too late",
+        SkipReason.QUIET_HOURS,
+        record,
     )

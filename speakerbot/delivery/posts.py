@@ -15,6 +15,7 @@ from speakerbot.delivery.recovery import NotNow
 from speakerbot.delivery.transitions import backoff
 from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryState
 from speakerbot.domain.message import LookBack, Route
+from speakerbot.domain.run import StopReason
 from speakerbot.ports.channel import Posted, Receipt, RefusalClass, Refused
 
 
@@ -63,7 +64,7 @@ class Posts:
             raise NotNow from stopped
         except Refused as refusal:
             if refusal.why in (RefusalClass.BOT, RefusalClass.TOKEN):
-                channel.halt(ChannelStopped(refusal.why, refusal.detail))
+                channel.halt(ChannelStopped(StopReason(refusal.why), refusal.detail))
                 raise NotNow from refusal
             if refusal.why in (RefusalClass.TARGET, RefusalClass.RECIPIENT):
                 channel.guard.target_refused(route, refusal)

@@ -17,14 +17,14 @@ from speakerbot.delivery.circuit_breakers import ChannelStopped
 from speakerbot.delivery.claims import Claim
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import Endings
-from speakerbot.domain.delivery import Delivery, DeliveryState, may_be_closed
+from speakerbot.domain.delivery import Delivery, DeliveryState, MessageKey, may_be_closed
 from speakerbot.domain.message import (
     NODE_FLAGS,
     Message,
-    MessageKey,
     NodeFlag,
     Route,
 )
+from speakerbot.domain.run import StopReason
 from speakerbot.ports.channel import Outgoing, Receipt, RefusalClass, Refused
 from speakerbot.ports.store import Store
 
@@ -90,7 +90,7 @@ class Recovery:
     def _cannot_tell(self, claim: Claim, channel: OpenChannel, refusal: Refused) -> Delivery:
         match refusal.why:
             case RefusalClass.BOT | RefusalClass.TOKEN:
-                channel.halt(ChannelStopped(refusal.why, refusal.detail))
+                channel.halt(ChannelStopped(StopReason(refusal.why), refusal.detail))
                 raise NotNow from refusal
             case RefusalClass.SERVICE:
                 return self.endings.retry_later(claim, refusal)

@@ -27,6 +27,7 @@ from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.domain.message import Route
+from speakerbot.domain.run import StopReason
 from speakerbot.ports.channel import Channels
 from speakerbot.ports.store import Store
 from speakerbot.templates import Templates
@@ -218,7 +219,7 @@ def _halting(stop: RunStop) -> Callable[[str], None]:
     loop = asyncio.get_running_loop()
 
     def halt(reason: str) -> None:
-        stopped = RunStopped(reason, "asked to stop")
+        stopped = RunStopped(StopReason(reason), "asked to stop")
         loop.call_soon_threadsafe(stop.halt, stopped)  # a signal wakes no loop that sleeps
 
     return halt
@@ -250,5 +251,5 @@ class _TimeLimit:
     def _set(self, when: float) -> None:
         if self._handle is not None:
             self._handle.cancel()
-        too_long = RunStopped("timeout", f"it took longer than {self._limit}")
+        too_long = RunStopped(StopReason.TIMEOUT, f"it took longer than {self._limit}")
         self._handle = asyncio.get_running_loop().call_at(when, self._stop.halt, too_long)

@@ -6,10 +6,13 @@ any number of processes exactly one wins each step.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
+
+from speakerbot.clock import LONGEST_WAIT
 
 
 class DeliveryState(StrEnum):
@@ -36,6 +39,53 @@ class DeliveryState(StrEnum):
     """It may have arrived, and there is no way to find out: never sent again by itself."""
 
 
+class SkipReason(StrEnum):
+    """Why something is not sent, as ``skipped`` counts it."""
+
+    COMPLETED = "completed"
+    """The talk is marked as completed."""
+    OVERTAKEN = "overtaken"
+    """A nearer reminder of the same talk has come."""
+    FIRST_SNAPSHOT = "first_snapshot"
+    """The first look at talks: there is nothing to compare them with."""
+    TALK_COMING = "talk_coming"
+    """Nobody has to be asked to speak."""
+    ASKED_RECENTLY = "asked_recently"
+    """The last prompt is not long enough ago."""
+    WEEKLY_MODE_IS_POST = "weekly_mode_is_post"
+    """Posts are not edited."""
+    NOTHING_POSTED = "nothing_posted"
+    """There is no post to edit."""
+    DELETED_TWICE = "deleted_twice"
+    """Somebody deleted the post, and the one that replaced it."""
+    EDIT_GIVEN_UP = "edit_given_up"
+    """Editing was refused too often."""
+    OPTED_OUT = "opted_out"
+    """The person does not want it."""
+    QUIET_HOURS = "quiet_hours"
+    """The person's quiet hours."""
+    EXPIRED = "expired"
+    """Its time is over."""
+    IN_PROGRESS = "in_progress"
+    """Another run is sending it."""
+    RETRY_LATER = "retry_later"
+    """Its last try failed, and the next one is still to come."""
+    IN_ORDER = "in_order"
+    """The message before it comes first."""
+    CHANGED_MEANWHILE = "changed_meanwhile"
+    """What it is about changed after it was decided."""
+    NEW_DM_PACE = "new_dm_pace"
+    """Its DM channel was not opened in time: those are opened slowly."""
+    NODE_BOT_MINUTE = "node_bot_minute"
+    """The Node bot sends its own at this minute."""
+    GIVEN_BACK = "given_back"
+    """The run, or its channel, stopped before it was sent."""
+    PAST_LIMIT = "limit"
+    """``--limit`` leaves it out."""
+    NOT_THEM = "only"
+    """``--only`` leaves it out."""
+
+
 FINAL = frozenset(
     {
         DeliveryState.SENT,
@@ -54,6 +104,33 @@ NO_CONTENT = "content"
 """The class of failures of messages whose source of content failed: a later run asks again."""
 PERSONAL = ("user:", "person:")
 """How a recipient begins that is one person."""
+
+
+KEY = r"([^/]+)/(.+?)/((?:user|channel|person):[^/]+)/(.+)"
+
+
+class MessageKey(NamedTuple):
+    """``kind/subject/recipient/occasion``: what makes a message this one, and nothing else."""
+
+    kind: str
+    subject: str
+    recipient: str
+    occasion: str
+
+    def __str__(self) -> str:
+        return "/".join(self)
+
+    @classmethod
+    def parse(cls, text: str) -> MessageKey | None:
+        """None where the text is not a key."""
+        found = re.fullmatch(KEY, text, re.DOTALL)
+        return cls(*found.groups()) if found else None
+
+    @classmethod
+    def of(cls, key: str, kind: str, recipient: str) -> MessageKey:
+        """A key of which kind and recipient are known; a subject may hold slashes itself."""
+        subject, _, occasion = key.removeprefix(f"{kind}/").partition(f"/{recipient}/")
+        return cls(kind, subject, recipient, occasion)
 
 
 class Delivery(NamedTuple):
@@ -106,8 +183,6 @@ class Delivery(NamedTuple):
     @property
     def subject(self) -> str:
         """The second part of the key."""
-        from speakerbot.domain.message import MessageKey  # a tick that is not due needs none
-
         return MessageKey.of(self.key, self.kind, self.recipient).subject
 
     @property
@@ -160,10 +235,6 @@ def may_be_closed(record: Delivery, now: datetime) -> bool:
     """Whether a run may settle what an earlier one left, its time being over; ``now`` is the real
     time."""
     return standing(record, now) in (DeliveryState.PLANNED, DeliveryState.UNDELIVERABLE)
-
-
-LONGEST_WAIT = timedelta(minutes=65)
-"""No retry is further ahead, and no lease of a usual length."""
 
 
 def within_reason(record: Delivery, now: datetime, lease: timedelta) -> Delivery:

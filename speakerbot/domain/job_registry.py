@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from speakerbot.durations import parse_duration
 from speakerbot.errors import UsageError
+from speakerbot.text import did_you_mean
 
 LONGEST_HORIZON = timedelta(days=7)
 PostsTo = Literal["announcements", "organisers"]
@@ -149,14 +150,6 @@ class JobRegistry:
         """Why there is no job of that name, in words for people."""
         hint = did_you_mean(name, self.names) or f"; there are {', '.join(self.names)}"
         return f"{name!r} is not a job{hint}"
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """``; did you mean …?``, or nothing where no known word is close."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _parser(job: str) -> Any:

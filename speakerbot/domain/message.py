@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+from speakerbot.domain.delivery import MessageKey, SkipReason
 
 DISCORDS_ROUTES = ("dm", "thread", "channel")
 
@@ -67,33 +68,6 @@ class Edit:
 
     again: str | None = None
     """The occasion to post it under again should somebody have deleted it; None: not again."""
-
-
-class MessageKey(NamedTuple):
-    """``kind/subject/recipient/occasion``: what makes a message this one, and nothing else."""
-
-    kind: str
-    subject: str
-    recipient: str
-    occasion: str
-
-    def __str__(self) -> str:
-        return "/".join(self)
-
-    @classmethod
-    def parse(cls, text: str) -> MessageKey | None:
-        """None where the text is not a key."""
-        found = _KEY.fullmatch(text)
-        return cls(*found.groups()) if found else None
-
-    @classmethod
-    def of(cls, key: str, kind: str, recipient: str) -> MessageKey:
-        """A key of which kind and recipient are known; a subject may hold slashes itself."""
-        subject, _, occasion = key.removeprefix(f"{kind}/").partition(f"/{recipient}/")
-        return cls(kind, subject, recipient, occasion)
-
-
-_KEY = re.compile(r"([^/]+)/(.+?)/((?:user|channel|person):[^/]+)/(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +138,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Something a job looked at and will not send, counted under ``reason``."""
+    """Something a job looked at and will not send."""
 
-    reason: str
+    reason: SkipReason
     subject: str
 
 

@@ -7,12 +7,25 @@ occurrence: late but within its grace, resumed while messages of it wait, never 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple
 
+from speakerbot.clock import LONGEST_WAIT
 from speakerbot.domain.cron import Cron
+from speakerbot.domain.run import RunSkipReason
 
-OccurrenceStanding = Literal["running", "open", "finished", "missed", "superseded"]
-NotDueReason = Literal["not_due", "already_done", "already_running", "missed", "not_configured"]
+
+class OccurrenceStanding(StrEnum):
+    """How far an occurrence came."""
+
+    RUNNING = "running"
+    OPEN = "open"
+    """A run has ended, but some of its messages still wait."""
+    FINISHED = "finished"
+    MISSED = "missed"
+    """Its grace was over before a run had finished it."""
+    SUPERSEDED = "superseded"
+    """A later occurrence was served before it was finished."""
 
 
 class OccurrenceRecord(NamedTuple):
@@ -20,7 +33,6 @@ class OccurrenceRecord(NamedTuple):
 
     occurrence: datetime
     standing: OccurrenceStanding
-    """open: a run has ended but some of its messages still wait."""
     lease_until: datetime | None = None
     """Real time. Of a running one: past it the run is taken for dead."""
     retry_at: datetime | None = None
@@ -29,6 +41,23 @@ class OccurrenceRecord(NamedTuple):
     """Decision time. Of an open one: when the first deferred message (quiet hours) may go."""
     revision: str = ""
     """Changes with every write and is never used twice: what compare-and-swap compares."""
+
+
+def within_reason(record: OccurrenceRecord, now: datetime, lease: timedelta) -> OccurrenceRecord:
+    """The record with no real instant further ahead than any can be: one that is was written by a
+    machine whose clock is wrong, and would block its occurrence for days. The same where all is
+    well, and where the occurrence is over. ``now`` is the real time; ``lease`` the longest that
+    this process takes."""
+    last = now + max(LONGEST_WAIT, lease)
+    if (
+        record.standing == OccurrenceStanding.RUNNING
+        and record.lease_until
+        and record.lease_until > last
+    ):
+        return record._replace(lease_until=last)
+    if record.standing == OccurrenceStanding.OPEN and record.retry_at and record.retry_at > last:
+        return record._replace(retry_at=last)
+    return record
 
 
 class Due(NamedTuple):
@@ -45,7 +74,7 @@ class Due(NamedTuple):
 class NotDue(NamedTuple):
     """Log ``run_skipped`` with the reason and exit 0."""
 
-    reason: NotDueReason
+    reason: RunSkipReason
     occurrence: datetime | None
     again_at: datetime | None = None
     """Before this instant asking again brings the same answer, as far as is known."""
@@ -89,25 +118,29 @@ class OccurrenceRules(NamedTuple):
         """What a tick does. ``record``: what is stored of ``occurrence``; ``now``: decision time;
         ``real``: the real time, which leases and retries follow."""
         if occurrence is None:
-            return NotDue("not_due", None, self.cron.next(now))
+            return NotDue(RunSkipReason.NOT_DUE, None, self.cron.next(now))
         if record is not None and (settled := self._settled(record, now, real)):
             return settled
         if (late := now - occurrence) > self.whole_grace:
             return Missed(occurrence, late, begun=record is not None)
-        if record is not None and record.standing == "open" and (at := _rests(record, now, real)):
-            return NotDue("not_due", occurrence, at)
+        if (
+            record is not None
+            and record.standing == OccurrenceStanding.OPEN
+            and (at := _rests(record, now, real))
+        ):
+            return NotDue(RunSkipReason.NOT_DUE, occurrence, at)
         return Due(occurrence, resumed=record is not None)
 
     def _settled(self, record: OccurrenceRecord, now: datetime, real: datetime) -> NotDue | None:
         """The answer where the record alone gives it."""
         following = self.cron.next(max(now + self.wait, record.occurrence)) - self.wait
-        if record.standing in ("finished", "superseded"):
-            return NotDue("already_done", record.occurrence, following)
-        if record.standing == "missed":
-            return NotDue("missed", record.occurrence, following)
+        if record.standing in (OccurrenceStanding.FINISHED, OccurrenceStanding.SUPERSEDED):
+            return NotDue(RunSkipReason.ALREADY_DONE, record.occurrence, following)
+        if record.standing == OccurrenceStanding.MISSED:
+            return NotDue(RunSkipReason.MISSED, record.occurrence, following)
         held = record.lease_until is not None and record.lease_until > real
-        if record.standing == "running" and held and not self.share:
-            return NotDue("already_running", record.occurrence, record.lease_until)
+        if record.standing == OccurrenceStanding.RUNNING and held and not self.share:
+            return NotDue(RunSkipReason.ALREADY_RUNNING, record.occurrence, record.lease_until)
         return None
 
 

@@ -5,10 +5,62 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from speakerbot.clock import Clock
+
+
+class RunOutcome(StrEnum):
+    """How a run ended."""
+
+    RUNNING = "running"
+    """It has not ended, or it died."""
+    DONE = "done"
+    STOPPED = "stopped"
+    """It was cut short: see :class:`StopReason`."""
+    FAILED = "failed"
+    MISSED = "missed"
+    """It came past the grace of its occurrence, and did nothing."""
+
+
+class RunSkipReason(StrEnum):
+    """Why a run did nothing at all, as ``run_skipped`` says."""
+
+    NOT_DUE = "not_due"
+    """It is not yet time, or what waits has its time later."""
+    ALREADY_DONE = "already_done"
+    ALREADY_RUNNING = "already_running"
+    MISSED = "missed"
+    NOT_CONFIGURED = "not_configured"
+    """The channel that the job posts to is not set."""
+    DISABLED = "disabled"
+    """By the kill switch, by the job's own, or in ``schedules.json``."""
+
+
+class StopReason(StrEnum):
+    """Why a run, or one channel of it, was cut short."""
+
+    SIGTERM = "sigterm"
+    SIGINT = "sigint"
+    TIMEOUT = "timeout"
+    STOPPED = "stopped"
+    """The run stopped while something waited."""
+    TOKEN = "token"  # noqa: S105  # the word, not one
+    """The service refuses the token."""
+    BOT = "bot"
+    """The service refuses everything this bot does."""
+    CONFIG = "config"
+    """What the settings make of messages is refused."""
+    RECIPIENTS = "recipients"
+    """Many people in a row refused alike, as where a permission is missing."""
+    RATE_LIMITED = "rate_limited"
+    """A rate limit on everything, too long to wait for."""
+    INVALID_REQUESTS = "invalid_requests"
+    """Too many requests were refused: more of them would get us banned."""
+    UNREACHABLE = "unreachable"
+    """The service does not answer its own question either."""
 
 
 class Run(NamedTuple):
@@ -20,8 +72,7 @@ class Run(NamedTuple):
     started_at: datetime
     finished_at: datetime | None = None
     """None: still running, or it died."""
-    outcome: str = "running"
-    """running, done, stopped (SIGTERM, timeout), failed; missed and superseded for occurrences."""
+    outcome: RunOutcome = RunOutcome.RUNNING
     schedule: str | None = None
     occurrence: datetime | None = None
     counts: Mapping[str, Any] = {}  # never changed

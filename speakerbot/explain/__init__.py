@@ -12,8 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Literal
 
 from speakerbot.delivery.planning import MessagePlan, Moment, weigh, with_texts
-from speakerbot.domain.delivery import Delivery, DeliveryState
-from speakerbot.domain.message import Message, MessageKey
+from speakerbot.domain.delivery import Delivery, DeliveryState, MessageKey
+from speakerbot.domain.message import Message
 from speakerbot.explain import words
 from speakerbot.explain.foresight import Foresight
 from speakerbot.preview import Coming

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from speakerbot.delivery.planning import MessagePlan
+from speakerbot.domain.delivery import SkipReason
 from speakerbot.explain import words
 from speakerbot.preview import Coming, Preview
 from speakerbot.runs.job import Job
@@ -35,7 +36,7 @@ class Foresight:
         message, now = plan.message, self.preview.now
         if not self.preview.settings.runs(job.name):
             return f"nothing: {job.name} is switched off by the settings"
-        if plan.skip == "opted_out" or (plan.skip and plan.until is None):
+        if plan.skip == SkipReason.OPTED_OUT or (plan.skip and plan.until is None):
             return f"nothing: {plan.reason}"
         own = [schedule for schedule, each in self.preview.schedules if each.name == job.name]
         serving = [schedule.name for schedule in own if schedule.enabled]

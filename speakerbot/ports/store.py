@@ -48,6 +48,10 @@ class Talks(Protocol):
     def get(self, talk: str) -> Talk | None:
         """By id, or by date (YYYY-MM-DD)."""
 
+    def why_hidden(self, talk_id: str) -> str | None:
+        """What is wrong with a stored talk that no other method returns, for people ("its date is
+        …"); None where it is not there, or is sound."""
+
     def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
         """Those that exist, by id. One query."""
 
@@ -229,6 +233,11 @@ class Occurrences(Protocol):
     @writes
     def supersede(self, schedule: str, before: datetime) -> None:
         """Marks earlier occurrences that are running or open as superseded."""
+
+    @writes
+    def forget(self, schedule: str, before: datetime) -> int:
+        """Deletes those that came before ``before`` and that no run goes on with. Returns how
+        many."""
 
 
 class Snapshots(Protocol):

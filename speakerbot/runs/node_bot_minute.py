@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, time
 from typing import TYPE_CHECKING
 
-from speakerbot.domain.delivery import DeliveryState
+from speakerbot.domain.delivery import DeliveryState, SkipReason
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
@@ -44,5 +44,9 @@ def held_until(plan: MessagePlan, end: datetime) -> MessagePlan:
     """The same message, for a later run."""
     reason = f"the Node bot sends its own at this minute; not before {end:%H:%M} UTC"
     return replace(
-        plan, state=DeliveryState.HELD_BACK, reason=reason, skip="node_bot_minute", until=end
+        plan,
+        state=DeliveryState.HELD_BACK,
+        reason=reason,
+        skip=SkipReason.NODE_BOT_MINUTE,
+        until=end,
     )

@@ -11,9 +11,17 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from speakerbot import process
-from speakerbot.clock import Clock
-from speakerbot.domain.occurrence import Due, Missed, NotDue, OccurrenceRecord, OccurrenceRules
-from speakerbot.domain.run import Run
+from speakerbot.clock import OUR_CLOCK_IS_OFF, Clock, utc_text
+from speakerbot.domain.occurrence import (
+    Due,
+    Missed,
+    NotDue,
+    OccurrenceRecord,
+    OccurrenceRules,
+    OccurrenceStanding,
+    within_reason,
+)
+from speakerbot.domain.run import Run, RunOutcome, RunSkipReason
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
@@ -21,6 +29,8 @@ if TYPE_CHECKING:
 
 MARGIN = timedelta(minutes=1)
 """How much longer than its timeout a run holds its occurrence: it takes a while to end."""
+KEPT = timedelta(days=400)
+"""How long records of a schedule's earlier occurrences are kept."""
 TRIES = 3
 LOOK_EVERY = timedelta(seconds=1)
 STEP = timedelta(minutes=5)
@@ -115,10 +125,10 @@ class OccurrenceLock:
         for _ in range(TRIES):
             real = self.clock.real()
             occurrence = self.schedule.rules.occurrence(now)
-            record = self._stored(occurrence)
+            record = self._corrected(self._stored(occurrence), run)
             match self.schedule.rules.decide(occurrence, record, now=now, real=real):
                 case Due() if not self.configured():
-                    return NotDue("not_configured", occurrence)
+                    return NotDue(RunSkipReason.NOT_CONFIGURED, occurrence)
                 case Due() as due:
                     if self._slept(due.sleep(now)):
                         now = self.clock.decision()
@@ -127,15 +137,43 @@ class OccurrenceLock:
                         return turn
                 case Missed() as missed:
                     self._note_missed(missed, record, run)
-                    return NotDue("missed", occurrence)
+                    return NotDue(RunSkipReason.MISSED, occurrence)
                 case not_due:
                     return not_due
-        return NotDue("already_running", occurrence)
+        return NotDue(RunSkipReason.ALREADY_RUNNING, occurrence)
 
     def _stored(self, occurrence: datetime | None) -> OccurrenceRecord | None:
         if occurrence is None:
             return None
         return self.store.occurrences.get(self.schedule.name, occurrence)
+
+    def _corrected(self, record: OccurrenceRecord | None, run: Run) -> OccurrenceRecord | None:
+        """What a machine with a wrong clock has left ends like any other; not where the wrong clock
+        may be this machine's."""
+        if record is None or self.dry_run:
+            return record
+        longest = STEP + self.schedule.timeout + MARGIN
+        corrected = within_reason(record, self.clock.real(), longest)
+        if corrected is record or self._clock_differs():
+            return record
+        corrected = corrected._replace(revision=f"{record.revision}.clock.{run.id}")
+        if not self.store.occurrences.swap(self.schedule.name, record, corrected):
+            return self._stored(record.occurrence)
+        self.log.warning(
+            "instant_corrected",
+            schedule=self.schedule.name,
+            occurrence=utc_text(record.occurrence),
+            revision=record.revision,
+        )
+        return corrected
+
+    def _clock_differs(self) -> bool:
+        error = self.store.clock_error()
+        if abs(error) <= OUR_CLOCK_IS_OFF:
+            return False
+        seconds = round(error.total_seconds())
+        self.log.error("clock_differs", seconds=seconds, hint="set this machine's clock")
+        return True
 
     def _slept(self, nap: timedelta) -> bool:
         """With ``--now`` nothing sleeps; a dry run shows what the occurrence will bring."""
@@ -151,16 +189,19 @@ class OccurrenceLock:
         if self.dry_run:
             return HeldOccurrence(occurrence, now, None)
         lease = self.clock.real() + self.schedule.timeout + MARGIN
-        held = OccurrenceRecord(occurrence, "running", lease_until=lease, revision=run.id)
+        held = OccurrenceRecord(
+            occurrence, OccurrenceStanding.RUNNING, lease_until=lease, revision=run.id
+        )
         if not self.store.occurrences.swap(self.schedule.name, record, held):
             return None
         self.store.occurrences.supersede(self.schedule.name, before=occurrence)
+        self.store.occurrences.forget(self.schedule.name, before=occurrence - KEPT)
         return HeldOccurrence(occurrence, now, held)
 
     def _note_missed(self, missed: Missed, record: OccurrenceRecord | None, run: Run) -> None:
         if self.dry_run:
             return
-        noted = OccurrenceRecord(missed.occurrence, "missed", revision=run.id)
+        noted = OccurrenceRecord(missed.occurrence, OccurrenceStanding.MISSED, revision=run.id)
         if self.store.occurrences.swap(self.schedule.name, record, noted):
             late = timedelta(seconds=missed.late // timedelta(seconds=1))
             self.store.runs.put(
@@ -168,7 +209,7 @@ class OccurrenceLock:
                     schedule=self.schedule.name,
                     occurrence=missed.occurrence,
                     finished_at=self.clock.real(),
-                    outcome="missed",
+                    outcome=RunOutcome.MISSED,
                     error=f"{late} late, and {self.schedule.rules.whole_grace} are allowed",
                 )
             )
@@ -186,22 +227,26 @@ class OccurrenceLock:
         # so it stays open and the next tick looks.
         current = self._stored(turn.occurrence)
         if current and self.schedule.rules.share and not _both_over(current, after):
-            reopened = after._replace(standing="open", retry_at=None, resume_at=None)
+            reopened = after._replace(
+                standing=OccurrenceStanding.OPEN, retry_at=None, resume_at=None
+            )
             self.store.occurrences.swap(self.schedule.name, current, reopened)
 
 
 def _both_over(current: OccurrenceRecord, after: OccurrenceRecord) -> bool:
-    if current.standing in ("superseded", "missed"):
+    if current.standing in (OccurrenceStanding.SUPERSEDED, OccurrenceStanding.MISSED):
         return True
-    return current.standing == after.standing == "finished"
+    return current.standing == after.standing == OccurrenceStanding.FINISHED
 
 
 def _ended(held: OccurrenceRecord, waits: Waits | None, last: datetime) -> OccurrenceRecord:
     """What is noted when a run ends. ``last``: deferred beyond it, a message is not waited for."""
-    after = held._replace(standing="open", lease_until=None, revision=f"{held.revision}.end")
+    after = held._replace(
+        standing=OccurrenceStanding.OPEN, lease_until=None, revision=f"{held.revision}.end"
+    )
     if waits is None or waits.more:
         return after
     resume_at = waits.resume_at if waits.resume_at and waits.resume_at <= last else None
     if waits.retry_at is None and resume_at is None:
-        return after._replace(standing="finished")
+        return after._replace(standing=OccurrenceStanding.FINISHED)
     return after._replace(retry_at=waits.retry_at, resume_at=resume_at)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from speakerbot.domain.delivery import NO_CONTENT, UNRENDERED, DeliveryState
+from speakerbot.domain.delivery import NO_CONTENT, UNRENDERED, DeliveryState, SkipReason
+from speakerbot.domain.run import RunSkipReason, StopReason
 from speakerbot.errors import ConfigError, SpeakerbotError, TemplateError, TokenRefused, Unreachable
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class MessageOutcome(NamedTuple):
     route: str
     """The one it went, or would go, by; empty for none."""
     text: str
-    skip: str = ""
+    skip: SkipReason | None = None
     """The short reason under which it counts as skipped; empty where it does not."""
     record: Delivery | None = None
     """What the store holds of it now, where this run tried it."""
@@ -74,7 +75,7 @@ class RunCounts:
             case DeliveryState.FAILED:
                 self.failed[error_class] += 1
             case DeliveryState.EXPIRED:
-                self.skipped["expired"] += 1
+                self.skipped[SkipReason.EXPIRED] += 1
             case DeliveryState.HELD_BACK:
                 self.skipped[error_class] += 1
             case (
@@ -90,7 +91,7 @@ class RunCounts:
             "planned": self.planned,
             "sent": self.sent,
             "already_sent": self.already_sent,
-            "skipped": dict(sorted(self.skipped.items())),
+            "skipped": {str(reason): count for reason, count in sorted(self.skipped.items())},
             "failed": dict(sorted(self.failed.items())),
             "undeliverable": self.undeliverable,
             "unknown": self.unknown,
@@ -102,10 +103,10 @@ class RunSummary(NamedTuple):
 
     counts: RunCounts
     duration_ms: int
-    skipped_because: str = ""
-    """Why the run did nothing at all: disabled, not_due, …; empty if it ran."""
-    stopped: str = ""
-    """Why it ended early: sigterm, timeout, …"""
+    skipped_because: RunSkipReason | None = None
+    """Why the run did nothing at all; None if it ran."""
+    stopped: StopReason | None = None
+    """Why it ended early, if it did."""
     error: str = ""
     """What it failed with."""
     quietly: bool = False
@@ -178,11 +179,11 @@ class Waits:
         """Notes a message that is not sent now."""
         self.more |= plan.error_class == NO_CONTENT
         match plan.skip:
-            case "in_progress" | "retry_later" | "node_bot_minute":
+            case SkipReason.IN_PROGRESS | SkipReason.RETRY_LATER | SkipReason.NODE_BOT_MINUTE:
                 self.retry(plan.until)
-            case "quiet_hours":
+            case SkipReason.QUIET_HOURS:
                 self.resume_at = min(filter(None, (self.resume_at, plan.until)), default=None)
-            case "new_dm_pace" | "changed_meanwhile" | "given_back":
+            case SkipReason.NEW_DM_PACE | SkipReason.CHANGED_MEANWHILE | SkipReason.GIVEN_BACK:
                 self.more = True
 
     def retry(self, at: datetime | None) -> None:
@@ -227,7 +228,9 @@ class Report:
             reason = "the run was stopped, or its channel refused us; a later run sends it"
             text = result.claim.text
             self._add(
-                MessageOutcome(message, DeliveryState.HELD_BACK, reason, "", text, "given_back")
+                MessageOutcome(
+                    message, DeliveryState.HELD_BACK, reason, "", text, SkipReason.GIVEN_BACK
+                )
             )
             return
         outcome = outcome_of_record(message, after)
@@ -306,14 +309,14 @@ def failure(traffic: Traffic | None) -> SpeakerbotError | None:
         return None
     for channel, stopped in traffic.stopped_channels.items():
         match stopped.reason:
-            case "token":
+            case StopReason.TOKEN:
                 return TokenRefused(
                     f"DISCORD_TOKEN was refused ({stopped.detail}). Nothing was sent. Copy it "
                     "again from Discord's developer portal: your application, Bot, Reset Token"
                 )
-            case "unreachable" | "invalid_requests":
+            case StopReason.UNREACHABLE | StopReason.INVALID_REQUESTS:
                 return Unreachable(f"{channel} was stopped: {stopped.detail}")
-            case "bot" | "config":
+            case StopReason.BOT | StopReason.CONFIG:
                 return ConfigError(f"{channel} was stopped: {stopped.detail}")
     if traffic.refused_targets:
         return ConfigError(

@@ -19,7 +19,7 @@ from speakerbot.domain.delivery import (
 )
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Message
-from speakerbot.domain.run import Run, named, new_run
+from speakerbot.domain.run import Run, RunOutcome, StopReason, named, new_run
 from speakerbot.errors import SpeakerbotError
 from speakerbot.ports.store import Store
 from speakerbot.process import Interrupted
@@ -71,7 +71,7 @@ class Runner:
     """Of the minute in which the Node bot sends the same: see ``node_bot_minute``."""
     stays_until: Callable[[], datetime | None] = lambda: None
     """The real instant at which its schedule's next occurrence comes: the run makes way for it."""
-    stopped: str = ""
+    stopped: StopReason | None = None
     """Afterwards: why the run ended early, if it did."""
     sent: bool = False
     """Afterwards: whether it sent anything."""
@@ -99,7 +99,7 @@ class Runner:
             error = failure(traffic) or report.unrendered()
         except Interrupted as early:
             interrupted = early
-            self.stopped = early.reason
+            self.stopped = StopReason(early.reason)
             log.warning("run_stopped", reason=early.reason, detail="it was not sending")
         except Exception as problem:
             error = problem
@@ -107,7 +107,7 @@ class Runner:
         self.sent = bool(report.counts.sent)
         if error:
             raise error
-        if interrupted and self.stopped != "timeout":
+        if interrupted and self.stopped != StopReason.TIMEOUT:
             raise interrupted
         return None if self.stopped or self.options.narrowed else report.waits
 
@@ -288,7 +288,8 @@ class Runner:
         stopped = self.stopped
         told = str(error) or type(error).__name__ if error else ""
         report.end(RunSummary(report.counts, duration_ms, stopped=stopped, error=told))
-        outcome = "failed" if error else "stopped" if stopped else "done"
+        outcome = RunOutcome.STOPPED if stopped else RunOutcome.DONE
+        outcome = RunOutcome.FAILED if error else outcome
         counts = report.counts.as_dict()
         if not self.options.dry_run:
             self._record(
@@ -296,7 +297,7 @@ class Runner:
                     finished_at=self.clock.real(),
                     outcome=outcome,
                     counts=counts,
-                    error=told or stopped,
+                    error=told or stopped or "",
                 ),
                 log,
             )
@@ -307,7 +308,7 @@ class Runner:
             **counts,
             requests=traffic.requests if traffic else 0,
             rate_limited=traffic.rate_limited if traffic else 0,
-            stopped=stopped,
+            stopped=stopped or "",
             duration_ms=duration_ms,
         )
 

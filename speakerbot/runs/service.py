@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
-from speakerbot.domain.run import Run, named, new_run
+from speakerbot.domain.run import Run, RunSkipReason, StopReason, named, new_run
 from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable, UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TIMEOUT = timedelta(minutes=10)
 """Of a run outside a schedule."""
 STORE_FAILED = (Unreachable.exit_code, StoreLocked.exit_code)
-HARMLESS = ("not_due", "already_done", "already_running")
+HARMLESS = (RunSkipReason.NOT_DUE, RunSkipReason.ALREADY_DONE, RunSkipReason.ALREADY_RUNNING)
 """Reasons to skip a run that need no attention."""
 
 
@@ -69,10 +69,10 @@ class RunRequest(NamedTuple):
 class RunEnd(NamedTuple):
     """How a run ended."""
 
-    skipped: str = ""
-    """Why it did nothing at all; empty if it ran."""
-    stopped: str = ""
-    """Why it ended early: timeout, …"""
+    skipped: RunSkipReason | None = None
+    """Why it did nothing at all; None if it ran."""
+    stopped: StopReason | None = None
+    """Why it ended early, if it did."""
     seconds_left: float = 0.0
     """Of its timeout."""
     wait_until: datetime | None = None
@@ -115,11 +115,13 @@ class RunService:
         logs.about(**named(record))
         dry_run, quiet = request.options.dry_run, request.scheduling.quiet
         if not self.settings.runs(declared.name) or (schedule and not schedule.enabled):
-            return self._skip(_at_occurrence(record, schedule), "disabled", dry_run, observers)
+            return self._skip(
+                _at_occurrence(record, schedule), RunSkipReason.DISABLED, dry_run, observers
+            )
         if request.options.edit_only and self.settings.weekly_mode != "edit":
             # The schedule that edits ships enabled, for whoever switches the mode on.
             record = _at_occurrence(record, schedule)
-            return self._skip(record, "disabled", dry_run, observers, quietly=True)
+            return self._skip(record, RunSkipReason.DISABLED, dry_run, observers, quietly=True)
         self._warn()
         with process.let_in():
             store = self.open_store(self.settings, read_only=dry_run)
@@ -298,7 +300,7 @@ class RunService:
     def _skip(
         self,
         record: Run,
-        reason: str,
+        reason: RunSkipReason,
         dry_run: bool,
         observers: Sequence[RunObserver],
         *,
@@ -389,7 +391,7 @@ class _Work:
     store: Store
     clock: Clock
     observers: Sequence[RunObserver]
-    stopped: str = ""
+    stopped: StopReason | None = None
     pause: Pause | None = None
     looks_ahead: bool = False
     stays_until: Callable[[], datetime | None] = lambda: None
@@ -426,7 +428,7 @@ class _Work:
 
     def end(self) -> RunEnd:
         """How it ended."""
-        return RunEnd("", self.stopped, self.seconds_left, self.wait_until)
+        return RunEnd(None, self.stopped, self.seconds_left, self.wait_until)
 
 
 def _at_occurrence(record: Run, schedule: LockedSchedule | None) -> Run:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from speakerbot import process
+from speakerbot.clock import OUR_CLOCK_IS_OFF
 from speakerbot.delivery.planning import Look, MessagePlan, Moment, weigh, with_texts
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, within_reason
 from speakerbot.domain.message import Decision, Message, Skip
@@ -37,7 +38,6 @@ NEAR = timedelta(seconds=30)
 """A round that begins within so long is waited for with open channels."""
 LOOK_EVERY = timedelta(seconds=1)
 """How often a run that waits looks whether the store has changed."""
-OUR_CLOCK_IS_OFF = timedelta(seconds=30)
 
 
 class NextRound(NamedTuple):

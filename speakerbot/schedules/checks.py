@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, did_you_mean
+from speakerbot.domain.job_registry import JobDeclaration, JobRegistry
 from speakerbot.durations import format_duration
 from speakerbot.schedules.model import FileProblems
 from speakerbot.schedules.regions import REGIONS
 from speakerbot.schedules.schedule import LONGEST_NAME, TICKS, Guest, Schedule
+from speakerbot.text import did_you_mean
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -8,7 +8,6 @@ What does not fit is collected, each problem with its place, before anything is 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -19,6 +18,7 @@ from speakerbot.domain.cron import MACROS
 from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.schedules.regions import REGIONS
 from speakerbot.schedules.schedule import LONGEST_NAME
+from speakerbot.text import did_you_mean
 
 # Patterns and lists of values go to the schema only: ``checks`` says in plain words what msgspec
 # would say in regular expressions.
@@ -197,8 +197,7 @@ def unknown_keys(
 ) -> None:
     for key in raw:
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+            hint = did_you_mean(key, known) or f"; known are {', '.join(known)}"
             problems.add(place, f"unknown key {key!r}{hint}")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from speakerbot.domain.delivery import FINAL, Delivery, DeliveryState
 from speakerbot.domain.person import OPT_OUT_KINDS, Person
-from speakerbot.domain.run import Run
+from speakerbot.domain.run import Run, RunOutcome
 from speakerbot.ports.store import Breaker
 from speakerbot.stores.reading import (
     CLOCK_TIME,
@@ -51,6 +51,7 @@ def _one_of(words: Mapping[str, Any]) -> Kind[Any]:
 
 
 STATE = _one_of(STATES)
+OUTCOME = _one_of({outcome.value: outcome for outcome in RunOutcome})
 STANDING = _one_of({word: word for word in ("running", "open", "finished", "missed", "superseded")})
 
 
@@ -202,12 +203,15 @@ def occurrence_of(
 ) -> OccurrenceRecord:
     """How far an occurrence came. Where that cannot be read it is open, with no lease: a run works
     on it again, and the ledger keeps what was sent from being sent again."""
-    from speakerbot.domain.occurrence import OccurrenceRecord  # brings the cron library
+    # Brings the cron library.
+    from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 
     read = reader.read
     return OccurrenceRecord(
         occurrence=occurrence,
-        standing=read("standing", values.get("standing"), STANDING, "open", "taken as open"),
+        standing=OccurrenceStanding(
+            read("standing", values.get("standing"), STANDING, "open", "taken as open")
+        ),
         lease_until=read("lease_until", values.get("lease_until"), INSTANT, None),
         retry_at=read("retry_at", values.get("retry_at"), INSTANT, None),
         resume_at=read("resume_at", values.get("resume_at"), INSTANT, None),
@@ -224,7 +228,7 @@ def run_of(values: Mapping[str, Any], reader: Reader) -> Run:
         now=reader.need("now", values.get("now"), INSTANT),
         started_at=reader.need("started_at", values.get("started_at"), INSTANT),
         finished_at=read("finished_at", values.get("finished_at"), INSTANT, None),
-        outcome=read("outcome", values.get("outcome"), TEXT, ""),
+        outcome=read("outcome", values.get("outcome"), OUTCOME, RunOutcome.RUNNING),
         schedule=read("schedule", values.get("schedule"), TEXT, None),
         occurrence=read("occurrence", values.get("occurrence"), INSTANT, None),
         counts=read("counts", values.get("counts"), FIELDS, {}),

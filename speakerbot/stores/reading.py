@@ -25,7 +25,8 @@ PROBLEMS = (LookupError, ValueError, TypeError, OverflowError, RecursionError)
 
 
 class Unreadable(Exception):
-    """A field without which the document makes no sense cannot be read. The warning is out."""
+    """A field without which the document makes no sense cannot be read. The message says what it is
+    and what it should be; the warning is out."""
 
 
 class Damage:
@@ -90,7 +91,7 @@ class Reader:
             return kind.parse(value)
         except PROBLEMS as error:
             self.warn(field, value, kind.expected, so)
-            raise Unreadable(f"{self.noun} {self.id}: {field}") from error
+            raise Unreadable(f"its {field} is {kind_of(value)}, not {kind.expected}") from error
 
     def warn(self, field: str, value: Any, expected: str, so: str) -> None:
         self.damaged = True

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot.domain.message import Message, Route
 from speakerbot.errors import NotFound
-from speakerbot.templates.values import Deadline, cut_longest, given, prepared
+from speakerbot.templates.values import SECONDS, Deadline, cut_longest, given, prepared
 from speakerbot.text import without_mass_mentions
 
 if TYPE_CHECKING:
@@ -36,11 +36,17 @@ def names() -> list[str]:
 
 class Templates:
     """Renders texts by name, for one of ``channels``. Files are read once: a run sends one version
-    of each."""
+    of each. ``seconds``: how long making one text may take."""
 
-    def __init__(self, channels: Mapping[str, Capabilities], overrides: Path | None = None) -> None:
+    def __init__(
+        self,
+        channels: Mapping[str, Capabilities],
+        overrides: Path | None = None,
+        seconds: float = SECONDS,
+    ) -> None:
         self.channels = channels
         self.overrides = overrides
+        self.seconds = seconds
         self._files: dict[str, TextFile] = {}
 
     def path(self, name: str) -> Path:
@@ -89,7 +95,7 @@ class Templates:
         rules = self.channels[channel]
         file, room = self.file(name), rules.max_length - reserve
         file.compile()  # before the time begins to count
-        deadline = Deadline()
+        deadline = Deadline(self.seconds)
         while True:
             given = prepared(values, rules.escape, deadline)
             text = without_mass_mentions(file.render(given, deadline))

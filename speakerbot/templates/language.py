@@ -9,7 +9,6 @@ could make a value grow: they stop at ``LONGEST_VALUE``. Errors name file and li
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ from jinja2.tests import TESTS as JINJA_TESTS
 
 from speakerbot.errors import TemplateError
 from speakerbot.templates.values import Deadline, Given, RenderingStopped
+from speakerbot.text import did_you_mean
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -143,12 +143,6 @@ def problems(tree: nodes.Template, given: Given) -> list[tuple[int, str]]:
     checker = _Checker(given)
     checker.visit(tree, frozenset(given.names), 0)
     return checker.problems
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of a message: the known word that is most like this one, if any is."""
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class _Checker:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from speakerbot.errors import ConfigError, TemplateError
 from speakerbot.templates import BUILT_IN, SUFFIX, Templates, names
-from speakerbot.templates.language import did_you_mean
 from speakerbot.templates.values import samples
-from speakerbot.text import mentions_all
+from speakerbot.text import did_you_mean, mentions_all
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SAMPLES: Final = Path(__file__).with_name("samples.json")
 SECONDS: Final = 1.0
+"""How long making one text may take, unless told otherwise."""
 
 Place = tuple[Any, ...]
 """Keys and indexes that lead to one text among nested values."""
@@ -70,7 +71,7 @@ class RenderingStopped(Exception):
 class Deadline:
     """Until when one text must be made, however often it takes to make it short enough."""
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._end = time.monotonic() + seconds
 

@@ -62,7 +62,7 @@ def test_a_channel_needs_a_guild(cli: Cli) -> None:
     assert "DISCORD_GUILD_ID is not set" in cli.error("guild", "set-channel", "77", exit_code=78)
 
 
-def test_a_channels_name_is_no_id(cli: Cli) -> None:
+def test_a_channels_name_is_not_an_id(cli: Cli) -> None:
     error = cli.error("guild", "set-channel", "#talks", exit_code=2, **GUILD)
     assert "'#talks' is not a Discord id" in error
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from speakerbot.domain.run import Run
+from speakerbot.domain.run import Run, RunOutcome
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def runs(store: Store) -> Store:
             now=AT,
             started_at=AT,
             finished_at=AT + timedelta(seconds=2.5),
-            outcome="done",
+            outcome=RunOutcome.DONE,
             schedule="reminders-hourly",
             occurrence=AT,
             counts=COUNTS,

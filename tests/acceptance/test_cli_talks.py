@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pty
+import sqlite3
 import subprocess
 import sys
 import time as clock
+from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +79,7 @@ def test_one_bad_line_in_the_middle_and_nothing_is_imported(cli: Cli) -> None:
         ("talks.txt", b"hello", "no column discordUserId, discordUsername, topic, scheduledDate"),
     ],
 )
-def test_a_file_that_is_no_list_of_talks_is_refused(
+def test_a_file_that_is_not_a_list_of_talks_is_refused(
     cli: Cli, name: str, content: bytes, problem: str
 ) -> None:
     assert problem in cli.error("talks", "import", cli.file(name, content), exit_code=65)
@@ -308,6 +310,19 @@ def test_an_unknown_talk_is_an_error_that_says_where_to_look(cli: Cli, command: 
     more = ["2026-12-01"] if command == ["reschedule"] else []
     error = cli.error("talks", *command, "2026-11-21", *more, exit_code=65)
     assert "there is no talk '2026-11-21'; `speakerbot talks list --all`" in error
+
+
+@pytest.mark.parametrize(
+    "command", [["talks", "show"], ["talks", "cancel", "--yes"], ["explain", "talk"]]
+)
+def test_a_talk_whose_date_cannot_be_read_is_not_called_missing(
+    filled: Cli, command: list[str]
+) -> None:
+    with closing(sqlite3.connect(filled.folder / "store.db")) as hands, hands:
+        hands.execute("UPDATE talks SET date = 'soon' WHERE id = ?", (KAZ,))
+    error = filled.error(*command, KAZ, exit_code=65)
+    assert f"talk {KAZ!r} is in the store but hidden: its date is the text 'soon'" in error
+    assert "there is no talk" not in error
 
 
 def test_reschedule_moves_a_talk_and_keeps_everything_else(filled: Cli) -> None:

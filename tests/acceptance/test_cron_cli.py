@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +20,9 @@ import deploy.deploy_cron
 from deploy.machines import wanted_machines
 from jobs import JOBS
 from speakerbot.schedules.reading import read_schedules
-from speakerbot.testing.fly import CommandOutcome, FlyFault, FlyMachine, FlyWorld, serve
+from speakerbot.testing.fly import CommandOutcome, FlyFault, FlyMachine, FlyWorld
 from speakerbot.testing.fly.machine import digest_of
+from tests.acceptance.loopback_fly import serving
 
 SCRIPT = deploy.deploy_cron.__file__
 IMAGE = "registry.fly.io/community:cron"
@@ -66,23 +65,9 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """Serves a world from a thread while the test runs commands."""
-    world, ready, loop = FlyWorld(limited=False), threading.Event(), asyncio.new_event_loop()
-    found: list[str] = []
-
-    async def stay() -> None:
-        async with serve(world) as base:
-            found.append(base)
-            ready.set()
-            await stop.wait()
-
-    stop = asyncio.Event()
-    thread = threading.Thread(target=loop.run_until_complete, args=(stay(),))
-    thread.start()
-    ready.wait(10)
-    yield Desk(tmp_path, world, found[0])
-    loop.call_soon_threadsafe(stop.set)
-    thread.join()
-    loop.close()
+    world = FlyWorld(limited=False)
+    with serving(world) as base:
+        yield Desk(tmp_path, world, base)
 
 
 def test_plan_apply_plan(desk: Desk) -> None:
@@ -97,6 +82,42 @@ def test_plan_apply_plan(desk: Desk) -> None:
     desk.world.pass_time(60)
     again = desk.run("plan", "--detailed-exitcode")
     assert (again.returncode, again.stdout.splitlines()[-1][:11]) == (0, "No changes:")
+
+
+def test_cron_alone_shows_its_commands() -> None:
+    for words in ([SCRIPT], ["-m", "cli.main", "cron"]):
+        done = subprocess.run(
+            [sys.executable, *words], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 2
+        assert "Usage: " in done.stdout
+        assert "  apply " in done.stdout
+
+
+@pytest.mark.parametrize("name", [".env", "other.env"])
+def test_settings_of_fly_and_schedules_are_read_from_the_file_of_settings(
+    desk: Desk, name: str
+) -> None:
+    moved = ("FLY_API_TOKEN", "FLY_APP", "FLY_FLAPS_BASE_URL", "SPEAKERBOT_SCHEDULES")
+    lines = [f"{variable}={desk.env.pop(variable)}\n" for variable in moved]
+    (desk.folder / name).write_text("".join(lines))
+    if name != ".env":
+        assert "deploy/schedules.json" in desk.fails(78, "plan")
+        desk.env["SPEAKERBOT_ENV_FILE"] = name
+    assert "create cron-reminders" in desk.run("plan", "--image", IMAGE).stdout
+    assert "speakerbot run reminders" in desk.run("export", "crontab").stdout
+    desk.env["FLY_APP"] = "not-there"  # the environment wins
+    assert "there is no app 'not-there'" in desk.fails(78, "plan", "--image", IMAGE)
+
+
+def test_a_plan_shows_whose_image_a_new_machine_gets(desk: Desk) -> None:
+    desk.world.create("web", "iad", {"image": "registry.fly.io/community:web"})
+    planned = desk.run("plan").stdout
+    assert "! web: new machines get its image, though speakerbot does not manage it: " in planned
+    assert "registry.fly.io/community:web" in planned
+    assert "new machines get its image" not in desk.run("plan", "--image", IMAGE).stdout
+    desk.run("apply")
+    assert "new machines get its image" not in desk.run("plan").stdout
 
 
 def test_a_dry_run_changes_nothing(desk: Desk) -> None:

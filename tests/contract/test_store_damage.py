@@ -23,12 +23,13 @@ from structlog.testing import capture_logs
 from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, standing
 from speakerbot.domain.inbox import InboxMessage
-from speakerbot.domain.occurrence import OccurrenceRecord
+from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Breaker, FlagWrite, Store
 from speakerbot.stores import open_store
+from speakerbot.stores.reading import kind_of
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -75,7 +76,9 @@ def fill(store: Store) -> None:
     store.runs.put(Run("r2", "weekly", NOW, LATER))
     for at in (NOW, LATER):
         store.occurrences.swap(
-            "hourly", None, OccurrenceRecord(at, "running", LATER, revision=f"{at}")
+            "hourly",
+            None,
+            OccurrenceRecord(at, OccurrenceStanding.RUNNING, LATER, revision=f"{at}"),
         )
     store.snapshots.take(NOW)
     store.calendar.advance([(None, entry_of(SPOILT)), (None, entry_of(SOUND))])
@@ -378,6 +381,9 @@ def test_a_talk_whose_date_cannot_be_read_is_hidden_and_named(
             assert list(mongo.talks.between(DAY, DAY + timedelta(days=7))) == [SOUND]
             assert list(mongo.talks.all()) == [SOUND]
             assert mongo.talks.get(SPOILT.id) is None
+            assert (why := mongo.talks.why_hidden(SPOILT.id))
+    assert why == f"its scheduledDate is {kind_of(value)}, not a date from 1970 to 2999"
+    assert [mongo.talks.why_hidden(name) for name in (SOUND.id, "never")] == [None, None]
     assert named(warnings) == [(SPOILT.id, "scheduledDate")]
     assert warnings[0]["consequence"] == "the talk is hidden"
 
@@ -531,14 +537,18 @@ def test_an_occurrence_that_cannot_be_read_can_be_worked_on_again(
     mongo: Store, documents: Any, fields: Any
 ) -> None:
     mongo.prepare()
-    mongo.occurrences.swap("hourly", None, OccurrenceRecord(NOW, "running", LATER, revision="1"))
+    mongo.occurrences.swap(
+        "hourly", None, OccurrenceRecord(NOW, OccurrenceStanding.RUNNING, LATER, revision="1")
+    )
     documents.speakerbot_occurrences.update_one({}, {"$set": fields})
     with capture_logs():
         found = mongo.occurrences.get("hourly", NOW)
     assert found is not None
-    assert mongo.occurrences.swap("hourly", found, OccurrenceRecord(NOW, "finished", revision="2"))
+    assert mongo.occurrences.swap(
+        "hourly", found, OccurrenceRecord(NOW, OccurrenceStanding.FINISHED, revision="2")
+    )
     assert not mongo.occurrences.swap(
-        "hourly", found, OccurrenceRecord(NOW, "running", revision="3")
+        "hourly", found, OccurrenceRecord(NOW, OccurrenceStanding.RUNNING, revision="3")
     )
 
 
@@ -593,6 +603,20 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
         claim = FlagWrite(SPOILT.id, "sentDayOfAt", seen=None, to=NOW)
         assert store.talks.write_flags([claim]) == {SPOILT.id}
         assert store.talks.write_flags([claim._replace(to=LATER)]) == set()
+
+
+def test_a_row_whose_date_cannot_be_read_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        store.prepare()
+        store.talks.put([SPOILT, SOUND])
+        with closing(sqlite3.connect(path)) as hands, hands:
+            hands.execute("UPDATE talks SET date = 'soon' WHERE id = ?", (SPOILT.id,))
+        assert store.talks.get(SPOILT.id) is None
+        assert store.talks.why_hidden(SPOILT.id) == (
+            "its date is the text 'soon', not a date from 1970-01-01 to 2999-12-31"
+        )
+        assert [store.talks.why_hidden(name) for name in (SOUND.id, "never")] == [None, None]
 
 
 def test_a_damaged_inbox_message_is_left_out_where_it_must_be_and_never_put_again(

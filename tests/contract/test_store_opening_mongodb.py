@@ -115,7 +115,7 @@ def test_addresses_that_make_sense_are_taken(login: str, hosts: str, rest: str) 
         assert store.describe() == f"MongoDB {hosts}, database {name}"
 
 
-def test_what_is_no_scheme_is_not_repeated() -> None:
+def test_what_is_not_a_scheme_is_not_repeated() -> None:
     with pytest.raises(ConfigError) as caught:
         open_store("me:s3cret://@host/db")
     assert "s3cret" not in str(caught.value)

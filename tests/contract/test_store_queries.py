@@ -14,7 +14,7 @@ from pymongo import MongoClient, monitoring
 from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.inbox import InboxMessage
-from speakerbot.domain.occurrence import OccurrenceRecord
+from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person
 from speakerbot.domain.run import Run
 from speakerbot.domain.talk import Talk
@@ -60,13 +60,14 @@ def _use(store: Store) -> None:
     assert list(store.runs.list()) == list(store.runs.list(job="weekly"))
     store.runs.prune(NOW)
     first, second = (
-        OccurrenceRecord(NOW, "open", revision="1"),
-        OccurrenceRecord(NOW, "finished", revision="2"),
+        OccurrenceRecord(NOW, OccurrenceStanding.OPEN, revision="1"),
+        OccurrenceRecord(NOW, OccurrenceStanding.FINISHED, revision="2"),
     )
     store.occurrences.swap("hourly", None, first)
     store.occurrences.swap("hourly", first, second)
     store.occurrences.get("hourly", NOW)
     store.occurrences.supersede("hourly", NOW)
+    store.occurrences.forget("hourly", NOW)
     store.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
     store.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
     store.limits.set_breaker("b", "dm", Breaker(NOW, "why"))

@@ -18,7 +18,7 @@ import pytest
 
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.inbox import InboxMessage
-from speakerbot.domain.occurrence import OccurrenceRecord
+from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import Unreachable
@@ -161,7 +161,7 @@ def test_deletions_whose_answer_is_lost_have_won(store: Store, proxy: Proxy, los
 
 
 def test_an_occurrence_whose_answer_is_lost_is_claimed(store: Store, proxy: Proxy) -> None:
-    record = OccurrenceRecord(NOW, "running", revision="our")
+    record = OccurrenceRecord(NOW, OccurrenceStanding.RUNNING, revision="our")
     proxy.cut = b"speakerbot_occurrences"
     assert store.occurrences.swap("hourly", None, record)
     assert not store.occurrences.swap("hourly", None, record._replace(revision="their"))

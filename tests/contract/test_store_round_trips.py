@@ -13,7 +13,7 @@ from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
-from speakerbot.domain.run import Run
+from speakerbot.domain.run import Run, RunOutcome
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 
@@ -123,7 +123,7 @@ runs = st.builds(
     now=instants,
     started_at=instants,
     finished_at=optional_instants,
-    outcome=texts,
+    outcome=st.sampled_from(RunOutcome),
     schedule=optional_texts,
     occurrence=optional_instants,
     counts=unknown_fields,

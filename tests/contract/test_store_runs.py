@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from speakerbot.domain.run import Run
+from speakerbot.domain.run import Run, RunOutcome
 from speakerbot.ports.store import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -16,7 +16,7 @@ def test_a_run_is_known_from_its_start_and_replaced_at_its_end(store: Store) -> 
     assert store.runs.get("r1") == RUN
     ended = RUN._replace(
         finished_at=NOW + timedelta(seconds=2, milliseconds=5),
-        outcome="done",
+        outcome=RunOutcome.DONE,
         schedule="hourly",
         occurrence=NOW,
         counts={"sent": 3, "skipped": {"opted_out": 1}, "failed": {}},

@@ -66,7 +66,7 @@ def test_a_new_talk_always_has_a_booking_time(mongo: Store, documents: Any) -> N
     assert datetime.now(UTC) - _stored(documents)["bookingTimestamp"] < timedelta(minutes=1)
 
 
-def test_an_id_that_is_no_object_id_stays_a_string(mongo: Store, documents: Any) -> None:
+def test_an_id_that_is_not_an_object_id_stays_a_string(mongo: Store, documents: Any) -> None:
     mongo.talks.put([replace(TALK, id="by-hand")])
     assert documents.scheduledspeakers.find_one()["_id"] == "by-hand"
     assert mongo.talks.delete("by-hand")
@@ -90,7 +90,7 @@ def test_a_sloppy_document_is_read_without_failing(mongo: Store, documents: Any)
         mongo.talks.put([replace(TALK, id="another")])
 
 
-def test_a_document_without_a_date_is_no_talk(mongo: Store, documents: Any) -> None:
+def test_a_document_without_a_date_is_not_a_talk(mongo: Store, documents: Any) -> None:
     documents.scheduledspeakers.insert_many([{"_id": 1}, {"_id": "2", "scheduledDate": "soon"}])
     assert list(mongo.talks.all()) == []
     assert mongo.talks.get("2") is None

@@ -126,7 +126,7 @@ def test_rescheduling_moves_the_date_and_leaves_the_flags(store: Store) -> None:
     assert store.talks.get(talk.id) == replace(talk, date=DAY + timedelta(days=7))
 
 
-def test_rescheduling_to_its_own_date_is_no_clash(store: Store) -> None:
+def test_rescheduling_to_its_own_date_is_not_a_clash(store: Store) -> None:
     store.talks.put([_talk(1, DAY)])
     assert store.talks.reschedule(_talk(1, DAY).id, DAY)
 

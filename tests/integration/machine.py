@@ -49,7 +49,7 @@ class Machine:
     retry_within: timedelta = timedelta(seconds=60)
     naps: list[float] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
-    ends: list[str] = field(default_factory=list)
+    ends: list[str | None] = field(default_factory=list)
 
     def sleep(self, seconds: float) -> None:
         self.naps.append(seconds)

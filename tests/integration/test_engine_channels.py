@@ -109,7 +109,7 @@ class TestAChannelThatStops:
         reachable.run(only_dm)
         assert len(reachable.sent()) == 1
 
-    def test_an_outage_is_no_reason_to_leave_it_to_the_inbox(self, reachable: RunHarness) -> None:
+    def test_an_outage_does_not_leave_it_to_the_inbox(self, reachable: RunHarness) -> None:
         reachable.discord.inject(Fault(kind="error", status=503, times=None))
         ended = reachable.run(reachable.message("7", DM, INBOX))
         assert ended.states == ["failed"]

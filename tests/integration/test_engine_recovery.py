@@ -103,7 +103,7 @@ def test_an_equal_text_that_the_ledger_knows_as_another_message_is_not_taken_for
     assert len(harness.sent()) == 2
 
 
-def test_two_equal_texts_in_doubt_of_which_one_arrived_are_both_there_in_the_end(
+def test_two_equal_unconfirmed_texts_of_which_one_arrived_are_both_there_in_the_end(
     harness: RunHarness,
 ) -> None:
     both = [harness.message("7", occasion=occasion) for occasion in ("9:00", "9:01")]
@@ -128,7 +128,7 @@ def test_in_a_thread_whose_history_we_may_not_read_nobody_can_tell(harness: RunH
     assert "no way to look" in record.error
 
 
-def test_an_empty_thread_is_no_missing_permission(harness: RunHarness) -> None:
+def test_an_empty_thread_is_not_a_missing_permission(harness: RunHarness) -> None:
     harness.discord.world.forbid("70", history=True)
     message = harness.message("7", THREAD)
     harness.die("before discord.send", message)

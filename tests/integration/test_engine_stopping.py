@@ -59,7 +59,7 @@ def test_a_run_that_waits_for_the_slow_lane_of_new_dms_ends_at_once(command: Com
     assert command.run(SPEAKERBOT_NEW_DM_EVERY="0s").counts["sent"] == 4
 
 
-def test_requests_that_hang_are_cut_off_and_only_they_stay_in_doubt(command: Command) -> None:
+def test_requests_that_hang_are_cut_off_and_only_they_stay_unconfirmed(command: Command) -> None:
     command.book(40)
     command.discord.inject(Fault(kind="hang", on="create_message", times=None))
     report, took = stopped(command, lambda: len(command.discord.requests) >= WORKERS)
@@ -82,6 +82,7 @@ def test_in_an_outage_too_it_ends_in_order(command: Command) -> None:
     assert states == ["claimed"] * WORKERS + ["failed"] * 4
 
 
+@pytest.mark.slow_suite  # waits half a minute for the retry; an outage is cut off in the fast one
 def test_a_retry_that_hangs_is_cut_off_too(command: Command) -> None:
     """It is the last thing the run does, with nothing else under way."""
     command.book(1)

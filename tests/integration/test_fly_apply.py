@@ -432,7 +432,7 @@ def test_an_app_that_does_not_exist_is_named() -> None:
         ("text", "Bad Gate"),
     ],
 )
-def test_an_answer_that_is_no_answer_gives_a_clear_error(kind: Any, said: str) -> None:
+def test_an_answer_that_makes_no_sense_gives_a_clear_error(kind: Any, said: str) -> None:
     world = FlyWorld()
     world.faults = [FlyFault(kind, "list", times=99)]
     with pytest.raises(Unreachable, match=said):

@@ -150,9 +150,12 @@ def quiet_logs() -> Iterator[None]:
 @pytest.mark.parametrize(
     "now",
     [
-        datetime(2026, 11, 20, 12, 0, tzinfo=UTC),
         datetime(2026, 10, 23, 22, 0, tzinfo=UTC),  # clocks go back on the 25th
-        datetime(2027, 3, 26, 7, 0, tzinfo=UTC),  # and forward on the 28th
+        pytest.param(
+            datetime(2027, 3, 26, 7, 0, tzinfo=UTC),  # and forward on the 28th
+            marks=pytest.mark.slow_suite,
+        ),
+        pytest.param(datetime(2026, 11, 20, 12, 0, tzinfo=UTC), marks=pytest.mark.slow_suite),
     ],
 )
 def test_preview_is_what_the_runs_send(tmp_path: Path, now: datetime) -> None:

@@ -175,14 +175,14 @@ def test_another_runs_next_occurrence_is_left_to_it(timed: Machine) -> None:
 
     after_naps(timed, 3298, other_machine)
     timed.run("15:05", horizon=HORIZON)
-    assert timed.ends == [""]
+    assert timed.ends == [None]
 
 
 def test_waiting_does_not_count_as_the_runs_time(timed: Machine) -> None:
     """Its timeout is ten minutes, and it waits for forty."""
     book(timed, "15:40")
     end = timed.run("15:00", gated=False, horizon=HORIZON)
-    assert (end.stopped, len(timed.discord.messages)) == ("", 1)
+    assert (end.stopped, len(timed.discord.messages)) == (None, 1)
     assert end.seconds_left > 500
 
 

@@ -45,7 +45,7 @@ from speakerbot.testing.crash.boundaries import REQUESTS, stepping, stepping_sto
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
-    from speakerbot.channels.discord.api import DiscordApi
+    from speakerbot.channels.discord.channel import DiscordApi
 
 START = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 FIRST_DAY = date(2026, 11, 22)
@@ -77,7 +77,7 @@ class Mailbox:
 
     now: Callable[[], datetime]
     accepted: Callable[[str, str], None]
-    """Hears of each message: the user and the text."""
+    """Is told of each message: the user and the text."""
     faults: list[str] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
     posts_made: list[tuple[str, Posted, str]] = field(default_factory=list)

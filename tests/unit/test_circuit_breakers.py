@@ -18,6 +18,7 @@ from speakerbot.delivery.circuit_breakers import (
 )
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Route
+from speakerbot.domain.run import StopReason
 from speakerbot.ports.channel import RefusalClass, Refused
 from speakerbot.ports.store import Breaker
 
@@ -137,6 +138,6 @@ def test_forbidden_channels_of_the_settings_stop_nothing_else(guard: Guard) -> N
 
 
 def test_the_first_reason_to_stop_stays(guard: Guard) -> None:
-    guard.halt(ChannelStopped("bot"))
-    guard.halt(ChannelStopped("token"))
+    guard.halt(ChannelStopped(StopReason.BOT))
+    guard.halt(ChannelStopped(StopReason.TOKEN))
     assert reason(guard) == "bot"

@@ -171,7 +171,7 @@ def test_a_named_env_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
         environment({"SPEAKERBOT_ENV_FILE": "gone.env"}, tmp_path)
 
 
-def test_an_env_file_that_is_no_text_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_an_env_file_that_is_not_text_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"DISCORD_TOKEN=\xff\xfe\n")
     with pytest.raises(ConfigError, match=r"\.env: .*UTF-8"):
         environment({}, tmp_path)

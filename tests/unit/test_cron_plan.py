@@ -64,7 +64,7 @@ def test_images_are_compared_by_digest_where_there_is_one(
     assert same_image(want, found) is same
 
 
-def test_what_fly_adds_is_no_difference() -> None:
+def test_what_fly_adds_is_not_a_difference() -> None:
     want = wanted().with_image("r/a:1")
     stored = json.loads(json.dumps(want.config))
     stored["guest"] |= {"kernel_args": [], "host_dedication_id": ""}

@@ -82,3 +82,25 @@ def test_what_cannot_be_used_is_named(
 
 def test_a_token_is_in_no_repr(tmp_path: Path) -> None:
     assert "hush" not in repr(find_target("app", "hush", {}, tmp_path))
+
+
+def test_another_registry_is_flyctls_own_variable(tmp_path: Path) -> None:
+    env = {"FLY_API_TOKEN": "t", "FLY_REGISTRY_HOST": "127.0.0.1:5000"}
+    assert find_target("app", None, env, tmp_path).registry == "127.0.0.1:5000"
+    env["FLY_REGISTRY_HOST"] = "http://evil/"
+    with pytest.raises(ConfigError, match="FLY_REGISTRY_HOST"):
+        find_target("app", None, env, tmp_path)
+    del env["FLY_REGISTRY_HOST"]
+    assert find_target("app", None, env, tmp_path).registry == "registry.fly.io"
+
+
+@pytest.mark.parametrize(
+    "toml",
+    ["app = 'ours'", 'app = "ours" # not "theirs"', '# app = "theirs"\n"app"="ours"'],
+)
+def test_the_app_is_found_however_toml_lets_it_be_written(tmp_path: Path, toml: str) -> None:
+    (tmp_path / "fly.toml").write_text(toml)
+    assert find_target(None, "t", {}, tmp_path).app == "ours"
+    assert find_target(None, "t", {"FLY_APP_NAME": "named"}, tmp_path).app == "named"
+    both = {"FLY_APP": "meant", "FLY_APP_NAME": "named"}
+    assert find_target(None, "t", both, tmp_path).app == "meant"

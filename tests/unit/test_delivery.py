@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speakerbot.clock import LONGEST_WAIT
 from speakerbot.domain.delivery import (
     FINAL,
-    LONGEST_WAIT,
     MAX_ATTEMPTS,
     Delivery,
     DeliveryChange,

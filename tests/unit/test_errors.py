@@ -8,6 +8,7 @@ CODES = {
     errors.SpeakerbotError: 1,
     errors.UsageError: 2,
     errors.InputRefused: 65,
+    errors.DamagedTalk: 65,
     errors.DateTaken: 65,
     errors.NotFound: 65,
     errors.Unreachable: 69,

@@ -185,7 +185,7 @@ def test_a_bad_field_is_named_with_its_line(change: dict[str, Any], problem: str
         ('{"topic": "' + "x" * LONGEST_LINE + '"}', "line 2: longer than"),
     ],
 )
-def test_a_line_that_is_no_document_is_named(line: str, problem: str) -> None:
+def test_a_line_that_is_not_a_document_is_named(line: str, problem: str) -> None:
     [found] = problems(GOOD, line)
     assert problem in found
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 import structlog
 import time_machine
 from structlog.testing import capture_logs
 
-from speakerbot.clock import Clock, read_zone
+from speakerbot.clock import LONGEST_WAIT, Clock, read_zone
 from speakerbot.domain.cron import Cron
 from speakerbot.domain.occurrence import (
     NotDue,
@@ -20,7 +21,7 @@ from speakerbot.domain.occurrence import (
     OccurrenceRules,
     OccurrenceStanding,
 )
-from speakerbot.domain.run import Run, new_run
+from speakerbot.domain.run import Run, RunSkipReason, new_run
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.runs.occurrence_lock import MARGIN, HeldOccurrence, LockedSchedule, OccurrenceLock
 from speakerbot.runs.report import Waits
@@ -230,7 +231,7 @@ def test_of_two_that_sleep_towards_it_one_is_let_in(
 
     lock = replace(machine.lock(), sleep=oversleep)
     answer = lock.acquire(new_run(NAME, machine.clock))
-    assert answer == NotDue("already_running", MONDAY, MONDAY + TIMEOUT + MARGIN)
+    assert answer == NotDue(RunSkipReason.ALREADY_RUNNING, MONDAY, MONDAY + TIMEOUT + MARGIN)
 
 
 class Contested:
@@ -251,6 +252,9 @@ class Contested:
 
     def supersede(self, schedule: str, before: datetime) -> None:
         self.behind.supersede(schedule, before)
+
+    def forget(self, schedule: str, before: datetime) -> int:
+        return self.behind.forget(schedule, before)
 
 
 def contested(store: Store, meanwhile: Callable[[], object]) -> Store:
@@ -362,3 +366,87 @@ def test_a_dry_run_shows_the_same_and_writes_nothing(
     assert machine.naps == []
     assert machine.stored() is None
     assert list(store.runs.list()) == []
+
+
+class StoreWithClock:
+    """The same store, whose own clock differs from this machine's."""
+
+    def __init__(self, behind: Store, error: timedelta) -> None:
+        self._behind = behind
+        self._error = error
+
+    def clock_error(self) -> timedelta:
+        return self._error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._behind, name)
+
+
+AHEAD = MONDAY + timedelta(days=3)
+
+
+def held_by_a_wrong_clock(machine: Machine) -> OccurrenceRecord:
+    record = OccurrenceRecord(
+        MONDAY, OccurrenceStanding.RUNNING, lease_until=AHEAD, revision="wrong-clock"
+    )
+    assert machine.store.occurrences.swap(NAME, None, record)
+    return record
+
+
+def test_a_lease_from_a_clock_that_is_days_ahead_is_cut_and_then_ends_like_any_other(
+    machine: Machine, time: time_machine.Traveller
+) -> None:
+    held_by_a_wrong_clock(machine)
+    longest = MONDAY + 5 * MINUTE + LONGEST_WAIT
+    with capture_logs() as lines:
+        assert machine.tick(DONE) == "already_running"
+        assert machine.tick(DONE) == "already_running"
+    stored = machine.stored()
+    assert stored is not None
+    assert (stored.standing, stored.lease_until) == ("running", longest)
+    corrected = [line for line in lines if line["event"] == "instant_corrected"]
+    assert [line["log_level"] for line in corrected] == ["warning"]
+    assert corrected[0]["schedule"] == NAME
+    time.move_to(longest + MINUTE)
+    assert machine.tick(DONE) == ""
+    assert machine.standing() == "finished"
+
+
+def test_a_retry_days_ahead_is_cut_too(machine: Machine, time: time_machine.Traveller) -> None:
+    record = OccurrenceRecord(
+        MONDAY, OccurrenceStanding.OPEN, retry_at=AHEAD, revision="wrong-clock"
+    )
+    assert machine.store.occurrences.swap(NAME, None, record)
+    assert machine.tick(DONE) == "not_due"
+    time.shift(LONGEST_WAIT + MINUTE)
+    assert machine.tick(DONE) == ""
+
+
+def test_a_machine_whose_own_clock_is_wrong_leaves_leases_alone_and_says_so(
+    machine: Machine, store: Store
+) -> None:
+    record = held_by_a_wrong_clock(machine)
+    machine.store = cast(Store, StoreWithClock(store, timedelta(seconds=-31)))
+    with capture_logs() as lines:
+        assert machine.tick(DONE) == "already_running"
+    assert machine.stored() == record
+    assert [(line["event"], line["log_level"], line.get("seconds")) for line in lines] == [
+        ("clock_differs", "error", -31)
+    ]
+
+
+def test_a_dry_run_cuts_no_lease(machine: Machine) -> None:
+    record = held_by_a_wrong_clock(machine)
+    machine.dry_run = True
+    assert machine.tick(DONE) == "already_running"
+    assert machine.stored() == record
+
+
+def test_a_lease_that_changed_meanwhile_is_not_overwritten(machine: Machine, store: Store) -> None:
+    record = held_by_a_wrong_clock(machine)
+    ended = record._replace(
+        standing=OccurrenceStanding.FINISHED, lease_until=None, revision="ended"
+    )
+    machine.store = contested(store, lambda: store.occurrences.swap(NAME, record, ended))
+    assert machine.tick(DONE) == "already_done"
+    assert machine.stored() == ended

@@ -10,7 +10,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from speakerbot.delivery.planning import CHUNK, MessagePlan, Moment, weigh
-from speakerbot.domain.delivery import MAX_ATTEMPTS, Delivery, DeliveryChange, DeliveryState
+from speakerbot.domain.delivery import (
+    MAX_ATTEMPTS,
+    Delivery,
+    DeliveryChange,
+    DeliveryState,
+    SkipReason,
+)
 from speakerbot.domain.message import Decision, Edit, Message, NodeFlag, Route, Skip
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.ports.store import Store
@@ -70,7 +76,11 @@ def test_what_nobody_has_touched_is_planned(store: Store) -> None:
 
 
 def test_skips_pass_through_in_order(store: Store) -> None:
-    decisions: list[Decision] = [Skip("a", "talk:0"), MESSAGE, Skip("b", "talk:2")]
+    decisions: list[Decision] = [
+        Skip(SkipReason.COMPLETED, "talk:0"),
+        MESSAGE,
+        Skip(SkipReason.OVERTAKEN, "talk:2"),
+    ]
     weighed = list(weigh(decisions, store, MOMENT))
     assert [type(each) for each in weighed] == [Skip, MessagePlan, Skip]
 
@@ -91,15 +101,15 @@ def test_a_stream_is_weighed_piece_by_piece(store: Store) -> None:
 @pytest.mark.parametrize(
     ("changes", "state", "skip"),
     [
-        ({"state": "sent", "sent_at": NOW}, "already_sent", ""),
-        ({"state": "undeliverable", "error": "closed"}, "undeliverable", ""),
-        ({"state": "unknown", "error": "who knows"}, "unknown", ""),
-        ({"state": "expired"}, "expired", ""),
+        ({"state": "sent", "sent_at": NOW}, "already_sent", None),
+        ({"state": "undeliverable", "error": "closed"}, "undeliverable", None),
+        ({"state": "unknown", "error": "who knows"}, "unknown", None),
+        ({"state": "expired"}, "expired", None),
         ({"lease_until": NOW + MINUTE}, "held_back", "in_progress"),
-        ({"lease_until": NOW - MINUTE}, "planned", ""),
+        ({"lease_until": NOW - MINUTE}, "planned", None),
         ({"state": "failed", "retry_at": NOW + MINUTE}, "failed", "retry_later"),
-        ({"state": "failed", "retry_at": NOW - MINUTE}, "planned", ""),
-        ({"state": "failed", "retry_at": NOW, "unconfirmed_since": NOW - MINUTE}, "planned", ""),
+        ({"state": "failed", "retry_at": NOW - MINUTE}, "planned", None),
+        ({"state": "failed", "retry_at": NOW, "unconfirmed_since": NOW - MINUTE}, "planned", None),
     ],
 )
 def test_the_ledger_comes_first(
@@ -149,8 +159,8 @@ EDIT = replace(MESSAGE, edit=Edit(), opt_out=None)
 @pytest.mark.parametrize(
     ("changes", "state", "skip"),
     [
-        ({}, "planned", ""),
-        ({"edit_failures": 1, "retry_at": NOW - MINUTE}, "planned", ""),
+        ({}, "planned", None),
+        ({"edit_failures": 1, "retry_at": NOW - MINUTE}, "planned", None),
         ({"edit_failures": 7, "retry_at": NOW + MINUTE}, "failed", "retry_later"),
         ({"edit_failures": MAX_ATTEMPTS}, "held_back", "edit_given_up"),
         ({"state": DeliveryState.FAILED}, "held_back", "nothing_posted"),

@@ -20,7 +20,7 @@ from speakerbot.bootstrap import templates as templates_of
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Decision, Message, Route
-from speakerbot.domain.occurrence import OccurrenceRecord
+from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
@@ -110,7 +110,7 @@ def test_what_is_late_goes_at_once(store: Store) -> None:
 def test_an_occurrence_that_is_done_is_not_served_again(store: Store) -> None:
     book(store, date(2026, 11, 20))
     now = NOW.replace(hour=17, minute=30)
-    done = OccurrenceRecord(now.replace(minute=0), "finished", revision="1")
+    done = OccurrenceRecord(now.replace(minute=0), OccurrenceStanding.FINISHED, revision="1")
     store.occurrences.swap("reminders", None, done)
     assert times(coming(store, HOURLY, now=now)) == [("20 18:00", "reminder.day_of")]
 
@@ -127,7 +127,10 @@ def test_an_open_occurrence_is_taken_up_where_its_messages_wait_for(store: Store
     daily = (schedule("reminders", "0 12 * * *", grace="8h"), REMINDERS)
     book(store, date(2026, 11, 20))
     resting = OccurrenceRecord(
-        NOW.replace(minute=0), "open", resume_at=NOW.replace(hour=17, minute=20), revision="1"
+        NOW.replace(minute=0),
+        OccurrenceStanding.OPEN,
+        resume_at=NOW.replace(hour=17, minute=20),
+        revision="1",
     )
     store.occurrences.swap("reminders", None, resting)
     assert times(coming(store, daily, days=0)) == [("20 18:00", "reminder.day_of")]

@@ -26,7 +26,7 @@ def test_an_offset_is_shown_as_it_is_written() -> None:
 @pytest.mark.parametrize(
     "part", ["1d", "1d@9:00", "1d@24:00", "1d@12:60", "-1d@16:00", "0h", "24", "1d@16:00Z", "90m"]
 )
-def test_what_is_no_offset_is_named_with_both_ways_to_write_one(part: str) -> None:
+def test_what_is_not_an_offset_is_named_with_both_ways_to_write_one(part: str) -> None:
     with pytest.raises(ValueError, match=r"is not an offset; write .*1d@16:00.*24h") as refused:
         parse_offsets(f"1d@16:00,{part}")
     assert repr(part) in str(refused.value)

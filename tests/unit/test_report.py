@@ -16,7 +16,7 @@ from speakerbot.bootstrap import templates as templates_of
 from speakerbot.delivery.claims import Claim, Revisions, found, new_claim, restored, sent, unsent
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.results import Result
-from speakerbot.domain.delivery import Delivery, DeliveryState
+from speakerbot.domain.delivery import Delivery, DeliveryState, SkipReason
 from speakerbot.domain.message import Edit, Message, NodeFlag, Route
 from speakerbot.ports.channel import Posted, Receipt
 from speakerbot.runs.report import (
@@ -207,17 +207,17 @@ def test_of_an_edit_its_own_outcome_is_shown_though_the_post_stays_sent(
 @pytest.mark.parametrize(
     ("skip", "retry", "resume", "more"),
     [
-        ("in_progress", True, False, False),
-        ("retry_later", True, False, False),
-        ("quiet_hours", False, True, False),
-        ("new_dm_pace", False, False, True),
-        ("changed_meanwhile", False, False, True),
-        ("opted_out", False, False, False),
-        ("expired", False, False, False),
+        (SkipReason.IN_PROGRESS, True, False, False),
+        (SkipReason.RETRY_LATER, True, False, False),
+        (SkipReason.QUIET_HOURS, False, True, False),
+        (SkipReason.NEW_DM_PACE, False, False, True),
+        (SkipReason.CHANGED_MEANWHILE, False, False, True),
+        (SkipReason.OPTED_OUT, False, False, False),
+        (SkipReason.EXPIRED, False, False, False),
     ],
 )
 def test_what_is_held_back_is_counted_by_reason_and_waited_for_where_it_may_still_go(
-    report: Report, shown: Shown, skip: str, retry: bool, resume: bool, more: bool
+    report: Report, shown: Shown, skip: SkipReason, retry: bool, resume: bool, more: bool
 ) -> None:
     until = NOW + MINUTE
     report.held(MessagePlan(MESSAGE, DeliveryState.HELD_BACK, "why", skip, until=until))

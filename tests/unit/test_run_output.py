@@ -12,6 +12,7 @@ import pytest
 from cli.run_output import COLUMNS, JsonListOutput, JsonOutput, RowOutput, run_observers
 from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Message, Route
+from speakerbot.domain.run import RunSkipReason, StopReason
 from speakerbot.runs.report import MessageOutcome, RunCounts, RunHeader, RunObserver, RunSummary
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -110,7 +111,7 @@ def test_a_gated_run_names_its_occurrence_in_utc(capsys: pytest.CaptureFixture[s
 def test_a_skipped_run_is_the_same_document_empty_with_the_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show(JsonOutput(sys.stdout), 0, RunSummary(RunCounts(), 0, "already_done"))
+    show(JsonOutput(sys.stdout), 0, RunSummary(RunCounts(), 0, RunSkipReason.ALREADY_DONE))
     found = document(capsys)
     assert (found["messages"], found["skipped_because"]) == ([], "already_done")
 
@@ -122,7 +123,7 @@ def test_a_run_that_ended_badly_says_so_in_its_document(
     show(
         JsonOutput(sys.stdout),
         1,
-        RunSummary(RunCounts(), 0, stopped="token", error="DISCORD_TOKEN was refused"),
+        RunSummary(RunCounts(), 0, stopped=StopReason.TOKEN, error="DISCORD_TOKEN was refused"),
     )
     found = document(capsys)
     assert (found["stopped"], found["error"]) == ("token", "DISCORD_TOKEN was refused")
@@ -160,11 +161,14 @@ def test_in_a_pipe_each_message_is_one_line_with_its_whole_text(
     ("summary", "sentence"),
     [
         (RunSummary(RunCounts(), 1234), "reminders: nothing is due (1.2 s)."),
-        (RunSummary(RunCounts(), 0, "disabled"), "reminders: nothing was done (disabled)."),
+        (
+            RunSummary(RunCounts(), 0, RunSkipReason.DISABLED),
+            "reminders: nothing was done (disabled).",
+        ),
         (RunSummary(RunCounts(), 0, error="no channel"), "reminders: failed (0.0 s)."),
         (RunSummary(RunCounts(sent=1), 0, error="gone"), "reminders: 1 sent, failed (0.0 s)."),
         (
-            RunSummary(RunCounts(planned=2, sent=1), 0, stopped="timeout"),
+            RunSummary(RunCounts(planned=2, sent=1), 0, stopped=StopReason.TIMEOUT),
             "reminders: 2 planned, 1 sent, stopped (timeout) (0.0 s).",
         ),
     ],

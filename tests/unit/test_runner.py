@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from speakerbot.bootstrap import templates as templates_of
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
+from speakerbot.domain.delivery import SkipReason
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, Message, Route, Skip
 from speakerbot.domain.person import Person
@@ -127,7 +128,7 @@ def test_a_limit_of_none_at_all_plans_nothing(store: Store) -> None:
 
 def test_only_one_person_leaves_everybody_else_out_and_uncounted(store: Store) -> None:
     shown = Shown()
-    decide = yielding(Skip("completed", "talk:9"), message("1"), message("2"))
+    decide = yielding(Skip(SkipReason.COMPLETED, "talk:9"), message("1"), message("2"))
     assert runner(store, decide, shown, RunOptions(dry_run=True, only="2")).run() is None
     assert shown.users == ["2"]
     assert shown.summary is not None
@@ -144,7 +145,9 @@ def test_only_narrows_and_still_honours_what_the_person_wishes(store: Store) -> 
 
 def test_what_the_job_leaves_out_is_counted_by_reason(store: Store) -> None:
     shown = Shown()
-    decide = yielding(Skip("completed", "talk:1"), Skip("overtaken", "talk:2"), message("3"))
+    decide = yielding(
+        Skip(SkipReason.COMPLETED, "talk:1"), Skip(SkipReason.OVERTAKEN, "talk:2"), message("3")
+    )
     runner(store, decide, shown).run()
     assert shown.summary is not None
     assert shown.summary.counts.skipped == {"completed": 1, "overtaken": 1}
@@ -152,7 +155,7 @@ def test_what_the_job_leaves_out_is_counted_by_reason(store: Store) -> None:
 
 def test_a_run_with_nothing_to_send_is_recorded_and_opens_no_channel(store: Store) -> None:
     shown = Shown()
-    runner(store, yielding(Skip("completed", "talk:1")), shown, RunOptions()).run()
+    runner(store, yielding(Skip(SkipReason.COMPLETED, "talk:1")), shown, RunOptions()).run()
     [run] = store.runs.list()
     assert (run.job, run.outcome) == ("probe", "done")
     assert NOW <= run.now < NOW + timedelta(minutes=1)

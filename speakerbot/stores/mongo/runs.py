@@ -99,6 +99,14 @@ class MongoOccurrences:
         update = {"$set": {"standing": "superseded", "revision": f"superseded by {before:%FT%RZ}"}}
         self._db.ask(lambda: self._db[OCCURRENCES].update_many(overtaken, update))
 
+    def forget(self, schedule: str, before: datetime) -> int:
+        old: Document = {
+            "schedule": schedule,
+            "occurrence": {"$lt": before},
+            "standing": {"$in": ["finished", "missed", "superseded"]},
+        }
+        return self._db.ask(lambda: self._db[OCCURRENCES].delete_many(old)).deleted_count
+
 
 def _id(schedule: str, occurrence: datetime) -> str:
     return f"{schedule}/{occurrence:%Y-%m-%dT%H:%M}Z"

@@ -114,15 +114,20 @@ def flag_is(path: str, seen: datetime | None, to: datetime | None) -> Document:
 
 
 def to_talk(document: Document, damage: Damage) -> Talk | None:
-    """Forgives what the bot or people's hands have left out or written wrong, with a warning; None
-    where that is the date or the id."""
-    reader = Reader(damage, "talk", str(document["_id"]))
-    read = reader.read
+    """As :func:`read_talk`, but None for what it cannot read."""
     try:
-        reader.need("_id", document["_id"], TALK_ID, HIDDEN)
-        day = reader.need("scheduledDate", document.get("scheduledDate"), DATE, HIDDEN)
+        return read_talk(document, damage)
     except Unreadable:
         return None
+
+
+def read_talk(document: Document, damage: Damage) -> Talk:
+    """Forgives what the bot or people's hands have left out or written wrong, with a warning.
+    Raises Unreadable where that is the date or the id."""
+    reader = Reader(damage, "talk", str(document["_id"]))
+    read = reader.read
+    reader.need("_id", document["_id"], TALK_ID, HIDDEN)
+    day = reader.need("scheduledDate", document.get("scheduledDate"), DATE, HIDDEN)
     reminders = read("reminders", document.get("reminders"), FIELDS, {}, "taken as none")
     ours = read(OURS, document.get(OURS), FIELDS, {}, "taken as none")
     unknown = dict(_unknown(document, reminders, ours))

@@ -21,9 +21,11 @@ from speakerbot.stores.mongo.talk_documents import (
     flag_is,
     midnight,
     on_days,
+    read_talk,
     to_talk,
     update_of,
 )
+from speakerbot.stores.reading import Unreadable
 from speakerbot.stores.talk_dates import as_date, date_taken, in_order
 
 if TYPE_CHECKING:
@@ -73,6 +75,14 @@ class MongoTalks:
         if not found and (day := as_date(talk)):
             found = self._find({"scheduledDate": on_days(day, day)}, limit=1)
         return next(self._talks(found), None)
+
+    def why_hidden(self, talk_id: str) -> str | None:
+        try:
+            for document in self._find(document_ids([talk_id]), limit=1):
+                read_talk(document, self._db.damage)
+        except Unreadable as problem:
+            return str(problem)
+        return None
 
     def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
         return {talk.id: talk for talk in self._talks(self._db.find(TALKS, document_ids(ids)))}

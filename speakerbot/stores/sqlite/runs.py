@@ -88,6 +88,11 @@ def _row(run: Run) -> Sequence[Any]:
     )
 
 
+FORGET = """
+    DELETE FROM occurrences
+    WHERE schedule = ? AND standing IN ('finished', 'missed', 'superseded') AND occurrence < ?"""
+
+
 class SqliteOccurrences:
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -139,3 +144,7 @@ class SqliteOccurrences:
                 "WHERE schedule = ? AND standing IN ('running', 'open') AND occurrence < ?",
                 (uuid4().hex, schedule, to_ms(before)),
             )
+
+    def forget(self, schedule: str, before: datetime) -> int:
+        with self._db.write():
+            return self._db.run(FORGET, (schedule, to_ms(before)))

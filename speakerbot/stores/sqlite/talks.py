@@ -88,6 +88,15 @@ class SqliteTalks:
             rows = self._db.rows(sql, (day.isoformat(),))
         return next(self._talks(rows), None)
 
+    def why_hidden(self, talk_id: str) -> str | None:
+        sql = f"SELECT {COLUMNS} FROM talks WHERE id = ?"  # noqa: S608
+        try:
+            for row in self._db.rows(sql, (talk_id,)):
+                read_talk(row, self._db.damage)
+        except Unreadable as problem:
+            return str(problem)
+        return None
+
     def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
         rows = self._db.rows_among(f"SELECT {COLUMNS} FROM talks WHERE id IN", ids)  # noqa: S608
         return {talk.id: talk for talk in self._talks(rows)}
@@ -160,15 +169,20 @@ def _row(talk: Talk, flags: Sequence[int | None] | None) -> Sequence[Any]:
 
 
 def to_talk(row: Row, damage: Damage) -> Talk | None:
-    """From the columns of COLUMNS; None where its date cannot be read."""
+    """As :func:`read_talk`, but None for what it cannot read."""
+    try:
+        return read_talk(row, damage)
+    except Unreadable:
+        return None
+
+
+def read_talk(row: Row, damage: Damage) -> Talk:
+    """From the columns of COLUMNS. Raises Unreadable where its date cannot be read."""
     values = dict(zip(NAMES, row, strict=True))
     reader = Reader(damage, "talk", str(values["id"]))
     read = reader.read
-    try:
-        reader.need("id", values["id"], TEXT, HIDDEN)
-        day = reader.need("date", values["date"], DATE_TEXT, HIDDEN)
-    except Unreadable:
-        return None
+    reader.need("id", values["id"], TEXT, HIDDEN)
+    day = reader.need("date", values["date"], DATE_TEXT, HIDDEN)
     flags = {
         name: read(name, instant(values[name]), INSTANT, None, "taken as not sent")
         for name in FLAGS.values()

@@ -17,6 +17,7 @@ import typer
 
 from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
+from speakerbot.testing.crash.installed import play as play_installed
 from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
 from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import of_seed, read
@@ -44,6 +45,8 @@ SHARES = (
 """The world of each seed, in turn."""
 ON_MONGODB = 4
 """Of so many seeds in a row the last ones are played on the MongoDB, where there is one."""
+INSTALLED = 50
+"""One of so many more is played through the installed command."""
 PROGRESS_EVERY = 15.0
 HELD, BROKEN = "held", "broken"
 
@@ -60,6 +63,10 @@ def main(
         str | None,
         typer.Option(help="A server for every fourth one.", envvar="SPEAKERBOT_TEST_MONGODB_URI"),
     ] = None,
+    installed: Annotated[
+        int | None,
+        typer.Option(help="So many by the installed command. Default: 2 % of the seeds."),
+    ] = None,
     processes: Annotated[int, typer.Option(help="That play side by side.")] = os.cpu_count() or 1,
     step: Annotated[int, typer.Option(hidden=True)] = 0,
 ) -> None:
@@ -71,12 +78,19 @@ def main(
         if seed is not None:
             played = _play(arena, seed, job, mongodb)
             raise typer.Exit(_told(played, of_seed(seed).text()))
+        if installed:
+            raise typer.Exit(
+                _play_installed(Path(folder), range(first, first + installed), mongodb)
+            )
         if step:
             for number in range(first, seeds, step):
                 _say(number, _play(arena, number, job, mongodb))
             return
     more = [*(["--job", job] if job else []), *(["--mongodb", mongodb] if mongodb else [])]
-    raise typer.Exit(_play_side_by_side(range(first, first + seeds), processes, more))
+    code = _play_side_by_side(range(first, first + seeds), processes, more)
+    with tempfile.TemporaryDirectory() as folder:
+        share = range(first, first + (seeds // INSTALLED if installed is None else 0))
+        raise typer.Exit(max(code, _play_installed(Path(folder), share, mongodb)))
 
 
 def job_of(seed: int) -> str:
@@ -86,6 +100,20 @@ def job_of(seed: int) -> str:
 def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Played:
     on_mongodb = seed % ON_MONGODB == ON_MONGODB - 1
     return arena.play(WORLDS[job or job_of(seed)], of_seed(seed), mongodb if on_mongodb else None)
+
+
+def _play_installed(folder: Path, seeds: range, mongodb: str | None) -> int:
+    """Returns the exit code."""
+    held = 0
+    for seed, played in zip(seeds, play_installed(seeds, folder, mongodb), strict=True):
+        held += not played.problems
+        if played.problems:
+            typer.echo(f"installed, seed {seed}: {'; '.join(played.problems)}")
+            typer.echo(f"again: {COMMAND} --installed 1 --first {seed}")
+            typer.echo("\n".join(played.trace), err=True)
+    if seeds:
+        typer.echo(f"{held} of {len(seeds)} held through the installed command.")
+    return 0 if held == len(seeds) else 1
 
 
 def _told(played: Played, schedule: str) -> int:

@@ -15,7 +15,7 @@ from speakerbot.ports.store import Store, nouns
 
 T = TypeVar("T")
 Reached = Callable[[str], None]
-"""Hears of every boundary as it is reached, from whichever thread; may not return."""
+"""Is told of every boundary as it is reached, from whichever thread; may not return."""
 
 DISCORD = "discord"
 """What boundaries at the channel are called by."""

@@ -45,7 +45,9 @@ async def main(arguments: argparse.Namespace) -> None:
     world = world_from(arguments)
     async with serve(world, port=arguments.port) as base:
         lines = (f"FLY_FLAPS_BASE_URL={base}", f"FLY_API_TOKEN={arguments.token}",
-                 f"FLY_APP={arguments.app}")  # fmt: skip
+                 f"FLY_APP={arguments.app}",
+                 f"FLY_ACCESS_TOKEN={arguments.token}",  # wins over anybody's own token
+                 f"FLY_REGISTRY_HOST={base.removeprefix('http://')}")  # fmt: skip
         sys.stdout.write("\n".join(f"export {line}" for line in lines) + "\n")
         sys.stdout.flush()
         while True:
