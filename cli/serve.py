@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Annotated, Any, Optional
 from urllib.parse import urlsplit
@@ -103,7 +104,9 @@ class _Look(threading.Thread):
         except SpeakerbotError as error:
             self.problem = str(error)
         except Exception as error:
-            self.problem = f"a bug: {error!r}"
+            # What it says may hold an address or a password: it goes into the log alone.
+            get_logger().error("store_look_failed", error=repr(error))
+            self.problem = f"unexpected {type(error).__name__} (a bug): the log says more"
         self._ended_at = time.monotonic()
 
     def is_older_than(self, seconds: float) -> bool:
@@ -130,9 +133,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "speakerbot", ""
     timeout = SILENT_CLIENT
-    error_content_type = "application/json"
-    error_message_format = '{"error": "%(message)s"}\n'
-    """What http.server itself refuses: other methods, broken requests."""
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """What http.server itself refuses: other methods, broken requests."""
+        self.close_connection = True
+        self._answer(code, {"error": message or self.responses[HTTPStatus(code)][0]})
 
     def do_GET(self) -> None:
         if urlsplit(self.path).path != "/health":

@@ -47,13 +47,19 @@ NOT_RUN = {
 """Lines that stay out, with the reason."""
 
 MONGODB = os.environ.get("SPEAKERBOT_TEST_MONGODB_URI")
-DATABASE = f"{MONGODB}/recipes_{uuid.uuid4().hex[:8]}" if MONGODB else "mongodb://127.0.0.1:9/none"
+KEPT_DISK = Path("/dev/shm")  # noqa: S108 - it is the folder in it that is used
+"""A mount of its own: to a machine, a volume."""
+NAME = f"recipes_{uuid.uuid4().hex[:8]}"
+DATABASE = (
+    f"{MONGODB}/{NAME}?retryWrites=false&w=1" if MONGODB else f"sqlite:///{KEPT_DISK}/{NAME}.db"
+)
 FILLED_IN = {
     "python3 -m venv .venv && .venv/bin/pip install . &&": "",  # the tests run what is installed
+    "DISCORD_TOKEN='…'": f"DISCORD_TOKEN='{TOKEN}'",
     "DISCORD_TOKEN=…": f"DISCORD_TOKEN={TOKEN}",
     "DISCORD_GUILD_ID=…": "DISCORD_GUILD_ID=1201234567890123400",
     "MONGO_URI=mongodb://…": "DATABASE_URL=sqlite:///store.db",
-    "DATABASE_URL=mongodb+srv://…": f"DATABASE_URL={DATABASE}",
+    "DATABASE_URL='mongodb+srv://…'": f"DATABASE_URL='{DATABASE}'",
     "SEEDS=10000": "SEEDS=1",
 }
 """What a reader writes in place of what is there."""
@@ -127,12 +133,10 @@ class Desk:
             return subprocess.CompletedProcess(text, code, stdout.read(), stderr.read())
 
     def run(self, machine: FlyMachine, now: float) -> CommandOutcome:
-        """The machine's command, for real where there is a database that machines can share."""
-        outcome = CommandOutcome()
-        if MONGODB:
-            env = {**self.fly.secrets, "SPEAKERBOT_ENV_FILE": "",
-                   "DISCORD_API_BASE": self.env["DISCORD_API_BASE"]}  # fmt: skip
-            outcome = RealCommand([str(COMMAND)], env, app=self.fly.world.app)(machine, now)
+        """The machine's command, for real."""
+        env = {**self.fly.secrets, "SPEAKERBOT_ENV_FILE": "",
+               "DISCORD_API_BASE": self.env["DISCORD_API_BASE"]}  # fmt: skip
+        outcome = RealCommand([str(COMMAND)], env, app=self.fly.world.app)(machine, now)
         self.runs.append((machine.name, outcome.exit_code))
         return outcome
 
@@ -179,6 +183,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         stack.enter_context(on_path(desk.fly, programs))
         world.run = desk.run
         yield desk
+        for file in KEPT_DISK.glob(f"{NAME}.db*"):
+            file.unlink()
 
 
 @pytest.mark.parametrize("recipe", ALL, ids=str)

@@ -131,3 +131,28 @@ def test_many_requests_look_at_the_store_once() -> None:
     health = StoreHealth(look, fresh=60)
     assert {health.problem() for _ in range(20)} == {"no"}
     assert len(looks) == 1
+
+
+def test_a_database_that_does_not_answer_delays_neither_health_nor_the_end(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"mongodb://me:hush@127.0.0.1:{silent.getsockname()[1]}/talks"
+        with serving(cli, "--port", "0", DATABASE_URL=url) as (process, port):
+            began = time.monotonic()
+            status, body = ask(port)
+            assert time.monotonic() - began < 5, "fly.toml waits so long"
+            assert status == 503
+            assert b"hush" not in body
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) == 0
+
+
+def test_a_broken_request_gets_json_too(cli: Cli, samples: Path) -> None:
+    with (
+        serving(cli, "--port", "0") as (_, port),
+        socket.create_connection(("127.0.0.1", port), timeout=20) as line,
+    ):
+        line.sendall(b'B"AD / HTTP/1.1\r\nHost: x\r\n\r\n')
+        answer = line.makefile("rb").read().decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.split()[1] == "501"
+    assert "error" in json.loads(body)
