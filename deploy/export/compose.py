@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from deploy.export.crontab import zone_lines
+from deploy.export.crontab import command_line
+from deploy.export.triggers import catch_up, exact, hourly_in_utc
 from deploy.export.yaml import to_yaml
 from speakerbot.schedules.schedule import Schedule
 
@@ -21,16 +21,12 @@ _CRONTAB = "/etc/speakerbot/crontab"
 
 def export(schedules: Sequence[Schedule], image: str, _app: str) -> dict[str, str]:
     """One file. An image without a registry is built from the folder above, so the file belongs
-    into a folder of the checkout. supercronic knows one time zone a process: each zone has a
-    service of its own."""
-    zones = dict.fromkeys(schedule.cron.zone.key for schedule in schedules if schedule.enabled)
-    crontabs = {
-        f"cron-{_slug(zone)}": "\n".join(zone_lines(zone, schedules)) + "\n" for zone in zones
-    }
+    into a folder of the checkout."""
+    crontab = "\n".join(_lines(schedules)) + "\n"
     document = {
         "name": "speakerbot",
         "services": {
-            **{name: _cron(image, name) for name in crontabs},
+            "cron": _cron(image),
             "web": {
                 **_service(image),
                 "profiles": ["web"],
@@ -38,7 +34,7 @@ def export(schedules: Sequence[Schedule], image: str, _app: str) -> dict[str, st
                 "ports": ["127.0.0.1:3000:3000"],
             },
         },
-        "configs": {name: {"content": _literal(text)} for name, text in crontabs.items()},
+        "configs": {"crontab": {"content": _literal(crontab)}},
         "volumes": {"data": {}},
     }
     return {"compose.yaml": _HEAD + to_yaml(document)}
@@ -56,17 +52,27 @@ def _service(image: str) -> dict[str, Any]:
     }
 
 
-def _cron(image: str, config: str) -> dict[str, Any]:
+def _cron(image: str) -> dict[str, Any]:
     return {
         **_service(image),
         "entrypoint": ["supercronic", "-passthrough-logs", _CRONTAB],
-        "configs": [{"source": config, "target": _CRONTAB}],
+        "configs": [{"source": "crontab", "target": _CRONTAB}],
         "stop_grace_period": "1m",  # supercronic waits for its runs, and they end on SIGTERM
     }
 
 
-def _slug(zone: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", zone.lower()).strip("-")
+def _lines(schedules: Sequence[Schedule]) -> Iterator[str]:
+    # In a zone whose clocks go forward supercronic 0.2.48 spins until the gap is over: its cron
+    # lives in UTC, where it ticks in each minute that may hold an occurrence.
+    yield "CRON_TZ=UTC"
+    for schedule in schedules:
+        off = "" if schedule.enabled else "# disabled: "
+        if schedule.cron.zone.key in ("UTC", "Etc/UTC"):
+            ticks = [exact(schedule), *filter(None, [catch_up(schedule)])]
+        else:
+            ticks = [hourly_in_utc(schedule)]
+        for tick in ticks:
+            yield f"{off}{tick} {command_line(schedule)}"
 
 
 def _literal(text: str) -> str:

@@ -37,12 +37,12 @@ def zone_lines(zone: str, schedules: Sequence[Schedule]) -> Iterator[str]:
         off = "" if schedule.enabled else "# disabled: "
         if len(schedule.regions) > 1:
             yield f"# {schedule.name} asks for {len(schedule.regions)} machines: install on as many"
-        yield f"{off}{exact(schedule)} {_command(schedule)}"
+        yield f"{off}{exact(schedule)} {command_line(schedule)}"
         if tick := catch_up(schedule):
-            yield f"{off}{tick} {_command(schedule)}"
+            yield f"{off}{tick} {command_line(schedule)}"
 
 
-def _command(schedule: Schedule) -> str:
+def command_line(schedule: Schedule) -> str:
     """For sh, on one line and with nothing in it that any cron replaces."""
     variables = [f"{name}={value}" for name, value in schedule.env.items()]
     words = [*(["env", *variables] if variables else []), "speakerbot", *schedule.command()]

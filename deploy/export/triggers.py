@@ -87,6 +87,21 @@ def catch_up(schedule: Schedule) -> str | None:
     return f"{_listed(sorted({minute % 60, *_minutes_after_gaps(schedule.cron)}))} * * * *"
 
 
+def hourly_in_utc(schedule: Schedule) -> str:
+    """An hourly tick, in UTC, in each minute at which the schedule's zone can have an occurrence;
+    and one for what was left open. For schedulers that have zones but fail at their changes."""
+    minutes = CronSim(schedule.cron.fields, datetime(2000, 1, 1, tzinfo=UTC)).minutes
+    days = (datetime(2025, 1, 1, tzinfo=UTC) + timedelta(days=day) for day in range(0, 730, 7))
+    offsets = {_offset(day, schedule.cron.zone) for day in days}
+    found = {
+        (minute - offset // timedelta(minutes=1)) % 60
+        for minute in {*minutes, *_minutes_after_gaps(schedule.cron)}
+        for offset in offsets
+    }
+    later = (min(found) + LATER // timedelta(minutes=1)) % 60
+    return f"{_listed(sorted(found | {later}))} * * * *"
+
+
 def time_limit(schedule: Schedule) -> timedelta | None:
     """After how long a scheduler should take a run for stuck; None if it may stay for as long as
     its horizon. Runs end by themselves before that: only waiting (for the minute of the Node bot,
