@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from deploy.export.crontab import command_line
+from deploy.export.command_line import command_line
 from deploy.export.triggers import catch_up, exact, hourly_in_utc
 from deploy.export.yaml import to_yaml
 from speakerbot.schedules.schedule import Schedule
