@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.export.crontab import utc_lines
+from deploy.export.crontab_lines import utc_lines
 from deploy.export.yaml import to_yaml
 from speakerbot.schedules.schedule import Schedule
 
