@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
@@ -49,6 +50,7 @@ def judged(name: str, *words: str | Path, folder: Path) -> str:
         pytest.skip(f"{name} is not installed")
     done = subprocess.run(
         [tool, *words], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "TZ": "UTC", "LC_ALL": "C.UTF-8"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -136,6 +138,25 @@ class Line:
                 yield moment
 
 
+class Timer:
+    """One line of a systemd timer, as systemd itself says when it elapses."""
+
+    def __init__(self, event: str) -> None:
+        self.event = event
+
+    def ticks(self, start: datetime, days: int) -> Iterator[datetime]:
+        most = days * 24 * (1 + self.event.count(","))
+        said = judged(
+            "systemd-analyze", "calendar", f"--iterations={most}",
+            f"--base-time={start - timedelta(seconds=1):%F %T} UTC", self.event, folder=Path(),
+        )  # fmt: skip
+        end = start + timedelta(days=days)
+        for found in re.findall(r"(?:Next elapse|Iter\. #\d+|\(in UTC\)): (.*) UTC", said):
+            at = datetime.strptime(found, "%a %Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+            if at < end:
+                yield at
+
+
 @cache
 def wall_clock(zone: ZoneInfo, start: datetime, days: int) -> list[tuple[datetime, list[int]]]:
     """Each minute, and what a clock in the zone shows: minute, hour, day, month, weekday."""
@@ -146,9 +167,12 @@ def wall_clock(zone: ZoneInfo, start: datetime, days: int) -> list[tuple[datetim
     ]
 
 
-def table(kind: str, schedule: Schedule) -> list[Line]:
+def table(kind: str, schedule: Schedule) -> Sequence[Line | Timer]:
     """The lines of the export, in the zone in which that scheduler reads them."""
     zone = schedule.cron.zone.key
+    if kind == "systemd":
+        timer = exporter(kind)([schedule], "", "")[f"speakerbot-{schedule.name}.timer"]
+        return [Timer(event) for event in re.findall(r"^OnCalendar=(.*)$", timer, re.MULTILINE)]
     ((_, text),) = exporter(kind)([schedule], "", "").items()
     if kind == "kubernetes":
         jobs = yaml.safe_load_all(text)
@@ -197,7 +221,7 @@ def check_ticks(kind: str, zone: str, cron: str, start: datetime, days: int) -> 
     assert late == {}
 
 
-KINDS = ("crontab", "kubernetes", "github-actions", "fly-cron-manager", "compose")
+KINDS = ("crontab", "systemd", "kubernetes", "github-actions", "fly-cron-manager", "compose")
 
 
 @pytest.mark.parametrize("kind", KINDS)
