@@ -83,7 +83,7 @@ def _unknown_user(text: str, wanted: str, users: list[FoundUser]) -> FoundUser:
         names = sorted({name for user in users for name in _names(user)})
         hint = did_you_mean(wanted.removeprefix("@").casefold(), names)
         hint = hint or "; `speakerbot people list` shows who is"
-        raise NotFound(f"nobody is known as {text!r}{hint}") from problem
+        raise NotFound(f"no person is known as {text!r}{hint}") from problem
 
 
 def _everybody(store: Store) -> Iterator[FoundUser]:

@@ -1,4 +1,4 @@
-"""User text for any channel: on one line, nobody's mass mention, never too long."""
+"""User text for any channel: on one line, never a mass mention, never too long."""
 
 from __future__ import annotations
 

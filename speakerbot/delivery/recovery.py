@@ -62,7 +62,7 @@ class Recovery:
         if not able.looks_back:
             if self.clock.real() - since < able.idempotent_for:
                 return None
-            return self.endings.unknown(claim, "nobody can look into that channel")
+            return self.endings.unknown(claim, "that channel cannot be searched")
         try:
             found = await self._look(claim, route, channel, since)
         except ChannelStopped as stopped:

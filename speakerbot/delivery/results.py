@@ -110,7 +110,7 @@ class Results:
 
 def flag_restored(result: Result, notifies: Callable[[Delivery], bool]) -> list[FlagWrite]:
     """Gives the Node bot its flag back where we surely did not send, or only put the message where
-    nobody is told of it; as this run found it, where the claim is given back."""
+    people are not notified of it; as this run found it, where the claim is given back."""
     flag, record, after = result.claim.message.flag, result.claim.record, result.after
     if flag is None or record.flag_at is None:
         return []

@@ -49,7 +49,7 @@ class SkipReason(StrEnum):
     FIRST_SNAPSHOT = "first_snapshot"
     """The first look at talks: there is nothing to compare them with."""
     TALK_COMING = "talk_coming"
-    """Nobody has to be asked to speak."""
+    """A talk is coming, so no one has to be asked to speak."""
     ASKED_RECENTLY = "asked_recently"
     """The last prompt is not long enough ago."""
     WEEKLY_MODE_IS_POST = "weekly_mode_is_post"

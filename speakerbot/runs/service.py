@@ -129,40 +129,42 @@ class RunService:
         timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
         work = _Work(self, request, timeout, store, clock, observers)
         try:
-            if schedule is None:
-                work.pause = self.pausing(clock) if request.scheduling.may_wait else None
-                work(record)
-                return self._ended(work, record)
-            from speakerbot.runs.occurrence_lock import OccurrenceLock
-
-            lock = OccurrenceLock(
-                schedule,
-                store,
-                clock,
-                dry_run,
-                self.log,
-                sleep=self.sleep,
-                configured=lambda: self._is_configured(declared, store),
-            )
-            work.pause = lock.pause if request.scheduling.may_wait else None
-            work.looks_ahead = True
-            work.stays_until = lock.next_occurrence
-            if not_due := lock.serve(record, work):
-                record = record._replace(schedule=schedule.name, occurrence=not_due.occurrence)
-                return self._skip(
-                    record,
-                    not_due.reason,
-                    dry_run,
-                    observers,
-                    quietly=quiet and not_due.reason in HARMLESS,
-                )
-            while work.outlived:
-                # No scheduler starts what still runs: the next occurrence is ours, too.
-                if lock.serve(new_run(declared.name, clock), work):
-                    break
+            if schedule is not None:
+                return self._gated(schedule, work, record)
+            work.pause = self.pausing(clock) if request.scheduling.may_wait else None
+            work(record)
             return self._ended(work, record)
         finally:
             store.close()
+
+    def _gated(self, schedule: LockedSchedule, work: _Work, record: Run) -> RunEnd:
+        """The run as one of a schedule: if it gets an occurrence, and then the next ones that come
+        while it stays."""
+        from speakerbot.runs.occurrence_lock import OccurrenceLock
+
+        request, declared = work.request, self.jobs[work.request.job]
+        dry_run = request.options.dry_run
+        lock = OccurrenceLock(
+            schedule,
+            work.store,
+            work.clock,
+            dry_run,
+            self.log,
+            sleep=self.sleep,
+            configured=lambda: self._is_configured(declared, work.store),
+        )
+        work.pause = lock.pause if request.scheduling.may_wait else None
+        work.looks_ahead = True
+        work.stays_until = lock.next_occurrence
+        if not_due := lock.serve(record, work):
+            record = record._replace(schedule=schedule.name, occurrence=not_due.occurrence)
+            quietly = request.scheduling.quiet and not_due.reason in HARMLESS
+            return self._skip(record, not_due.reason, dry_run, work.observers, quietly=quietly)
+        while work.outlived:
+            # No scheduler starts what still runs: the next occurrence is ours, too.
+            if lock.serve(new_run(declared.name, work.clock), work):
+                break
+        return self._ended(work, record)
 
     def _is_configured(self, declared: JobDeclaration, store: Store) -> bool:
         from speakerbot.runs.routes import is_configured  # a tick that is not due asks nothing

@@ -104,7 +104,7 @@ def test_somebody_unknown_is_an_error_that_guesses_who_was_meant(
 ) -> None:
     for command in ("show", "read"):
         error = cli.error("inbox", command, "twinn", exit_code=65)
-        assert "nobody is known as 'twinn'; did you mean 'twin'?" in error
+        assert "no person is known as 'twinn'; did you mean 'twin'?" in error
     assert "`speakerbot people list`" in cli.error("inbox", "show", "zzz", exit_code=65)
 
 

@@ -89,7 +89,7 @@ def test_everything_that_is_wrong_with_wishes_is_said_at_once(cli: Cli) -> None:
 @pytest.mark.parametrize("command", [["show"], ["opt-out"], ["set", "--name", "x"]])
 def test_who_is_neither_known_nor_a_discord_id_is_an_error(cli: Cli, command: list[str]) -> None:
     error = cli.error("people", *command, "kaz", exit_code=65)
-    assert "nobody is known as 'kaz'; `speakerbot people list`" in error
+    assert "no person is known as 'kaz'; `speakerbot people list`" in error
 
 
 @pytest.mark.parametrize("user", ["kaz", "Kaz", "@kaz", f"<@{KAZ}>", f"discord-{KAZ}"])

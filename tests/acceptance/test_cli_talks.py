@@ -231,7 +231,7 @@ def test_a_taken_date_is_refused_and_names_the_other_talk(filled: Cli) -> None:
 @pytest.mark.parametrize(
     ("change", "exit_code", "problem"),
     [
-        ({"--user": "nobody"}, 65, "nobody is known as 'nobody'"),
+        ({"--user": "nobody"}, 65, "no person is known as 'nobody'"),
         ({"--user": "1" * 30}, 2, "is not a Discord id"),
         ({"--topic": " "}, 2, "--topic is empty"),
         ({"--date": "tomorrow"}, 2, "'tomorrow' is not a date"),

@@ -79,7 +79,7 @@ class InboxChannel:
         since: datetime,  # noqa: ARG002
     ) -> AsyncIterator[Posted]:
         return
-        yield  # an iterator of nothing: nobody but us writes here
+        yield  # an iterator of nothing: only we write here
 
     async def edit(self, receipt: Receipt, text: str) -> None:  # noqa: ARG002
         raise Refused(RefusalClass.REJECTED, "a message in an inbox is not edited")
