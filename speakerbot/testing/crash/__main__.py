@@ -19,9 +19,16 @@ import typer
 from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
 from speakerbot.testing.crash.installed import play as play_installed
+from speakerbot.testing.crash.node_bot_world import NodeBotWorld
 from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
 from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
-from speakerbot.testing.crash.seeds import of_seed, plays_on_mongodb, read
+from speakerbot.testing.crash.seeds import (
+    CrashSchedule,
+    around_node_bot,
+    of_seed,
+    plays_on_mongodb,
+    read,
+)
 from speakerbot.testing.crash.world import WorldOf
 
 MODULE = (sys.executable, "-m", "speakerbot.testing.crash")
@@ -32,6 +39,7 @@ WORLDS: dict[str, WorldOf] = {
     "changes": ChangesWorld,
     "engagement": EngagementWorld,
     "digest": DigestWorld,
+    "node-bot": NodeBotWorld,
 }
 SHARES = (
     "reminders",
@@ -42,8 +50,10 @@ SHARES = (
     "weekly",
     "engagement",
     "digest",
+    "node-bot",
 )
-"""The world of each seed, in turn."""
+"""The world of each seed, in turn. Their number is odd, so that each comes to play on MongoDB, as
+every fourth seed does."""
 INSTALLED = 50
 """One of so many more is played through the installed command."""
 PROGRESS_EVERY = 15.0
@@ -77,7 +87,7 @@ def main(
             raise typer.Exit(_told(played, schedule))
         if seed is not None:
             played = _play(arena, seed, job, mongodb)
-            raise typer.Exit(_told(played, of_seed(seed).text()))
+            raise typer.Exit(_told(played, _schedule(seed, job or job_of(seed)).text()))
         if installed:
             raise typer.Exit(
                 _play_installed(Path(folder), range(first, first + installed), mongodb)
@@ -99,7 +109,12 @@ def job_of(seed: int) -> str:
 
 def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Played:
     server = mongodb if plays_on_mongodb(seed) else None
-    return arena.play(WORLDS[job or job_of(seed)], of_seed(seed), server)
+    played = job or job_of(seed)
+    return arena.play(WORLDS[played], _schedule(seed, played), server)
+
+
+def _schedule(seed: int, job: str) -> CrashSchedule:
+    return around_node_bot(seed) if job == "node-bot" else of_seed(seed)
 
 
 def _play_installed(folder: Path, seeds: range, mongodb: str | None) -> int:

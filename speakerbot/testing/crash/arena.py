@@ -32,7 +32,7 @@ from speakerbot.testing.crash.seeds import (
     Outage,
     WorldEvent,
 )
-from speakerbot.testing.crash.world import CrashWorld, WorldChange, WorldOf
+from speakerbot.testing.crash.world import CrashWorld, SharedClock, WorldChange, WorldOf
 from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackProcess, loopback_process
 
 AFTER_WINDOW = timedelta(minutes=6)
@@ -54,6 +54,8 @@ class Played:
     """Most that one process of the schedule passed."""
     killed: int = 0
     """Processes that died before their end."""
+    by_node_bot: int = 0
+    """Messages that the Node bot has sent."""
 
     def text(self) -> str:
         return "\n".join([*self.problems, "", *self.trace])
@@ -154,7 +156,7 @@ class _Game:
         self._schedule = schedule
         self._discord = discord.client
         self._log = log
-        self._clock = Clock(offset=world.now - real_now())
+        self._clock = _clock_of(world)
         self._promise = Promise(
             dict(world.expected()), refuses=schedule.refuses, stops=schedule.stops
         )
@@ -169,7 +171,9 @@ class _Game:
         for each in self._schedule.rounds:
             self._play(each)
         kept = self._recover()
-        played.problems += judge(self._promise, self._evidence(), kept)
+        evidence = self._evidence()
+        played.by_node_bot = sum(not message.nonce for message in evidence.messages)
+        played.problems += judge(self._promise, evidence, kept)
         if played.problems and self._log.exists():
             played.trace.append(self._log.read_text(errors="replace"))
         return played
@@ -274,6 +278,8 @@ class _Game:
             case "end" if self._world.ends_after:
                 self._pass(self._world.ends_after)
                 self._promise.end(tuple(self._promise.due), self._evidence())
+            case "minute" if self._world.minute:
+                self._pass(max(self._world.minute - self._clock.real(), timedelta()))
 
     def _pass(self, time: timedelta) -> None:
         self._clock = _moved(self._clock, time)
@@ -319,6 +325,14 @@ class _Game:
         self._played.trace.append(f"exit {code}: {process}: {'; '.join(steps)}")
         if code == CRASHED:
             self._played.problems.append("a process ended with a traceback")
+
+
+def _clock_of(world: CrashWorld) -> Clock:
+    """It decides by the world's time. Where runs sleep, that is the real time for them."""
+    ahead = world.now - real_now()
+    if world.shared_time is None:
+        return Clock(offset=ahead)
+    return SharedClock(skew=ahead, time=world.shared_time)
 
 
 def _moved(clock: Clock, step: timedelta) -> Clock:

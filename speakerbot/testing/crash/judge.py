@@ -73,11 +73,13 @@ class Evidence:
 
 
 def quiet(promise: Promise, kept: Kept) -> bool:
-    """Nothing is left to do: every message that is due has a record, none waits, and the last
-    occurrence is closed."""
+    """Nothing is left to do: every message that is due has a record, unless the Node bot may have
+    sent it, none waits, and the last occurrence is closed."""
     records = [kept.records[key] for key in promise.due if key in kept.records]
     waiting = [record for record in records if record.state in WAITING]
-    return len(records) == len(promise.due) and not waiting and kept.standing == "finished"
+    ours = [key for key, wanted in promise.due.items() if not wanted.node_bot]
+    known = all(key in kept.records for key in ours)
+    return known and not waiting and kept.standing == "finished"
 
 
 def judge(promise: Promise, evidence: Evidence, kept: Kept) -> list[str]:
@@ -108,6 +110,8 @@ def _problems_of(
     given_up = promise.refuses and state in WITHOUT_ARRIVAL
     if count > 1 or (count == 0 and not given_up):
         yield f"{key}: sent {count} times"
+    if record is None and count == 1 and promise.due[key].node_bot:
+        return
     if record is None or (state != DeliveryState.SENT and not given_up):
         yield f"{key}: the ledger says {state} ({record and record.error}), not sent"
     elif count and state == DeliveryState.UNDELIVERABLE:
