@@ -171,9 +171,10 @@ class _Game:
         for each in self._schedule.rounds:
             self._play(each)
         kept = self._recover()
-        evidence = self._evidence()
-        played.by_node_bot = sum(not message.nonce for message in evidence.messages)
-        played.problems += judge(self._promise, evidence, kept)
+        played.by_node_bot = len(self._promise.by_node_bot)
+        if self._promise.by_node_bot:
+            kept = self._ended_after(self._world.ends_after or timedelta())
+        played.problems += judge(self._promise, self._evidence(), kept)
         if played.problems and self._log.exists():
             played.trace.append(self._log.read_text(errors="replace"))
         return played
@@ -218,6 +219,8 @@ class _Game:
         for event in events:
             if event.wait().code:
                 self._played.problems.append("an event could not be written")
+        if self._world.minute:
+            self._promise.leave_to_node_bot(self._evidence())
         for change, _ in changes:
             self._promise.end(change.ended, self._evidence())
 
@@ -292,20 +295,26 @@ class _Game:
             sent = len(self._discord.messages())
             self._pass(AFTER_RETRY)
             self._go_wrong()
-            kept = self._run_through()
+            kept = self._run_through(self._place)
             if quiet(self._promise, kept) and len(self._discord.messages()) == sent:
                 return kept
         self._played.problems.append(f"it does not become quiet: {kept.standing}")
         return kept
 
-    def _run_through(self) -> Kept:
-        code, steps, kept = call(self._run_and_look, self._log)
+    def _ended_after(self, time: timedelta) -> Kept:
+        """A claim that died before the Node bot sent its message stays open until its time is over.
+        Then it is closed by the next run that somebody starts."""
+        self._pass(time)
+        return self._run_through(replace(self._place, scheduling=Scheduling()))
+
+    def _run_through(self, place: Place) -> Kept:
+        code, steps, kept = call(lambda: self._run_and_look(place), self._log)
         self._note(CrashProcess(), code, steps)
         return kept
 
-    def _run_and_look(self) -> tuple[int, list[str], Kept]:
+    def _run_and_look(self, place: Place) -> tuple[int, list[str], Kept]:
         steps: list[str] = []
-        code = run_once(self._world, self._place, self._clock, steps.append)
+        code = run_once(self._world, place, self._clock, steps.append)
         store = open_store(self._place.store_url)
         try:
             records = store.ledger.get(sorted(self._promise.due))

@@ -7,9 +7,10 @@ put forward by its Node bot.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from datetime import time as clock_time
 
 from speakerbot.clock import real_now
 from speakerbot.config import Settings
@@ -18,7 +19,7 @@ from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.runs.node_bot_minute import BEGINS, ENDS
 from speakerbot.testing.crash.reminders_world import KINDS, Booking, RemindersWorld, Way
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import Expected, SharedTime, WorldChange
+from speakerbot.testing.crash.world import SharedTime, WorldChange
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 SENDS_EACH = 0.01
@@ -49,6 +50,7 @@ class NodeBotWorld(RemindersWorld):
         # Even the last variant's runs start half a minute before it is over.
         self._start = datetime.combine(self.day, BEGINS, UTC) + timedelta(seconds=variant * 2.4)
         self._time = SharedTime()
+        self.node_bot_at = datetime.combine(self.day, clock_time(16), UTC)
         self.minute, self.shared_time = self._start, self._time
 
     def ways(self, variant: int) -> Sequence[Way]:
@@ -62,13 +64,6 @@ class NodeBotWorld(RemindersWorld):
     def furnish(self, discord: LoopbackClient) -> None:
         super().furnish(discord)
         self._discord = discord
-
-    def expected(self) -> Mapping[str, Expected]:
-        known = {each.key: each.way == "known" for each in self._bookings[: len(KINDS)]}
-        return {
-            key: replace(wanted, node_bot=known.get(key, False))
-            for key, wanted in super().expected().items()
-        }
 
     def change(self, event: WorldEvent) -> WorldChange | None:
         """The Node bot's own job runs; nobody changes anything."""
@@ -93,7 +88,7 @@ class NodeBotWorld(RemindersWorld):
                 yield each
 
     def _save(self, booking: Booking, store: Store) -> None:
-        at = datetime.combine(self.day, datetime.min.time(), UTC) + timedelta(hours=16)
-        flag = FlagWrite(booking.talk.id, NODE_FLAGS[KINDS[booking.days]], None, at)
+        name = NODE_FLAGS[KINDS[booking.days]]
+        flag = FlagWrite(booking.talk.id, name, None, self.node_bot_at)
         if not store.talks.write_flags([flag]):
             raise RuntimeError(f"{booking.key}: somebody set its flag in the Node bot's minute")

@@ -77,8 +77,6 @@ class Expected:
     ways: tuple[Arrival, ...]
     inbox: bool = False
     """It must stand in the inbox, and nowhere else."""
-    node_bot: bool = False
-    """The Node bot may send it instead of us. Then our ledger says nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)
