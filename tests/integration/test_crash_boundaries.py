@@ -101,7 +101,7 @@ def test_a_run_may_die_at_every_boundary_around_the_node_bots_minute(
         minute = CrashRound(
             (dying,) if dies_in_minute else (living, living),
             gap="minute",
-            events=(WorldEvent("node_bot", 0, after=0.1),),
+            events=(WorldEvent("node_bot", 0, after=0.0),),
         )
         after = CrashRound((living, living), gap="window")
         schedule = CrashSchedule(

@@ -22,8 +22,8 @@ from speakerbot.testing.crash.seeds import WorldEvent
 from speakerbot.testing.crash.world import SharedTime, WorldChange
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
-SENDS_EACH = 0.01
-"""Seconds that the Node bot needs for a message."""
+SENDS_EACH = 0.06
+"""Seconds that the Node bot needs for a message: about as long as a run of ours takes."""
 WAYS: tuple[tuple[Way, ...], ...] = (
     ("known", "known", "new", "closed"),
     ("known", "known", "refused", "known"),
@@ -76,7 +76,6 @@ class NodeBotWorld(RemindersWorld):
             time.sleep(SENDS_EACH)
             if each.way == "known":
                 self._discord.change(DiscordWorld.post, each.dm_id, BOT_ID, each.text)
-                time.sleep(SENDS_EACH)
                 self._save(each, store)
         over = datetime.combine(self.day, ENDS, UTC)
         self._time.put_forward(over - self._start)

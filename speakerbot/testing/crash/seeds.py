@@ -163,9 +163,12 @@ def around_node_bot(seed: int) -> CrashSchedule:
     random = Random(f"node bot {seed}")  # noqa: S311  # repeatable
     drawn = of_seed(random.randrange(10**9))
     rounds = [_undisturbed(each) for each in drawn.rounds]
-    at = random.randint(0, len(rounds))
-    node_bot = WorldEvent("node_bot", 0, after=random.uniform(0.0, 0.2))
+    at = random.choice((0, random.randint(0, len(rounds))))
+    node_bot = WorldEvent("node_bot", 0, after=random.uniform(0.0, 0.06))
     minute = _undisturbed(random.choice(rounds), gap="minute", events=(node_bot,))
+    if random.random() < 0.5:
+        beside = (*minute.processes[:1], CrashProcess())
+        minute = msgspec.structs.replace(minute, processes=beside)
     before = [msgspec.structs.replace(each, gap="none") for each in rounds[:at]]
     return msgspec.structs.replace(
         drawn, rounds=(*before, minute, *rounds[at:]), lease=LONG_LEASE, variant=seed % VARIANTS
