@@ -109,8 +109,8 @@ def job_of(seed: int) -> str:
 
 def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Played:
     server = mongodb if plays_on_mongodb(seed) else None
-    played = job or job_of(seed)
-    return arena.play(WORLDS[played], _schedule(seed, played), server)
+    job = job or job_of(seed)
+    return arena.play(WORLDS[job], _schedule(seed, job), server)
 
 
 def _schedule(seed: int, job: str) -> CrashSchedule:
