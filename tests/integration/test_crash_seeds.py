@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from speakerbot.testing.crash.installed import play as play_through_command
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
 
 SAMPLE = 40
@@ -54,6 +56,11 @@ def test_a_sample_holds_through_the_installed_command(tmp_path: Path) -> None:
     said = play_installed(0, 4, tmp_path)
     assert "4 of 4 held" in said
     assert killed(said) > 0
+
+
+def test_a_round_that_does_not_end_is_a_problem_that_names_its_seed(tmp_path: Path) -> None:
+    (played,) = play_through_command([7], tmp_path, round_limit=0.05)
+    assert "seed 7: no end after 0.05 s" in played.problems
 
 
 @pytest.mark.slow_suite

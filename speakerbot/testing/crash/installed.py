@@ -115,14 +115,18 @@ def _process(draw: Random, *, hanging: bool) -> InstalledProcess:
     return InstalledProcess(number, seconds=draw.uniform(0.15, 0.6))
 
 
-def play(seeds: Iterable[int], folder: Path, mongodb: str | None = None) -> Iterator[Played]:
+def play(
+    seeds: Iterable[int], folder: Path, mongodb: str | None = None, round_limit: float = ROUND_LIMIT
+) -> Iterator[Played]:
     """Each schedule, as it is over, on stores of its own: SQLite files in ``folder``, or, every
-    fourth one, databases of a MongoDB server, if there is one."""
+    fourth one, databases of a MongoDB server, if there is one. A round that takes more seconds than
+    ``round_limit`` is ended, and a problem."""
     with loopback_process(NO_LIMITS) as discord:
         for number, seed in enumerate(seeds, 1):
             with scratch_store(folder, mongodb if plays_on_mongodb(seed) else None) as url:
-                game = _Game(seed, of_seed(seed), number, url, discord.base_url, discord.client)
-                yield game.play()
+                yield _Game(
+                    seed, of_seed(seed), number, url, discord.base_url, discord.client, round_limit
+                ).play()
 
 
 @dataclass(slots=True)
@@ -135,6 +139,8 @@ class _Game:
     store_url: str
     discord_base: str
     discord: LoopbackClient
+    round_limit: float
+    hung: bool = False
     played: Played = field(default_factory=Played)
     before: int = 0
 
@@ -183,9 +189,10 @@ class _Game:
     def _goes_on(self, running: Sequence[_Running], begin: float) -> bool:
         """Whether any of them lives. Kills those that take too long, which is a problem."""
         living = [each for each in running if each.lives]
-        if not living or time.monotonic() - begin < ROUND_LIMIT:
+        if not living or time.monotonic() - begin < self.round_limit:
             return bool(living)
-        self.played.problems.append(f"seed {self.seed}: no end after {ROUND_LIMIT:.0f} s")
+        self.hung = True
+        self.played.problems.append(f"seed {self.seed}: no end after {self.round_limit:g} s")
         for each in living:
             each.process.kill()
             each.process.wait()
@@ -229,7 +236,7 @@ class _Game:
             sent = len(self.discord.messages())
             self._round(world, (InstalledProcess(),), None)
             kept = self._kept(world, promise)
-            if quiet(promise, kept) and len(self.discord.messages()) == sent:
+            if self.hung or (quiet(promise, kept) and len(self.discord.messages()) == sent):
                 return kept
         self.played.problems.append("it does not become quiet")
         return kept
