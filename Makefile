@@ -55,7 +55,8 @@ mutants: .venv/dev ## Small faults in the code that decides what is sent: which 
 	@$(CLEAN) $(BIN)/python -m tests.mutation $(MUTANTS_ARGS)
 
 bench: .venv/dev ## Measure speed and memory; prints a table, writes bench-results/
-	@$(CLEAN) $(BIN)/python -m tests.bench $(BENCH_ARGS)
+	@$(CLEAN) SPEAKERBOT_TEST_MONGODB_URI="$$SPEAKERBOT_TEST_MONGODB_URI" \
+	  $(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 schema: .venv/runtime ## Write deploy/schedules.schema.json again, from the model
 	@$(BIN)/python -c 'import json; from jobs import JOBS; from speakerbot.schedules.model import json_schema; print(json.dumps(json_schema(JOBS), indent=2))' > deploy/schedules.schema.json

@@ -13,7 +13,7 @@ from speakerbot.schedules.schedule import Schedule
 Exporter = Callable[[Sequence[Schedule], str, str], dict[str, str]]
 """From schedules, image and Fly app to the text of each file, by its name."""
 
-KINDS: Final = ("crontab", "systemd", "kubernetes", "github-actions", "fly-cron-manager")
+KINDS: Final = ("crontab", "systemd", "kubernetes", "github-actions", "fly-cron-manager", "compose")
 """Each is a module here, with ``_`` for ``-``, whose ``export`` is an Exporter."""
 
 

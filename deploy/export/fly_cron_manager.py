@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.export.triggers import HOURLY, catch_up, exact
+from deploy.export.triggers import catch_up, exact, hourly_in_utc, time_limit
+from speakerbot.domain.job_registry import LONGEST_HORIZON
 from speakerbot.schedules.schedule import Schedule
 
 
@@ -16,7 +17,7 @@ def export(schedules: Sequence[Schedule], image: str, app: str) -> dict[str, str
     entries = []
     for schedule in schedules:
         in_utc = schedule.cron.zone.key in ("UTC", "Etc/UTC")
-        cron = exact(schedule) if in_utc else HOURLY
+        cron = exact(schedule) if in_utc else hourly_in_utc(schedule)
         for name, region in zip(schedule.machine_names, schedule.regions, strict=True):
             entries.append(_entry(schedule, name, cron, region) | _where(schedule, image, app))
             if in_utc and (tick := catch_up(schedule)):
@@ -26,15 +27,13 @@ def export(schedules: Sequence[Schedule], image: str, app: str) -> dict[str, str
 
 
 def _entry(schedule: Schedule, name: str, cron: str, region: str) -> dict[str, Any]:
-    # Cron Manager takes anything on stderr as a failure, and our logs go there.
-    command = f"exec {shlex.join(['speakerbot', *schedule.command()])} 2>&1"
-    limit = schedule.wait + schedule.timeout
+    limit = time_limit(schedule) or LONGEST_HORIZON
     return {
         "name": name,
         "schedule": cron,
         "region": region,
-        "command": shlex.join(["sh", "-c", command]),
-        "command_timeout": int(limit.total_seconds()) + 60,
+        "command": shlex.join(schedule.command()),  # becomes init.cmd, after the image's ENTRYPOINT
+        "command_timeout": int(limit.total_seconds()),  # without one it is 30 s
         "enabled": schedule.enabled,
     }
 
@@ -43,7 +42,6 @@ def _where(schedule: Schedule, image: str, app: str) -> dict[str, Any]:
     guest = schedule.guest
     config = {
         "image": image,
-        "init": {"exec": ["sleep", "inf"]},  # the command runs beside it, then everything ends
         "env": dict(schedule.env),
         "guest": {"cpu_kind": guest.cpu_kind, "cpus": guest.cpus, "memory_mb": guest.memory_mb},
         "restart": {"policy": "no"},

@@ -6,13 +6,17 @@ import math
 import re
 import shlex
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
+from deploy.export.triggers import time_limit
 from deploy.export.yaml import to_yaml
 from speakerbot.schedules.schedule import Schedule
 
 _TICK = "7 * * * *"
 """Off the full hour, when GitHub is busiest and drops ticks."""
+_LONGEST = timedelta(hours=6)
+"""GitHub's own maximum for a job."""
 _SECRETS = (
     "DATABASE_URL", "DISCORD_TOKEN", "DISCORD_GUILD_ID", "DISCORD_LOGS_CHANNEL_ID",
     "PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID",
@@ -35,14 +39,17 @@ def export(schedules: Sequence[Schedule], _image: str, _app: str) -> dict[str, s
 
 
 def _job(schedule: Schedule) -> dict[str, Any]:
-    minutes = (schedule.wait + schedule.timeout).total_seconds() / 60
+    limit = time_limit(schedule) or _LONGEST
     command = shlex.join(["speakerbot", *schedule.command()])
     job: dict[str, Any] = {
         "name": schedule.name,
         "runs-on": "ubuntu-latest",
-        "timeout-minutes": math.ceil(minutes) + 5,
+        "timeout-minutes": math.ceil(min(limit, _LONGEST).total_seconds() / 60),
         "steps": [
-            {"uses": "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8"},  # v5.0.0
+            {
+                "uses": "actions/checkout@08c6903cd8c0fde910a37f88322edcfb5dd907a8",  # v5.0.0
+                "with": {"persist-credentials": False},
+            },
             {
                 "uses": "actions/setup-python@e797f83bcb11b83ae66e0230d6156d7c80228e7c",  # v6.0.0
                 "with": {"python-version": "3.12"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deploy.export.triggers import catch_up, exact
+from deploy.export.triggers import catch_up, exact, time_limit
 from deploy.export.yaml import to_yaml
 from speakerbot.schedules.schedule import Schedule
 
@@ -51,12 +51,12 @@ def _cron_job(schedule: Schedule, name: str, cron: str, image: str) -> dict[str,
 
 def _job(schedule: Schedule, labels: dict[str, str], image: str) -> dict[str, Any]:
     machines = len(schedule.regions) if schedule.share else 1
-    limit = schedule.wait + schedule.timeout
+    limit = time_limit(schedule)
     return {
         "parallelism": machines,
         "completions": machines,
         "backoffLimit": 0,  # the next tick continues; a retry at once would find the lease taken
-        "activeDeadlineSeconds": int(limit.total_seconds()) + 60,
+        **({"activeDeadlineSeconds": int(limit.total_seconds())} if limit else {}),
         "template": {
             "metadata": {"labels": labels},
             "spec": {
@@ -72,11 +72,16 @@ def _container(schedule: Schedule, image: str) -> dict[str, Any]:
     return {
         "name": "run",
         "image": image,
-        "args": schedule.command(),
+        "args": [_literal(word) for word in schedule.command()],
         "envFrom": [{"secretRef": {"name": "speakerbot", "optional": True}}],
-        "env": [{"name": name, "value": value} for name, value in schedule.env.items()],
+        "env": [{"name": name, "value": _literal(value)} for name, value in schedule.env.items()],
         "resources": {
             "requests": {"cpu": "100m", "memory": f"{schedule.guest.memory_mb}Mi"},
             "limits": {"memory": f"{schedule.guest.memory_mb}Mi"},
         },
     }
+
+
+def _literal(text: str) -> str:
+    """Kubernetes would replace ``$(NAME)``, and reads ``$$`` as ``$``."""
+    return text.replace("$", "$$")

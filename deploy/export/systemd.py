@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deploy.export.triggers import CronFields, catch_up, portable
+from deploy.export.triggers import CronFields, catch_up, portable, time_limit
 from speakerbot.schedules.schedule import Schedule
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
@@ -58,12 +58,12 @@ def _service(schedule: Schedule) -> str:
         f"Environment={_quoted(f'{name}={value}', command=False)}\n"
         for name, value in schedule.env.items()
     )
-    limit = schedule.wait + schedule.timeout
+    limit = time_limit(schedule)
     return _SERVICE.format(
         name=schedule.name,
         environment=environment,
         command=" ".join(_quoted(word) for word in ("speakerbot", *schedule.command())),
-        timeout=int(limit.total_seconds()) + 60,  # it ends by itself before that
+        timeout=int(limit.total_seconds()) if limit else "infinity",
     )
 
 
@@ -87,7 +87,8 @@ def _calendar(schedule: Schedule) -> Iterator[str]:
     else:
         yield f"{_weekdays(fields)}*-{months}-{_list(fields.days)} {time}"
     if tick := catch_up(schedule):
-        yield f"*-*-* *:{int(tick.split()[0]):02}:00 {zone}"
+        minutes = _list([int(minute) for minute in tick.split()[0].split(",")])
+        yield f"*-*-* *:{minutes}:00 {zone}"
 
 
 def _weekdays(fields: CronFields) -> str:

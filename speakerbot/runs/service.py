@@ -214,10 +214,12 @@ class RunService:
         observers: Callable[[], Sequence[RunObserver]],
     ) -> int:
         """Runs every schedule that is due, one after another; one failure stops no other. Only then
-        waits for what falls due and is over before the next tick, and serves what falls due
-        meanwhile. Returns the highest exit code. ``observers`` makes those of one run."""
+        waits: for what falls due and is over before the next tick, and for an occurrence that comes
+        within its schedule's ``wait``; and serves what falls due meanwhile. Returns the highest
+        exit code. ``observers`` makes those of one run."""
         turn = _Turn(self, tuple(schedules), dry_run, now, observers)
         exit_code = turn.serve()
+        turn.expect_coming()
         while turn.waiting:
             wake = turn.wakes_at()
             self.pausing(Clock())(wake, None)
@@ -366,6 +368,17 @@ class _Turn:
                 if end.wait_until:
                     self.waiting[schedule.name] = end.wait_until
         return exit_code
+
+    def expect_coming(self) -> None:
+        """Waits for each occurrence that comes within its schedule's ``wait``: only those that did
+        so at first, since others might follow for ever."""
+        if self.dry_run or self.now or not self.service.settings.enabled:
+            return
+        real = Clock().real()
+        for schedule in self.schedules:
+            at = schedule.rules.cron.next(real)
+            if schedule.enabled and at - real <= schedule.rules.wait:
+                self.waiting[schedule.name] = min(at, self.waiting.get(schedule.name, at))
 
     def _run(self, schedule: Schedule, scheduling: Scheduling) -> RunEnd:
         dry_run = self.dry_run or schedule.options.dry_run

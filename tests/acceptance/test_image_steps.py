@@ -62,7 +62,7 @@ def sent_to_the_engine(path: str) -> bool:
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_image_runs_as_nobody_in_particular_and_starts_one_command(name: str) -> None:
-    build, final = stages(name)
+    *_, build, final = stages(name)
     assert final.all("USER") == ["10001"]
     assert final.steps.index(("USER", "10001")) > max(
         index for index, (instruction, _) in enumerate(final.steps) if instruction == "RUN"

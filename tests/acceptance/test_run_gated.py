@@ -218,18 +218,6 @@ def test_run_due_honours_what_a_schedule_says_of_its_run(
     assert [m["recipient"] for m in second["messages"] if m["state"] == "sent"] == [f"user:{SOFIA}"]
 
 
-def test_run_due_does_not_let_one_schedule_keep_the_others_waiting(
-    cli: Cli, samples: Path, discord: LoopbackDiscord
-) -> None:
-    soon = WEEKLY | {"cron": "0 * * * *", "wait": "60m", "job": "reminders", "grace": "1m"}
-    write_schedules(cli, soon)
-    started = time.monotonic()
-    [document] = cli.json("run", "due")["runs"]
-    assert time.monotonic() - started < 30
-    occurrence, now = (datetime.fromisoformat(document[name]) for name in ("occurrence", "now"))
-    assert occurrence <= now, "one to come would have been slept for"
-
-
 def test_run_due_goes_on_after_a_failure_and_ends_with_the_highest_exit_code(
     cli: Cli, samples: Path, discord: LoopbackDiscord
 ) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +30,7 @@ from tests.bench.jobs import idle, much
 from tests.bench.measure import ROOT, alternately, python, run, start, wait
 
 SPEAKERBOT = str(Path(sys.executable).parent / "speakerbot")
+CLOCKS_APART = 90
 CALM = "2026-06-01T00:00:00Z"
 """A time at which no sample talk has anything due."""
 
@@ -62,6 +66,32 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
     yield row("--version", "--version", "interpreter", "bare interpreter")
     yield row("run, nothing due", "empty", "floor", "import typer, structlog")
     yield row("run, gated, not due", "gated", "floor and query", "the same + one SQLite query")
+    if server := os.environ.get("SPEAKERBOT_TEST_MONGODB_URI"):
+        yield _not_due_on_mongodb(server, gated, runs)
+
+
+def _not_due_on_mongodb(server: str, gated: list[str], runs: int) -> Figure:
+    url = urlunsplit(urlsplit(server)._replace(path=f"/bench_{uuid4().hex}"))
+    env = {"DATABASE_URL": url, "DISCORD_TOKEN": "bench"}
+    query = (
+        "import typer, structlog, pymongo; "
+        f"pymongo.MongoClient({url!r}).get_default_database()['x'].find_one({{'_id': 1}})"
+    )
+    run([SPEAKERBOT, "run", "reminders", *gated], env)  # finishes the occurrence
+    took = alternately(
+        {
+            "floor": (python("-c", query), {}),
+            "gated": ([SPEAKERBOT, "run", "reminders", *gated], env),
+        },
+        runs,
+    )
+    mine, base = took["gated"], took["floor"]
+    return Figure(
+        "run, gated, not due, MongoDB",
+        f"{mine.seconds * 1000:.0f} ms, {mine.peak_mb:.0f} MB",
+        f"{mine.seconds / base.seconds:.2f} × the same + pymongo and one query "
+        f"({base.seconds * 1000:.0f} ms)",
+    )
 
 
 def thousand_talks(folder: Path) -> Iterator[Figure]:
@@ -88,7 +118,9 @@ def sending(folder: Path, count: int) -> Iterator[Figure]:
         seconds = _naive(discord, 40)
         naive = 40 / seconds
     yield _blast(folder, "one", limited, count, 1, 45, f"the limit set: 45/s; naive {naive:.1f}/s")
-    yield _blast(folder, "two", limited, count, 2, 45, "the limit set: 45/s, shared")
+    shared = "the limit set: 45/s, shared"
+    yield _blast(folder, "two", limited, count, 2, 45, shared)
+    yield _blast(folder, "apart", limited, count, 2, 45, shared, apart=CLOCKS_APART)
     with loopback_process(fast) as discord:
         naive = 300 / _naive(discord, 300)
         done = run(python("-m", "tests.bench.bare", discord.base_url, str(count)))
@@ -110,7 +142,10 @@ def _blast(
     processes: int,
     rate: int,
     beside: str,
+    *,
+    apart: int = 0,
 ) -> Figure:
+    """``apart``: so many seconds the clock of each process is ahead of the one before it."""
     with loopback_process(settings) as discord:
         env = {
             "DATABASE_URL": f"sqlite:///{folder / name}.db",
@@ -120,12 +155,17 @@ def _blast(
         }
         blast = python("-m", "tests.bench.blast", str(count))
         run([*blast, "--prepare"], env)
-        done = [wait(each) for each in [start(blast, env) for _ in range(processes)]]
+        started = [
+            start([*blast, "--clock-ahead", str(apart * number)], env)
+            for number in range(processes)
+        ]
+        done = [wait(each) for each in started]
         counts = discord.client.counts()
         messages = discord.client.messages()
     took = max(each.document["seconds"] for each in done)
     limits = "limits on, 80 ms" if settings.latency else "no limits, no latency"
     many = "" if processes == 1 else f" by {processes} processes"
+    many += f", clocks {apart} s apart" if apart else ""
     requests = sum(sum(by.values()) for by in counts.by_operation.values())
     assert len(messages) == count, f"{len(messages)} messages arrived of {count}"
     return Figure(

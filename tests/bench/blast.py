@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--prepare", action="store_true", help="only store the DM channels")
+    parser.add_argument("--clock-ahead", type=float, default=0.0, help="seconds")
     options = parser.parse_args()
     logs.configure("json")
     settings = load()
@@ -79,7 +80,7 @@ def main() -> None:
         channels=None if options.dry_run else bootstrap.channels(settings),
         observers=(),
         log=logs.get_logger(),
-        clock=Clock(),
+        clock=Clock(skew=timedelta(seconds=options.clock_ahead)),
     ).run()
     sys.stdout.write(json.dumps({"seconds": time.perf_counter() - started}) + "\n")
 

@@ -122,6 +122,30 @@ def test_run_due_serves_every_schedule_first_and_then_waits(
     assert machine.states == ["sent"]
 
 
+def test_run_due_waits_for_an_occurrence_only_once_all_others_are_served(
+    machine: Machine, tmp_path: Path
+) -> None:
+    path = tmp_path / "schedules.json"
+    entries = [
+        {"name": name, "job": "reminders", "cron": "0 * * * *", "grace": "1h", **more}
+        for name, more in (("soon", {"wait": "15m"}), ("other", {}))
+    ]
+    path.write_text(json.dumps({"schedules": entries}))
+    machine.settings = replace(machine.settings, schedules=path)
+    served: list[int] = []
+    machine.meanwhile = lambda: served.append(len(machine.ends))
+    machine.run_due("12:50", *read_schedules(path, JOBS))
+    assert sum(machine.naps) == pytest.approx(600, abs=5)
+    assert served[0] == 2, "both occurrences of noon were served before"
+    for name in ("soon", "other"):
+        record = machine.store.occurrences.get(name, instant("13:00"))
+        assert record is not None
+        assert record.standing == "finished"
+    machine.naps.clear()
+    machine.run_due("13:40", *read_schedules(path, JOBS))
+    assert machine.naps == [], "too far ahead"
+
+
 def test_nobody_claims_what_the_node_bot_sends_in_its_minute(machine: Machine) -> None:
     machine.book(DAY, DAY + timedelta(days=1))
 

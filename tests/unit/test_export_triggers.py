@@ -21,7 +21,8 @@ from deploy.export.triggers import catch_up, exact, portable
 from deploy.export.yaml import to_yaml
 from jobs import JOBS
 from speakerbot.domain.cron import Cron
-from speakerbot.schedules.reading import parse_schedules
+from speakerbot.errors import ConfigError
+from speakerbot.schedules.reading import parse_schedules, read_schedules
 from speakerbot.schedules.schedule import Schedule
 
 EVIL = """a b'c"d%$HOME ${{ secrets.X }} \\ #;é"""
@@ -51,7 +52,11 @@ SHARED = entry("*/20 9-10 1,15 * FRI", "shared", share=True, machines=3)
         ("0 17 * * MON", "0 17 * * 1"),
         ("@daily", "0 0 * * *"),
         ("5 9 * JAN-MAR 5-7", "5 9 * 1,2,3 0,5,6"),
-        ("*/20 9-17/2 1,15 * *", "*/20 9-17/2 1,15 * *"),
+        ("*/20 9-17/2 1,15 * *", "*/20 9,11,13,15,17 1,15 * *"),
+        ("5/15 9 * * *", "5,20,35,50 9 * * *"),
+        ("*/90 9 * * *", "0 9 * * *"),
+        ("0 */30 * * *", "0 0 * * *"),
+        ("0 9 * * 0-7", "0 9 * * 0,1,2,3,4,5,6"),
         ("0 9 L * *", "0 * * * *"),
         ("0 9 * * FRI#2", "0 * * * *"),
         ("0 9 * * 5L", "0 * * * *"),
@@ -110,16 +115,35 @@ def test_a_crontab_runs_the_very_command_at_the_right_times() -> None:
     (schedule, hourly, _off) = read(LOS_ANGELES, HOURLY, OFF)
     with_env = ["env", f"A={EVIL}", "speakerbot", *schedule.command()]
     assert crontab_lines(text) == [
-        ("0 17 * * 1", with_env),
-        ("20 * * * *", with_env),
+        ("0,20 * * * *", with_env),
         ("0 * * * *", ["speakerbot", *hourly.command()]),
     ]
-    assert text.index("CRON_TZ=America/Los_Angeles") < text.index("CRON_TZ=UTC")
+    assert text.count("CRON_TZ=") == text.count("CRON_TZ=UTC") == 1, "supercronic reads but one"
     assert "# disabled: 0 0 * * * speakerbot run" in text
 
 
-def test_a_crontab_in_utc_needs_no_time_zone() -> None:
-    assert "\nCRON_TZ" not in exported("crontab", HOURLY)["crontab"]
+def test_a_crontab_says_its_time_zone_also_where_that_is_utc() -> None:
+    assert "\nCRON_TZ=UTC\n" in exported("crontab", HOURLY)["crontab"]
+
+
+@pytest.mark.parametrize("value", ["a\nb", "\t'%\"\\$X`\n.", "é\r\n ", "%", "'%'", "100%\\%", ""])
+def test_cron_and_supercronic_give_a_command_the_same_words(value: str, tmp_path: Path) -> None:
+    program = tmp_path / "speakerbot"
+    program.write_text("#!/bin/sh\nprintf '%s' \"$A\"\n")
+    program.chmod(0o755)
+    lines = exported("crontab", entry("@hourly", env={"A": value}))["crontab"].splitlines()
+    command = lines[-1].split(None, 5)[5]
+    for said in (command, command.replace("\\%", "%")):  # supercronic's, and cron's
+        done = subprocess.run(
+            ["/bin/sh", "-c", said], env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            capture_output=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.decode() == value
+
+
+def test_a_crontab_refuses_what_it_cannot_hold() -> None:
+    with pytest.raises(ConfigError, match=r"'weekly': a crontab cannot hold .* line break"):
+        exported("crontab", entry(env={"A": "b\n"}))
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
@@ -161,7 +185,7 @@ def test_systemd_quotes_what_it_would_replace() -> None:
     (line,) = [line for line in service.splitlines() if line.startswith('Environment="A=')]
     assert "%%$HOME" in line
     assert '--cron "0 17 * * MON"' in service
-    assert "TimeoutStartSec=2460" in service
+    assert "TimeoutStartSec=6600" in service
 
 
 def cron_jobs(*entries: dict[str, Any]) -> list[dict[str, Any]]:
@@ -178,10 +202,10 @@ def test_kubernetes_gets_a_cron_job_with_zone_and_limits() -> None:
     assert spec["concurrencyPolicy"] == "Forbid"
     assert (spec["successfulJobsHistoryLimit"], spec["failedJobsHistoryLimit"]) == (1, 3)
     run = spec["jobTemplate"]["spec"]
-    assert run["activeDeadlineSeconds"] == 40 * 60 + 60
+    assert run["activeDeadlineSeconds"] == 110 * 60
     (container,) = run["template"]["spec"]["containers"]
     assert container["args"] == read(LOS_ANGELES)[0].command()
-    assert container["env"] == [{"name": "A", "value": EVIL}]
+    assert container["env"] == [{"name": "A", "value": EVIL.replace("$", "$$")}]
     assert container["resources"]["limits"] == {"memory": "256Mi"}
 
 
@@ -207,10 +231,11 @@ def test_a_github_workflow_ticks_hourly_and_runs_the_command() -> None:
     assert shlex.split(step["run"]) == ["speakerbot", *read(LOS_ANGELES)[0].command()]
     assert step["env"]["DISCORD_TOKEN"] == "${{ secrets.DISCORD_TOKEN }}"
     assert step["env"]["A"] == EVIL.replace("${{", "${{ '${{' }}")
-    assert int(job["timeout-minutes"]) == 45
+    assert int(job["timeout-minutes"]) == 110
     assert "if" not in job
     assert workflow["jobs"]["off"]["if"] == "github.event_name == 'workflow_dispatch'"
     assert all(re.search(r"@[0-9a-f]{40}$", step["uses"]) for step in job["steps"][:2])
+    assert job["steps"][0]["with"] == {"persist-credentials": "false"}
     assert workflow["jobs"]["shared"]["strategy"]["matrix"]["hand"] == ["1", "2", "3"]
 
 
@@ -220,16 +245,43 @@ def test_cron_manager_gets_an_array_with_one_string_and_enabled_said() -> None:
               "config"}  # fmt: skip
     assert all(set(item) == fields for item in entries)
     assert [(item["name"], item["schedule"], item["enabled"]) for item in entries] == [
-        ("cron-weekly", "0 * * * *", True),
+        ("cron-weekly", "0,20 * * * *", True),
         ("cron-hourly", "0 * * * *", True),
         ("cron-off", "0 0 * * *", False),
         ("cron-off-catch-up", "20 * * * *", False),
     ]
-    shell, option, line = shlex.split(entries[0]["command"])
-    assert (shell, option) == ("sh", "-c")
-    command = read(LOS_ANGELES)[0].command()
-    assert shlex.split(line) == ["exec", "speakerbot", *command, "2>&1"]
+    # Cron Manager puts the words into init.cmd, which follow the image's own ENTRYPOINT.
+    assert shlex.split(entries[0]["command"]) == read(LOS_ANGELES)[0].command()
+    assert "init" not in entries[0]["config"]
+    assert entries[0]["command_timeout"] == 110 * 60
     assert entries[0]["config"]["image"] == "registry/x:1"
+
+
+def test_the_ready_compose_file_is_the_export_of_the_ready_schedules() -> None:
+    root = Path(__file__).parents[2] / "deploy"
+    schedules = read_schedules(root / "schedules.json", JOBS).schedules
+    (text,) = exporter("compose")(schedules, "speakerbot:latest", "").values()
+    assert (root / "compose.yaml").read_text("utf-8") == text
+
+
+def test_compose_ticks_in_utc_and_builds_no_foreign_image() -> None:
+    kolkata = entry("0 9 * * *", "kolkata", timezone="Asia/Kolkata")
+    document = yaml.safe_load(
+        exported("compose", LOS_ANGELES, kolkata, HOURLY, OFF)["compose.yaml"]
+    )
+    assert list(document["services"]) == ["cron", "web"]
+    lines = document["configs"]["crontab"]["content"].splitlines()
+    assert lines[0] == "CRON_TZ=UTC"
+    assert [line.split(" * * * * ")[0] for line in lines[1:4]] == ["0,20", "30,50", "0"]
+    assert "build" not in document["services"]["web"]
+    assert "$" not in "".join(lines).replace("$$", "")
+
+
+def test_a_run_with_a_horizon_is_given_all_its_time() -> None:
+    long = entry("@hourly", "long", args=["--horizon", "75m"])
+    assert "TimeoutStartSec=infinity" in exported("systemd", long)["speakerbot-long.service"]
+    assert "activeDeadlineSeconds" not in exported("kubernetes", long)["speakerbot.yaml"]
+    assert "timeout-minutes: 360" in exported("github-actions", long)["speakerbot.yml"]
 
 
 scalars = st.one_of(st.text(), st.booleans(), st.integers(), st.none(), st.just("no"))
