@@ -11,9 +11,10 @@ import pytest
 
 from speakerbot.testing.crash import Arena, CrashProcess, CrashRound, CrashSchedule, WorldOf
 from speakerbot.testing.crash.changes_world import ChangesWorld
+from speakerbot.testing.crash.node_bot_world import WAYS, NodeBotWorld
 from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
 from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
-from speakerbot.testing.crash.seeds import LONG_LEASE, SHORT_LEASE, VARIANTS, Every, Gap
+from speakerbot.testing.crash.seeds import LONG_LEASE, SHORT_LEASE, VARIANTS, Every, Gap, WorldEvent
 from speakerbot.testing.discord import Fault
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(0)]
@@ -28,6 +29,7 @@ STORES = (
         id="mongodb",
     ),
 )
+NODE_BOT_WAYS, NODE_BOT_REMINDERS = len(WAYS), 2
 GAPS: tuple[Gap, ...] = ("window", "lease")
 EVERY: tuple[Every, ...] = ("minute", "hour", "day")
 
@@ -84,6 +86,40 @@ def test_a_run_may_die_at_every_boundary(
         if alive == 2:
             break
     assert boundary > fewest, "it came to its end far too early"
+
+
+@pytest.mark.parametrize("mongodb", STORES)
+@pytest.mark.parametrize("dies_in_minute", [False, True], ids=["before it", "in it"])
+@pytest.mark.slow_suite
+def test_a_run_may_die_at_every_boundary_around_the_node_bots_minute(
+    arena: Arena, dies_in_minute: bool, mongodb: str | None
+) -> None:
+    """Each reminder goes once in sum, by us or by the Node bot, and both come to send some."""
+    alive = by_node_bot = by_us = 0
+    for boundary in count(1):
+        dying, living = CrashProcess(kill_at=boundary), CrashProcess()
+        minute = CrashRound(
+            (dying,) if dies_in_minute else (living, living),
+            gap="minute",
+            events=(WorldEvent("node_bot", 0, after=0.0),),
+        )
+        after = CrashRound((living, living), gap="window")
+        schedule = CrashSchedule(
+            rounds=(minute, after) if dies_in_minute else (CrashRound((dying,)), minute),
+            # Its first ways: the Node bot could send both of its reminders.
+            variant=boundary % 9 * NODE_BOT_WAYS,
+            every=EVERY[boundary % 3],
+        )
+        played = arena.play(NodeBotWorld, schedule, mongodb)
+        assert not played.problems, f"{schedule.text()}\n{played.text()}"
+        by_node_bot += played.by_node_bot
+        by_us += NODE_BOT_REMINDERS - played.by_node_bot
+        alive = 0 if played.killed else alive + 1
+        if alive == 2:
+            break
+    assert boundary > 25, "it came to its end far too early"
+    assert by_node_bot > 0
+    assert (by_us == 0) == dies_in_minute
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])

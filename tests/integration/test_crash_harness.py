@@ -9,20 +9,29 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.errors import Unreachable
 from speakerbot.testing.crash import RemindersWorld, of_seed
+from speakerbot.testing.crash.__main__ import WORLDS, job_of
 from speakerbot.testing.crash.boundaries import stepping
 from speakerbot.testing.crash.job_process import suffering
 from speakerbot.testing.crash.judge import Evidence, Kept, Promise, judge, quiet
 from speakerbot.testing.crash.processes import CRASHED, Child, call
-from speakerbot.testing.crash.seeds import CrashProcess, CrashSchedule, WorldEvent, read
-from speakerbot.testing.crash.world import Arrival
+from speakerbot.testing.crash.seeds import (
+    CrashProcess,
+    CrashSchedule,
+    WorldEvent,
+    around_node_bot,
+    plays_on_mongodb,
+    read,
+)
+from speakerbot.testing.crash.world import Arrival, SharedClock
 from speakerbot.testing.discord import DiscordMessage
 
 AT = datetime(2026, 11, 20, 16, tzinfo=UTC)
@@ -154,6 +163,54 @@ def test_a_seed_always_makes_the_same_schedule_and_its_text_brings_it_back() -> 
     for seed in range(100):
         assert of_seed(seed) == of_seed(seed) == read(of_seed(seed).text())
     assert len({of_seed(seed).text() for seed in range(100)}) == 100
+
+
+def test_every_world_comes_to_play_on_either_store() -> None:
+    played = {(job_of(seed), plays_on_mongodb(seed)) for seed in range(200)}
+    assert played == {(job, server) for job in WORLDS for server in (True, False)}
+
+
+def test_a_schedule_around_the_node_bot_has_one_round_in_its_minute() -> None:
+    for seed in range(100):
+        schedule = around_node_bot(seed)
+        assert schedule == around_node_bot(seed) == read(schedule.text())
+        minutes = [each for each in schedule.rounds if each.gap == "minute"]
+        assert [event.what for each in minutes for event in each.events] == ["node_bot"]
+        assert not any(process.clock_ahead for each in minutes for process in each.processes)
+
+
+def test_what_the_node_bot_has_sent_must_not_go_again() -> None:
+    theirs = msgspec.structs.replace(MESSAGES[0], nonce=None)
+    left = promise()
+    left.leave_to_node_bot(Evidence((theirs, *MESSAGES[1:]), DMS))
+    assert left.by_node_bot == {FIRST}
+    ours = replace(KEPT, records={key: KEPT.records[key] for key in EXPECTED if key != FIRST})
+    assert quiet(left, ours)
+    assert judge(left, Evidence((theirs, *MESSAGES[1:]), DMS), ours) == []
+    twice = judge(left, Evidence((theirs, *MESSAGES), DMS), ours)
+    assert twice == [f"{FIRST}: sent 2 times, once of them by the Node bot"]
+    claimed = KEPT.records[FIRST]._replace(state=DeliveryState.CLAIMED)
+    open_claim = replace(KEPT, records={**KEPT.records, FIRST: claimed})
+    found = judge(left, Evidence((theirs, *MESSAGES[1:]), DMS), open_claim)
+    assert found == [f"{FIRST}: the Node bot sent it, and the ledger says claimed for ever"]
+
+
+def test_who_sleeps_wakes_when_another_process_puts_time_forward(tmp_path: Path) -> None:
+    clock = SharedClock()
+
+    def sleep(_: int) -> int:
+        clock.sleep(3600)
+        return 0
+
+    def put_forward(_: int) -> int:
+        clock.time.put_forward(timedelta(hours=1))
+        return 0
+
+    sleeper, begin = Child(sleep, tmp_path / "log"), time.monotonic()
+    assert Child(put_forward, tmp_path / "log").wait().code == 0
+    assert sleeper.wait().code == 0
+    assert time.monotonic() - begin < 30
+    assert clock.time.ahead == timedelta(hours=1)
 
 
 def test_a_child_says_how_far_it_came_and_dies_where_it_is_told_to(tmp_path: Path) -> None:

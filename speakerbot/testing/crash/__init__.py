@@ -3,7 +3,8 @@
 Real processes go through the run service and its occurrence lock. They are killed by SIGKILL before
 and after each write to the store and each request, in the middle of a request, and at random;
 others run beside them with other clocks, or end by SIGTERM; stores raise; Discord answers with
-errors of every shape, or not at all, for hours; people cancel, move and hand over talks meanwhile.
+errors of every shape, or not at all, for hours; people cancel, move and hand over talks meanwhile;
+the Node bot sends its own reminders beside them.
 Then runs follow as a scheduler would start them, and what a loopback Discord in a process of its
 own has accepted is compared with what should have been sent: each message exactly once, at its
 address, with its whole text::

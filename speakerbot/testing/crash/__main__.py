@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,12 +19,19 @@ import typer
 from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
 from speakerbot.testing.crash.installed import play as play_installed
+from speakerbot.testing.crash.node_bot_world import NodeBotWorld
 from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
 from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
-from speakerbot.testing.crash.seeds import of_seed, read
+from speakerbot.testing.crash.seeds import (
+    CrashSchedule,
+    around_node_bot,
+    of_seed,
+    plays_on_mongodb,
+    read,
+)
 from speakerbot.testing.crash.world import WorldOf
 
-COMMAND = "python -m speakerbot.testing.crash"
+MODULE = (sys.executable, "-m", "speakerbot.testing.crash")
 WORLDS: dict[str, WorldOf] = {
     "reminders": RemindersWorld,
     "inbox": InboxWorld,
@@ -31,6 +39,7 @@ WORLDS: dict[str, WorldOf] = {
     "changes": ChangesWorld,
     "engagement": EngagementWorld,
     "digest": DigestWorld,
+    "node-bot": NodeBotWorld,
 }
 SHARES = (
     "reminders",
@@ -41,14 +50,15 @@ SHARES = (
     "weekly",
     "engagement",
     "digest",
+    "node-bot",
 )
-"""The world of each seed, in turn."""
-ON_MONGODB = 4
-"""Of so many seeds in a row the last ones are played on the MongoDB, where there is one."""
+"""The world of each seed, in turn. Their number is odd, so that each comes to play on MongoDB, as
+every fourth seed does."""
 INSTALLED = 50
 """One of so many more is played through the installed command."""
 PROGRESS_EVERY = 15.0
 HELD, BROKEN = "held", "broken"
+KILLED = "killed"
 
 
 def main(
@@ -77,7 +87,7 @@ def main(
             raise typer.Exit(_told(played, schedule))
         if seed is not None:
             played = _play(arena, seed, job, mongodb)
-            raise typer.Exit(_told(played, of_seed(seed).text()))
+            raise typer.Exit(_told(played, _schedule(seed, job or job_of(seed)).text()))
         if installed:
             raise typer.Exit(
                 _play_installed(Path(folder), range(first, first + installed), mongodb)
@@ -86,7 +96,7 @@ def main(
             for number in range(first, seeds, step):
                 _say(number, _play(arena, number, job, mongodb))
             return
-    more = [*(["--job", job] if job else []), *(["--mongodb", mongodb] if mongodb else [])]
+    more = [*(["--job", job] if job else []), *_on(mongodb)]
     code = _play_side_by_side(range(first, first + seeds), processes, more)
     with tempfile.TemporaryDirectory() as folder:
         share = range(first, first + (seeds // INSTALLED if installed is None else 0))
@@ -98,22 +108,34 @@ def job_of(seed: int) -> str:
 
 
 def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Played:
-    on_mongodb = seed % ON_MONGODB == ON_MONGODB - 1
-    return arena.play(WORLDS[job or job_of(seed)], of_seed(seed), mongodb if on_mongodb else None)
+    server = mongodb if plays_on_mongodb(seed) else None
+    job = job or job_of(seed)
+    return arena.play(WORLDS[job], _schedule(seed, job), server)
+
+
+def _schedule(seed: int, job: str) -> CrashSchedule:
+    return around_node_bot(seed) if job == "node-bot" else of_seed(seed)
 
 
 def _play_installed(folder: Path, seeds: range, mongodb: str | None) -> int:
     """Returns the exit code."""
-    held = 0
+    held = killed = 0
     for seed, played in zip(seeds, play_installed(seeds, folder, mongodb), strict=True):
         held += not played.problems
+        killed += played.killed
         if played.problems:
             typer.echo(f"installed, seed {seed}: {'; '.join(played.problems)}")
-            typer.echo(f"again: {COMMAND} --installed 1 --first {seed}")
+            which = ["--installed", "1", "--first", str(seed), *_on(mongodb)]
+            typer.echo(f"again: {shlex.join([*MODULE, *which])}")
             typer.echo("\n".join(played.trace), err=True)
     if seeds:
-        typer.echo(f"{held} of {len(seeds)} held through the installed command.")
+        typer.echo(f"{held} of {len(seeds)} held through the installed command, {killed} killed.")
     return 0 if held == len(seeds) else 1
+
+
+def _on(mongodb: str | None) -> list[str]:
+    """The option that names the server."""
+    return ["--mongodb", mongodb] if mongodb else []
 
 
 def _told(played: Played, schedule: str) -> int:
@@ -125,39 +147,44 @@ def _told(played: Played, schedule: str) -> int:
 def _say(seed: int, played: Played) -> None:
     """One line for whoever counts."""
     word = BROKEN if played.problems else HELD
-    typer.echo(" ".join([word, str(seed), *"; ".join(played.problems).split()]))
+    said = [word, str(seed), str(played.killed), *"; ".join(played.problems).split()]
+    typer.echo(" ".join(said))
     sys.stdout.flush()
 
 
 def _play_side_by_side(seeds: range, processes: int, more: list[str]) -> int:
     """Plays them all; says how far it is, and of each that breaks the promise how to play it
     again. Returns the exit code."""
-    module = [sys.executable, "-m", "speakerbot.testing.crash"]
     share = ["--seeds", str(seeds.stop), "--step", str(processes), *more]
-    commands = [[*module, "--first", str(first), *share] for first in seeds[:processes]]
+    commands = [[*MODULE, "--first", str(first), *share] for first in seeds[:processes]]
     running = [subprocess.Popen(each, stdout=subprocess.PIPE, text=True) for each in commands]  # noqa: S603
     try:
-        counts = _follow(running, len(seeds), " ".join(more))
+        counts = _follow(running, len(seeds), more)
     finally:
         for process in running:
             process.terminate()
-    typer.echo(f"{counts[HELD]} of {len(seeds)} held, seeds {seeds.start} to {seeds.stop - 1}.")
+    held, last = counts[HELD], seeds.stop - 1
+    typer.echo(
+        f"{held} of {len(seeds)} held, seeds {seeds.start} to {last}; {counts[KILLED]} killed."
+    )
     return 0 if counts[HELD] == len(seeds) else 1
 
 
-def _follow(running: list[subprocess.Popen[str]], total: int, more: str) -> Counter[str]:
+def _follow(running: list[subprocess.Popen[str]], total: int, more: list[str]) -> Counter[str]:
+    """How many schedules held, how many broke, and how many processes died of them."""
     counts: Counter[str] = Counter()
     begin = said = time.monotonic()
     for line in _lines(running):
-        word, seed, *problems = line.split()
+        word, seed, killed, *problems = line.split()
         counts[word] += 1
+        counts[KILLED] += int(killed)
         if word == BROKEN:
             typer.echo(f"seed {seed}: {' '.join(problems)}")
-            typer.echo(f"again: {COMMAND} --seed {seed} {more}".rstrip())
+            typer.echo(f"again: {shlex.join([*MODULE, '--seed', seed, *more])}")
         now = time.monotonic()
         if now - said > PROGRESS_EVERY:
             said = now
-            played = counts.total()
+            played = counts[HELD] + counts[BROKEN]
             left = (now - begin) / played * (total - played)
             typer.echo(f"{played} of {total} played, {counts[BROKEN]} broken, {left:.0f} s left")
     return counts

@@ -32,7 +32,7 @@ from speakerbot.testing.crash.seeds import (
     Outage,
     WorldEvent,
 )
-from speakerbot.testing.crash.world import CrashWorld, WorldChange, WorldOf
+from speakerbot.testing.crash.world import CrashWorld, SharedClock, WorldChange, WorldOf
 from speakerbot.testing.discord import NO_LIMITS, Fault, LoopbackProcess, loopback_process
 
 AFTER_WINDOW = timedelta(minutes=6)
@@ -54,6 +54,8 @@ class Played:
     """Most that one process of the schedule passed."""
     killed: int = 0
     """Processes that died before their end."""
+    by_node_bot: int = 0
+    """Messages that the Node bot has sent."""
 
     def text(self) -> str:
         return "\n".join([*self.problems, "", *self.trace])
@@ -154,7 +156,7 @@ class _Game:
         self._schedule = schedule
         self._discord = discord.client
         self._log = log
-        self._clock = Clock(offset=world.now - real_now())
+        self._clock = _clock_of(world)
         self._promise = Promise(
             dict(world.expected()), refuses=schedule.refuses, stops=schedule.stops
         )
@@ -169,6 +171,9 @@ class _Game:
         for each in self._schedule.rounds:
             self._play(each)
         kept = self._recover()
+        played.by_node_bot = len(self._promise.by_node_bot)
+        if self._promise.by_node_bot:
+            kept = self._ended_after(self._world.ends_after or timedelta())
         played.problems += judge(self._promise, self._evidence(), kept)
         if played.problems and self._log.exists():
             played.trace.append(self._log.read_text(errors="replace"))
@@ -214,6 +219,8 @@ class _Game:
         for event in events:
             if event.wait().code:
                 self._played.problems.append("an event could not be written")
+        if self._world.minute:
+            self._promise.leave_to_node_bot(self._evidence())
         for change, _ in changes:
             self._promise.end(change.ended, self._evidence())
 
@@ -274,6 +281,8 @@ class _Game:
             case "end" if self._world.ends_after:
                 self._pass(self._world.ends_after)
                 self._promise.end(tuple(self._promise.due), self._evidence())
+            case "minute" if self._world.minute:
+                self._pass(max(self._world.minute - self._clock.real(), timedelta()))
 
     def _pass(self, time: timedelta) -> None:
         self._clock = _moved(self._clock, time)
@@ -286,20 +295,26 @@ class _Game:
             sent = len(self._discord.messages())
             self._pass(AFTER_RETRY)
             self._go_wrong()
-            kept = self._run_through()
+            kept = self._run_through(self._place)
             if quiet(self._promise, kept) and len(self._discord.messages()) == sent:
                 return kept
         self._played.problems.append(f"it does not become quiet: {kept.standing}")
         return kept
 
-    def _run_through(self) -> Kept:
-        code, steps, kept = call(self._run_and_look, self._log)
+    def _ended_after(self, time: timedelta) -> Kept:
+        """A claim that died before the Node bot sent its message stays open until its time is over.
+        Then it is closed by the next run that somebody starts."""
+        self._pass(time)
+        return self._run_through(replace(self._place, scheduling=Scheduling()))
+
+    def _run_through(self, place: Place) -> Kept:
+        code, steps, kept = call(lambda: self._run_and_look(place), self._log)
         self._note(CrashProcess(), code, steps)
         return kept
 
-    def _run_and_look(self) -> tuple[int, list[str], Kept]:
+    def _run_and_look(self, place: Place) -> tuple[int, list[str], Kept]:
         steps: list[str] = []
-        code = run_once(self._world, self._place, self._clock, steps.append)
+        code = run_once(self._world, place, self._clock, steps.append)
         store = open_store(self._place.store_url)
         try:
             records = store.ledger.get(sorted(self._promise.due))
@@ -319,6 +334,14 @@ class _Game:
         self._played.trace.append(f"exit {code}: {process}: {'; '.join(steps)}")
         if code == CRASHED:
             self._played.problems.append("a process ended with a traceback")
+
+
+def _clock_of(world: CrashWorld) -> Clock:
+    """It decides by the world's time. Where runs sleep, that is the real time for them."""
+    ahead = world.now - real_now()
+    if world.shared_time is None:
+        return Clock(offset=ahead)
+    return SharedClock(skew=ahead, time=world.shared_time)
 
 
 def _moved(clock: Clock, step: timedelta) -> Clock:

@@ -21,6 +21,7 @@ from speakerbot.testing.crash.world import (
     WITHOUT_ARRIVAL,
     Arrival,
     Expected,
+    SharedTime,
     WorldChange,
     topic,
 )
@@ -36,6 +37,8 @@ class ChangesWorld:
     with closed DMs in their thread."""
 
     ends_after: timedelta | None = None
+    minute: datetime | None = None
+    shared_time: SharedTime | None = None
 
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.changes").JOB

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from importlib import import_module
 from itertools import count
 from typing import TYPE_CHECKING
 
-from speakerbot import bootstrap, logs
+from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
-from speakerbot.domain.job_registry import JobDeclaration, JobRegistry
+from speakerbot.domain.job_registry import JobDeclaration
 from speakerbot.errors import SpeakerbotError, Unreachable
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.runs.service import RunRequest, RunService, Scheduling
 from speakerbot.testing.crash.boundaries import DISCORD, Reached, stepping_channels, stepping_store
 from speakerbot.testing.crash.seeds import CrashProcess
-from speakerbot.testing.crash.world import TOKEN, CrashWorld
+from speakerbot.testing.crash.world import TOKEN, CrashWorld, SharedClock
 
 if TYPE_CHECKING:
     from speakerbot.ports.channel import Channels
@@ -56,7 +57,9 @@ def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) ->
     logs.configure("json")
 
     def open_store(settings: Settings, *, read_only: bool = False) -> Store:
-        return stepping_store(bootstrap.store(settings, read_only=read_only), reached)
+        # What a world says of the address is for the run's decisions; here is where it is played.
+        played_on = replace(settings, database_url=place.store_url)
+        return stepping_store(bootstrap.store(played_on, read_only=read_only), reached)
 
     def connect(settings: Settings) -> Channels:
         return stepping_channels(bootstrap.channels(settings), reached)
@@ -70,10 +73,11 @@ def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) ->
     name = world.job.name
     service = RunService(
         place.settings(world),
-        JobRegistry(JobDeclaration(name, f"jobs.{name}", "")),
+        import_module("jobs").JOBS,
         open_store=open_store,
         connect=connect,
         retry_within=timedelta(),
+        sleep=clock.sleep if isinstance(clock, SharedClock) else process.sleep,
         load=load,
         clock_at=clock_at,
     )
@@ -85,18 +89,18 @@ def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) ->
     return 0
 
 
-def suffering(process: CrashProcess, mouth: int) -> Reached:
+def suffering(planned: CrashProcess, mouth: int) -> Reached:
     """Says each boundary into ``mouth``, and does to this process what its schedule says."""
     boundaries, writes = count(1), count(1)
-    begin = process.raise_at
-    raising = range(0) if begin is None else range(begin, begin + process.raises)
+    begin = planned.raise_at
+    raising = range(0) if begin is None else range(begin, begin + planned.raises)
 
     def reached(name: str) -> None:
         number = next(boundaries)
         os.write(mouth, f"{number} {name}\n".encode())
-        if number == process.kill_at:
+        if number == planned.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        if number == process.term_at:
+        if number == planned.term_at:
             os.kill(os.getpid(), signal.SIGTERM)
         if DISCORD not in name and next(writes) in raising:
             raise Unreachable(f"{name}: the store does not answer")

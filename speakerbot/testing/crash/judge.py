@@ -35,6 +35,8 @@ class Promise:
     """Discord refuses for good what it should not."""
     stops: bool = False
     """Discord stops the bot for a while."""
+    by_node_bot: set[str] = field(default_factory=set)
+    """Messages that the Node bot has sent: we must not send them, too."""
 
     def end(self, keys: Collection[str], evidence: Evidence) -> None:
         """From now on these must not be sent any more."""
@@ -42,6 +44,11 @@ class Promise:
         for key in keys:
             if key in self.due:
                 self.ended[key] = self.due.pop(key), counts[key]
+
+    def leave_to_node_bot(self, evidence: Evidence) -> None:
+        """Notes what has gone without a nonce: not by us."""
+        theirs = (message for message in evidence.messages if not message.nonce)
+        self.by_node_bot.update(key for message in theirs if (key := self.of(message, evidence)))
 
     def sent(self, evidence: Evidence) -> Counter[str]:
         """How often each message was, at the right address with the whole text."""
@@ -73,11 +80,12 @@ class Evidence:
 
 
 def quiet(promise: Promise, kept: Kept) -> bool:
-    """Nothing is left to do: every message that is due has a record, none waits, and the last
-    occurrence is closed."""
-    records = [kept.records[key] for key in promise.due if key in kept.records]
+    """Nothing is left to do: every message that is due, and was not sent by the Node bot, has a
+    record, none of them waits, and the last occurrence is closed."""
+    ours = [key for key in promise.due if key not in promise.by_node_bot]
+    records = [kept.records[key] for key in ours if key in kept.records]
     waiting = [record for record in records if record.state in WAITING]
-    return len(records) == len(promise.due) and not waiting and kept.standing == "finished"
+    return len(records) == len(ours) and not waiting and kept.standing == "finished"
 
 
 def judge(promise: Promise, evidence: Evidence, kept: Kept) -> list[str]:
@@ -100,6 +108,15 @@ def _problems_of(
     key: str, count: int, promise: Promise, evidence: Evidence, record: Delivery | None
 ) -> Iterator[str]:
     state = record.state if record else None
+    if key in promise.by_node_bot:
+        if count != 1:
+            yield f"{key}: sent {count} times, once of them by the Node bot"
+        if state in WAITING:
+            yield f"{key}: the Node bot sent it, and the ledger says {state} for ever"
+        # A run that died had claimed it: the message that was found since must be that one.
+        if record and record.message_id and record.message_id not in _ids(key, promise, evidence):
+            yield f"{key}: the ledger names another message: {record.message_id}"
+        return
     if record is not None and record.route == INBOX and state == DeliveryState.SENT:
         # Whether it stands there, the world looks: no key can stand in an inbox twice.
         if count or not (promise.due[key].inbox or promise.refuses or promise.stops):

@@ -13,7 +13,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import Arrival, Expected, WorldChange
+from speakerbot.testing.crash.world import Arrival, Expected, SharedTime, WorldChange
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 
@@ -22,6 +22,8 @@ class WeeklyWorld:
     posted it already, and nothing may follow."""
 
     ends_after: timedelta | None = None
+    minute: datetime | None = None
+    shared_time: SharedTime | None = None
     dm_channels: Mapping[str, str] = {}
 
     def __init__(self, number: int, variant: int) -> None:
@@ -78,6 +80,8 @@ class _OnePost:
     """A calendar without talks, of which a job makes one post. ``variant`` makes no difference."""
 
     ends_after: timedelta | None = None
+    minute: datetime | None = None
+    shared_time: SharedTime | None = None
     dm_channels: Mapping[str, str] = {}
 
     name: str

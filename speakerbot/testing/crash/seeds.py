@@ -43,10 +43,10 @@ OPERATIONS: tuple[Operation, ...] = (
 REPEATED_BY_DISCORDPY = (500, 502, 504)
 """Statuses after which discord.py sleeps and sends again."""
 
-Gap = Literal["none", "lease", "window", "end"]
+Gap = Literal["none", "lease", "window", "end", "minute"]
 FaultFamily = Literal["trouble", "bare", "silent", "hang", "limited", "refusal", "stop"]
 Every = Literal["minute", "hour", "day"]
-EventKind = Literal["cancel", "move", "hand_over", "opt_out"]
+EventKind = Literal["cancel", "move", "hand_over", "opt_out", "node_bot"]
 EVENTS: tuple[EventKind, ...] = ("cancel", "move", "hand_over", "opt_out")
 
 
@@ -69,7 +69,7 @@ class CrashProcess(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class WorldEvent(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Somebody changes what is to be sent."""
+    """Somebody changes what is to be sent, or the Node bot sends it itself."""
 
     what: EventKind
     which: int
@@ -91,7 +91,8 @@ class CrashRound(msgspec.Struct, frozen=True, omit_defaults=True):
     processes: tuple[CrashProcess, ...]
     gap: Gap = "none"
     """How much time passes before them: ``lease`` ends claims but not Discord's memory of nonces,
-    ``window`` both, ``end`` everything: what was to be sent has expired."""
+    ``window`` both, ``end`` everything: what was to be sent has expired; ``minute``: until the Node
+    bot's minute. A run may sleep until that is over: its round needs the event ``node_bot``."""
     faults: tuple[Fault, ...] = ()
     events: tuple[WorldEvent, ...] = ()
     outage: Outage | None = None
@@ -145,10 +146,45 @@ def read(text: str) -> CrashSchedule:
     return msgspec.json.decode(text, type=CrashSchedule)
 
 
+def plays_on_mongodb(seed: int) -> bool:
+    """Every fourth one does, where there is a server."""
+    return seed % 4 == 3
+
+
 def of_seed(seed: int) -> CrashSchedule:
     """A schedule at random: one to four rounds of one or two processes, most of which die."""
     random = Random(seed)  # noqa: S311  # repeatable
     return _Draw(random).schedule()
+
+
+def around_node_bot(seed: int) -> CrashSchedule:
+    """A schedule at random of which one round lies in the Node bot's minute, mostly with some
+    before it and after it. All clocks are right, and nobody changes anything meanwhile."""
+    random = Random(f"node bot {seed}")  # noqa: S311  # repeatable
+    drawn = of_seed(random.randrange(10**9))
+    rounds = [_undisturbed(each) for each in drawn.rounds]
+    at = random.choice((0, random.randint(0, len(rounds))))
+    node_bot = WorldEvent("node_bot", 0, after=random.uniform(0.0, 0.06))
+    minute = _undisturbed(random.choice(rounds), gap="minute", events=(node_bot,))
+    if random.random() < 0.5:
+        beside = (*minute.processes[:1], CrashProcess())
+        minute = msgspec.structs.replace(minute, processes=beside)
+    before = [msgspec.structs.replace(each, gap="none") for each in rounds[:at]]
+    return msgspec.structs.replace(
+        drawn, rounds=(*before, minute, *rounds[at:]), lease=LONG_LEASE, variant=seed % VARIANTS
+    )
+
+
+def _undisturbed(
+    each: CrashRound, gap: Gap | None = None, events: tuple[WorldEvent, ...] = ()
+) -> CrashRound:
+    return CrashRound(
+        tuple(msgspec.structs.replace(process, clock_ahead=0.0) for process in each.processes),
+        # The claims of a schedule with a long lease and a short memory must not end early.
+        gap=gap or ("none" if each.gap in ("lease", "end") else each.gap),
+        faults=tuple(fault for fault in each.faults if fault.kind != "hang"),
+        events=events,
+    )
 
 
 class _Draw:

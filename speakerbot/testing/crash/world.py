@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from mmap import mmap
 from typing import Protocol
 
+from speakerbot import process
+from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import DeliveryState
 from speakerbot.ports.store import Store
@@ -87,6 +91,38 @@ class WorldChange:
     """Messages that must be sent from now on."""
 
 
+class SharedTime:
+    """How far time has been put forward for this process and all that were forked from it."""
+
+    def __init__(self) -> None:
+        self._memory = mmap(-1, 8)
+
+    @property
+    def ahead(self) -> timedelta:
+        return timedelta(seconds=struct.unpack("d", self._memory[:])[0])
+
+    def put_forward(self, step: timedelta) -> None:
+        """At once, for all of them. Only one of them may do so at a time."""
+        self._memory[:] = struct.pack("d", (self.ahead + step).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class SharedClock(Clock):
+    """A clock that somebody else may put forward. Decisions are made by the time that it calls the
+    real one, so that a run sleeps until something is due."""
+
+    time: SharedTime = field(default_factory=SharedTime)
+
+    def real(self) -> datetime:
+        return Clock.real(self) + self.time.ahead
+
+    def sleep(self, seconds: float) -> None:
+        """As runs sleep, by this clock."""
+        until = self.real() + timedelta(seconds=seconds)
+        while self.real() < until:
+            process.sleep(0.005)
+
+
 class CrashWorld(Protocol):
     """One job's small world, made again for every schedule. Its ids must be its own: many worlds
     share one loopback Discord."""
@@ -96,6 +132,10 @@ class CrashWorld(Protocol):
     """Decision time of the first run. What is expected must not expire within seven hours."""
     ends_after: timedelta | None
     """How much later all that is expected has expired; None: too late to play it."""
+    minute: datetime | None
+    """When the runs start that start in the Node bot's minute; None: it does not matter here."""
+    shared_time: SharedTime | None
+    """Where runs sleep: what the world puts forward meanwhile. None: no run sleeps."""
     dm_channels: Mapping[str, str]
     """User ids by the DM channels that exist already."""
 
