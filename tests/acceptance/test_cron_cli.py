@@ -23,6 +23,7 @@ from speakerbot.schedules.reading import read_schedules
 from speakerbot.testing.fly import CommandOutcome, FlyFault, FlyMachine, FlyWorld
 from speakerbot.testing.fly.machine import digest_of
 from tests.acceptance.loopback_fly import serving
+from tests.started_commands import run_command
 
 SCRIPT = deploy.deploy_cron.__file__
 IMAGE = "registry.fly.io/community:cron"
@@ -43,9 +44,9 @@ class Desk:
         (self.folder / "s.json").write_text(json.dumps({"schedules": entries}))
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, SCRIPT, *words],
-            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60, check=False,
+        return run_command(
+            "deploy.deploy_cron", words, fresh=[sys.executable, SCRIPT], env=self.env,
+            folder=self.folder,
         )  # fmt: skip
 
     def start(self, *words: str) -> subprocess.Popen[str]:
