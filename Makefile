@@ -29,13 +29,13 @@ test-slow: .venv/dev ## Run the slow suite, then commands in interpreters of the
 
 COMMAND_TESTS := tests/acceptance tests/integration/test_engine_trouble.py
 
-# Many tests wait for a clock or a process: three workers keep two cores busy. Who has nothing left
+# Many tests wait for a clock or a process: four workers keep two cores busy. Who has nothing left
 # to do takes over what waits elsewhere.
 PYTEST := $(CLEAN) CI="$$CI" \
   SPEAKERBOT_TEST_MONGODB_URI="$$SPEAKERBOT_TEST_MONGODB_URI" \
   SPEAKERBOT_CRASH_SCHEDULES="$$SPEAKERBOT_CRASH_SCHEDULES" \
   SPEAKERBOT_TEST_FRESH_PROCESSES="$$SPEAKERBOT_TEST_FRESH_PROCESSES" \
-  $(BIN)/python -m pytest --numprocesses 3 --dist worksteal
+  $(BIN)/python -m pytest --numprocesses 4 --dist worksteal
 
 check: lint test ## Everything that must hold before a commit
 
