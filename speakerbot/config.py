@@ -27,7 +27,12 @@ ROUTES = ("dm", "thread", "channel", "inbox")
 OURS = "SPEAKERBOT_"
 PREFIXES = (OURS, "DISCORD_", "PROACTIVE_", "NODE_BOT_")
 ELSEWHERE = frozenset(
-    {"SPEAKERBOT_ENV_FILE", "SPEAKERBOT_TEST_MONGODB_URI", "SPEAKERBOT_CRASH_SCHEDULES"}
+    {
+        "SPEAKERBOT_ENV_FILE",
+        "SPEAKERBOT_TEST_MONGODB_URI",
+        "SPEAKERBOT_TEST_FRESH_PROCESSES",
+        "SPEAKERBOT_CRASH_SCHEDULES",
+    }
 )
 """Ours, but not among the settings."""
 LEAST_KEEP = timedelta(days=30)

@@ -20,6 +20,7 @@ import pytest
 from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
+from tests.started_commands import run_command
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "talks.jsonl"
 TOKEN = "loopback.token.of.a.bot"
@@ -41,16 +42,10 @@ class Cli:
 
     def run(self, *args: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         """Runs it to its end, with neither input nor output a terminal."""
-        return subprocess.run(
-            [COMMAND, *args],
-            env={**self.env, **env},
-            cwd=self.folder,
-            input=stdin,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
-        )
+        return run_command(
+            "cli.main", args, fresh=[COMMAND], env={**self.env, **env}, folder=self.folder,
+            stdin=stdin,
+        )  # fmt: skip
 
     def start(self, *args: str, stdout: int = subprocess.PIPE, **env: str) -> subprocess.Popen[str]:
         """Begins it; for a ``with`` block, which waits for its end."""

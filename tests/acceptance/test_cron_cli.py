@@ -23,6 +23,7 @@ from speakerbot.schedules.reading import read_schedules
 from speakerbot.testing.fly import CommandOutcome, FlyFault, FlyMachine, FlyWorld
 from speakerbot.testing.fly.machine import digest_of
 from tests.acceptance.loopback_fly import serving
+from tests.started_commands import run_command
 
 SCRIPT = deploy.deploy_cron.__file__
 IMAGE = "registry.fly.io/community:cron"
@@ -43,9 +44,9 @@ class Desk:
         (self.folder / "s.json").write_text(json.dumps({"schedules": entries}))
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, SCRIPT, *words],
-            cwd=self.folder, env=self.env, capture_output=True, text=True, timeout=60, check=False,
+        return run_command(
+            "deploy.deploy_cron", words, fresh=[sys.executable, SCRIPT], env=self.env,
+            folder=self.folder,
         )  # fmt: skip
 
     def start(self, *words: str) -> subprocess.Popen[str]:
@@ -299,11 +300,11 @@ def test_an_image_is_written_out_once(desk: Desk) -> None:
 
 
 def test_ctrl_c_ends_an_apply_with_what_was_done(desk: Desk) -> None:
-    desk.write(*({"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(20)))
+    desk.write(*({"name": f"s{n}", "job": "weekly", "cron": "@hourly"} for n in range(16)))
     for words, number, code in (((), signal.SIGINT, 130), (("--json",), signal.SIGTERM, 143)):
         process = desk.start("apply", "--image", IMAGE, *words)
         created = len(desk.world.living())
-        while len(desk.world.living()) < created + 4:
+        while len(desk.world.living()) < created + 2:
             time.sleep(0.02)
         process.send_signal(number)
         out, errors = process.communicate(timeout=30)
@@ -321,7 +322,7 @@ def test_ctrl_c_ends_an_apply_with_what_was_done(desk: Desk) -> None:
             counts = r"Applied: \d+ done, 0 skipped, 0 failed, \d+ interrupted, \d+ not started\."
             assert re.fullmatch(f"{counts} Run apply again to finish.", out.splitlines()[-1])
     assert desk.run("apply", "--image", IMAGE).returncode == 0
-    assert len(desk.world.living()) == 20
+    assert len(desk.world.living()) == 16
 
 
 @pytest.mark.parametrize("words", [(), ("--json",)])

@@ -266,11 +266,13 @@ def deploy(desk: Desk, env: Mapping[str, str]) -> subprocess.CompletedProcess[st
 @pytest.mark.parametrize(
     ("toml", "env"),
     [
-        ("app = 'community'", {}),
         ('app = "community" # ours, not "another"', {}),
-        ('[env]\napp = "another"', {"FLY_APP": "community"}),
-        ('app = "another"', {"FLY_APP": "community"}),
         ('app = "another"', {"dotenv": "FLY_APP=community"}),
+        pytest.param("app = 'community'", {}, marks=pytest.mark.slow_suite),
+        pytest.param(
+            '[env]\napp = "another"', {"FLY_APP": "community"}, marks=pytest.mark.slow_suite
+        ),
+        pytest.param('app = "another"', {"FLY_APP": "community"}, marks=pytest.mark.slow_suite),
     ],
 )
 def test_cron_deploy_finds_the_app_however_it_is_written(

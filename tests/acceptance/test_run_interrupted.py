@@ -148,7 +148,7 @@ def test_while_it_decides(cli: Cli, store: Store, discord: LoopbackDiscord) -> N
 
 
 def test_while_it_sends(cli: Cli, store: Store, discord: LoopbackDiscord) -> None:
-    book(cli, store, 60)
+    book(cli, store, 20)
     discord.settings = replace(NO_LIMITS, latency=0.5)
     with running(cli, *RUN) as process:
         wait_for(lambda: discord.messages, process)
@@ -160,7 +160,7 @@ def test_while_it_sends(cli: Cli, store: Store, discord: LoopbackDiscord) -> Non
     discord.settings = NO_LIMITS
     cli.out(*RUN)
     assert standing(store) == "finished"
-    assert len(discord.messages) == 60
+    assert len(discord.messages) == 20
 
 
 def tell_everybody(cli: Cli, store: Store, people: int) -> None:
@@ -235,7 +235,7 @@ def test_a_reader_who_has_gone_does_not_end_a_run(
 
 
 def test_run_due_begins_no_other_schedule(cli: Cli, store: Store, discord: LoopbackDiscord) -> None:
-    book(cli, store, 60)
+    book(cli, store, 20)
     schedules = [{"name": name, "job": "reminders", "cron": "@hourly"} for name in ("a", "b")]
     cli.env["SPEAKERBOT_SCHEDULES"] = cli.file("own.json", json.dumps({"schedules": schedules}))
     discord.settings = replace(NO_LIMITS, latency=0.5)

@@ -30,8 +30,10 @@ from speakerbot.stores import open_store
 from speakerbot.testing.discord import NO_LIMITS, LoopbackClock, LoopbackDiscord, LoopbackSettings
 from speakerbot.testing.run_harness import NOW, TOKEN, RunHarness
 from tests.integration.machine import Machine, instant
+from tests.started_commands import run_command
 
 COMMAND = Path(sys.executable).parent / "speakerbot"
+RUN = ("run", "reminders", "--now", NOW.isoformat(), "--json")
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ class Command:
 
     def start(self, **env: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [COMMAND, "run", "reminders", "--now", NOW.isoformat(), "--json"],
+            [COMMAND, *RUN],
             env={**self.env, **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -89,13 +91,12 @@ class Command:
 
     def run(self, exit_code: int = 0, **env: str) -> Report:
         """Runs it to its end, which has to be this one."""
-        return self.ended(self.start(**env), exit_code)
+        done = run_command("cli.main", RUN, fresh=[COMMAND], env={**self.env, **env})
+        return report(done.returncode, exit_code, done.stdout, done.stderr)
 
     def ended(self, process: subprocess.Popen[str], exit_code: int = 0) -> Report:
         out, err = process.communicate(timeout=60)
-        assert process.returncode == exit_code, (process.returncode, out, err)
-        assert "Traceback" not in err
-        return Report(json.loads(out), err)
+        return report(process.returncode, exit_code, out, err)
 
     def records(self) -> dict[str, Delivery]:
         """By the talk's id."""
@@ -130,6 +131,13 @@ class Report:
     @property
     def states(self) -> list[str]:
         return [message["state"] for message in self.document["messages"]]
+
+
+def report(code: int, expected: int, out: str, err: str) -> Report:
+    """Of a run that has ended, with the exit code it has to have."""
+    assert code == expected, (code, out, err)
+    assert "Traceback" not in err
+    return Report(json.loads(out), err)
 
 
 @pytest.fixture

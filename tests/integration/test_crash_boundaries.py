@@ -25,7 +25,11 @@ STORES = (
     pytest.param(None, id="sqlite"),
     pytest.param(
         SERVER,
-        marks=[pytest.mark.mongodb_server, pytest.mark.skipif(not SERVER, reason=NO_SERVER)],
+        marks=[
+            pytest.mark.slow_suite,  # of the random schedules, every fourth runs on MongoDB
+            pytest.mark.mongodb_server,
+            pytest.mark.skipif(not SERVER, reason=NO_SERVER),
+        ],
         id="mongodb",
     ),
 )

@@ -87,6 +87,7 @@ def test_a_rate_limit_that_is_too_long_ends_the_run(command: Command) -> None:
     assert len(command.discord.requests) == requests, "the next run honours it too"
 
 
+@pytest.mark.slow_suite  # waits for the retry; test_run_reminders reads the log of another one
 def test_errors_of_the_server_fail_their_own_message_only(command: Command) -> None:
     command.book(5)
     command.discord.inject(Fault(kind="error", status=503, on="create_message", channel_id="202"))

@@ -95,15 +95,31 @@ async def _client(world: FlyWorld, base: str) -> MachinePlan:
         return plan
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
+ANYTHING = given(
     states=st.lists(st.sampled_from(STATES), min_size=5, max_size=5),
     kills=st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=4),
     seed=st.integers(0, 10),
 )
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@ANYTHING
 def test_from_anything_killed_anywhere_apply_ends_with_the_wanted_set(
     states: list[str], kills: list[tuple[int, bool]], seed: int
 ) -> None:
+    ends_with_the_wanted_set(states, kills, seed)
+
+
+@pytest.mark.slow_suite
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@ANYTHING
+def test_from_a_larger_sample_of_anything_apply_ends_with_the_wanted_set(
+    states: list[str], kills: list[tuple[int, bool]], seed: int
+) -> None:
+    ends_with_the_wanted_set(states, kills, seed)
+
+
+def ends_with_the_wanted_set(states: list[str], kills: list[tuple[int, bool]], seed: int) -> None:
     world = FlyWorld(seed=seed)
     foreign = make_foreign(world)
     for want, state in zip(wanted(), states, strict=True):

@@ -96,7 +96,12 @@ def test_another_registry_is_flyctls_own_variable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "toml",
-    ["app = 'ours'", 'app = "ours" # not "theirs"', '# app = "theirs"\n"app"="ours"'],
+    [
+        "app = 'ours'",
+        'app = "ours" # not "theirs"',
+        '# app = "theirs"\n"app"="ours"',
+        'app = "ours"\n[env]\napp = "theirs"',
+    ],
 )
 def test_the_app_is_found_however_toml_lets_it_be_written(tmp_path: Path, toml: str) -> None:
     (tmp_path / "fly.toml").write_text(toml)

@@ -89,8 +89,8 @@ END = "{% endfor %}{% endfor %}"
     ],
 )
 def test_rendering_ends_when_its_time_is_over(folder: Path, text: str) -> None:
-    said = stopped(folder, text, MANY, seconds=0.1)
-    assert said == "rendering takes longer than 0.1 s"
+    said = stopped(folder, text, MANY, seconds=0.3)
+    assert said == "rendering takes longer than 0.3 s"
 
 
 def test_rendering_ends_after_a_second(folder: Path) -> None:
