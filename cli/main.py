@@ -106,6 +106,8 @@ def main() -> None:
     finally:
         if configured := sys.modules.get("speakerbot.logs"):
             configured.finish()
+        if signals := sys.modules.get("speakerbot.process"):
+            signals.over()
 
 
 def global_options_first(arguments: list[str]) -> list[str]:

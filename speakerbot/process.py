@@ -85,6 +85,14 @@ def install_signals() -> None:
     _signals.installed = True
 
 
+def over() -> None:
+    """All is done and only the interpreter's own end is left: a signal has nothing more to stop,
+    and would interrupt what libraries do then."""
+    if _signals.ours:
+        for number in _REASONS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _end_in_time(alarm: int) -> None:
     while received := os.read(alarm, 1):
         reason = _REASONS.get(signal.Signals(received[0]), "timeout")

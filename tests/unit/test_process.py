@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -89,3 +91,15 @@ def test_what_the_encoding_lacks_is_replaced(pipe: tuple[int, int]) -> None:
     output.write("é!")
     output.drain()
     assert read(pipe[0], 2) == b"?!"
+
+
+def test_a_signal_that_comes_when_all_is_over_stops_nothing() -> None:
+    code = (
+        "import atexit, os, signal\n"
+        "from speakerbot import process\n"
+        "process.install_signals()\n"
+        "atexit.register(lambda: (os.kill(os.getpid(), signal.SIGTERM), print('to the end')))\n"
+        "process.over()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "to the end\n", "")
