@@ -124,7 +124,7 @@ class HealthServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Clients that hang up are nobody's fault."""
+        """A client that hangs up is not an error."""
         get_logger().debug("request_broken", exc_info=True)
 
 

@@ -130,7 +130,7 @@ class _Images:
         return image
 
     def notes(self) -> Iterator[PlanNote]:
-        """A person sees which image a new machine gets where nobody has named one."""
+        """A person sees which image a new machine gets where none was named."""
         if self.lent and self.lender is not None:
             owner = "" if self.lender.owned else ", though speakerbot does not manage it"
             text = f"new machines get its image{owner}: {self.lender.image}; --image names another"

@@ -97,7 +97,7 @@ def _token(settings: Settings) -> str:
 
 
 def templates(overrides: Path | None = None) -> Templates:
-    """The texts, with those in the folder ``overrides`` in place of ours."""
+    """The texts, with those in the folder ``overrides`` in place of the built-in ones."""
     from speakerbot.channels.discord.access import CAPABILITIES as DISCORD
     from speakerbot.channels.inbox.channel import CAPABILITIES as INBOX
     from speakerbot.templates import Templates

@@ -80,7 +80,7 @@ class Endings:
         return sent(claim.record, receipt, revision=self._revisions.next(), now=now)
 
     def unknown(self, claim: Claim, why: str) -> Delivery:
-        """It may have arrived, and there is no finding out: it is not sent again by itself."""
+        """It may have arrived, and that cannot be found out: it is not sent again by itself."""
         detail = f"it may have arrived; {why}"
         return self.unsent(claim, DeliveryState.UNKNOWN, "unknown", detail)
 

@@ -103,7 +103,7 @@ class Capabilities:
     """Of one message, as ``length`` counts it."""
     length: Callable[[str], int]
     escape: Callable[[str], str]
-    """User text on one line, such that the channel shows its characters and notifies nobody."""
+    """User text on one line, such that the channel shows its characters and notifies no one."""
     mention: Callable[[str], str]
     """How a text addresses the user with this id."""
 

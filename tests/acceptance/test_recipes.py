@@ -239,7 +239,7 @@ def test_a_first_deploy_is_six_commands_of_the_runbook(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("starts", [True, False])
-def test_trying_it_without_fly_asks_nobody_else(desk: Desk, *, starts: bool) -> None:
+def test_trying_it_without_fly_asks_no_other_host(desk: Desk, *, starts: bool) -> None:
     """Here the test's Fly is the one that must not be asked, as the real one is elsewhere."""
     base = desk.env["FLY_FLAPS_BASE_URL"]
     desk.fly.world.app = "theirs"

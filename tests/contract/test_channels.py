@@ -186,7 +186,7 @@ def test_nonces_are_the_same_for_each_attempt_and_fit_the_record(subject: Subjec
 
 
 @pytest.mark.parametrize("text", ["plain", "*a* `b` <@7> @everyone\nsecond line", "\U0001f600" * 9])
-def test_escaped_text_is_one_line_that_mentions_nobody(subject: Subject, text: str) -> None:
+def test_escaped_text_is_one_line_without_mentions(subject: Subject, text: str) -> None:
     able = subject.access.capabilities
     escaped = able.escape(text)
     assert "\n" not in escaped

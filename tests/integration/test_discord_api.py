@@ -125,7 +125,7 @@ def test_nor_does_a_connection_that_cannot_be_made_after_it(connected: Connected
     connected(talk)
 
 
-def test_where_nobody_listens_nothing_was_sent() -> None:
+def test_when_the_connection_is_refused_nothing_was_sent() -> None:
     async def talk() -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -85,7 +85,7 @@ def test_an_older_post_another_text_and_another_author_do_not_count(harness: Run
     assert harness.run(_looking(harness, _post(harness))).states == ["sent"]
 
 
-def test_where_nobody_can_tell_now_it_is_tried_again_without_a_doubt(harness: RunHarness) -> None:
+def test_a_lookup_that_fails_for_now_is_retried(harness: RunHarness) -> None:
     message = _looking(harness, _post(harness))
     harness.discord.inject(Fault(kind="error", on="list_messages", status=503))
     assert harness.run(message).states == ["failed"]
@@ -99,7 +99,7 @@ def test_a_channel_whose_past_is_hidden_from_us_is_posted_in(harness: RunHarness
     assert harness.run(_looking(harness, _post(harness))).states == ["sent"]
 
 
-def test_an_edit_changes_the_text_and_notifies_nobody(harness: RunHarness) -> None:
+def test_an_edit_changes_the_text_without_a_notification(harness: RunHarness) -> None:
     before = _post(harness)
     harness.run(before)
     sent_at = harness.record(before).sent_at

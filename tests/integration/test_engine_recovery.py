@@ -115,7 +115,7 @@ def test_two_equal_unconfirmed_texts_of_which_one_arrived_are_both_there_in_the_
     assert len(harness.sent()) == 2
 
 
-def test_in_a_thread_whose_history_we_may_not_read_nobody_can_tell(harness: RunHarness) -> None:
+def test_an_unreadable_thread_history_leaves_the_outcome_unknown(harness: RunHarness) -> None:
     """Discord says nothing of a missing permission: the history just looks empty."""
     harness.discord.world.forbid("70", history=True)
     message = harness.message("7", THREAD)

@@ -69,7 +69,7 @@ def test_requests_that_hang_are_cut_off_and_only_they_stay_unconfirmed(command: 
 
 
 def test_in_an_outage_too_it_ends_in_order(command: Command) -> None:
-    """Some requests have failed, the others hang: nobody asks Discord first how it is."""
+    """Some requests have failed, the others hang: no probe of Discord comes first."""
     command.book(40)
     command.discord.inject(
         Fault(kind="error", on="create_message", status=503, times=4),

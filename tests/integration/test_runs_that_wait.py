@@ -146,7 +146,7 @@ def test_run_due_waits_for_an_occurrence_only_once_all_others_are_served(
     assert machine.naps == [], "too far ahead"
 
 
-def test_nobody_claims_what_the_node_bot_sends_in_its_minute(machine: Machine) -> None:
+def test_what_the_node_bot_sends_in_its_minute_is_not_claimed(machine: Machine) -> None:
     machine.book(DAY, DAY + timedelta(days=1))
 
     def node_bot_sends() -> None:
@@ -170,7 +170,7 @@ def test_nobody_claims_what_the_node_bot_sends_in_its_minute(machine: Machine) -
         {"reminder_offsets": parse_offsets("5d@12:00")},
     ],
 )
-def test_where_the_node_bot_sends_nothing_of_it_nobody_waits(
+def test_a_run_does_not_wait_for_what_the_node_bot_never_sends(
     machine: Machine, changed: dict[str, Any]
 ) -> None:
     machine.settings = replace(machine.settings, **changed)

@@ -166,7 +166,7 @@ def test_a_known_channel_is_used_and_an_unknown_one_opened_once() -> None:
     visited(talk)
 
 
-def test_without_a_pace_nobody_waits_for_a_turn() -> None:
+def test_without_a_pace_requests_do_not_wait() -> None:
     async def talk(line: Line) -> None:
         assert await line.channel.expect([DM]) == set()
 

@@ -131,7 +131,7 @@ def test_a_flag_that_we_set_for_one_speaker_says_nothing_about_another(
 
 
 def test_a_flag_that_the_node_bot_set_counts_for_whoever_speaks(store: Store) -> None:
-    """Of it nobody knows whom it was about."""
+    """It is not known whom it was about."""
     sent_to_ada(store, "2026-11-20 16:00:03")
     store.talks.put([HANDED_OVER])
     assert [plan.state for plan in weighed(store, "2026-11-20 18:05")] == ["already_sent"]

@@ -156,7 +156,7 @@ def told(_sent: Delivery) -> bool:
     return True
 
 
-def test_the_node_bot_gets_its_flag_back_where_nobody_is_told() -> None:
+def test_the_node_bot_gets_its_flag_back_when_no_one_is_told() -> None:
     taken = claim(replace(MESSAGE, flag=FLAG), flag_at=NOW)
     back = [FlagWrite("1", "sentDayOfAt", seen=NOW, to=EARLIER)]
     assert flag_restored(Result(taken, accepted(taken)), lambda _: False) == back

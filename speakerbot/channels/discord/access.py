@@ -65,7 +65,7 @@ def nonce_of(key: str, route: Route) -> str:
 
 @lru_cache(maxsize=1024)  # a talk's topic, a date: the same for everybody it goes to
 def escape(text: str) -> str:
-    """``text`` on one line, so that Discord shows its characters and pings nobody.
+    """``text`` on one line, so that Discord shows its characters and notifies no one.
 
     Addresses (https://…) are left alone; custom emoji are written as ``:name:``; right-to-left
     text is isolated, so that it cannot turn the sentence around it.

@@ -274,7 +274,7 @@ class _Game:
     def _wait(self, gap: Gap) -> None:
         match gap:
             case "lease":
-                # Nobody's memory of nonces is over yet, but the claims are.
+                # Discord still remembers every nonce, but the claims have expired.
                 self._clock = _moved(self._clock, self._place.lease)
             case "window":
                 self._pass(AFTER_WINDOW)

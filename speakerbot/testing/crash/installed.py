@@ -57,7 +57,7 @@ class InstalledProcess:
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    """A process, and the files it writes to: a pipe that nobody reads would fill up and stop it."""
+    """A process, and the files it writes to: an unread pipe would fill up and stop it."""
 
     planned: InstalledProcess
     process: subprocess.Popen[bytes]
@@ -105,7 +105,7 @@ def of_seed(seed: int) -> InstalledSchedule:
 
 
 def _process(draw: Random, *, hanging: bool) -> InstalledProcess:
-    # A process that nobody kills would wait for the answer that never comes, and then retry.
+    # A process that is not killed would wait for the answer that never comes, and then retry.
     if hanging:
         return InstalledProcess(signal.SIGKILL)
     number = draw.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, 0))

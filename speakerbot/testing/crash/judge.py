@@ -30,7 +30,7 @@ class Promise:
 
     due: dict[str, Expected]
     ended: dict[str, tuple[Expected, int]] = field(default_factory=dict)
-    """Messages nobody wants any more, with how often they had been sent until then."""
+    """Messages that are no longer wanted, with how often they had been sent until then."""
     refuses: bool = False
     """Discord refuses for good what it should not."""
     stops: bool = False

@@ -23,7 +23,7 @@ from speakerbot.testing.crash.world import SharedTime, WorldChange
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 SENDS_EACH = 0.06
-"""Seconds that the Node bot needs for a message: about as long as a run of ours takes."""
+"""Seconds that the Node bot needs for a message: about as long as a speakerbot run takes."""
 WAYS: tuple[tuple[Way, ...], ...] = (
     ("known", "known", "new", "closed"),
     ("known", "known", "refused", "known"),
@@ -66,7 +66,7 @@ class NodeBotWorld(RemindersWorld):
         self._discord = discord
 
     def change(self, event: WorldEvent) -> WorldChange | None:
-        """The Node bot's own job runs; nobody changes anything."""
+        """The Node bot's own job runs; no data changes."""
         return WorldChange(self._node_bot_runs, ()) if event.what == "node_bot" else None
 
     def _node_bot_runs(self, store: Store) -> None:

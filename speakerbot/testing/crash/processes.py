@@ -24,7 +24,7 @@ TOO_LONG = 60.0
 """Seconds after which a child hangs, for all we know."""
 LOOK_EVERY = 0.005
 CRASHED = 70
-"""Exit code of a child whose code raised what nobody caught."""
+"""Exit code of a child whose code raised an uncaught exception."""
 
 
 @dataclass(frozen=True, slots=True)

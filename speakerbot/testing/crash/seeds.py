@@ -159,7 +159,7 @@ def of_seed(seed: int) -> CrashSchedule:
 
 def around_node_bot(seed: int) -> CrashSchedule:
     """A schedule at random of which one round lies in the Node bot's minute, mostly with some
-    before it and after it. All clocks are right, and nobody changes anything meanwhile."""
+    before it and after it. All clocks are right, and no data changes meanwhile."""
     random = Random(f"node bot {seed}")  # noqa: S311  # repeatable
     drawn = of_seed(random.randrange(10**9))
     rounds = [_undisturbed(each) for each in drawn.rounds]

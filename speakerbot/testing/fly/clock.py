@@ -8,7 +8,7 @@ import itertools
 from datetime import UTC, datetime
 
 _QUIET_TURNS = 40
-"""Turns of the event loop in which nobody goes to sleep before time moves on: an HTTP request over
+"""Turns of the event loop in which no task goes to sleep before time moves on: an HTTP request over
 the loopback and its answer take fewer."""
 
 
