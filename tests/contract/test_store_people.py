@@ -125,6 +125,20 @@ def test_a_change_that_was_overtaken_is_made_again_on_what_is_there(
     assert "timers" in before.opted_out
 
 
+def test_an_edit_by_hand_meanwhile_is_not_overwritten(mongo: Store, documents: Any) -> None:
+    mongo.people.put([ADA])
+
+    def edited_meanwhile(who: Person) -> Person:
+        documents.speakerbot_people.update_one({"_id": "p1"}, {"$set": {"opted_out": ["all"]}})
+        return replace(who, name="Countess")
+
+    mongo.people.change("p1", edited_meanwhile, nobody)
+    changed = mongo.people.get("p1")
+    assert changed is not None
+    assert changed.name == "Countess"
+    assert changed.opted_out == {"all"}
+
+
 def test_a_person_written_without_a_revision_can_be_changed(mongo: Store, documents: Any) -> None:
     mongo.people.put([ADA])
     documents.speakerbot_people.update_one({"_id": "p1"}, {"$unset": {"revision": ""}})

@@ -1,4 +1,4 @@
-"""Several processes change the same person at the same moment, and no wish of theirs is lost."""
+"""Several processes change the same person at the same moment, and no preference is lost."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from functools import partial
 from speakerbot.domain import person as people
 from speakerbot.stores import open_store
 
-url, kind, wish = sys.argv[1:]
-wished = getattr(people, wish)
+url, kind, change = sys.argv[1:]
+changed = getattr(people, change)
 with_store = open_store(url)
 print("ready", flush=True)
 sys.stdin.readline()
 for user in {USERS}:
-    update = lambda person: wished(person, kind)
+    update = lambda person: changed(person, kind)
     with_store.people.change(user, update, partial(people.new_person, user))
 """
 
@@ -66,11 +66,11 @@ def _prepare(address: str) -> None:
         store.prepare()
 
 
-def _race(url: str, wish: str) -> None:
+def _race(url: str, change: str) -> None:
     """One process for each kind; all of them begin at the same moment."""
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", OPT, url, kind, wish],
+            [sys.executable, "-c", OPT, url, kind, change],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -95,7 +95,7 @@ def _opted_out(url: str) -> dict[str | None, list[str]]:
         return {each.discord_user_id: sorted(each.opted_out) for each in store.people.all()}
 
 
-def test_opt_outs_of_people_nobody_knew_yet_all_count(url: str) -> None:
+def test_opt_outs_of_new_people_all_count(url: str) -> None:
     _race(url, "opted_out")
     assert _opted_out(url) == dict.fromkeys(USERS, KINDS)
 

@@ -94,7 +94,9 @@ class MongoPeople:
             if before is None:
                 self._db.ask(lambda: people.insert_one(after))
                 return True
-            stands = {"_id": before["_id"], "revision": before.get("revision")}
+            # All of what was read: whoever edits a document by hand leaves its revision alone.
+            stands = {field: {"$eq": value} for field, value in before.items()}
+            stands["_id"] = before["_id"]
             own = {**after, "_id": before["_id"]}  # whatever type somebody gave it
             if self._db.ask(lambda: people.replace_one(stands, own)).matched_count:
                 return True
