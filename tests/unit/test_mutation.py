@@ -62,6 +62,7 @@ def test_some_find_a_seat():
         ("a: int | None = c", ["return None"]),
         ("return 'sent'", ["return None", "return 'not_sent'"]),
         ("return 'a text'", ["return None"]),
+        ("return False", ["return True"]),
     ],
 )
 def test_one_small_fault_at_a_time(before: str, after: list[str]) -> None:
