@@ -145,6 +145,8 @@ def try_some(
             for child in [child for child in running if child.ended()]:
                 running.remove(child)
                 outcomes[child.name] = child.outcome()
+                if not outcomes[child.name].noticed:
+                    say(f"survived: {child.name}")
                 if len(outcomes) % 50 == 0:
                     say(f"{len(outcomes)} tried …")
             time.sleep(0.01)
