@@ -75,6 +75,8 @@ def _places(
         lines = (first, node.end_lineno or node.lineno)
     yield _Place(node, names, lines)
     for child in _parts(node):
+        if isinstance(node, ast.ClassDef) and _is_member(node, child):
+            continue
         yield from _places(child, names, lines)
 
 
@@ -85,6 +87,12 @@ def _parts(node: ast.AST) -> Iterator[ast.AST]:
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST) and not _left_alone(child):
                 yield child
+
+
+def _is_member(parent: ast.ClassDef, node: ast.AST) -> bool:
+    """Another value is another name for the same: that can only be compared with a list of them."""
+    enums = [base for base in parent.bases if isinstance(base, ast.Name) and "Enum" in base.id]
+    return bool(enums) and isinstance(node, ast.Assign)
 
 
 def _left_alone(node: ast.AST) -> bool:

@@ -73,6 +73,11 @@ def test_one_small_fault_at_a_time(before: str, after: list[str]) -> None:
     assert made == sorted(function(body.replace("; yield", "\n    yield")) for body in after)
 
 
+def test_names_in_an_enumeration_are_left_alone() -> None:
+    code = "class State(StrEnum):\n    SENT = 'sent'\n\n\nclass Limits:\n    TRIES = 3\n"
+    assert [mutant.name for mutant in mutants("f.py", code)] == ["f.py Limits: 3 → 4"]
+
+
 def test_a_mutant_keeps_its_name_when_lines_are_added_above() -> None:
     moved = CODE.replace("FREE = 3", "import os\n\n\nFREE = 3")
     names = [mutant.name for mutant in mutants("seats.py", CODE)]

@@ -174,6 +174,12 @@ def test_a_claim_without_a_lease_needs_no_cut() -> None:
     assert within_reason(record, MONDAY, HOUR) is record
 
 
+def test_standings_are_stored_under_their_names() -> None:
+    assert {str(standing) for standing in OccurrenceStanding} == {
+        "running", "open", "finished", "missed", "superseded",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("standing", ["finished", "missed", "superseded"])
 def test_what_is_over_needs_no_cut(standing: OccurrenceStanding) -> None:
     """The store leaves both to an occurrence that a later one supersedes."""
