@@ -106,6 +106,8 @@ class Timetable:
 
     def held(self, plan: MessagePlan) -> None:
         """Notes a message that is not sent now. In a later round only what is new is reported."""
+        if plan.overtaken is not None and not self.options.dry_run:
+            self._settle(plan.message, plan.overtaken)
         if plan.error_class and not self.options.dry_run:
             self.report.counts.planned -= 1  # it was, until its text could not be made
         kept = plan.message.key in self._kept
@@ -260,6 +262,18 @@ class Timetable:
             swapped = self.store.ledger.swap([change])
         if swapped:
             self.log.warning("instant_corrected", key=record.key, run_id_of_claim=record.run_id)
+
+    def _settle(self, message: Message, overtaken: Delivery) -> None:
+        """What was claimed, or failed, and the Node bot has sent since, is open no longer."""
+        from speakerbot.delivery.transitions import sent_by_node_bot  # few runs need it
+
+        if message.flag is None or message.flag.seen is None:
+            return
+        change = sent_by_node_bot(overtaken, message.flag.seen, self.clock.real())
+        with process.held_off():
+            settled = self.store.ledger.swap([change])
+        if settled:
+            self.log.info("sent_by_node_bot", key=message.key, run_id_of_claim=overtaken.run_id)
 
     def _only(self) -> str | None:
         only = self.options.only
