@@ -213,7 +213,7 @@ class Timetable:
             if plan.record is not None and not self.options.dry_run:
                 self._correct(plan.record)
             if plan.state == DeliveryState.PLANNED:
-                if end := self.kept_until(plan.message):
+                if end := self._kept_until_end(plan.message):
                     if not self.may_wait:
                         yield held_until(plan, end)
                     self._kept.add(plan.message.key)
@@ -232,19 +232,27 @@ class Timetable:
             if shown_up_to is None or _due_after(decision, shown_up_to):
                 yield decision
 
-    def kept_until(self, message: Message) -> datetime | None:
+    def keep(self, plan: MessagePlan, since: datetime) -> bool:
+        """Whether a message that was planned must wait after all: the Node bot's minute has begun,
+        or has come and gone after ``since`` (real time). Once it is over, it is decided again."""
+        end = self._kept_until_end(plan.message, since)
+        if end is None:
+            return False
+        self.report.counts.planned -= 1
+        self._kept.add(plan.message.key)
+        if not self.may_wait:
+            self.held(held_until(plan, end))
+        return True
+
+    def _kept_until_end(self, message: Message, since: datetime | None = None) -> datetime | None:
         """The end of the Node bot's minute, if the message must wait for it. Then it is noted."""
-        end = self._end_of_minute()
+        if not self.keeps_clear or not self.sleeps:
+            return None
+        end = end_of_minute(self.clock.real(), since)
         if end is None or not must_wait(message, end):
             return None
         self._kept_until = end
         return end
-
-    def _end_of_minute(self) -> datetime | None:
-        """When the Node bot's minute is over; None where it does not matter or is not now."""
-        if not self.keeps_clear or not self.sleeps:
-            return None
-        return end_of_minute(self.clock.real())
 
     def _correct(self, record: Delivery) -> None:
         """What a machine with a wrong clock has left ends like any other; not where the wrong clock

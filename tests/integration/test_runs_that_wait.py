@@ -4,6 +4,7 @@ minute in which the Node bot sends its own reminders."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.ports.store import FlagWrite
 from speakerbot.schedules.reading import read_schedules
 from speakerbot.schedules.schedule import Schedule
+from speakerbot.testing.crash.boundaries import Reached
 from tests.integration.machine import DAY, TIMEOUT, Machine, instant
 
 
@@ -206,6 +208,88 @@ def test_a_run_that_reaches_the_minute_goes_on_after_it(machine: Machine) -> Non
     )
     assert machine.states == ["sent"]
     assert machine.discord.messages
+
+
+def stalled(
+    machine: Machine,
+    boundary: str,
+    until: str,
+    meanwhile: Callable[[], None] = lambda: None,
+    then: Callable[[], None] = lambda: None,
+) -> Reached:
+    """The machine stops once, at this boundary; something happens meanwhile, and then at the next
+    boundary."""
+    coming = [(boundary, meanwhile), ("", then)]
+
+    def reached(name: str) -> None:
+        if coming and coming[0][0] in ("", name):
+            if coming[0][0]:
+                machine.clock.move_to(instant(until))
+            coming.pop(0)[1]()
+
+    return reached
+
+
+@pytest.mark.parametrize("until", ["15:59:30", "16:00:05", "16:01:59", "16:02:05"])
+@pytest.mark.parametrize(
+    "boundary",
+    [
+        "before ledger.swap",
+        "after ledger.swap",
+        "before talks.write_flags",
+        "after talks.write_flags",
+    ],
+)
+def test_a_run_that_stalls_when_the_minute_begins_leaves_to_the_node_bot_what_it_has_read(
+    machine: Machine, boundary: str, until: str
+) -> None:
+    """It has read the flags before they were set, and saves after that."""
+    machine.settings = replace(machine.settings, reminder_offsets=parse_offsets("0d@15:30"))
+    machine.book(DAY)
+    sent_by_node_bot: list[datetime] = []
+
+    def flag() -> datetime | None:
+        return machine.store.talks.by_ids(["t21"])["t21"].sent_day_of_at
+
+    def sends() -> None:
+        if flag() is None and until > "16":
+            sent_by_node_bot.append(datetime.now(UTC))
+
+    def saves() -> None:
+        for at in sent_by_node_bot:
+            machine.store.talks.write_flags([FlagWrite("t21", "sentDayOfAt", flag(), at)])
+
+    machine.reached = stalled(machine, boundary, until, sends, saves)
+    machine.run("15:59", gated=False)
+    assert len(machine.discord.messages) + len(sent_by_node_bot) == 1
+    assert len(sent_by_node_bot) == (until > "16" and boundary != "after talks.write_flags")
+
+
+def test_a_flag_that_was_set_too_late_is_taken_back_at_once(machine: Machine) -> None:
+    machine.settings = replace(machine.settings, reminder_offsets=parse_offsets("0d@15:30"))
+    machine.book(DAY)
+
+    def nothing_is_left_of_it() -> None:
+        assert list(machine.store.ledger.list()) == []
+        assert machine.store.talks.by_ids(["t21"])["t21"].sent_day_of_at is None
+
+    machine.reached = stalled(machine, "before talks.write_flags", "15:59:31")
+    machine.meanwhile = nothing_is_left_of_it
+    machine.run("15:59", gated=False)
+    assert machine.naps == [pytest.approx(149, abs=2)]
+    assert machine.states == ["sent"]
+    assert machine.counts["planned"] == 1, "its second round plans it again"
+
+
+def test_a_trigger_that_reaches_the_minute_holds_it_back_and_says_so(machine: Machine) -> None:
+    machine.settings = replace(machine.settings, reminder_offsets=parse_offsets("0d@15:30"))
+    machine.book(DAY)
+    machine.reached = stalled(machine, "after ledger.swap", "15:59:31")
+    end = machine.run("15:59", gated=False, may_wait=False)
+    assert (machine.naps, machine.states) == ([], ["held_back"])
+    assert machine.counts["skipped"] == {"node_bot_minute": 1}
+    assert end.wait_until == instant("16:02")
+    assert list(machine.store.ledger.list()) == []
 
 
 def test_run_due_holds_it_back_serves_the_others_and_sends_it_afterwards(
