@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from speakerbot import process
 from speakerbot.clock import OUR_CLOCK_IS_OFF
 from speakerbot.delivery.planning import Look, MessagePlan, Moment, weigh, with_texts
-from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, within_reason
+from speakerbot.domain.delivery import (
+    Delivery,
+    DeliveryChange,
+    DeliveryState,
+    SkipReason,
+    within_reason,
+)
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.errors import UsageError
 from speakerbot.runs.job import AHEAD, Job, JobContext, next_due
@@ -114,8 +120,13 @@ class Timetable:
         if self.rounds == 1 or kept or plan.error_class or not self.sleeps:
             self._kept.discard(plan.message.key)
             self.report.held(plan)
-        elif plan.record is None or plan.record.run_id != self.run_id:
+        elif not self._under_way(plan):
             self.report.waits.held(plan)
+
+    def _under_way(self, plan: MessagePlan) -> bool:
+        """Whether this run itself is sending it: what becomes of it is reported then."""
+        own = plan.record is not None and plan.record.run_id == self.run_id
+        return own and plan.skip == SkipReason.IN_PROGRESS
 
     @property
     def sleeps(self) -> bool:

@@ -18,6 +18,7 @@ from speakerbot.ports.store import FlagWrite
 from speakerbot.schedules.reading import read_schedules
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.testing.crash.boundaries import Reached
+from speakerbot.testing.discord import Fault
 from tests.integration.machine import DAY, TIMEOUT, Machine, instant
 
 
@@ -49,6 +50,20 @@ def test_the_run_before_it_waits_and_holds_its_occurrence(machine: Machine) -> N
     record = machine.store.occurrences.get("reminders", instant("23:00"))
     assert record
     assert record.standing == "finished"
+
+
+def test_a_store_that_is_slow_while_it_waits_makes_it_no_later(machine: Machine) -> None:
+    between_ticks(machine)
+
+    def reached(boundary: str) -> None:
+        if boundary == "before occurrences.swap" and len(machine.naps) == 1:
+            machine.clock.move_to(instant("23:29:50"))
+
+    machine.reached = reached
+    machine.run("23:20")
+    [message] = machine.store.ledger.list()
+    assert message.sent_at is not None
+    assert message.sent_at < instant("23:30:10")
 
 
 def test_it_waits_at_most_an_hour_and_five_minutes(machine: Machine) -> None:
@@ -162,6 +177,23 @@ def test_what_the_node_bot_sends_in_its_minute_is_not_claimed(machine: Machine) 
     assert machine.naps == [pytest.approx(110, abs=2)]
     assert sorted(machine.states) == ["already_sent", "sent"]
     assert len(machine.discord.messages) == 1
+
+
+def test_what_failed_before_a_run_waited_keeps_its_occurrence_open(machine: Machine) -> None:
+    """What the run does after that does not make it forget."""
+    machine.settings = replace(
+        machine.settings, reminder_offsets=parse_offsets("0d@16:00,5d@08:00")
+    )
+    machine.book(DAY, DAY + timedelta(days=5))
+    machine.retry_within = timedelta()
+    machine.discord.inject(Fault(kind="error", on="create_message", status=503))
+    machine.run("16:01:50")
+    assert machine.states == ["failed", "sent"]
+    occurrence = machine.store.occurrences.get("reminders", instant("16:00"))
+    assert occurrence is not None
+    assert occurrence.standing == "open"
+    [failed] = machine.store.ledger.list(state="failed")
+    assert occurrence.retry_at == failed.retry_at
 
 
 @pytest.mark.parametrize(
