@@ -13,7 +13,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import Arrival, Expected, SharedTime, WorldChange
+from speakerbot.testing.crash.world import Arrival, Expected, SharedClock, WorldChange
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 
@@ -23,7 +23,7 @@ class WeeklyWorld:
 
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
     dm_channels: Mapping[str, str] = {}
 
     def __init__(self, number: int, variant: int) -> None:
@@ -81,7 +81,7 @@ class _OnePost:
 
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
     dm_channels: Mapping[str, str] = {}
 
     name: str

@@ -116,6 +116,10 @@ class SharedClock(Clock):
     def real(self) -> datetime:
         return Clock.real(self) + self.time.ahead
 
+    def put_forward_to(self, at: datetime) -> None:
+        """For all of them; not if it is later already."""
+        self.time.put_forward(max(at - self.real(), timedelta()))
+
     def sleep(self, seconds: float) -> None:
         """As runs sleep, by this clock."""
         until = self.real() + timedelta(seconds=seconds)
@@ -133,9 +137,9 @@ class CrashWorld(Protocol):
     ends_after: timedelta | None
     """How much later all that is expected has expired; None: too late to play it."""
     minute: datetime | None
-    """When the runs start that start in the Node bot's minute; None: it does not matter here."""
-    shared_time: SharedTime | None
-    """Where runs sleep: what the world puts forward meanwhile. None: no run sleeps."""
+    """When the Node bot's minute begins; None: it does not matter here."""
+    clock: SharedClock | None
+    """Where runs sleep: the clock that the world puts forward meanwhile. None: no run sleeps."""
     dm_channels: Mapping[str, str]
     """User ids by the DM channels that exist already."""
 
