@@ -207,6 +207,7 @@ def test_what_the_node_bot_has_sent_must_not_go_again() -> None:
 
 def test_who_sleeps_wakes_when_another_process_puts_time_forward(tmp_path: Path) -> None:
     clock = SharedClock()
+    clock.real()
 
     def sleep(_: int) -> int:
         clock.sleep(3600)
