@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -221,9 +221,15 @@ def deploy(options: CronOptions) -> int:
     return apply(options, planning, wait_for_runs="10m")
 
 
-def status(options: CronOptions) -> int:
+LastLooks = Callable[[Iterable[str]], Mapping[str, datetime]]
+"""From names of schedules to when a run of each last looked, as far as that is known."""
+
+
+def status(options: CronOptions, last_looks: LastLooks) -> int:
     work = _CronCommand(options)
-    rows, notes = work.ask(work.status)
+    timed = [schedule.name for schedule in work.schedules if schedule.timed and schedule.enabled]
+    looks = last_looks(timed) if timed else {}
+    rows, notes = work.ask(lambda fly: work.status(fly, looks))
     if options.as_json:
         _print_json(render.status_document(rows, notes, work.target.app))
     else:
@@ -240,6 +246,8 @@ def run(options: CronOptions, name: str, *, dry_run: bool) -> None:
     occurrence = open_occurrence(schedule, datetime.now(UTC))
     if not schedule.enabled:
         text = f"{name} is disabled: the run will skip. `speakerbot run {schedule.job}` forces one"
+    elif schedule.timed:
+        text = f"{name}: the run looks what is due, and stays for what falls due"
     elif occurrence:
         text = f"{name}: {occurrence} is open: the run serves it, unless another run has"
     else:
@@ -318,14 +326,16 @@ class _CronCommand:
         )  # fmt: skip
         return NotedPlan(plan, (*plan.notes, *more))
 
-    async def status(self, fly: Fly) -> tuple[list[MachineStatus], list[PlanNote]]:
+    async def status(
+        self, fly: Fly, looks: Mapping[str, datetime]
+    ) -> tuple[list[MachineStatus], list[PlanNote]]:
         machines = await fly.machines()
         named = {machine.name: machine for machine in machines if machine.state not in GONE}
         for want in self.wanted:
             machine = named.get(want.name)
             if machine and machine.owned and machine.reachable and not has_start(machine):
                 named[want.name] = machine.with_events(await fly.events(machine.id))
-        rows = judge(self.wanted, named, datetime.now(UTC))
+        rows = judge(self.wanted, named, datetime.now(UTC), looks)
         names = {want.name for want in self.wanted}
         plan = make_plan(self.wanted, machines, image="any")
         return rows, [note for note in plan.notes if note.name not in names]

@@ -216,6 +216,8 @@ def served_at_once(plan: MachinePlan, now: datetime) -> Iterator[PlanNote]:
 def open_occurrence(schedule: Schedule, now: datetime) -> str | None:
     """The occurrence a run started at ``now`` may serve, as its people read it. Whether it has
     been served already only the store knows."""
+    if schedule.timed:
+        return None
     rules = schedule.rules
     due = rules.decide(rules.occurrence(now), None, now=now, real=now)
     if not schedule.enabled or not isinstance(due, Due):

@@ -47,4 +47,11 @@ JOBS = JobRegistry(
         "Tell the organisers what was sent and what is coming.",
         posts_to="organisers",
     ),
+    JobDeclaration(
+        "starting",
+        "jobs.starting",
+        "Announce each talk some minutes before it starts.",
+        posts_to="announcements",
+        timed=True,
+    ),
 )

@@ -86,6 +86,10 @@ class JobDeclaration(NamedTuple):
     """The channel of the settings without which it has nothing to do."""
     keeps_clear_of_node_bot: bool = False
     """The Node bot sends the same messages: none goes in the minute of its own job."""
+    timed: bool = False
+    """Its messages go to the minute, so it has no occurrences: ``--schedule`` and ``--cron`` only
+    name its runs, each of which looks. Any number of them stay side by side, and share the work by
+    their claims."""
 
     @property
     def options(self) -> tuple[JobOption, ...]:

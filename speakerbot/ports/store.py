@@ -349,7 +349,8 @@ class Guilds(Protocol):
 
 
 class Marks(Protocol):
-    """Small facts about the store itself, by name: its community, when it was pruned."""
+    """Small facts about the store itself, by name: its community, when it was pruned, when a timed
+    job last looked."""
 
     def get(self, name: str) -> str | None:
         """None: nothing is noted under this name. One query."""
@@ -359,6 +360,10 @@ class Marks(Protocol):
         """From exactly ``before`` (None: nothing noted) to ``after`` (None: forgotten); atomic.
         False: it was something else. True also where it is ``after`` already, since the answer to
         this very write may have been lost: of two that want the same, both have won."""
+
+    @writes
+    def put(self, name: str, value: str) -> None:
+        """Whatever was noted before; of several at once, one stays. One write."""
 
 
 class Store(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 AHEAD = timedelta(hours=1, minutes=5)
 """How far a run of a schedule looks for messages that are over before anybody ticks again: the
 longest interval of a machine, and some time for it to start."""
+LOOKS_BACK = timedelta(days=1)
+"""How long before now a message of a timed job may have fallen due, and still be sent."""
 
 
 Pause = Callable[[datetime, Callable[[], bool] | None], None]
@@ -113,6 +115,33 @@ def next_due(
         ),
         default=None,
     )
+
+
+class Outlook(NamedTuple):
+    """What one look at a job finds, of messages with a time of their own."""
+
+    is_due: bool = False
+    """One of them may be sent now."""
+    was_due: bool = False
+    """The time of one of them was over less than a day ago: a run that died may have left it."""
+    next_due: datetime | None = None
+    """When the next one falls due."""
+
+
+def outlook(job: Job, context: JobContext, until: datetime) -> Outlook:
+    """What is due at the context's time, and what falls due by ``until``. One query."""
+    now = context.now
+    found = Outlook()
+    if job.upcoming is None:
+        return found
+    for due_at, expires_at in job.upcoming(replace(context, now=now - LOOKS_BACK), until):
+        if due_at > now:
+            found = found._replace(next_due=min(due_at, found.next_due or due_at))
+        elif expires_at > now:
+            found = found._replace(is_due=True)
+        else:
+            found = found._replace(was_due=True)
+    return found
 
 
 def load_job(declaration: JobDeclaration) -> Job:

@@ -71,6 +71,8 @@ class Timetable:
     stays_until: Callable[[], datetime | None] = lambda: None
     """The real instant at which the run makes way for its schedule's next occurrence; None: none
     is coming."""
+    looked: Callable[[], None] = lambda: None
+    """Called at each look of a run that waits."""
     deadline: float | None = None
     """Of ``time.monotonic``: deciding is cut short then."""
     rounds: int = 0
@@ -168,6 +170,7 @@ class Timetable:
 
     def woken(self, coming: NextRound) -> bool:
         """Whether a run that waits for this round has something else to do now."""
+        self.looked()
         return self.outlived() or self.next_round() != coming or self.changed()
 
     def look(self, busy: bool) -> Look | None:
@@ -175,6 +178,7 @@ class Timetable:
         what to do next. None: nothing for this session. ``busy``: some of it is still under way."""
         if not self.sleeps or not self.may_wait or self.outlived():
             return None
+        self.looked()
         coming, now = self.next_round(), self.clock.decision()
         if coming is not None and coming.begins <= now:
             return self._round(coming.at)

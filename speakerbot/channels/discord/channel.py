@@ -22,7 +22,7 @@ from speakerbot.channels.discord.error_codes import (
     UNKNOWN_CHANNEL,
 )
 from speakerbot.channels.discord.rest import DiscordRest, id_of
-from speakerbot.domain.message import Route
+from speakerbot.domain.message import ROLE, Route
 from speakerbot.ports.channel import (
     ChannelHost,
     Lane,
@@ -64,12 +64,12 @@ class DiscordApi(DiscordRest):
         ready: Ready,
     ) -> str:
         """Returns the message's id as soon as it is accepted. Within Discord's nonce window sending
-        again returns the first message. ``mention`` is the one user it may notify."""
+        again returns the first message. ``mention`` is the one user, or role, it may notify."""
         body = {
             "content": text,
             "nonce": nonce,
             "enforce_nonce": True,
-            "allowed_mentions": {"parse": [], "users": [mention] if mention else []},
+            "allowed_mentions": _allowed(mention),
         }
         route = RestRoute("POST", "/channels/{channel_id}/messages", channel_id=channel_id)
         return id_of(await self.ask(route, once=True, ready=ready, json=body))
@@ -180,6 +180,13 @@ class DiscordApi(DiscordRest):
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             detail = "Discord's answer is not a list of messages"
             raise Refused(RefusalClass.SERVICE, detail) from error
+
+
+def _allowed(mention: str | None) -> dict[str, list[str]]:
+    """``allowed_mentions`` that permit this one mention, and no other, whatever the text holds."""
+    if mention and mention.startswith(ROLE):
+        return {"parse": [], "roles": [mention.removeprefix(ROLE)]}
+    return {"parse": [], "users": [mention] if mention else []}
 
 
 def _is_it(message: dict[str, str], text: str, nonce: str) -> bool:
