@@ -380,6 +380,10 @@ class Store(Protocol):
     def at_once(self) -> AbstractContextManager[None]:
         """All writes inside become one, or none, where the store has transactions (SQLite)."""
 
+    def version(self) -> object:
+        """Another one than before if anything may have been written since; None where that cannot
+        be told without a query."""
+
     def clock_error(self) -> timedelta:
         """How far this machine's clock is ahead of the store's own; zero where it has none."""
 

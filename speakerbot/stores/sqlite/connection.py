@@ -107,6 +107,10 @@ class Database:
         else:
             self.run("ROLLBACK")
 
+    def version(self) -> tuple[int, int]:
+        """Another one than before if another connection, or this one, has changed anything."""
+        return self.rows("PRAGMA data_version")[0][0], self._connection.total_changes
+
     def use_wal(self) -> None:
         """Lets readers and one writer work side by side. Kept in the file.
 
