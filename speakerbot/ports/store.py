@@ -129,9 +129,9 @@ class Ledger(Protocol):
     @writes
     def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         """Takes each step that still starts from the stored revision, atomically one by one;
-        returns the keys of those that won. One round trip for changes of one sort (creations, or
-        steps); keys are distinct. Truthful also where an answer was lost and the write repeated;
-        where that cannot be known, Unreachable."""
+        returns the keys of those that won. Keys are distinct, and each step has a revision of its
+        own. One round trip for changes of one sort (creations, or steps). Truthful also where an
+        answer was lost and the write repeated; where that cannot be known, Unreachable."""
 
     def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
         """Newest first by ``updated_at``."""
