@@ -33,6 +33,7 @@ from deploy.plan import (
     make_plan,
     open_occurrence,
     served_at_once,
+    short_windows,
 )
 from deploy.settings import FlyTarget, find_target
 from deploy.status import MachineStatus, has_start, judge
@@ -300,6 +301,7 @@ class _CronCommand:
     def __init__(self, options: CronOptions) -> None:
         if not structlog.is_configured():
             our_logs.configure()
+        self.env = options.env
         self.schedules = read_schedules(options.schedules, JOBS)
         _warn(self.schedules)
         self.target: FlyTarget = find_target(options.app, options.token, options.env)
@@ -322,8 +324,10 @@ class _CronCommand:
             self.wanted, machines, image=image, prune=planning.prune, refresh=planning.refresh
         )
         more = (
-            *served_at_once(plan, datetime.now(UTC)), *lost_databases(self.wanted, machines)
-        )  # fmt: skip
+            *served_at_once(plan, datetime.now(UTC)),
+            *lost_databases(self.wanted, machines),
+            *short_windows(self.wanted, JOBS, self.env),
+        )
         return NotedPlan(plan, (*plan.notes, *more))
 
     async def status(

@@ -69,12 +69,12 @@ def _values(talk: Talk, start: datetime, settings: Settings) -> dict[str, Any]:
     }
 
 
-def upcoming(context: JobContext, until: datetime) -> Iterator[Window]:
-    """When the posts that fall due by ``until`` may go."""
+def windows(context: JobContext, until: datetime) -> Iterator[Window]:
+    """When the posts that are due, or fall due by ``until``, may go."""
     for talk, start in _starting(context, until):
-        due_at = start - context.settings.starting_before
-        if due_at > context.now and not talk.completed:
-            yield Window(due_at, start)
+        if context.now < start and not talk.completed:
+            key = f"{talk.id}/{talk.date}"
+            yield Window(start - context.settings.starting_before, start, key)
 
 
 def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
@@ -103,4 +103,4 @@ def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
         yield Prospect(_message(talk, start, channel, settings), dropped)
 
 
-JOB = Job("starting", decide, prospects=prospects, still_true=still_true, upcoming=upcoming)
+JOB = Job("starting", decide, prospects=prospects, still_true=still_true, windows=windows)

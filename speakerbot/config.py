@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import read_zone
+from speakerbot.domain.reminder_offsets import DEFAULT as DEFAULT_OFFSETS
 from speakerbot.domain.reminder_offsets import Offset, parse_offsets
 from speakerbot.durations import format_duration, parse_duration
 from speakerbot.errors import ConfigError
@@ -127,7 +128,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         announcements_channel_id=read("PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID", _snowflake),
         timezone=read("SPEAKERBOT_TIMEZONE", read_zone, ZoneInfo("UTC")),
         reminder_offsets=read(
-            "SPEAKERBOT_REMINDER_OFFSETS", parse_offsets, parse_offsets("1d@16:00,0d@16:00")
+            "SPEAKERBOT_REMINDER_OFFSETS", parse_offsets, parse_offsets(DEFAULT_OFFSETS)
         ),
         reminder_routes=read("SPEAKERBOT_REMINDER_ROUTES", parse_routes, ("dm", "thread")),
         fallback_channel_id=read("SPEAKERBOT_FALLBACK_CHANNEL_ID", _snowflake),

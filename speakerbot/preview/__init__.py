@@ -26,7 +26,7 @@ from speakerbot.errors import ConfigError
 from speakerbot.ports.channel import Receipt
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.preview.overlay import overlay
-from speakerbot.runs.job import AHEAD, Job, JobContext, load_job, next_due
+from speakerbot.runs.job import AHEAD, Job, JobContext, load_job, look_ahead
 from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
 from speakerbot.runs.steps import carry_out
 from speakerbot.runs.timetable import discord_id, narrowed
@@ -224,9 +224,9 @@ class _SimulatedRun:
         options = self.schedule.options
         # A run of a timed job stays for as long as its horizon says, and no longer.
         over_within = timedelta() if options.narrowed or self.schedule.timed else AHEAD
-        self.waits_for = next_due(
+        self.waits_for = look_ahead(
             self.job, context, self.at, horizon=options.horizon, over_within=over_within
-        )
+        ).next_due
 
     def _write_down(self, context: JobContext) -> None:
         if self.job.steps:

@@ -185,7 +185,7 @@ class RunService:
     def _timed(self, schedule: TimedSchedule, work: _Work, record: Run) -> RunEnd:
         """A run that looks. Most find nothing to do and nothing to stay for: that costs one query,
         and writing down that there was a look."""
-        from speakerbot.runs.job import AHEAD, JobContext, outlook
+        from speakerbot.runs.job import AHEAD, JobContext, look_for_work
         from speakerbot.runs.looks import Looks
 
         request, declared, store = work.request, self.jobs[work.request.job], work.store
@@ -197,25 +197,25 @@ class RunService:
         horizon = options.horizon or timedelta()
         job, templates = self.load(declared), bootstrap.templates(self.settings.templates)
         context = JobContext(store, self.settings, record.now, templates=templates)
-        ahead = outlook(job, context, record.now + max(horizon, AHEAD))
+        found = look_for_work(job, context, record.now + max(horizon, AHEAD))
         work.looked()
-        stays = ahead.next_due is not None and ahead.next_due <= record.now + horizon
+        stays = found.next_due is not None and found.next_due <= record.now + horizon
         if by_hand:
             self._check_configured(declared, store)
         else:
-            if not (ahead.is_due or stays or (ahead.was_due and self._left_over(work, record))):
+            if not (found.is_due or stays or (found.was_due and self._left_over(work, record))):
                 end = self._skip(
                     record, RunSkipReason.NOT_DUE, options.dry_run, work.observers,
                     quietly=asked.quiet,
                 )  # fmt: skip
-                return end._replace(next_due=ahead.next_due)
+                return end._replace(next_due=found.next_due)
             if not self._is_configured(declared, store):
                 reason = RunSkipReason.NOT_CONFIGURED
                 return self._skip(record, reason, options.dry_run, work.observers)
         if asked.may_wait:
             work.pause = self._pausing_on_record(record, work)
         work(record)
-        return self._ended(work, record)._replace(next_due=ahead.next_due)
+        return self._ended(work, record)._replace(next_due=found.next_due)
 
     def _check_configured(self, declared: JobDeclaration, store: Store) -> None:
         """Also where nothing is due: whoever types a job's name is told what it lacks."""

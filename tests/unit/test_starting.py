@@ -17,7 +17,7 @@ from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import JobContext, Window, outlook
+from speakerbot.runs.job import JobContext, look_for_work
 from speakerbot.stores import open_store
 
 DAY = date(2026, 11, 21)
@@ -157,14 +157,16 @@ class TestTheText:
 
 
 class TestWhileItWaits:
-    def test_what_falls_due_is_known_beforehand(self, store: Store) -> None:
+    def test_what_is_due_and_what_will_be_is_known(self, store: Store) -> None:
         at = START - timedelta(hours=2)
-        assert JOB.upcoming
-        assert list(JOB.upcoming(context(store, at), START)) == [Window(DUE, START)]
-        assert list(JOB.upcoming(context(store, at), DUE - SECOND)) == []
-        assert list(JOB.upcoming(context(store, DUE), START)) == [], "it is due already"
+        assert JOB.windows
+        [window] = JOB.windows(context(store, at), START)
+        assert (window.due_at, window.expires_at) == (DUE, START)
+        assert list(JOB.windows(context(store, at), DUE - SECOND)) == []
+        assert list(JOB.windows(context(store, DUE), DUE)) == [window]
+        assert list(JOB.windows(context(store, START), START)) == []
         change(store, completed=True)
-        assert list(JOB.upcoming(context(store, at), START)) == []
+        assert list(JOB.windows(context(store, at), START)) == []
 
     @pytest.mark.parametrize(
         ("changes", "holds"),
@@ -213,7 +215,7 @@ class TestOneLook:
         next_due: datetime | None,
     ) -> None:
         now = START - before_start
-        found = outlook(JOB, context(store, now), now + timedelta(hours=2))
+        found = look_for_work(JOB, context(store, now), now + timedelta(hours=2))
         assert found == (is_due, was_due, next_due)
 
 
