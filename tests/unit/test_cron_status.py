@@ -131,12 +131,15 @@ def test_a_machine_that_never_started_is_overdue_from_its_making() -> None:
     assert not judged(want, machine(want, created_at="2026-11-23T11:30:00Z")).overdue
 
 
+RUNS = start(NOON - timedelta(days=3))
+
+
 @pytest.mark.parametrize(
     ("events", "looked", "overdue"),
     [
-        ((start(NOON - timedelta(days=3)),), None, None),
-        ((start(NOON - timedelta(days=3)),), timedelta(minutes=75), None),
-        ((start(NOON - timedelta(days=3)),), timedelta(minutes=76), "no look since 2026-11-23 10:44"),
+        ((RUNS,), None, None),
+        ((RUNS,), timedelta(minutes=75), None),
+        ((RUNS,), timedelta(minutes=76), "no look since 2026-11-23 10:44"),
         (ran(timedelta(minutes=74)), None, None),
         (ran(timedelta(minutes=76)), None, "no look since 2026-11-23 10:44"),
         (ran(timedelta(hours=9)), timedelta(minutes=1), None),

@@ -56,6 +56,8 @@ SHARES = (
     "weekly",
     "engagement",
     "digest",
+    "starting",
+    "starting",
     "node-bot",
 )
 """The world of each seed, in turn. Their number is odd, so that each comes to play on MongoDB, as
