@@ -50,6 +50,7 @@ class Machine:
     reached: Reached = lambda _: None
     """Is told of every boundary of a run, as speakerbot.testing.crash names them."""
     retry_within: timedelta = timedelta(seconds=60)
+    job: str = "reminders"
     naps: list[float] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     ends: list[str | None] = field(default_factory=list)
@@ -93,7 +94,7 @@ class Machine:
         self.clock.move_to(instant(at))
         cron = "@hourly" if gated else None
         scheduling = Scheduling(cron=cron, may_wait=may_wait)
-        request = RunRequest("reminders", RunOptions(**options), scheduling, now, TIMEOUT)
+        request = RunRequest(self.job, RunOptions(**options), scheduling, now, TIMEOUT)
         return self.service.run(request, (self,))
 
     def run_due(self, at: str, *schedules: Schedule) -> int:
