@@ -87,7 +87,9 @@ def _refused(data: bytes) -> str:
         return f"more than {MOST_BYTES // 1024**2} MB; split it into smaller files"
     if not data.strip():
         return "it is empty"
-    if data.startswith(b"PK") and not all(part in data for part in XLSX_PARTS):
+    if data.startswith(b"PK"):
+        if all(part in data for part in XLSX_PARTS):
+            return ""
         return "it is a ZIP archive, but not an .xlsx; save the sheet as .xlsx or CSV"
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         return (
