@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 
 from speakerbot.config import DateOrder
-from speakerbot.domain.talk import talk_day
+from speakerbot.domain.talk import talk_day, talk_length
 from speakerbot.formats.extended import iso, parse_instant
 
 ORDERS: Mapping[DateOrder, str] = {"dmy": "day first", "mdy": "month first"}
@@ -303,3 +303,23 @@ def read_clock(text: str) -> time:
         if hour < 24 and minute < 60:
             return time(hour, minute)
     raise ValueError(f"{text.strip()!r} is not a clock time; write HH:MM, as 19:30, or 7:30pm")
+
+
+_HOURS = re.compile(r"(\d{1,3})(?:[:h]\s*(\d{2}))(?::00)?(?:m|min)?", re.ASCII)
+_UNITS = re.compile(
+    r"(?:(?P<hours>\d{1,3}(?:[.,]5)?)\s*(?:h|hrs?|hours?))?"
+    r"\s*(?:(?P<minutes>\d{1,5})\s*(?:m|mins?|minutes?|')?)?",
+    re.ASCII,
+)
+
+
+def read_length(text: str) -> int:
+    """Minutes, of ``45``, ``45 min``, ``1h``, ``1h30``, ``1:30``, ``1.5 hours``. Raises
+    ValueError."""
+    word = text.strip().lower()
+    if match := _HOURS.fullmatch(word):
+        return talk_length(int(match[1]) * 60 + int(match[2]))
+    if word and (match := _UNITS.fullmatch(word)):
+        hours = float((match["hours"] or "0").replace(",", "."))
+        return talk_length(round(hours * 60) + int(match["minutes"] or 0))
+    raise ValueError(f"{text.strip()!r} is not a length; write 45 (minutes), 45m, 1h or 1:30")

@@ -71,9 +71,6 @@ class Table:
     rows: Iterator[tuple[str, Cells]]
     """Each with its place, as the cells that are not empty, by field."""
 
-    def title(self, field: str) -> str:
-        return self.titles.get(field, field)
-
 
 class Columns:
     """The columns that one kind of file may have."""
@@ -96,7 +93,8 @@ class Columns:
         return self._fields.get(_letters(_IN_BRACKETS.sub("", name)))
 
     def title(self, field: str) -> str:
-        return self._titles[field]
+        """How people call it; an unknown column by its own name."""
+        return self._titles.get(field, field)
 
     def guess(self, name: str) -> str | None:
         """The title that somebody may have meant."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, time
-from typing import Any
+from typing import Any, NamedTuple
 
 from speakerbot.clock import parse_clock_time
-from speakerbot.formats.dates import midnight, read_clock
-from speakerbot.formats.extended import instant_of, iso, parse_instant
+from speakerbot.domain.talk import Speaker, talk_length, talk_link
+from speakerbot.formats.dates import midnight, read_clock, read_length
+from speakerbot.formats.extended import instant_of, iso, parse_instant, relaxed
 from speakerbot.formats.ids import discord_id, talk_id
 from speakerbot.formats.spreadsheet import Column, Columns
 
@@ -65,6 +66,34 @@ def day(value: Any) -> date:
 
 def clock(value: Any) -> time:
     return parse_clock_time(text(value))
+
+
+def minutes(value: Any) -> int:
+    if isinstance(value, dict):
+        value = relaxed(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"must be a whole number of minutes, not {_kind(value)}")
+    return talk_length(value)
+
+
+def link(value: Any) -> str:
+    return talk_link(text(value))
+
+
+def speakers(value: Any) -> tuple[Speaker, ...]:
+    """Of a list of documents with ``userId`` and ``username``."""
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list, not {_kind(value)}")
+    return tuple(_speaker(number, each) for number, each in enumerate(value, 1))
+
+
+def _speaker(number: int, value: Any) -> Speaker:
+    if not isinstance(value, dict) or not {"userId", "username"} <= value.keys():
+        raise ValueError(f"speaker {number}: must be a document with userId and username")
+    try:
+        return Speaker(discord_id(value["userId"]), text(value["username"]))
+    except ValueError as problem:
+        raise ValueError(f"speaker {number}: {problem}") from problem
 
 
 def truth(value: Any) -> bool:
@@ -134,6 +163,22 @@ FIELDS = (
         title="Start time",
         spellings=("startsAt", "starts_at", "start", "starts", "time", "begin", "begins"),
     ),
+    Field(
+        "speakerbot.length", "length", minutes, read_length,
+        title="Length",
+        spellings=("duration", "minutes", "length in minutes", "length min", "duration min"),
+    ),
+    Field(
+        "speakerbot.room", "room", text, text,
+        title="Room",
+        spellings=("place", "location", "venue", "stage"),
+    ),
+    Field(
+        "speakerbot.link", "link", link, link,
+        title="Link",
+        spellings=("url", "address", "stream", "video", "meeting link"),
+    ),
+    Field("speakerbot.sourceId", "source_id", text, text, title="Source ID"),
     _instant("bookingTimestamp", "booked_at"),
     Field(
         "talkCompleted", "completed", truth, truth_cell, lambda done: str(done).lower(),
@@ -146,10 +191,52 @@ FIELDS = (
     _instant("reminders.sentTminus1At", "sent_tminus1_at"),
     _instant("reminders.sentDayOfAt", "sent_day_of_at"),
 )  # fmt: skip
-"""A date's cell is read as a text here, and by its whole column in the end."""
-BY_NAME = {field.name: field for field in FIELDS}
+"""Those that are one cell each. A date's is read as a text here, and by its whole column in the
+end."""
+CO_SPEAKERS = Field(
+    "speakerbot.speakers",
+    "co_speakers",
+    speakers,
+    text,
+    lambda found: ", ".join(f"{each.username} ({each.user_id})" for each in found),
+)
+"""In a document; in a sheet each has two columns."""
+ALL_FIELDS = (*FIELDS, CO_SPEAKERS)
+BY_NAME = {field.name: field for field in ALL_FIELDS}
 REQUIRED = tuple(field.name for field in FIELDS if field.required)
 SUBDOCUMENTS = ("reminders", "speakerbot")
-COLUMNS = Columns([field.column for field in FIELDS], reserved=SUBDOCUMENTS)
-DISCORD_IDS = tuple(field.name for field in FIELDS if field.from_cell is discord_id)
 DATE, STARTS_AT = "scheduledDate", "speakerbot.startsAt"
+
+
+class SpeakerColumns(NamedTuple):
+    """The two columns of a co-speaker, by the names of their fields."""
+
+    name: str
+    id: str
+
+
+MOST_SPEAKERS = 9
+SPEAKER_COLUMNS = tuple(
+    SpeakerColumns(f"speaker{number}", f"speaker{number}_id")
+    for number in range(2, MOST_SPEAKERS + 1)
+)
+
+
+def _columns_of_speakers() -> Iterator[Column]:
+    for number, (name, identifier) in enumerate(SPEAKER_COLUMNS, 2):
+        yield Column(name, f"Speaker {number}", (f"speaker {number} name",))
+        yield Column(
+            identifier,
+            f"Speaker {number} ID",
+            (f"speaker {number} discord id", f"discord id {number}", f"user id {number}"),
+        )
+
+
+COLUMNS = Columns(
+    [*(field.column for field in FIELDS), *_columns_of_speakers()],
+    reserved=SUBDOCUMENTS,
+)
+ID_COLUMNS = (
+    *(field.name for field in FIELDS if field.from_cell is discord_id),
+    *(pair.id for pair in SPEAKER_COLUMNS),
+)

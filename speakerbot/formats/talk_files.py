@@ -1,14 +1,15 @@
 """Files of talks: the Node bot's documents in Extended JSON, sheets, and a calendar (iCalendar).
 
 Sheets are read with the names, dates and times that people write. Our own CSV names its columns as
-the documents name their fields; the start is ``starts_at``. The calendar has no METHOD, as RFC 5545
-has it for what is read rather than sent: then DTSTAMP says when an event last changed, and the same
-talks are the same text, whenever they are written.
+the documents name their fields, but for what is ours in them: ``starts_at``, ``length``, …
+
+The calendar has no METHOD, as RFC 5545 has it for what is read rather than sent: then DTSTAMP says
+when an event last changed, and the same talks are the same text, whenever they are written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import Any
@@ -18,10 +19,10 @@ from speakerbot import __version__
 from speakerbot.clock import instant
 from speakerbot.config import DateOrder
 from speakerbot.domain.calendar_entry import CalendarEntry
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.formats.dates import DateColumn
 from speakerbot.formats.extended import date_value, id_value, relaxed
-from speakerbot.formats.ids import rounded_ids, why_rounded
+from speakerbot.formats.ids import discord_id, rounded_ids, why_rounded
 from speakerbot.formats.json_lines import Document, documents, write_lines
 from speakerbot.formats.source import Source
 from speakerbot.formats.spreadsheet import (
@@ -35,12 +36,12 @@ from speakerbot.formats.talk_fields import (
     BY_NAME,
     COLUMNS,
     DATE,
-    DISCORD_IDS,
     FIELDS,
+    ID_COLUMNS,
     REQUIRED,
+    SPEAKER_COLUMNS,
     STARTS_AT,
     SUBDOCUMENTS,
-    Field,
     TalkEntry,
     text,
 )
@@ -49,13 +50,21 @@ USUAL_LENGTH = timedelta(hours=1)
 """Of a talk whose length is not known: programs hide events without an end."""
 LONGEST_CONTENT_LINE = 75
 """Octets, without the line break (RFC 5545)."""
-CSV_NAMES = tuple("starts_at" if field.name == STARTS_AT else field.name for field in FIELDS)
+CSV_NAMES = tuple(
+    field.attribute if field.name.startswith("speakerbot.") else field.name for field in FIELDS
+)
+_CO_SPEAKERS = {name for pair in SPEAKER_COLUMNS for name in pair}
 EXAMPLE = {
     "discordUsername": "EXAMPLE: replace this row",
     "discordUserId": "802345678901234561",
     "topic": "Evals that catch regressions before users do",
     "scheduledDate": "2026-11-27",
     "speakerbot.startsAt": "19:30",
+    "speakerbot.length": "45",
+    "speakerbot.room": "Main stage",
+    "speakerbot.link": "https://example.org/evals",
+    "speaker2": "",
+    "speaker2_id": "",
 }
 """The template's row, by field."""
 TEMPLATE = tuple(COLUMNS.title(field) for field in EXAMPLE)
@@ -147,7 +156,7 @@ def document_of(talk: Talk) -> Document:
     """The talk as the Node bot's document, in relaxed Extended JSON."""
     unknown = dict(talk.extra)
     reminders = _flags(talk) | dict(unknown.pop("reminders", {}))
-    ours = _ours(talk) | dict(unknown.pop("speakerbot", {}))
+    ours = dict(unknown.pop("speakerbot", {})) | _ours(talk)
     version = unknown.pop("__v", 0)
     made: Mapping[str, Any] = {
         "_id": id_value(talk.id),
@@ -173,7 +182,17 @@ def _flags(talk: Talk) -> Document:
 
 
 def _ours(talk: Talk) -> Document:
-    return {"startsAt": f"{talk.starts_at:%H:%M}"} if talk.starts_at else {}
+    given: Mapping[str, Any] = {
+        "startsAt": f"{talk.starts_at:%H:%M}" if talk.starts_at else None,
+        "length": talk.length,
+        "room": talk.room,
+        "link": talk.link,
+        "speakers": [
+            {"userId": each.user_id, "username": each.username} for each in talk.co_speakers
+        ],
+        "sourceId": talk.source_id,
+    }
+    return {name: value for name, value in given.items() if value not in (None, [])}
 
 
 def _read_table(
@@ -212,7 +231,7 @@ class _RowReader:
         self._days.update(dates.read())
         self._rounded = {
             name: rounded_ids([cells[name] for _, cells in rows if name in cells])
-            for name in DISCORD_IDS
+            for name in ID_COLUMNS
         }
 
     def entry(self, place: str, cells: Cells, add: Callable[..., None]) -> TalkEntry:
@@ -225,17 +244,21 @@ class _RowReader:
                 if name == DATE:
                     values["date"], beside_date = self._day(place)
                 elif field:
-                    values[field.attribute] = self._value(field, cell)
+                    values[field.attribute] = field.from_cell(self._as_written(name, cell))
+                elif name in _CO_SPEAKERS:
+                    continue
                 elif name != "__v":  # which mongoexport --type=csv writes
                     extra[name] = text(cell)
             except ValueError as problem:
-                add(str(problem), field=self._table.title(name))
+                add(str(problem), field=self._title(name))
         for name in REQUIRED:
             if name not in cells:
-                add("missing", field=self._table.title(name))
+                add("missing", field=self._title(name))
+        if co_speakers := tuple(self._co_speakers(cells, add)):
+            values["co_speakers"] = co_speakers
         if beside_date and values.setdefault("starts_at", beside_date) != beside_date:
             other = f"{beside_date:%H:%M} stands beside the date"
-            add(f"{cells[STARTS_AT]!r}, but {other}", field=self._table.title(STARTS_AT))
+            add(f"{cells[STARTS_AT]!r}, but {other}", field=self._title(STARTS_AT))
         return TalkEntry(place, values, extra, self._table.titles)
 
     def _day(self, place: str) -> tuple[date, time | None]:
@@ -244,20 +267,45 @@ class _RowReader:
             raise found
         return found
 
-    def _value(self, field: Field, cell: str) -> Any:
-        if cell in self._rounded.get(field.name, ()):
+    def _co_speakers(self, cells: Cells, add: Callable[..., None]) -> Iterator[Speaker]:
+        for pair in SPEAKER_COLUMNS:
+            name, identifier = cells.get(pair.name), cells.get(pair.id)
+            try:
+                if identifier is not None:
+                    user_id = discord_id(self._as_written(pair.id, identifier))
+                    if name is not None:
+                        yield Speaker(user_id, text(name))
+            except ValueError as problem:
+                add(str(problem), field=self._title(pair.id))
+            if (name is None) != (identifier is None):
+                missing = pair.name if name is None else pair.id
+                add("missing: a speaker has a name and a Discord ID", field=self._title(missing))
+
+    def _title(self, name: str) -> str:
+        return self._table.titles.get(name) or COLUMNS.title(name)
+
+    def _as_written(self, name: str, cell: str) -> str:
+        """Raises ValueError for an id that a spreadsheet has rounded."""
+        if cell in self._rounded.get(name, ()):
             raise ValueError(why_rounded(cell))
-        return field.from_cell(cell)
+        return cell
 
 
-def write_csv(talks: Iterable[Talk]) -> Iterator[str]:
+def write_csv(talks: Sequence[Talk]) -> Iterator[str]:
     """The header and one row a talk. Unknown fields are left out."""
-    return write_rows(CSV_NAMES, map(_cells, talks))
+    many = max((len(talk.co_speakers) for talk in talks), default=0)
+    pairs = SPEAKER_COLUMNS[: max(many, 1)]
+    columns = [*CSV_NAMES, *(name for pair in pairs for name in pair)]
+    return write_rows(columns, (_cells(talk, len(pairs)) for talk in talks))
 
 
-def _cells(talk: Talk) -> list[str]:
+def _cells(talk: Talk, pairs: int) -> list[str]:
     values = ((field, getattr(talk, field.attribute)) for field in FIELDS)
-    return ["" if value is None else field.to_cell(value) for field, value in values]
+    cells = ["" if value is None else field.to_cell(value) for field, value in values]
+    for number in range(pairs):
+        others = talk.co_speakers[number : number + 1]
+        cells += [others[0].username, others[0].user_id] if others else ["", ""]
+    return cells
 
 
 def write_template() -> Iterator[str]:
@@ -272,7 +320,8 @@ def template_workbook() -> bytes:
 
 def left_out(talks: Iterable[Talk]) -> int:
     """How many of the talks have fields that CSV leaves out."""
-    return sum(1 for talk in talks if talk.extra)
+    most = len(SPEAKER_COLUMNS)
+    return sum(1 for talk in talks if talk.extra or len(talk.co_speakers) > most)
 
 
 def write_calendar(entries: Iterable[CalendarEntry], zone: ZoneInfo) -> Iterator[str]:
@@ -302,7 +351,12 @@ def _event(entry: CalendarEntry, zone: ZoneInfo) -> Iterator[str]:
     else:
         start = instant(entry.date, entry.starts_at, zone)
         yield f"DTSTART:{_utc(start)}"
-        yield f"DTEND:{_utc(start + USUAL_LENGTH)}"
+        length = timedelta(minutes=entry.length) if entry.length else USUAL_LENGTH
+        yield f"DTEND:{_utc(start + length)}"
+    if entry.room:
+        yield f"LOCATION:{_escaped(entry.room)}"
+    if entry.link:
+        yield f"URL:{entry.link.translate(_CONTROLS)}"
 
 
 def _utc(at: datetime) -> str:

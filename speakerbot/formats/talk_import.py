@@ -22,7 +22,13 @@ from speakerbot.domain.talk import Talk
 from speakerbot.formats.ids import new_talk_id
 from speakerbot.formats.import_rows import Difference, Import, Row, differing
 from speakerbot.formats.problems import ImportProblems
-from speakerbot.formats.talk_fields import DATE, FIELDS, STARTS_AT, SUBDOCUMENTS, TalkEntry
+from speakerbot.formats.talk_fields import (
+    ALL_FIELDS,
+    DATE,
+    STARTS_AT,
+    SUBDOCUMENTS,
+    TalkEntry,
+)
 from speakerbot.ports.store import FlagWrite
 from speakerbot.text import shorten
 
@@ -54,8 +60,10 @@ def differences(row: Row[Talk]) -> Iterator[Difference]:
 
 
 def _cells(talk: Talk) -> dict[str, Any]:
-    values = ((field, getattr(talk, field.attribute)) for field in FIELDS)
-    return {field.attribute: field.to_cell(value) for field, value in values if value is not None}
+    values = ((field, getattr(talk, field.attribute)) for field in ALL_FIELDS)
+    return {
+        field.attribute: field.to_cell(value) for field, value in values if value not in (None, ())
+    }
 
 
 def plan(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speakerbot.config import DateOrder
-from speakerbot.formats.dates import DateColumn, read_clock
+from speakerbot.formats.dates import DateColumn, read_clock, read_length
 
 TODAY = date(2026, 11, 20)
 
@@ -185,6 +185,33 @@ def test_what_is_not_a_clock_time_says_what_to_write(text: str) -> None:
         read_clock(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("45", 45), ("45m", 45), ("45 min", 45), ("45 minutes", 45), ("45'", 45), ("1h", 60),
+        ("1h30", 90), ("1h 30m", 90), ("1 h 30 min", 90), ("1:30", 90), ("01:30:00", 90),
+        ("0:45", 45), ("1.5h", 90), ("1,5 hours", 90),
+    ],
+)  # fmt: skip
+def test_a_length_is_read_however_it_is_written(text: str, minutes: int) -> None:
+    assert read_length(text) == minutes
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("long", "write 45 (minutes), 45m"),
+        ("", "is not a length"),
+        ("0", "out of range"),
+        ("99999", "out of range"),
+    ],
+)
+def test_what_is_not_a_length_says_what_to_write(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=r".") as refused:
+        read_length(text)
+    assert problem in str(refused.value)
+
+
 WRITTEN = (
     "{0:%d/%m/%Y}",
     "{0.day}.{0.month}.{0.year}",
@@ -204,3 +231,5 @@ def test_no_text_breaks_the_reading(text: str) -> None:
         days(text)
     with suppress(ValueError):
         read_clock(text)
+    with suppress(ValueError):
+        read_length(text)

@@ -67,6 +67,16 @@ def test_a_start_is_an_instant_with_an_end() -> None:
         assert not calendar.walk("VTIMEZONE")
 
 
+def test_length_room_and_link_are_shown() -> None:
+    shown = replace(
+        talk(starts_at=time(19, 30)), length=45, room="Hall; 2, left", link="https://x.example/?a,b"
+    )
+    _, event, _ = parsed(shown)
+    assert event.decoded("dtend") - event.decoded("dtstart") == timedelta(minutes=45)
+    assert event["location"] == "Hall; 2, left"
+    assert event["url"] == "https://x.example/?a,b"
+
+
 def test_a_version_has_its_sequence_and_its_time() -> None:
     _, event, text = parsed(replace(talk(), sequence=3))
     assert event["sequence"] == 3

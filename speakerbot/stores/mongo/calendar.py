@@ -28,10 +28,13 @@ CALENDAR = "speakerbot_calendar"
 ID_TYPES = ("objectId", "string", "int", "long")
 
 
-def _joined(days: Document) -> list[Document]:
-    """Talks on these days in their order, each with its ``entry`` if it has one."""
+def _joined(days: Document, came: Sequence[Any] = ()) -> list[Document]:
+    """Talks on these days in their order, but for those of these ids, each with its ``entry`` if it
+    has one."""
     # Ids of other types hide their talks, and have no text to join by.
     readable = {"scheduledDate": days, "$or": [{"_id": {"$type": kind}} for kind in ID_TYPES]}
+    if came:
+        readable["_id"] = {"$nin": list(came)}
     by_key = {"from": CALENDAR, "localField": "key", "foreignField": "_id", "as": "entry"}
     return [
         {"$match": readable},
@@ -47,6 +50,7 @@ def _unlike(entry: Any, talk: Any) -> Document:
     return {"$ne": [{"$ifNull": [entry, None]}, {"$ifNull": [talk, None]}]}
 
 
+DETAILS = ("length", "room", "link")
 DIFFERS: Document = {
     "$match": {
         "$expr": {
@@ -59,12 +63,15 @@ DIFFERS: Document = {
                 _unlike("$entry.starts_at", "$speakerbot.startsAt"),
                 _unlike("$entry.topic", "$topic"),
                 _unlike("$entry.username", "$discordUsername"),
+                {"$ne": [{"$ifNull": ["$speakerbot.speakers", []]}, []]},
+                *(_unlike(f"$entry.{name}", f"$speakerbot.{name}") for name in DETAILS),
             ]
         }
     }
 }
-"""What may differ: all but what surely shows the same. Values that people's hands have written in
-another way come through here, and are compared once they are read."""
+"""What may differ: all but what surely shows the same. Talks of several speakers, and values that
+people's hands have written in another way, come through here and are compared once they are
+read."""
 
 
 class MongoCalendar:
@@ -105,15 +112,18 @@ class MongoCalendar:
     def _may_differ(self, first: date) -> Iterator[Document]:
         """Documents of talks from that day on, each with its ``entry``, but for those that surely
         are as it says; in pages."""
-        days = on_days(first, LAST_DAY)
+        days, came = on_days(first, LAST_DAY), list[Any]()
         while True:
-            steps = [*_joined(days), DIFFERS, {"$limit": PAGE}]
+            steps = [*_joined(days, came), DIFFERS, {"$limit": PAGE}]
             page = self._aggregate(steps)
             yield from page
             if len(page) < PAGE:
                 return
-            days = {**on_days(first, LAST_DAY), "$gt": page[-1]["scheduledDate"]}
-            del days["$gte"]
+            # Others of the same day may be still to come.
+            last = page[-1]["scheduledDate"]
+            same = [each["_id"] for each in page if each["scheduledDate"] == last]
+            came = [*came, *same] if days["$gte"] == last else same
+            days = {**days, "$gte": last}
 
     def _dated(self, first: date) -> int:
         """How many talks from that day on are shown as dated so."""
@@ -182,4 +192,5 @@ def _document(entry: CalendarEntry) -> Document:
         "username": entry.username,
         "cancelled": entry.cancelled,
         "changed_at": entry.changed_at,
+        **{name: getattr(entry, name) for name in DETAILS},
     }
