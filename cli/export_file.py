@@ -31,8 +31,8 @@ def form_of(form: F | None, output: Path | None, forms: Mapping[str, F], default
     if named := forms.get(output.suffix.lower()):
         return named
     raise UsageError(
-        f"{output}: cannot tell from {output.suffix} what to write; give --format, or a name that "
-        f"ends in {' or '.join(forms)}"
+        f"{output}: cannot tell from {output.suffix} what to write; give a name that ends in "
+        f"{' or '.join(forms)}"
     )
 
 

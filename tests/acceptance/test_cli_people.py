@@ -193,7 +193,7 @@ def test_the_suffix_of_its_file_tells_the_form_of_an_export(cli: Cli) -> None:
     assert (cli.folder / "people.csv").read_text().startswith("id,name,discord_user_id,")
     assert "0 changed, 1 unchanged" in cli.out("people", "import", "people.csv")
     error = cli.error("people", "export", "-o", "people.ics", exit_code=2)
-    assert "cannot tell from .ics what to write; give --format" in error
+    assert "cannot tell from .ics what to write; give a name that ends in .jsonl" in error
 
 
 def test_list_and_show_are_plain_rows_in_a_pipe(cli: Cli) -> None:
