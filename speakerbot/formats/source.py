@@ -21,6 +21,7 @@ UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 XLSX_PARTS = (b"[Content_Types].xml", b"xl/")
 """What the parts of an .xlsx are called, which stands in it uncompressed."""
 _LINE_END = re.compile(r"\r\n?|\n")
+_DOCUMENTS = re.compile(r"\s*\[?\s*\{\s*\"")
 _FOREIGN_WORD = re.compile(r"\S*[^\x00-\x7f]\S*")
 
 Kind = Literal["json", "csv", "xlsx"]
@@ -160,6 +161,8 @@ def _kind(suffix: str, text: str) -> Kind:
     match suffix.lower():
         case ".json" | ".jsonl" | ".ndjson":
             return "json"
-        case ".csv" | ".tsv":
-            return "csv"
+        case (
+            ".csv" | ".tsv"
+        ):  # where a shell has put JSON lines into it, they are JSON all the same
+            return "json" if _DOCUMENTS.match(text) else "csv"
     return "json" if text.lstrip()[:1] in ("{", "[") else "csv"

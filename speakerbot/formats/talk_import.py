@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, datetime, time
+from operator import attrgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -48,9 +49,13 @@ class TalkImport(Import[Talk]):
         return list(map(_essence, self.rows)) == list(map(_essence, other.rows))
 
 
+_BUT_ITS_ID = attrgetter(
+    *(each.name for each in fields(Talk) if each.compare and each.name not in ("id", "booked_at"))
+)
+
+
 def _essence(row: Row[Talk]) -> object:
-    new = row.before is None
-    return row.before, replace(row.after, id="", booked_at=None) if new else row.after
+    return row.before, _BUT_ITS_ID(row.after) if row.before is None else row.after
 
 
 def differences(row: Row[Talk]) -> Iterator[Difference]:

@@ -187,6 +187,12 @@ def test_an_import_says_what_becomes_of_each_person(cli: Cli) -> None:
     assert [row["change"] for row in document["rows"]] == ["unchanged", "unchanged"]
 
 
+def test_an_export_that_a_shell_has_named_csv_is_imported_too(cli: Cli) -> None:
+    cli.out("people", "set", KAZ, "--name", "Kaz / Ina")
+    file = cli.file("people.csv", cli.out("people", "export"))
+    assert "0 changed, 1 unchanged" in cli.out("people", "import", file)
+
+
 def test_the_suffix_of_its_file_tells_the_form_of_an_export(cli: Cli) -> None:
     cli.out("people", "set", KAZ, "--name", "Kaz / Ina")
     cli.out("people", "export", "-o", "people.csv")
