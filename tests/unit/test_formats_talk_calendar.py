@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
+from dateutil.parser import isoparse  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 from icalendar import Calendar
@@ -62,7 +70,7 @@ def test_a_start_is_an_instant_with_an_end() -> None:
         calendar, event, text = parsed(talk(starts_at=time(19, 30), day=day))
         begin = datetime(day.year, day.month, day.day, 19, 30, tzinfo=BERLIN).astimezone(UTC)
         assert f"DTSTART:{begin:%Y%m%dT%H%M%SZ}\r\n" in text
-        assert event.decoded("dtstart") == begin
+        assert isoparse(f"{begin:%Y%m%dT%H%M%SZ}") == event.decoded("dtstart") == begin
         assert event.decoded("dtend") == begin + timedelta(hours=1)
         assert not calendar.walk("VTIMEZONE")
 
@@ -122,3 +130,70 @@ def test_control_characters_are_left_out() -> None:
 def test_no_talks_are_an_empty_calendar() -> None:
     calendar = Calendar.from_ical(written([]))
     assert not calendar.walk("VEVENT")
+
+
+READERS = {
+    "node-ical": """
+        const events = Object.values(require('node-ical').sync.parseICS(text));
+        show(events.filter(each => each.type === 'VEVENT').map(each => [
+          each.uid, each.start, each.end, each.summary, each.location, each.datetype === 'date']));
+    """,
+    "ical.js": """
+        const loaded = require('ical.js'), ical = loaded.default || loaded;
+        const events = new ical.Component(ical.parse(text)).getAllSubcomponents('vevent');
+        show(events.map(each => new ical.Event(each)).map(each => [
+          each.uid, each.startDate.toJSDate(), each.endDate.toJSDate(), each.summary,
+          each.location, each.startDate.isDate]));
+    """,
+}
+
+
+@pytest.mark.parametrize("library", READERS)
+def test_other_programs_read_the_same(library: str, tmp_path: Path) -> None:
+    """In a zone of its own, which is not the community's."""
+    summer = replace(
+        talk("Evals; a, b — ünï 日本語 " * 5, time(19, 30), date(2026, 7, 3)), length=45
+    )
+    whole_day = replace(talk("Looms"), talk_id="b", room="Hall, 2")
+    file = tmp_path / "talks.ics"
+    file.write_bytes(written([summer, whole_day]).encode())
+    assert read_by(library, file) == [
+        [
+            f"{summer.talk_id}@speakerbot",
+            "2026-07-03T17:30:00.000Z",
+            "2026-07-03T18:15:00.000Z",
+            " ".join(f"mira: {summer.topic}".split()),
+            None,
+            False,
+        ],
+        [
+            "b@speakerbot",
+            "2026-11-27T05:00:00.000Z",  # midnight where the program is
+            "2026-11-28T05:00:00.000Z",
+            "mira: Looms",
+            "Hall, 2",
+            True,
+        ],
+    ]
+
+
+def read_by(library: str, file: Path) -> list[list[Any]]:
+    """What Node's library of that name makes of a calendar; skips where there is none."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("node is not installed")
+    installed = subprocess.run([npm, "root", "-g"], capture_output=True, text=True, check=True)
+    path = os.pathsep.join((os.environ.get("NODE_PATH", ""), installed.stdout.strip()))
+    script = f"""
+        const text = require('fs').readFileSync({json.dumps(str(file))}, 'utf8');
+        const show = events => console.log(JSON.stringify(events.map(
+          event => event.map(value => value ?? null))));
+        {READERS[library]}
+    """
+    env = {**os.environ, "NODE_PATH": path, "TZ": "America/New_York"}
+    done = subprocess.run([node, "-e", script], env=env, capture_output=True, text=True)
+    if "Cannot find module" in done.stderr:
+        pytest.skip(f"Node's {library} is not installed")
+    assert done.returncode == 0, done.stderr
+    events: list[list[Any]] = json.loads(done.stdout)
+    return events
