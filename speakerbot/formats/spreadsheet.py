@@ -35,7 +35,10 @@ IGNORE = "ignore"
 HEADER_WITHIN = 10
 """Above the header there may be a title."""
 SEPARATORS = ",;\t|"
+MOST_LINES = 100_000
+"""All are in memory until the last one has been read: a column is understood as a whole."""
 MOST_COLUMNS, MOST_ROWS = 256, 1_048_576
+"""Of an .xlsx."""
 MOST_UNPACKED = 64 * 1024 * 1024
 """Bytes of an .xlsx's sheets and their texts; of each other part, which is read whole:"""
 MOST_OF_OTHER_PARTS = 4 * 1024 * 1024
@@ -255,7 +258,9 @@ def _rows(
     source: Source, fields: Sequence[str], lines: Iterator[Line]
 ) -> Iterator[tuple[str, Cells]]:
     try:
-        for place, cells in lines:
+        for number, (place, cells) in enumerate(lines, 1):
+            if number > MOST_LINES:
+                raise _BadLine(place, f"more than {MOST_LINES:,} rows; split the sheet")
             if any(cell.strip() for cell in cells[len(fields) :]):
                 many = f"{len(cells)} cells, but the header names {len(fields)} columns"
                 hint = "; put a text that holds the separator in quotes"

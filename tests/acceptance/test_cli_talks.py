@@ -67,6 +67,41 @@ def test_one_bad_line_in_the_middle_and_nothing_is_imported(cli: Cli) -> None:
     assert cli.json("talks", "list", "--all") == {"talks": []}
 
 
+@pytest.mark.parametrize("suffix", ["csv", "xlsx", "jsonl"])
+def test_bad_rows_in_the_middle_are_all_named_with_their_columns(cli: Cli, suffix: str) -> None:
+    rows = [
+        ["kaz", KAZ_USER, "Looms", "2027-01-14", "19:30"],
+        ["kaz", "802", "Looms", "soon", "19:30"],
+        ["kaz", KAZ_USER, "", "2027-01-28", "7"],
+        ["kaz", KAZ_USER, "Weaving", "2027-02-04", ""],
+    ]
+    if suffix == "jsonl":
+        names = ("discordUsername", "discordUserId", "topic", "scheduledDate")
+        documents: list[dict[str, Any]] = [dict(zip(names, row, strict=False)) for row in rows]
+        for each, row in zip(documents, rows, strict=True):
+            each |= {
+                "scheduledDate": {"$date": f"{row[3]}T00:00:00Z"},
+                "speakerbot": {"startsAt": row[4]},
+            }
+        file = cli.file("talks.jsonl", "\n".join(map(json.dumps, documents)))
+        named = ("line 2, discordUserId", "line 2, scheduledDate", "line 3, topic",
+                 "line 3, speakerbot.startsAt")  # fmt: skip
+    else:
+        table = [["Speaker", "Discord ID", "Title", "Date", "Start time"], *rows]
+        book = openpyxl.Workbook()
+        for line in table:
+            book.worksheets[0].append(line)
+        book.save(cli.folder / "talks.xlsx")
+        cli.file("talks.csv", "\n".join(map(",".join, table)))
+        file, row_of = f"talks.{suffix}", "line" if suffix == "csv" else "row"
+        named = (f"{row_of} 3, Discord ID", f"{row_of} 3, Date", f"{row_of} 4, Title",
+                 f"{row_of} 4, Start time")  # fmt: skip
+    error = cli.error("talks", "import", file, exit_code=65)
+    assert [each for each in named if f"\n  {each}: " not in error] == []
+    assert len(error.splitlines()) == 1 + len(named)
+    assert cli.json("talks", "list", "--all") == {"talks": []}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
