@@ -26,3 +26,12 @@ class ImportProblems:
         if more := len(self.found) - len(shown):
             shown.append(f"… and {more:,} more")
         raise InputRefused(self.source, shown)
+
+
+class Unreadable(Exception):
+    """Nothing of the file can be read from that place on. Whoever reads it makes it one of the
+    problems."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(what)
+        self.place = place

@@ -25,13 +25,7 @@ from speakerbot.formats.extended import date_value, id_value, relaxed
 from speakerbot.formats.ids import discord_id, rounded_ids, why_rounded
 from speakerbot.formats.json_lines import Document, documents, write_lines
 from speakerbot.formats.source import Source
-from speakerbot.formats.spreadsheet import (
-    Cells,
-    Table,
-    read_table,
-    write_rows,
-    write_workbook,
-)
+from speakerbot.formats.spreadsheet import Cells, Table, read_table, write_rows
 from speakerbot.formats.talk_fields import (
     BY_NAME,
     COLUMNS,
@@ -45,6 +39,7 @@ from speakerbot.formats.talk_fields import (
     TalkEntry,
     text,
 )
+from speakerbot.formats.workbook import write_workbook
 
 USUAL_LENGTH = timedelta(hours=1)
 """Of a talk whose length is not known: programs hide events without an end."""
