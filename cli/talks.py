@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from speakerbot.formats.talk_import import TalkImport
     from speakerbot.ports.store import Store
 
+NARROW_TOPIC = 24
+
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Start = Annotated[
@@ -396,7 +398,7 @@ def import_talks(
         entries = list(progress(read, source.line_count, "reading"))
         shown = change = _plan(entries, source, store, now, zone)
         if not as_json:
-            show_rows(shown.rows, ("when", "speaker", "topic"), _imported, differences)
+            _show_import(shown)
         if not dry_run:
             with store.at_once():
                 change = _plan(entries, source, store, now, zone)
@@ -407,14 +409,23 @@ def import_talks(
         return
     if not change.same_as(shown):
         say("somebody changed the store meanwhile; this was written:")
-        show_rows(change.rows, ("when", "speaker", "topic"), _imported, differences)
+        _show_import(change)
     for note in notes:
         say(plain(f"note: {note}"))
     say(summary(change, "talk" if len(change.rows) == 1 else "talks", dry_run=dry_run))
 
 
+def _show_import(change: TalkImport) -> None:
+    from speakerbot.formats.talk_import import differences
+
+    columns = ("when", "topic") if narrow() else ("when", "speaker", "topic")
+    show_rows(change.rows, columns, _imported, differences)
+
+
 def _imported(talk: Talk) -> tuple[object, ...]:
-    return (_when(talk), talk.username, _brief(talk) if on_terminal() else talk.topic)
+    if narrow():
+        return (_when(talk), shorten(talk.topic, NARROW_TOPIC))
+    return (_when(talk), _names(talk), _brief(talk) if on_terminal() else talk.topic)
 
 
 def _plan(

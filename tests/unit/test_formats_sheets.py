@@ -413,6 +413,12 @@ def test_a_hundred_megabytes_are_refused() -> None:
     assert found == f"more than {MOST_BYTES // 2**20} MB; split it into smaller files"
 
 
+def test_a_cell_that_is_a_book_is_not_printed_whole() -> None:
+    [found] = refused(f"{PEOPLES}\nmira,{MIRA},Evals,{'soon ' * 20_000},\n")
+    assert found.startswith("line 2, Date: 'soon soon")
+    assert len(found) < 1100
+
+
 def test_more_rows_than_anybody_has_are_refused() -> None:
     found = refused(f"{PEOPLES}\n" + f"{MIRAS}\n" * (MOST_LINES + 1))
     assert found[0] == "line 100002: more than 100,000 rows; split the sheet"
