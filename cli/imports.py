@@ -66,6 +66,12 @@ def _changes(differences: Iterable[Difference]) -> Iterator[str]:
         yield f"{name.replace('_', ' ')}: {old or '(none)'} → {new or '(none)'}"
 
 
+def say_notes(notes: Iterable[str]) -> None:
+    """What was understood of a file that people had better check."""
+    for note in notes:
+        say(plain(f"note: {note}"))
+
+
 def emit_import(
     plan: Import[T],
     document: Callable[[T], dict[str, Any]],
