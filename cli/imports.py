@@ -49,11 +49,7 @@ def show_rows(
         (row.place, row.change, *cells(row.after), "; ".join(_changes(differences(row))))
         for row in rows
     )
-    header = (
-        ("row", "", *columns, "changes")
-        if on_terminal()
-        else ("row", "change", *columns, "changes")
-    )
+    header = ("row", "" if on_terminal() else "change", *columns, "changes")
     if on_terminal() and len(rows) > MOST_DRAWN:
         for line in lines:
             say("  ".join(plain(cell) for cell in line if cell != ""))
