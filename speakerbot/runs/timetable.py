@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from speakerbot import process
 from speakerbot.clock import OUR_CLOCK_IS_OFF
 from speakerbot.delivery.planning import Look, MessagePlan, Moment, weigh, with_texts
-from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, within_reason
+from speakerbot.domain.delivery import (
+    Delivery,
+    DeliveryChange,
+    DeliveryState,
+    SkipReason,
+    within_reason,
+)
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.errors import UsageError
 from speakerbot.runs.job import AHEAD, NOTHING_AHEAD, Job, JobContext, Outlook, look_ahead
@@ -120,8 +126,12 @@ class Timetable:
         if self.rounds == 1 or kept or plan.error_class or not self.sleeps:
             self._kept.discard(plan.message.key)
             self.report.held(plan)
-        elif plan.record is None or plan.record.run_id != self.run_id:
+        elif plan.skip != SkipReason.IN_PROGRESS or not self._is_ours(plan):
             self.report.waits.held(plan)
+
+    def _is_ours(self, plan: MessagePlan) -> bool:
+        """This run's own claim: what comes of it is reported once it is known."""
+        return plan.record is not None and plan.record.run_id == self.run_id
 
     @property
     def sleeps(self) -> bool:

@@ -16,6 +16,7 @@ from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.ports.store import FlagWrite
 from speakerbot.schedules.reading import read_schedules
 from speakerbot.schedules.schedule import Schedule
+from speakerbot.testing.discord import Fault
 from tests.integration.machine import DAY, TIMEOUT, Machine, instant
 
 
@@ -206,6 +207,25 @@ def test_a_run_that_reaches_the_minute_goes_on_after_it(machine: Machine) -> Non
     )
     assert machine.states == ["sent"]
     assert machine.discord.messages
+
+
+def test_what_failed_before_the_wait_keeps_the_occurrence_open(machine: Machine) -> None:
+    """Its next try comes after the run has gone on and ended."""
+    offsets = parse_offsets("0d@15:00,3d@15:00")
+    machine.settings = replace(machine.settings, reminder_offsets=offsets)
+    machine.retry_within = timedelta()
+    machine.book(DAY, DAY + timedelta(days=3))
+    machine.discord.inject(Fault(kind="error", on="create_message", status=503))
+    machine.run("16:01:57")
+    assert sorted(machine.states) == ["failed", "sent"]
+    record = machine.store.occurrences.get("reminders", instant("16:00"))
+    assert record
+    assert record.standing == "open"
+    machine.run("16:05")
+    assert machine.states.count("sent") == 2
+    record = machine.store.occurrences.get("reminders", instant("16:00"))
+    assert record
+    assert record.standing == "finished"
 
 
 def test_run_due_holds_it_back_serves_the_others_and_sends_it_afterwards(
