@@ -185,6 +185,7 @@ class StartingWorld:
         return replace(
             base,
             announcements_channel_id=self._channel,
+            node_bot_coexist=False,  # beside it there is one talk a date
             starting_before=self.before,
             starting_mention=self._role,
         )
