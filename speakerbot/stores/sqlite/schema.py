@@ -126,6 +126,12 @@ VERSION_3 = (
     "ALTER TABLE snapshot ADD COLUMN seen_start TEXT",
 )
 
+CALENDAR_DETAILS = (
+    "ALTER TABLE calendar ADD COLUMN length INTEGER",
+    "ALTER TABLE calendar ADD COLUMN room TEXT",
+    "ALTER TABLE calendar ADD COLUMN link TEXT",
+)
+
 
 def _version_1(db: Database) -> None:
     for statement in VERSION_1:
@@ -143,7 +149,12 @@ def _version_3(db: Database) -> None:
         db.run(statement)
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3)
+def _calendar_details(db: Database) -> None:
+    for statement in CALENDAR_DETAILS:
+        db.run(statement)
+
+
+STEPS: Steps = (_version_1, _version_2, _version_3, _calendar_details)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:
