@@ -188,7 +188,6 @@ class StartingWorld:
             base,
             node_bot_coexist=False,
             announcements_channel_id=self._channel,
-            node_bot_coexist=False,  # beside it there is one talk a date
             starting_before=self.before,
             starting_mention=self._role,
         )
