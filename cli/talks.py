@@ -17,6 +17,7 @@ from cli.export_file import Output, write_export
 from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
 from cli.output import amount, emit_json, on_terminal, say, table
+from cli.sync import sync
 from cli.talk_argument import TOPIC_SHOWN, Which, about, find_talk, no_talk
 from cli.terminal import narrow, progress, show
 from cli.user_argument import find_user
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.command(
+    epilog="Example: speakerbot talks sync https://pretalx.com/demo/schedule/export/schedule.json"
+)(sync)
 
 Day = Annotated[date, typer.Argument(parser=parse_date, metavar="DATE", help="YYYY-MM-DD")]
 File = Annotated[

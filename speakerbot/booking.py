@@ -22,6 +22,7 @@ from speakerbot.domain.calendar_entry import CalendarEntry, reconcile
 
 if TYPE_CHECKING:
     from speakerbot.domain.talk import Talk
+    from speakerbot.formats.programme_plan import SyncPlan
     from speakerbot.formats.talk_import import TalkImport
     from speakerbot.ports.store import Calendar, Store
 
@@ -58,6 +59,19 @@ def take_in(store: Store, change: TalkImport, now: datetime) -> None:
         follow(store.calendar, now)
         store.talks.put([*change.new, *change.updated])
         store.talks.write_flags(change.flags)
+        follow(store.calendar, now)
+
+
+def synchronise(store: Store, change: SyncPlan, now: datetime) -> None:
+    """Writes what a programme changes; nothing where it changes nothing. Raises DateTaken."""
+    to_put, to_cancel = change.to_put, change.to_cancel
+    if not to_put and not to_cancel:
+        return
+    with store.at_once():
+        follow(store.calendar, now)
+        for talk in to_cancel:
+            store.talks.delete(talk.id)
+        store.talks.put(to_put)
         follow(store.calendar, now)
 
 

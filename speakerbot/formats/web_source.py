@@ -1,4 +1,4 @@
-"""Fetches a programme from an address on the web. Whoever answers there is not trusted.
+"""Fetches a programme, from a file or an address on the web. Whoever answers is not trusted.
 
 Bounded are the time of everything together, the size (unpacked), redirects and pages. Private
 addresses are refused unless somebody allows them: names are checked where they are resolved, and
@@ -13,11 +13,13 @@ import asyncio
 import re
 import socket
 import ssl
+import sys
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -93,8 +95,27 @@ class Access:
     """Whose certificates count; None: those that the system trusts."""
 
 
-def is_address(source: str) -> bool:
-    return "://" in source
+def load(source: str, access: Access) -> list[Document]:
+    """What a file holds (``-`` is standard input), or what lies at an address."""
+    return fetch(source, access) if "://" in source else [_file(source, access.bounds.size)]
+
+
+def _file(path: str, most: int) -> Document:
+    name = "standard input" if path == "-" else path
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(most + 1)
+        else:
+            with Path(path).open("rb") as stream:
+                data = stream.read(most + 1)
+    except OSError as error:
+        raise UsageError(
+            f"{name}: cannot be read ({error.strerror}); SOURCE is a file, or an address that "
+            "begins with https://"
+        ) from error
+    if len(data) > most:
+        raise SourceRefused(f"{name} holds more than {most // 1024**2} MB; nothing was changed")
+    return Document(data, name)
 
 
 def fetch(address: str, access: Access) -> list[Document]:

@@ -1,0 +1,266 @@
+"""Calendars (iCalendar, RFC 5545) as programmes: every event is a session."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from hashlib import sha256
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from speakerbot.errors import SourceRefused
+from speakerbot.formats.problems import ImportProblems
+from speakerbot.formats.sessions import (
+    MOST_GUESTS,
+    Guest,
+    Programme,
+    Session,
+    Unusable,
+    day_of,
+    discord_of,
+    length_of,
+    link_of,
+    name_of,
+    plain_id,
+    topic_of,
+    when,
+)
+from speakerbot.text import one_line
+
+if TYPE_CHECKING:
+    from icalendar import Component as Calendar
+    from icalendar import Component as Event
+
+    from speakerbot.formats.web_source import Document
+
+MOST_REPEATS = 200
+"""Of one event."""
+REPEATS_BACK, REPEATS_AHEAD = timedelta(days=31), timedelta(days=400)
+"""How far from now the repetitions of an event are looked at."""
+_LINE_OF_GUESTS = re.compile(
+    r"^\s*(speakers?|discord(?:\s+ids?)?)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE
+)
+_TOO_OFTEN = ("BYHOUR", "BYMINUTE", "BYSECOND")
+
+
+def read_calendar(
+    document: Document, zone: ZoneInfo, now: datetime, problems: ImportProblems
+) -> Programme:
+    from icalendar import Calendar
+
+    if not document.data.rstrip().upper().endswith(b"END:VCALENDAR"):
+        raise SourceRefused(
+            f"{document.name} is not a calendar that can be read: it ends too early"
+        )
+    try:
+        calendars = Calendar.from_ical(document.data, multiple=True)
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise SourceRefused(
+            f"{document.name} is not a calendar that can be read: {error}"
+        ) from error
+    reader = _CalendarReader(zone, now, problems)
+    for calendar in calendars:
+        reader.take(calendar)
+    where = urlsplit(document.url or "")
+    mark = sha256((where.netloc + where.path).encode()).hexdigest()[:8]
+    scope = f"{where.netloc}/{mark}" if where.netloc else f"file/{document.name.rpartition('/')[2]}"
+    return Programme(f"ics:{scope}:".replace(" ", "_"), tuple(reader.sessions()), stable_ids=False)
+
+
+class _CalendarReader:
+    """Events by UID; a repeated one is as many sessions, each of which may differ or be off."""
+
+    def __init__(self, zone: ZoneInfo, now: datetime, problems: ImportProblems) -> None:
+        self.zone, self.problems = zone, problems
+        self.first, self.last = now - REPEATS_BACK, now + REPEATS_AHEAD
+        self.found: dict[str, tuple[int, Session]] = {}
+        """By id, with the SEQUENCE of the event."""
+
+    def sessions(self) -> Iterator[Session]:
+        return (session for _, session in self.found.values())
+
+    def take(self, calendar: Calendar) -> None:
+        named = str(calendar.get("PRODID", ""))
+        off = str(calendar.get("METHOD", "")).upper() == "CANCEL"
+        # Those that differ from their series come after it.
+        events = sorted(calendar.walk("VEVENT"), key=lambda event: "RECURRENCE-ID" in event)
+        for number, event in enumerate(events, 1):
+            uid = one_line(str(_one(event.get("UID")) or ""))
+            try:
+                for session in self._of_event(event, named, off=off):
+                    self._keep(session, event)
+            except (Unusable, ValueError, TypeError, AttributeError, OverflowError) as problem:
+                self.problems.add(f"event {number} ({uid or 'without UID'})", str(problem))
+
+    def _keep(self, session: Session, event: Event) -> None:
+        try:
+            sequence = int(_one(event.get("SEQUENCE")) or 0)
+        except (TypeError, ValueError):
+            sequence = 0
+        if session.id not in self.found or self.found[session.id][0] <= sequence:
+            self.found[session.id] = (sequence, session)
+
+    def _of_event(self, event: Event, named: str, *, off: bool) -> Iterator[Session]:
+        uid = one_line(str(_one(event.get("UID")) or ""))
+        if not uid:
+            raise Unusable("it has no UID")
+        start = _moment(event, "DTSTART")
+        if start is None:
+            raise Unusable("it has no DTSTART")
+        topic, guests = _topic_and_guests(event, named)
+        location = _text(event, "LOCATION")
+        session = Session(
+            id=plain_id(uid),
+            topic=topic,
+            guests=guests,
+            length=length_of(_event_minutes(event, start)),
+            room=None if link_of(location) else name_of(location) or None,
+            link=link_of(_text(event, "URL"))
+            or link_of(_text(event, "CONFERENCE"))
+            or link_of(location),
+            cancelled=off or _text(event, "STATUS").upper() == "CANCELLED",
+        )
+        replaced = _moment(event, "RECURRENCE-ID")
+        if replaced is not None:
+            yield self._at(replace(session, id=self._repeat_id(session.id, replaced)), start)
+        elif "RRULE" in event or "RDATE" in event:
+            for repeat in self._repeats(event, start):
+                yield self._at(replace(session, id=self._repeat_id(session.id, repeat)), repeat)
+        else:
+            yield self._at(session, start)
+
+    def _at(self, session: Session, start: date) -> Session:
+        if not isinstance(start, datetime):
+            return replace(session, day=day_of(start))
+        day, starts_at = when(start, self.zone, self.zone)
+        return replace(session, day=day, starts_at=starts_at)
+
+    def _repeat_id(self, uid: str, at: date) -> str:
+        if not isinstance(at, datetime):
+            return f"{uid}/{at:%Y%m%d}"
+        at = at if at.tzinfo else at.replace(tzinfo=self.zone)
+        return f"{uid}/{at.astimezone(UTC):%Y%m%dT%H%MZ}"
+
+    def _repeats(self, event: Event, start: date) -> Iterator[date]:
+        """When a series takes place, within the time that is looked at. Local times repeat, not
+        instants: right across changes of the clock."""
+        from dateutil.rrule import rrule, rruleset, rrulestr
+
+        timed = isinstance(start, datetime)
+        own_zone = start.tzinfo if isinstance(start, datetime) else None
+
+        def local(at: date) -> datetime:
+            if not isinstance(at, datetime):
+                return datetime.combine(at, time())
+            at = at.astimezone(own_zone) if at.tzinfo and own_zone else at
+            return at.replace(tzinfo=None)
+
+        repeats = rruleset()
+        if "RDATE" in event or "RRULE" not in event:
+            repeats.rdate(local(start))
+        for rule in _all(event.get("RRULE")):
+            if str(_one(rule.get("FREQ"))).upper() not in ("DAILY", "WEEKLY", "MONTHLY", "YEARLY"):
+                raise Unusable("it repeats more often than daily")
+            if any(name in rule for name in _TOO_OFTEN):
+                raise Unusable("it repeats several times a day")
+            rule = dict(rule)
+            until = _one(rule.pop("UNTIL", None))
+            text = ";".join(f"{key}={_rule_value(value)}" for key, value in rule.items())
+            if isinstance(until, date):
+                end = (
+                    local(until)
+                    if isinstance(until, datetime)
+                    else local(until) + timedelta(hours=23, minutes=59)
+                )
+                text += f";UNTIL={end:%Y%m%dT%H%M%S}"
+            if not isinstance(found := rrulestr(text, dtstart=local(start)), rrule):
+                raise Unusable("its RRULE is not one rule")
+            repeats.rrule(found)
+        for at in _dates(event, "RDATE"):
+            repeats.rdate(local(at))
+        for at in _dates(event, "EXDATE"):
+            repeats.exdate(local(at))
+        # A day of grace: these are local times.
+        first = self.first.replace(tzinfo=None) - timedelta(days=1)
+        last = self.last.replace(tzinfo=None) + timedelta(days=1)
+        for at in islice(repeats.xafter(first, inc=True), MOST_REPEATS):
+            if at > last:
+                return
+            yield at.replace(tzinfo=own_zone) if timed else at.date()
+
+
+def _topic_and_guests(event: Event, named: str) -> tuple[str, tuple[Guest, ...]]:
+    """A calendar has no field for who speaks: lines of its description say it, ``Speaker: Ada`` and
+    ``Discord: 8023…``, or its title as pretalx (``Kites - Ada, Kaz``) and we ourselves
+    (``Ada: Kites``) write it."""
+    summary = one_line(_text(event, "SUMMARY"))
+    said: dict[str, list[str]] = {"speaker": [], "discord": []}
+    for word, values in _LINE_OF_GUESTS.findall(_text(event, "DESCRIPTION")):
+        kind = "discord" if word.lower().startswith("discord") else "speaker"
+        said[kind] += [value for each in values.split(",") if (value := each.strip())]
+    names = [name for name in map(name_of, said["speaker"]) if name]
+    if not names and named.startswith("-//pretalx//") and " - " in summary:
+        summary, _, people = summary.rpartition(" - ")
+        names = [name for name in map(name_of, people.split(",")) if name]
+    elif not names and named.startswith("-//speakerbot//") and ": " in summary:
+        person, _, summary = summary.partition(": ")
+        names = [name_of(person)]
+    ids = [discord_of(value) for value in said["discord"]]
+    if ids and not names:
+        names = [handle or user_id or "" for user_id, handle in ids]
+    ids += [(None, None)] * (len(names) - len(ids))
+    guests = (Guest(name, *found) for name, found in zip(names, ids, strict=False) if name)
+    return topic_of(summary), tuple(guests)[:MOST_GUESTS]
+
+
+def _event_minutes(event: Event, start: date) -> float | None:
+    """None for whole days: they say nothing about how long somebody speaks."""
+    if not isinstance(start, datetime):
+        return None
+    duration = getattr(_one(event.get("DURATION")), "dt", None)
+    end = _moment(event, "DTEND")
+    if isinstance(duration, timedelta):
+        return duration.total_seconds() / 60
+    if isinstance(end, datetime) and (end.tzinfo is None) == (start.tzinfo is None):
+        return (end - start).total_seconds() / 60
+    return None
+
+
+def _moment(event: Event, name: str) -> date | None:
+    """A property's date, or its datetime: naive where it names no zone."""
+    value = _one(event.get(name))
+    if value is None:
+        return None
+    at = getattr(value, "dt", None)
+    if not isinstance(at, date):
+        raise Unusable(f"its {name} is not a date")
+    return at
+
+
+def _dates(event: Event, name: str) -> Iterator[date]:
+    for group in _all(event.get(name)):
+        for value in getattr(group, "dts", ()):
+            at = value.dt[0] if isinstance(value.dt, tuple) else value.dt
+            if isinstance(at, date):
+                yield at
+
+
+def _text(event: Event, name: str) -> str:
+    return str(_one(event.get(name)) or "")
+
+
+def _all(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _one(value: Any) -> Any:
+    """Of a property that was given several times, the first."""
+    return next(iter(_all(value)), None)
+
+
+def _rule_value(value: Any) -> str:
+    return ",".join(map(str, _all(value)))
