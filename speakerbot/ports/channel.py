@@ -105,7 +105,7 @@ class Capabilities:
     escape: Callable[[str], str]
     """User text on one line, such that the channel shows its characters and notifies no one."""
     mention: Callable[[str], str]
-    """How a text addresses the user with this id."""
+    """How a text addresses the user with this id, or the role (``Route.mention``)."""
 
     def addressed(self, text: str, mention: str | None) -> str:
         """``text`` with the mention in front, where there is one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.errors import ConfigError, SpeakerbotError, StoreCorrupt, StoreLocked, Unreachable
@@ -67,6 +68,14 @@ class Database:
             return self._connection.execute(sql, parameters).rowcount
         except sqlite3.Error as error:
             raise self._translated(error) from error
+
+    def put_rows(self, sql: str, rows: Sequence[Row]) -> int:
+        """Executes a statement for so many rows at once, where it says ``{rows}``; returns how
+        many it changed. No more than PAGE: SQLite takes 32,766 values."""
+        if not rows:
+            return 0
+        each = f"({placeholders(len(rows[0]))})"
+        return self.run(sql.format(rows=", ".join([each] * len(rows))), [*chain(*rows)])
 
     def run_in_pages(self, sql: str, parameters: Sequence[Any], limit: int | None) -> int:
         """Executes a statement that ends in ``LIMIT`` until it changes nothing more, or as many
