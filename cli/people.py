@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from speakerbot.domain.person import Person
     from speakerbot.formats.people import PersonImport
     from speakerbot.formats.problems import ImportProblems
+    from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -142,6 +145,87 @@ def _change(
             return store.people.change(found.id, change, newcomer)
         before = found.person or newcomer()
         return before, change(before)
+
+
+@app.command(
+    "link", epilog="Example: speakerbot people link 'Ada Ferreira' --discord 802345678901234561"
+)
+def link(
+    user: Annotated[
+        str,
+        typer.Argument(
+            metavar="USER", help="A person's own id, or the name a programme calls them by."
+        ),
+    ],
+    discord: Annotated[str, typer.Option("--discord", metavar="ID", help="Their Discord id.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Say who somebody is on Discord: a person without a Discord id, or a programme's speaker.
+
+    The next `talks sync` books the sessions of a speaker that was linked.
+    """
+    user_id = _discord_id(discord)
+    with to_change(dry_run=dry_run) as (store, _):
+        person = store.people.get(user)
+        if person is not None:
+            _link_person(store, person, user_id, dry_run=dry_run)
+        else:
+            _link_name(store, user, user_id, dry_run=dry_run)
+
+
+def _discord_id(text: str) -> str:
+    found = re.fullmatch(r"<@!?([0-9]{15,20})>|([0-9]{15,20})", text.strip())
+    if found is None:
+        raise UsageError(
+            f"--discord: {text!r} is not a Discord id, which has 17 to 20 digits; Discord's "
+            "developer mode adds Copy User ID to its menus"
+        )
+    return found[1] or found[2]
+
+
+def _link_person(store: Store, person: Person, user_id: str, *, dry_run: bool) -> None:
+    """Gives a person a Discord id, who has none."""
+    if person.discord_user_id == user_id:
+        say(f"unchanged: {_who(person)} has this Discord id already")
+        return
+    if person.discord_user_id is not None:
+        raise UsageError(f"{person.id} is {person.discord_user_id} on Discord already")
+    if holder := store.people.get(user_id):
+        raise UsageError(
+            f"{user_id} is {_who(holder)} (id {holder.id}) already, who has preferences of their "
+            f"own; {person.id} cannot become the same person"
+        )
+    if not dry_run:
+        store.people.change(
+            person.id, lambda who: replace(who, discord_user_id=user_id), lambda: person
+        )
+    say(f"{person.name or person.id} {'would be' if dry_run else 'is now'} {user_id} on Discord")
+
+
+def _link_name(store: Store, name: str, user_id: str, *, dry_run: bool) -> None:
+    """What a programme calls a Discord user; nobody else has this name there from now on."""
+    if not name.strip() or name.strip().isdigit():
+        raise UsageError(f"{name!r} is not a name; write USER as `talks sync` lists it")
+    name = " ".join(name.split())
+    holder = store.people.get(user_id) or preferences.new_person(user_id)
+    others = [
+        person
+        for person in store.people.all()
+        if person.id != holder.id and preferences.unlinked(person, name) != person
+    ]
+    after = preferences.linked(holder, name)
+    if after == holder and not others:
+        say(f"unchanged: programmes' {plain(name)} is {_who(holder)} already")
+        return
+    if not dry_run:
+        store.people.change(user_id, partial(preferences.linked, name=name), lambda: holder)
+        for person in others:
+            unlink = partial(preferences.unlinked, name=name)
+            store.people.change(person.id, unlink, partial(replace, person))
+    done = "would be" if dry_run else "is now"
+    say(f"programmes' {plain(name)} {done} {_who(after)}; `speakerbot talks sync` books them")
+    for person in others:
+        say(f"(and {'would not be' if dry_run else 'not'} {_who(person)} any more)")
 
 
 def _unknown(user: str) -> NotFound:

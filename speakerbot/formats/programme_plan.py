@@ -21,7 +21,7 @@ from hashlib import sha256
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from speakerbot.domain.person import Person
+from speakerbot.domain.person import Person, plain_name, programme_names
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import SourceRefused
 from speakerbot.formats.problems import ImportProblems
@@ -77,7 +77,7 @@ class Unlinked:
     name: str
     handle: str | None
     ambiguous: bool
-    """Several people, here or there, have this name: linking it would not help."""
+    """Several of the programme's speakers have this name: linking it would not help."""
     topics: tuple[str, ...]
 
 
@@ -163,6 +163,9 @@ def talk_id_of(source_id: str) -> str:
     return sha256(source_id.encode()).hexdigest()[:24]
 
 
+_Users = dict[str, set[str]]
+
+
 class _Directory:
     """Which Discord user a guest is."""
 
@@ -171,39 +174,52 @@ class _Directory:
     ) -> None:
         self.names: dict[str, str] = {}
         """How people are called here, by Discord id; a person's own name goes before a talk's."""
-        self._users: dict[str, set[str]] = defaultdict(set)
+        self._linked: _Users = defaultdict(set)
+        self._people: _Users = defaultdict(set)
+        self._speakers: _Users = defaultdict(set)
+        """Discord ids by name: as somebody linked it, as people are called, as talks call them."""
         for talk in talks:
             for user_id, username in talk.speakers:
-                self._know(user_id, username)
+                self._know(self._speakers, user_id, username)
         for person in people:
-            if person.discord_user_id:
-                self._know(person.discord_user_id, person.name or "")
+            if person.discord_user_id is None:
+                continue
+            self._know(self._people, person.discord_user_id, person.name or "")
+            for name in programme_names(person):
+                self._linked[plain_name(name)].add(person.discord_user_id)
         guests = [guest for session in programme.sessions for guest in session.guests]
         keys = defaultdict(set)
         for guest in guests:
-            keys[_plain(guest.name)].add(guest.key)
+            keys[plain_name(guest.name)].add(guest.key)
         self._namesakes = {name for name, distinct in keys.items() if len(distinct) > 1}
         self._told = {guest.key: guest.user_id for guest in guests if guest.key and guest.user_id}
         """Ids that the programme tells, of whoever it is, at any of their sessions."""
 
-    def _know(self, user_id: str, name: str) -> None:
+    def _know(self, users: _Users, user_id: str, name: str) -> None:
         if user_id and name.strip():
             self.names[user_id] = name
-            self._users[_plain(name)].add(user_id)
+            users[plain_name(name)].add(user_id)
 
     def find(self, guest: Guest) -> Speaker | None:
-        user_id = guest.user_id or self._told.get(guest.key) or self._by_name(guest)
+        user_id = guest.user_id or self._told.get(guest.key or "") or self._by_name(guest)
         return Speaker(user_id, self.names.get(user_id, guest.name)) if user_id else None
 
     def _by_name(self, guest: Guest) -> str | None:
-        names = [_plain(guest.handle)] if guest.handle else []
+        names = [guest.handle] if guest.handle else []
         if not self._ambiguous(guest):
-            names.append(_plain(guest.name))
-        users = (self._users.get(name, set()) for name in names)
-        return next((next(iter(found)) for found in users if len(found) == 1), None)
+            names.append(guest.name)
+        found = (self._called(name) for name in names)
+        return next((next(iter(users)) for users in found if len(users) == 1), None)
+
+    def _called(self, name: str) -> set[str]:
+        """Everybody of that name, of the first sort in which there is somebody."""
+        sorts = (self._linked, self._people, self._speakers)
+        return next(
+            (users[plain_name(name)] for users in sorts if plain_name(name) in users), set()
+        )
 
     def _ambiguous(self, guest: Guest) -> bool:
-        return _plain(guest.name) in self._namesakes
+        return plain_name(guest.name) in self._namesakes
 
     def speakers(self, session: Session) -> tuple[list[Speaker], bool]:
         """Those who are known, each once, and whether they are all."""
@@ -226,13 +242,8 @@ class _Directory:
                     key = (guest.name, guest.key)
                     found.setdefault(key, (guest, []))[1].append(row.session.topic)
         for guest, topics in found.values():
-            several = len(self._users.get(_plain(guest.name), ())) > 1
-            ambiguous = several or self._ambiguous(guest)
-            yield Unlinked(guest.name, guest.handle, ambiguous, tuple(dict.fromkeys(topics)))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+            topics = list(dict.fromkeys(topics))
+            yield Unlinked(guest.name, guest.handle, self._ambiguous(guest), tuple(topics))
 
 
 class _Matching:
@@ -280,10 +291,10 @@ class _Matching:
             if session.id not in self._found and session.day
         }
         tiers: tuple[Callable[[Any], Hashable], ...] = (
-            lambda one: (_day(one), _plain(one.topic), one.starts_at),
-            lambda one: (_day(one), _plain(one.topic)),
+            lambda one: (_day(one), plain_name(one.topic), one.starts_at),
+            lambda one: (_day(one), plain_name(one.topic)),
             lambda one: _day(one),
-            lambda one: _plain(one.topic),
+            lambda one: plain_name(one.topic),
         )
         for number, key in enumerate(tiers):
             if number == 2:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from speakerbot import booking
-from speakerbot.domain.person import Person
+from speakerbot.domain.person import Person, linked
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import InputRefused, SourceRefused
 from speakerbot.formats.problems import ImportProblems
@@ -175,6 +175,13 @@ def test_people_are_known_by_name_by_what_they_answered_and_by_another_session(
     assert states(found) == ["new", "new"]
 
 
+def test_what_somebody_linked_goes_before_a_name_that_happens_to_be_the_same() -> None:
+    people = [linked(Person("p", KAZ), "Ada"), Person("q", ADA, "ada")]
+    [row] = planned(replace(KITES, guests=(Guest("Ada"),)), people=people).rows
+    assert row.after
+    assert row.after.user_id == KAZ
+
+
 def test_a_speaker_of_a_stored_talk_is_known_by_that_name() -> None:
     earlier = Talk("old", ADA, "Ada", "Dragons", date(2026, 1, 9))
     found = planned(replace(KITES, guests=(Guest("ada"),)), stored=[earlier])
@@ -185,7 +192,10 @@ def test_of_two_people_of_one_name_nobody_is_guessed() -> None:
     people = [Person("p", ADA, "Ada"), Person("q", KAZ, "Ada")]
     found = planned(replace(KITES, guests=(Guest("Ada"),)), people=people)
     assert states(found) == ["unlinked"]
-    assert found.unlinked[0].ambiguous
+    told = [people[0], linked(people[1], "ADA")]
+    [row] = planned(replace(KITES, guests=(Guest("Ada"),)), people=told).rows
+    assert row.after
+    assert row.after.user_id == KAZ
 
 
 def test_two_guests_of_one_name_are_not_one_person() -> None:
