@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from datetime import date, datetime, time
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 from zoneinfo import ZoneInfo
 
@@ -13,10 +13,11 @@ import typer
 
 from cli.deliveries import show_deliveries
 from cli.documents import delivery_document, talk_document
-from cli.export_file import Output, write_export
-from cli.open_store import all_or_nothing, to_change, to_read
+from cli.export_file import Output, form_of, write_export
+from cli.imports import File, Mapped, emit_import, show_rows, summary
+from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
-from cli.output import amount, emit_json, on_terminal, say, table
+from cli.output import emit_json, on_terminal, plain, say, table
 from cli.sync import sync
 from cli.talk_argument import TOPIC_SHOWN, Which, about, find_talk, no_talk
 from cli.terminal import narrow, progress, show
@@ -39,16 +40,6 @@ app.command(
 )(sync)
 
 Day = Annotated[date, typer.Argument(parser=parse_date, metavar="DATE", help="YYYY-MM-DD")]
-File = Annotated[
-    Path,
-    typer.Argument(
-        exists=True,
-        dir_okay=False,
-        allow_dash=True,
-        metavar="FILE",
-        help="JSON lines, a JSON array or CSV; - is standard input.",
-    ),
-]
 
 
 @app.command(
@@ -212,42 +203,63 @@ def _confirmed(named: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-@app.command("import", epilog="Example: speakerbot talks import scheduledspeakers.jsonl")
-def import_talks(file: File, dry_run: DryRun = False) -> None:
-    """Take in talks from a mongoexport (JSON lines) or a CSV file: all of them, or none.
+@app.command("import", epilog="Example: speakerbot talks import programme.xlsx --dry-run")
+def import_talks(
+    file: File,
+    mapped: Mapped = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take in talks from a sheet (CSV, .xlsx) or a mongoexport: all of them, or none.
 
-    What the file leaves out or empty stays as it is in the store.
+    Shows what is new, changed and unchanged before anything is written. What the file leaves out
+    or empty stays as it is in the store. A sheet needs the columns Speaker, Discord ID, Title and
+    Date; `speakerbot talks template` writes an empty one.
     """
     from speakerbot import booking
     from speakerbot.clock import real_now
     from speakerbot.formats import talk_files
     from speakerbot.formats.source import read_source
+    from speakerbot.formats.talk_fields import COLUMNS
+    from speakerbot.formats.talk_import import differences
 
+    fields = COLUMNS.parse_map(mapped or [])
     source = read_source(file)
-    with to_change(dry_run=dry_run) as (store, _):
-        entries = list(progress(talk_files.read(source), source.line_count, "reading"))
-        with all_or_nothing(store, dry_run=dry_run):
-            change = _plan(entries, source, store)
-            if not dry_run:
-                booking.take_in(store, change, real_now())
-    total = len(change.new) + len(change.updated) + change.unchanged
-    counts = f"{len(change.new):,} new, {len(change.updated):,} updated"
-    done = "would import" if dry_run else "imported"
-    say(f"{done} {amount(total, 'talk')}: {counts}, {change.unchanged:,} unchanged")
-    _name_unknown(entries)
+    with to_change(dry_run=dry_run) as (store, settings):
+        now, zone = real_now(), settings.timezone
+        read = talk_files.read(source, now.astimezone(zone).date(), settings.date_order, fields)
+        entries = list(progress(read, source.line_count, "reading"))
+        shown = change = _plan(entries, source, store, now, zone)
+        if not as_json:
+            show_rows(shown.rows, ("when", "speaker", "topic"), _imported, differences)
+        if not dry_run:
+            with store.at_once():
+                change = _plan(entries, source, store, now, zone)
+                booking.take_in(store, change, now)
+    notes = [*source.notes, *_kept(entries)]
+    if as_json:
+        emit_import(change, partial(talk_document, zone=zone), differences, notes, dry_run=dry_run)
+        return
+    if not change.same_as(shown):
+        say("somebody changed the store meanwhile; this was written:")
+        show_rows(change.rows, ("when", "speaker", "topic"), _imported, differences)
+    for note in notes:
+        say(plain(f"note: {note}"))
+    say(summary(change, "talk" if len(change.rows) == 1 else "talks", dry_run=dry_run))
 
 
-def _plan(entries: list[TalkEntry], source: Source, store: Store) -> TalkImport:
+def _imported(talk: Talk) -> tuple[object, ...]:
+    return (_when(talk), talk.username, _brief(talk) if on_terminal() else talk.topic)
+
+
+def _plan(
+    entries: list[TalkEntry], source: Source, store: Store, now: datetime, zone: ZoneInfo
+) -> TalkImport:
     """Raises InputRefused with everything that is wrong, in the file and against the store."""
-    from speakerbot.clock import real_now
     from speakerbot.formats import talk_import
 
     change = talk_import.plan(
-        entries,
-        store.talks.all(),
-        real_now(),
-        source.problems,
-        one_a_date=store.talks.one_a_date,
+        entries, store.talks.all(), now, source.problems, zone, one_a_date=store.talks.one_a_date
     )
     if not entries and not source.problems.found:
         source.problems.add("", "there are no talks in it")
@@ -255,17 +267,40 @@ def _plan(entries: list[TalkEntry], source: Source, store: Store) -> TalkImport:
     return change
 
 
-def _name_unknown(entries: list[TalkEntry]) -> None:
+def _kept(entries: list[TalkEntry]) -> Iterator[str]:
     if unknown := sorted({name for entry in entries for name in entry.extra}):
-        say(f"kept as they came: fields this product does not know ({', '.join(unknown)})")
+        yield f"kept as they came, though nothing uses them: {', '.join(unknown)}"
 
 
-@app.command("export", epilog="Example: speakerbot talks export --format ics -o talks.ics")
+@app.command(epilog="Example: speakerbot talks template -o talks.xlsx")
+def template(output: Output = None) -> None:
+    """Write an empty sheet to fill in and import: CSV, or .xlsx where FILE ends so.
+
+    Its example row is left out by import.
+    """
+    from speakerbot.formats import talk_files
+
+    kind = form_of(None, output, {".csv": "csv", ".xlsx": "xlsx"}, "csv")
+    pieces = [talk_files.template_workbook()] if kind == "xlsx" else talk_files.write_template()
+    write_export(pieces, output)
+
+
+TalkForm = Literal["jsonl", "csv", "ics"]
+TALK_FORMS: dict[str, TalkForm] = {
+    ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".ics": "ics",
+}  # fmt: skip
+
+
+@app.command("export", epilog="Example: speakerbot talks export -o talks.ics")
 def export_talks(
     form: Annotated[
-        Literal["jsonl", "csv", "ics"],
-        typer.Option("--format", help="jsonl keeps everything; csv for spreadsheets; ics."),
-    ] = "jsonl",
+        TalkForm | None,
+        typer.Option(
+            "--format",
+            help="jsonl (the default) keeps everything; csv for spreadsheets; ics. Else as FILE "
+            "ends.",
+        ),
+    ] = None,
     output: Output = None,
 ) -> None:
     """Write all talks: as mongoexport does, as CSV, or as a calendar.
@@ -273,11 +308,12 @@ def export_talks(
     CSV cells that a spreadsheet would run as formulas get an apostrophe in front; import takes
     it off again.
     """
+    chosen = form_of(form, output, TALK_FORMS, "jsonl")
     with to_read() as (store, settings):
-        write_export(_exported(form, store, settings), output)
+        write_export(_exported(chosen, store, settings), output)
 
 
-def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
+def _exported(form: TalkForm, store: Store, settings: Settings) -> Iterator[str]:
     from speakerbot.formats import talk_files
 
     if form == "jsonl":
@@ -294,7 +330,7 @@ def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
         from speakerbot.clock import real_now
 
         shown = booking.current(store.calendar.all(), store.talks.all(), real_now())
-        yield talk_files.write_calendar(shown, settings.timezone)
+        yield from talk_files.write_calendar(shown, settings.timezone)
 
 
 def _require_free(store: Store, day: date) -> None:

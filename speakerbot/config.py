@@ -24,6 +24,7 @@ from speakerbot.logs import get_logger
 T = TypeVar("T")
 
 DISCORD_API = "https://discord.com/api/v10"
+DateOrder = Literal["dmy", "mdy"]
 ROUTES = ("dm", "thread", "channel", "inbox")
 OURS = "SPEAKERBOT_"
 PREFIXES = (OURS, "DISCORD_", "PROACTIVE_", "NODE_BOT_")
@@ -60,6 +61,8 @@ class Settings:
     reminder_offsets: tuple[Offset, ...] = ()
     reminder_routes: tuple[str, ...] = ("dm", "thread")
     fallback_channel_id: str | None = None
+    date_order: DateOrder | None = None
+    """Of dates like 05/06/2026 in files, where nothing in the file decides it."""
     weekly_mode: Literal["post", "edit"] = "post"
     engagement_every: timedelta = timedelta(days=14)
     engagement_empty_days: int = 14
@@ -134,6 +137,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         ),
         reminder_routes=read("SPEAKERBOT_REMINDER_ROUTES", parse_routes, ("dm", "thread")),
         fallback_channel_id=read("SPEAKERBOT_FALLBACK_CHANNEL_ID", _snowflake),
+        date_order=read("SPEAKERBOT_DATE_ORDER", _date_order),
         weekly_mode=read("SPEAKERBOT_WEEKLY_MODE", _weekly_mode, "post"),
         engagement_every=read("SPEAKERBOT_ENGAGEMENT_EVERY", _positive, timedelta(days=14)),
         engagement_empty_days=read("SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS", _count, 14),
@@ -260,6 +264,12 @@ def _weekly_mode(text: str) -> Literal["post", "edit"]:
     if text in ("post", "edit"):
         return "edit" if text == "edit" else "post"
     raise ValueError(f"{text!r} is neither post nor edit")
+
+
+def _date_order(text: str) -> DateOrder:
+    if text in ("dmy", "mdy"):
+        return "dmy" if text == "dmy" else "mdy"
+    raise ValueError(f"{text!r} is neither dmy nor mdy")
 
 
 def _positive(text: str) -> timedelta:

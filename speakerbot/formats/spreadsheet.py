@@ -1,4 +1,7 @@
-"""CSV with a header line, as spreadsheets write and read it.
+"""Tables with a header line, as people keep them: CSV of any country, and .xlsx.
+
+All cells are texts here. Those of an .xlsx become the text that a CSV would hold, dates and times
+in ISO 8601; a number that was rounded looks rounded.
 
 A cell that begins with ``=``, ``+``, ``-`` or ``@`` would run as a formula where somebody opens
 the file in a spreadsheet, and topics are typed by strangers: such a cell gets an apostrophe in
@@ -10,67 +13,431 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile, ZipFile
 
+from speakerbot.errors import UsageError
 from speakerbot.formats.source import Source
+from speakerbot.text import closest, did_you_mean
 
+if TYPE_CHECKING:
+    from openpyxl import Workbook
+    from openpyxl.worksheet._read_only import ReadOnlyWorksheet
+
+IGNORE = "ignore"
+"""In place of a field: the column is left out."""
+HEADER_WITHIN = 10
+"""Above the header there may be a title."""
+SEPARATORS = ",;\t|"
+MOST_COLUMNS, MOST_ROWS = 256, 1_048_576
+MOST_UNPACKED = 64 * 1024 * 1024
+"""Bytes of an .xlsx's sheets and their texts; of each other part, which is read whole:"""
+MOST_OF_OTHER_PARTS = 4 * 1024 * 1024
+EXACT_DIGITS = 15
+"""A spreadsheet keeps so many of a number, and zeros for the others."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
+_SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?[ ,;\t]*(?:\r\n?|\n|$)", re.IGNORECASE)
+_IN_BRACKETS = re.compile(r"\([^)]*\)|\[[^]]*\]")
+_STREAMED = re.compile(r"xl/(worksheets/[^/]+|sharedStrings)\.xml", re.IGNORECASE)
+_READ_WHOLE = (".xml", ".rels")
 
 Cells = dict[str, str]
+Line = tuple[str, list[str]]
+"""A row with its place: ``line 4``."""
 
 
-def rows(source: Source, required: Sequence[str]) -> Iterator[tuple[str, Cells]]:
-    """Every row with its place, as the cells that are not empty, by column.
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What a column may hold, and how people call it."""
 
-    A missing or doubled column, or what is not CSV, becomes a problem of the source."""
-    reader = csv.reader(
-        io.StringIO(source.text, newline=""), delimiter=_delimiter(source.text), strict=True
-    )
-    start = 1
-    header: list[str] = []
+    field: str
+    title: str
+    spellings: tuple[str, ...] = ()
+    """Other names for it; case, spaces and punctuation do not matter."""
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    titles: Mapping[str, str]
+    """What the file calls each field; an unknown column is its own field."""
+    rows: Iterator[tuple[str, Cells]]
+    """Each with its place, as the cells that are not empty, by field."""
+
+
+class Columns:
+    """The columns that one kind of file may have."""
+
+    def __init__(self, columns: Sequence[Column], reserved: Collection[str] = ()) -> None:
+        """A column that is not known is kept under its own name, which must not be ``reserved``."""
+        self.all = tuple(columns)
+        self.reserved = frozenset(map(_letters, reserved))
+        self._fields = {
+            _letters(name): column.field
+            for column in columns
+            for name in (column.field, column.title, *column.spellings)
+        }
+        self._titles = {column.field: column.title for column in columns}
+
+    def field(self, name: str) -> str | None:
+        """The field that a column of that name holds; what stands in brackets may be a remark."""
+        if found := self._fields.get(_letters(name)):
+            return found
+        return self._fields.get(_letters(_IN_BRACKETS.sub("", name)))
+
+    def title(self, field: str) -> str:
+        """How people call it; an unknown column by its own name."""
+        return self._titles.get(field, field)
+
+    def guess(self, name: str) -> str | None:
+        """The title that somebody may have meant."""
+        found = closest(_letters(name), self._fields, cutoff=0.75)
+        return self.title(self._fields[found]) if found else None
+
+    def parse_map(self, options: Iterable[str]) -> dict[str, str]:
+        """``COLUMN=FIELD`` by column. Raises UsageError naming all that make no sense."""
+        mapped, problems = {}, []
+        for option in options:
+            column, equals, name = option.rpartition("=")
+            field = IGNORE if name.strip().lower() == IGNORE else self.field(name)
+            if not equals or not column.strip():
+                problems.append(f"--map {option!r}: write COLUMN=FIELD, as 'Who=Speaker'")
+            elif field is None:
+                titles = [each.title for each in self.all]
+                hint = did_you_mean(name, titles) or f"; choose from {', '.join(titles)}, {IGNORE}"
+                problems.append(f"--map {option!r}: {name!r} is not a field{hint}")
+            else:
+                mapped[column.strip()] = field
+        if problems:
+            raise UsageError("\n".join(problems))
+        return mapped
+
+    def known(self, line: Sequence[str], mapped: Mapping[str, str]) -> int:
+        """How many columns a header line has that are known."""
+        return sum(1 for name in line if name.strip() in mapped or self.field(name))
+
+
+def _letters(name: str) -> str:
+    """``_id`` keeps its underscore: a column ID may hold anything, as the numbers of rows."""
+    letters = "".join(mark for mark in name.casefold() if mark.isalnum())
+    return f"_{letters}" if name.startswith("_") else letters
+
+
+def read_table(source: Source, columns: Columns, mapped: Mapping[str, str] | None = None) -> Table:
+    """The table in a file, whose header is its first line with names that are known. ``mapped``
+    says which field a column holds, whatever it is called.
+
+    What will not do becomes a problem of the source: then there are no rows."""
+    mapped = mapped or {}
+    try:
+        lines = (
+            _sheet(source, columns, mapped)
+            if source.kind == "xlsx"
+            else _csv(source, columns, mapped)
+        )
+        place, header, rest = _header(lines, columns, mapped)
+    except _BadLine as problem:
+        source.problems.add(problem.place, str(problem))
+        return Table({}, iter(()))
+    if not header:
+        return Table({}, iter(()))
+    fields = _Header(source, place, header, columns, mapped).fields()
+    if fields is None:
+        return Table({}, iter(()))
+    titles = {field: name for field, name in zip(fields, header, strict=True) if field}
+    return Table(titles, _rows(source, fields, rest))
+
+
+def _header(
+    lines: Iterator[Line], columns: Columns, mapped: Mapping[str, str]
+) -> tuple[str, list[str], Iterator[Line]]:
+    """The header with its place, and the lines after it; no names where there is no line."""
+    first: list[Line] = []
+    try:
+        first.extend(islice(lines, HEADER_WITHIN))
+    except _BadLine as problem:
+        if not first:
+            raise
+        lines = _raised(problem)  # in its turn
+    if not first:
+        return "", [], iter(())
+    best = max(range(len(first)), key=lambda at: columns.known(first[at][1], mapped))
+    place, names = first[best]
+    return place, [name.strip() for name in names], chain(first[best + 1 :], lines)
+
+
+def _raised(problem: _BadLine) -> Iterator[Line]:
+    yield from ()
+    raise problem
+
+
+class _Header:
+    """Finds what each column of a header line holds."""
+
+    def __init__(
+        self,
+        source: Source,
+        place: str,
+        names: Sequence[str],
+        columns: Columns,
+        mapped: Mapping[str, str],
+    ) -> None:
+        self.source, self.place, self.names = source, place, names
+        self.columns, self.mapped = columns, mapped
+
+    def fields(self) -> list[str] | None:
+        """Of each column its field, or nothing where it is left out; None: it is refused."""
+        before = len(self.source.problems.found)
+        for name in self.mapped:
+            if name not in self.names:
+                self._add(f"--map: no column is called {name}; {self._all_names()}")
+        fields = [self._field(name) for name in self.names]
+        self._name_doubles(fields)
+        self._name_missing(fields)
+        return fields if len(self.source.problems.found) == before else None
+
+    def _field(self, name: str) -> str:
+        field = self.mapped.get(name) or self.columns.field(name)
+        if field in self.mapped.values() and name not in self.mapped:
+            self.source.notes.append(f"column {name} is left out: another was given in its place")
+            return ""
+        if field is not None:
+            return "" if field == IGNORE else field
+        if _letters(name) in self.columns.reserved or "." in name or name.startswith("$"):
+            self._add(
+                f"no such column as {name}, and nothing can be kept under that name; rename it, "
+                f"or leave it out with --map '{name}={IGNORE}'"
+            )
+        elif guess := self.columns.guess(name):
+            self.source.notes.append(
+                f"column {name} is not known; did you mean {guess}? --map '{name}={guess}'"
+            )
+        return name
+
+    def _name_doubles(self, fields: Sequence[str]) -> None:
+        for field in sorted({field for field in fields if field and fields.count(field) > 1}):
+            named = [name for name, each in zip(self.names, fields, strict=True) if each == field]
+            which = f"two columns are called {field}"
+            if len(set(named)) > 1:
+                title = self.columns.title(field)
+                which = f"{' and '.join(named)} both stand for {title}"
+            self._add(f"{which}; leave one out with --map '{named[-1]}={IGNORE}'")
+
+    def _name_missing(self, fields: Sequence[str]) -> None:
+        missing = [
+            column.title
+            for column in self.columns.all
+            if column.required and column.field not in fields
+        ]
+        if missing:
+            hints = [
+                f"did you mean {guess} by {name}? --map '{name}={guess}'"
+                for name in self.names
+                if name and not self.columns.field(name) and (guess := self.columns.guess(name))
+            ]
+            self._add("; ".join([f"no column {', '.join(missing)}", self._all_names(), *hints]))
+
+    def _all_names(self) -> str:
+        return f"the header names {', '.join(name or '(none)' for name in self.names)}"
+
+    def _add(self, what: str) -> None:
+        self.source.problems.add(self.place, what)
+
+
+def _rows(
+    source: Source, fields: Sequence[str], lines: Iterator[Line]
+) -> Iterator[tuple[str, Cells]]:
+    try:
+        for place, cells in lines:
+            if any(cell.strip() for cell in cells[len(fields) :]):
+                many = f"{len(cells)} cells, but the header names {len(fields)} columns"
+                hint = "; put a text that holds the separator in quotes"
+                source.problems.add(place, many + (hint if source.kind == "csv" else ""))
+                continue
+            named = zip(fields, map(unguarded, cells), strict=False)
+            yield place, {field: cell for field, cell in named if field and cell.strip()}
+    except _BadLine as problem:
+        source.problems.add(problem.place, str(problem))
+
+
+class _BadLine(Exception):
+    """Nothing can be read from there on."""
+
+    def __init__(self, place: str, what: str) -> None:
+        super().__init__(what)
+        self.place = place
+
+
+def _csv(source: Source, columns: Columns, mapped: Mapping[str, str]) -> Iterator[Line]:
+    if match := _SEPARATOR_LINE.match(source.text):
+        return _csv_lines(source.text[match.end() :], match[1], skipped=1)
+    return _csv_lines(source.text, _separator(source.text, columns, mapped))
+
+
+def _separator(text: str, columns: Columns, mapped: Mapping[str, str]) -> str:
+    """The one that makes a header of one of the first lines; else the commonest in the first."""
+
+    def score(separator: str) -> tuple[int, int]:
+        known, cells = 0, 0
+        try:
+            for _, line in islice(_csv_lines(text, separator), HEADER_WITHIN):
+                known, cells = max(known, columns.known(line, mapped)), cells or len(line)
+        except _BadLine:
+            pass  # the lines before it may be told apart all the same
+        return known, cells
+
+    return max(SEPARATORS, key=score)
+
+
+def _csv_lines(text: str, separator: str, skipped: int = 0) -> Iterator[Line]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    start = 1 + skipped
     try:
         for cells in reader:
-            place, start = f"line {start}", reader.line_num + 1
-            if not any(cell.strip() for cell in cells):
-                continue
-            if header:
-                yield from _row(source, place, header, cells)
-                continue
-            header = [cell.strip() for cell in cells]
-            if not _usable(source, place, header, required):
-                return
+            place, start = f"line {start}", reader.line_num + 1 + skipped
+            if any(cell.strip() for cell in cells):
+                yield place, cells
     except csv.Error as error:
-        source.problems.add(f"line {start}", f"not CSV: {error}")
+        raise _BadLine(f"line {start}", f"not CSV: {error}") from error
 
 
-def _delimiter(text: str) -> str:
-    """Spreadsheets of half the world write semicolons."""
-    header = next((line for line in text.split("\n") if line.strip()), "")
-    return max(",;\t", key=header.count)
+def _sheet(source: Source, columns: Columns, mapped: Mapping[str, str]) -> Iterator[Line]:
+    """The lines of the first sheet with a header that is known, else of the first sheet."""
+    workbook = _workbook(source)
+    if workbook is None:
+        return iter(())
+    sheets = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
+    if not sheets:
+        source.problems.add("", "it has no sheet")
+        return iter(())
+    chosen = _with_header(sheets, columns, mapped)
+    if others := ", ".join(sheet.title for sheet in sheets if sheet is not chosen):
+        source.notes.append(f"read from its sheet {chosen.title}, not from {others}")
+    return _sheet_lines(chosen)
 
 
-def _usable(source: Source, place: str, header: list[str], required: Sequence[str]) -> bool:
-    missing = [name for name in required if name not in header]
-    if missing:
-        found = ", ".join(name or "(none)" for name in header)
-        source.problems.add(place, f"no column {', '.join(missing)}; the first line names {found}")
-    doubled = sorted({name for name in header if name and header.count(name) > 1})
-    if doubled:
-        source.problems.add(place, f"two columns are called {', '.join(doubled)}")
-    return not missing and not doubled
+def _with_header(
+    sheets: Sequence[ReadOnlyWorksheet], columns: Columns, mapped: Mapping[str, str]
+) -> ReadOnlyWorksheet:
+    known = [
+        max((columns.known(cells, mapped) for _, cells in first), default=0)
+        for first in (list(islice(_sheet_lines(sheet), HEADER_WITHIN)) for sheet in sheets)
+    ]
+    required = sum(1 for column in columns.all if column.required)
+    for least in (max(required, 1), 1):
+        for sheet, many in zip(sheets, known, strict=True):
+            if many >= least:
+                return sheet
+    return sheets[0]
 
 
-def _row(
-    source: Source, place: str, header: list[str], cells: list[str]
-) -> Iterator[tuple[str, Cells]]:
-    beyond = [cell for cell in cells[len(header) :] if cell.strip()]
-    if beyond:
-        many = f"{len(cells)} cells, but the first line names {len(header)} columns"
-        source.problems.add(place, f"{many}; put a text that holds the separator in quotes")
-        return
-    named = {name: unguarded(cell) for name, cell in zip(header, cells, strict=False) if name}
-    yield place, {name: cell for name, cell in named.items() if cell.strip()}
+def install_command() -> str:
+    """What brings the library that reads and writes .xlsx."""
+    return f"{sys.executable} -m pip install openpyxl"
+
+
+def _workbook(source: Source) -> Workbook | None:
+    """None, with a problem, for a file that cannot be read or would need too much memory."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise UsageError(
+            f"{source.problems.source}: reading .xlsx needs openpyxl: {install_command()}; or save "
+            "the sheet as CSV"
+        ) from None
+    try:
+        with ZipFile(io.BytesIO(source.data)) as archive:
+            too_big = _too_big(archive)
+    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        source.problems.add("", f"it is a damaged .xlsx ({error}); save it again")
+        return None
+    if too_big:
+        source.problems.add("", too_big)
+        return None
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return openpyxl.load_workbook(
+                io.BytesIO(source.data), read_only=True, data_only=True, keep_links=False
+            )
+    except Exception as error:  # whatever strangers' XML makes openpyxl raise
+        source.problems.add("", f"it cannot be read as .xlsx ({_reason(error)}); save it again")
+        return None
+
+
+def _too_big(archive: ZipFile) -> str:
+    """Why its parts are not unpacked; empty where they may be. The sizes that it names are the most
+    that is ever unpacked."""
+    parts = [(part.filename, part.file_size) for part in archive.infolist()]
+    streamed = sum(size for name, size in parts if _STREAMED.fullmatch(name))
+    if streamed > MOST_UNPACKED:
+        return f"it unpacks to {streamed / 1024**2:,.0f} MB; import its rows in smaller files"
+    for name, size in parts:
+        whole = name.lower().endswith(_READ_WHOLE) and not _STREAMED.fullmatch(name)
+        if whole and size > MOST_OF_OTHER_PARTS:
+            return f"its part {name} unpacks to {size / 1024**2:,.0f} MB; save the sheet as CSV"
+    return ""
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _sheet_lines(sheet: ReadOnlyWorksheet) -> Iterator[Line]:
+    sheet.reset_dimensions()  # what a file says of its own size need not be true
+    number = 0
+    rows: Iterator[tuple[Any, ...]] = sheet.iter_rows(  # type: ignore[misc]  # its stub borrows it
+        max_col=MOST_COLUMNS, max_row=MOST_ROWS, values_only=True
+    )
+    try:
+        for number, values in enumerate(rows, 1):
+            cells = [_text_of(value) for value in values]
+            while cells and not cells[-1].strip():
+                cells.pop()
+            if cells:
+                yield f"row {number}", cells
+    except Exception as error:  # whatever strangers' XML makes openpyxl raise
+        why = f"cannot be read ({_reason(error)}); save the sheet again, or as CSV"
+        raise _BadLine(f"row {number + 1}", why) from error
+
+
+def _text_of(value: Any) -> str:
+    """A cell as the text that somebody would have typed into a CSV."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return _number(value)
+        case datetime():
+            return value.date().isoformat() if value.time() == time() else str(value)
+        case date():
+            return value.isoformat()
+        case time():
+            return value.strftime("%H:%M:%S").removesuffix(":00")
+        case timedelta():
+            minutes, seconds = divmod(round(value.total_seconds()), 60)
+            return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
+    return str(value)
+
+
+def _number(value: int | float) -> str:
+    if isinstance(value, float) and not value.is_integer():
+        return repr(value)
+    digits = str(int(value))
+    rounded = isinstance(value, float) or not digits.lstrip("-")[EXACT_DIGITS:].strip("0")
+    if len(digits.lstrip("-")) > EXACT_DIGITS and rounded:
+        return f"{value:.{EXACT_DIGITS - 1}E}"
+    return digits
 
 
 def write_rows(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -85,6 +452,36 @@ def _written(cells: Sequence[str]) -> str:
     csv.writer(buffer).writerow(cells)
     # Not as its lineterminator: the writer would then leave a carriage return without quotes.
     return buffer.getvalue().removesuffix("\r\n") + "\n"
+
+
+def write_workbook(
+    columns: Sequence[str], lines: Iterable[Sequence[str]], formats: Mapping[str, str]
+) -> bytes:
+    """An .xlsx of one sheet, all cells texts; ``formats`` are for what is typed into a column.
+
+    Raises UsageError where there is no openpyxl."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise UsageError(f"writing .xlsx needs openpyxl: {install_command()}") from None
+    from openpyxl.styles import Font
+    from openpyxl.utils import get_column_letter
+
+    workbook = openpyxl.Workbook()
+    sheet = workbook.worksheets[0]
+    sheet.title = "Talks"
+    sheet.freeze_panes = "A2"
+    sheet.append(list(columns))
+    for cells in lines:
+        sheet.append([guarded(cell) for cell in cells])
+    for number, column in enumerate(columns, 1):
+        sheet.cell(1, number).font = Font(bold=True)
+        letter = get_column_letter(number)
+        sheet.column_dimensions[letter].width = 24
+        sheet.column_dimensions[letter].number_format = formats.get(column, "General")
+    stream = io.BytesIO()
+    workbook.save(stream)
+    return stream.getvalue()
 
 
 def guarded(cell: str) -> str:

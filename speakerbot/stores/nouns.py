@@ -242,6 +242,9 @@ def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntr
             username=reader.need("username", values.get("username"), WORDS, so),
             cancelled=reader.need("cancelled", values.get("cancelled"), TRUTH, so),
             changed_at=reader.need("changed_at", values.get("changed_at"), INSTANT, so),
+            length=_optional(reader, "length", values.get("length"), WHOLE, so),
+            room=_optional(reader, "room", values.get("room"), TEXT, so),
+            link=_optional(reader, "link", values.get("link"), TEXT, so),
         )
     except Unreadable:
         return None

@@ -36,7 +36,7 @@ def berlin(cli: Cli) -> None:
 
 
 def rows() -> list[dict[str, Any]]:
-    document = json.loads((SAMPLES / "programme.submissions.json").read_text())
+    document = json.loads((SAMPLES / "evenings.submissions.json").read_text())
     return list(document["results"])
 
 
@@ -48,7 +48,7 @@ def topics(store: Store) -> list[str]:
     return [talk.topic for talk in store.talks.all()]
 
 
-@pytest.mark.parametrize("name", ["programme.submissions.json", "programme.ics"])
+@pytest.mark.parametrize("name", ["evenings.submissions.json", "evenings.ics"])
 def test_a_file_is_booked_and_the_second_time_nothing_is(cli: Cli, store: Store, name: str) -> None:
     source = str(SAMPLES / name)
     dry = cli.json("talks", "sync", source, *NOW, "--dry-run")
@@ -207,7 +207,7 @@ def test_an_endless_answer_is_65(cli: Cli, server: ProgrammeServer) -> None:
 
 def test_a_redirect_to_another_host_gets_no_token(cli: Cli, server: ProgrammeServer) -> None:
     server.redirect("/x", server.address("/y", host="localhost"))
-    server.put("/y", (SAMPLES / "programme.schedule.json").read_bytes())
+    server.put("/y", (SAMPLES / "evenings.schedule.json").read_bytes())
     cli.out(
         "talks", "sync", server.address("/x"), "--allow-private", *NOW,
         SPEAKERBOT_SYNC_TOKEN="abcdef",
@@ -252,6 +252,6 @@ def test_a_file_that_is_not_there_is_wrong_usage(cli: Cli) -> None:
 
 def test_standard_input_is_a_source(cli: Cli) -> None:
     done = cli.run(
-        "talks", "sync", "-", *NOW, stdin=(SAMPLES / "programme.submissions.json").read_text()
+        "talks", "sync", "-", *NOW, stdin=(SAMPLES / "evenings.submissions.json").read_text()
     )
     assert "2 new" in done.stdout

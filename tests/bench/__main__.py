@@ -26,6 +26,7 @@ from speakerbot.testing.discord import (
     loopback_process,
 )
 from tests.bench.figures import Figure
+from tests.bench.files import files
 from tests.bench.jobs import idle, much
 from tests.bench.measure import ROOT, alternately, python, run, start, wait
 
@@ -199,7 +200,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=11, help="of each command that starts")
     parser.add_argument("--messages", type=int, default=2000)
     parser.add_argument(
-        "--only", choices=["starting", "talks", "jobs", "much", "sending", "memory"]
+        "--only", choices=["starting", "talks", "files", "jobs", "much", "sending", "memory"]
     )
     options = parser.parse_args()
     with TemporaryDirectory() as name:
@@ -207,6 +208,7 @@ def main() -> None:
         parts: dict[str, Callable[[], Iterator[Figure]]] = {
             "starting": lambda: starting(folder, options.runs),
             "talks": lambda: thousand_talks(folder),
+            "files": lambda: files(folder, 10_000),
             "jobs": lambda: idle(folder, options.runs),
             "much": lambda: much(folder),
             "sending": lambda: sending(folder, options.messages),

@@ -35,7 +35,7 @@ class Killed(BaseException):
 
 
 def programme(change: Callable[[Programme], Programme] = lambda same: same) -> Programme:
-    data = (SAMPLES / "programme.submissions.json").read_bytes()
+    data = (SAMPLES / "evenings.submissions.json").read_bytes()
     return change(read([Document(data, "p.json", URL)], BERLIN, NOW))
 
 
@@ -151,6 +151,6 @@ def test_two_syncs_at_once_of_which_one_is_behind_end_at_what_the_next_one_says(
 
 
 def test_the_sample_is_what_the_api_answers_in_one_page() -> None:
-    document = json.loads((SAMPLES / "programme.submissions.json").read_text())
+    document = json.loads((SAMPLES / "evenings.submissions.json").read_text())
     assert document["count"] == len(document["results"])
     assert document["next"] is None

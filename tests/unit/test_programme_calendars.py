@@ -55,7 +55,7 @@ def refused(data: bytes) -> str:
 
 def test_the_sample_reads() -> None:
     """Folded lines, escaped commas, a zone, UTC, a duration and a whole day."""
-    first, second, third = read_ics((SAMPLES / "programme.ics").read_bytes()).sessions
+    first, second, third = read_ics((SAMPLES / "evenings.ics").read_bytes()).sessions
     assert first == Session(
         id="kx7p2a@programme.example",
         topic="Evals that catch regressions before users do",

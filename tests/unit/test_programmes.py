@@ -71,7 +71,7 @@ def refused(document: Any) -> str:
 
 
 def test_the_sample_of_an_export_reads() -> None:
-    programme = read_json(sample("programme.schedule.json"))
+    programme = read_json(sample("evenings.schedule.json"))
     assert programme.source == "pretalx:programme.example/evenings:"
     assert programme.sessions[1] == Session(
         id="T3M8ZD",
@@ -147,7 +147,7 @@ def test_what_is_written_there_is_cut_and_made_plain() -> None:
 
 
 def test_the_sample_of_the_api_reads() -> None:
-    programme = read_json(sample("programme.submissions.json"), url=API)
+    programme = read_json(sample("evenings.submissions.json"), url=API)
     assert programme.source == "pretalx:programme.example/evenings:"
     panel = programme.sessions[3]
     assert (panel.id, panel.day) == ("Q9D5LV", None)
@@ -157,9 +157,9 @@ def test_the_sample_of_the_api_reads() -> None:
 
 def test_export_and_api_of_one_event_know_a_session_by_the_same_id() -> None:
     exported = read_json(
-        sample("programme.schedule.json"), url="https://programme.example/schedule.json"
+        sample("evenings.schedule.json"), url="https://programme.example/schedule.json"
     )
-    listed = read_json(sample("programme.submissions.json"), url=API)
+    listed = read_json(sample("evenings.submissions.json"), url=API)
     ids = [programme.id_of(programme.sessions[0]) for programme in (exported, listed)]
     assert ids == ["pretalx:programme.example/evenings:KX7P2A"] * 2
     assert exported.sessions[0].link == listed.sessions[0].link

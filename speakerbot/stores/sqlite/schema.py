@@ -124,6 +124,9 @@ VERSION_3 = (
     "CREATE INDEX talks_source ON talks (source_id, id) WHERE source_id IS NOT NULL",
     "ALTER TABLE snapshot ADD COLUMN told_start TEXT",
     "ALTER TABLE snapshot ADD COLUMN seen_start TEXT",
+    "ALTER TABLE calendar ADD COLUMN length INTEGER",
+    "ALTER TABLE calendar ADD COLUMN room TEXT",
+    "ALTER TABLE calendar ADD COLUMN link TEXT",
 )
 
 
