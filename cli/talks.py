@@ -328,9 +328,10 @@ def _exported(form: TalkForm, store: Store, settings: Settings) -> Iterator[str]
     else:
         from speakerbot import booking
         from speakerbot.clock import real_now
+        from speakerbot.formats import calendar_file
 
         shown = booking.current(store.calendar.all(), store.talks.all(), real_now())
-        yield from talk_files.write_calendar(shown, settings.timezone)
+        yield from calendar_file.write_calendar(shown, settings.timezone)
 
 
 def _require_free(store: Store, day: date) -> None:

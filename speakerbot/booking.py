@@ -63,16 +63,16 @@ def take_in(store: Store, change: TalkImport, now: datetime) -> None:
 
 
 def synchronise(store: Store, change: SyncPlan, now: datetime) -> None:
-    """Writes what a programme changes; nothing where it changes nothing. Raises DateTaken."""
-    to_put, to_cancel = change.to_put, change.to_cancel
-    if not to_put and not to_cancel:
-        return
+    """Writes what a programme changes, and what an earlier sync that was interrupted has left out;
+    nothing where there is nothing. Raises DateTaken."""
     with store.at_once():
         follow(store.calendar, now)
-        for talk in to_cancel:
+        for talk in change.to_cancel:
             store.talks.delete(talk.id)
-        store.talks.put(to_put)
-        follow(store.calendar, now)
+        if to_put := change.to_put:
+            store.talks.put(to_put)
+        if to_put or change.to_cancel:
+            follow(store.calendar, now)
 
 
 CANCELLED_FOR = timedelta(days=90)

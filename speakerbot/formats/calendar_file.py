@@ -1,17 +1,22 @@
-"""Calendars (iCalendar, RFC 5545) as programmes: every event is a session."""
+"""Calendars (iCalendar, RFC 5545): talks as events, and the events of others as sessions.
+
+What is written has no METHOD, as is right for what is read rather than sent: then DTSTAMP says when
+an event last changed, and the same talks are the same text, whenever they are written.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from hashlib import sha256
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from speakerbot import __version__
+from speakerbot.clock import instant
+from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.errors import SourceRefused
 from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.sessions import (
@@ -37,6 +42,12 @@ if TYPE_CHECKING:
 
     from speakerbot.formats.web_source import Document
 
+USUAL_LENGTH = timedelta(hours=1)
+"""Of a talk whose length is not known: programs hide events without an end."""
+LONGEST_CONTENT_LINE = 75
+"""Octets, without the line break (RFC 5545)."""
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
+"""Characters that RFC 5545 has no place for in a text."""
 MOST_REPEATS = 200
 """Of one event."""
 REPEATS_BACK, REPEATS_AHEAD = timedelta(days=31), timedelta(days=400)
@@ -45,6 +56,74 @@ _LINE_OF_GUESTS = re.compile(
     r"^\s*(speakers?|discord(?:\s+ids?)?)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE
 )
 _TOO_OFTEN = ("BYHOUR", "BYMINUTE", "BYSECOND")
+
+
+def write_calendar(entries: Iterable[CalendarEntry], zone: ZoneInfo) -> Iterator[str]:
+    """The calendar, event by event. ``zone`` is the community's.
+
+    Starts are written as instants in UTC: programs disagree about the rules of time zones that a
+    file brings along, and all show UTC in their own."""
+    head = ("VERSION:2.0", f"PRODID:-//speakerbot//{__version__}//EN", "X-WR-CALNAME:Talks")
+    yield _content(("BEGIN:VCALENDAR", *head))
+    for entry in entries:
+        yield _content(("BEGIN:VEVENT", *_event(entry, zone), "END:VEVENT"))
+    yield _content(("END:VCALENDAR",))
+
+
+def _event(entry: CalendarEntry, zone: ZoneInfo) -> Iterator[str]:
+    changed_at = _utc(entry.changed_at)
+    yield f"UID:{_escaped(entry.talk_id)}@speakerbot"
+    yield f"SEQUENCE:{entry.sequence}"
+    yield f"STATUS:{'CANCELLED' if entry.cancelled else 'CONFIRMED'}"
+    yield f"DTSTAMP:{changed_at}"
+    yield f"LAST-MODIFIED:{changed_at}"
+    yield f"SUMMARY:{_escaped(f'{entry.username}: {entry.topic}')}"
+    if entry.starts_at is None:
+        yield f"DTSTART;VALUE=DATE:{entry.date:%Y%m%d}"
+        yield f"DTEND;VALUE=DATE:{entry.date + timedelta(days=1):%Y%m%d}"
+        yield "TRANSP:TRANSPARENT"
+    else:
+        start = instant(entry.date, entry.starts_at, zone)
+        yield f"DTSTART:{_utc(start)}"
+        length = timedelta(minutes=entry.length) if entry.length else USUAL_LENGTH
+        yield f"DTEND:{_utc(start + length)}"
+    if entry.room:
+        yield f"LOCATION:{_escaped(entry.room)}"
+    if entry.link:
+        yield f"URL:{entry.link.translate(_CONTROLS)}"
+
+
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def _escaped(value: str) -> str:
+    line = " ".join(value.translate(_CONTROLS).split())
+    return line.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,")
+
+
+def _content(lines: Iterable[str]) -> str:
+    return "".join(f"{_folded(line)}\r\n" for line in lines)
+
+
+def _folded(line: str) -> str:
+    """With a line break and a space before what goes beyond 75 octets, between characters."""
+    if len(line) <= LONGEST_CONTENT_LINE // 4:
+        return line
+    if line.isascii():
+        most = LONGEST_CONTENT_LINE - 1  # beside the space
+        rest = line[LONGEST_CONTENT_LINE:]
+        pieces = (rest[begin : begin + most] for begin in range(0, len(rest), most))
+        return "\r\n ".join((line[:LONGEST_CONTENT_LINE], *pieces))
+    folded, room = [], LONGEST_CONTENT_LINE
+    for mark in line:
+        octets = len(mark.encode())
+        if octets > room:
+            folded.append("\r\n ")
+            room = LONGEST_CONTENT_LINE - 1
+        folded.append(mark)
+        room -= octets
+    return "".join(folded)
 
 
 def read_calendar(
@@ -65,10 +144,9 @@ def read_calendar(
     reader = _CalendarReader(zone, now, problems)
     for calendar in calendars:
         reader.take(calendar)
-    where = urlsplit(document.url or "")
-    mark = sha256((where.netloc + where.path).encode()).hexdigest()[:8]
-    scope = f"{where.netloc}/{mark}" if where.netloc else f"file/{document.name.rpartition('/')[2]}"
-    return Programme(f"ics:{scope}:".replace(" ", "_"), tuple(reader.sessions()), stable_ids=False)
+    return Programme(
+        f"ics:{document.scope}:".replace(" ", "_"), tuple(reader.sessions()), stable_ids=False
+    )
 
 
 class _CalendarReader:

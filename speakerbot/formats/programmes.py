@@ -205,13 +205,13 @@ class _Pretalx:
         self.address = urlsplit(documents[0].url or "")
         found = _EVENT_OF_API.search(self.address.path)
         self.event = found[1] if found else "event"
-        self.host = self.address.netloc
+        self.host = documents[0].host if documents[0].url else ""
         self.by_code: dict[str, list[Session]] = defaultdict(list)
 
     def read(self) -> Programme:
         for document in self.documents:
             self._document(document)
-        host = self.host or f"file/{self.documents[0].name.rpartition('/')[2]}"
+        host = self.host or self.documents[0].host
         return Programme(f"pretalx:{host}/{self.event}:".replace(" ", "_"), self._numbered())
 
     def _numbered(self) -> tuple[Session, ...]:

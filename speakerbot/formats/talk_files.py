@@ -1,24 +1,17 @@
-"""Files of talks: the Node bot's documents in Extended JSON, sheets, and a calendar (iCalendar).
+"""Files of talks: the Node bot's documents in Extended JSON, and sheets.
 
 Sheets are read with the names, dates and times that people write. Our own CSV names its columns as
 the documents name their fields, but for what is ours in them: ``starts_at``, ``length``, …
-
-The calendar has no METHOD, as RFC 5545 has it for what is read rather than sent: then DTSTAMP says
-when an event last changed, and the same talks are the same text, whenever they are written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from speakerbot import __version__
-from speakerbot.clock import instant
 from speakerbot.config import DateOrder
-from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.formats.dates import DateColumn
 from speakerbot.formats.extended import date_value, id_value, relaxed
@@ -46,10 +39,6 @@ from speakerbot.formats.talk_fields import (
     text,
 )
 
-USUAL_LENGTH = timedelta(hours=1)
-"""Of a talk whose length is not known: programs hide events without an end."""
-LONGEST_CONTENT_LINE = 75
-"""Octets, without the line break (RFC 5545)."""
 CSV_NAMES = tuple(
     field.attribute if field.name.startswith("speakerbot.") else field.name for field in FIELDS
 )
@@ -72,8 +61,6 @@ TEMPLATE_FORMATS = {
     COLUMNS.title(field): "yyyy-mm-dd" if field == DATE else "hh:mm" if field == STARTS_AT else "@"
     for field in EXAMPLE
 }
-_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
-"""Characters that RFC 5545 has no place for in a text."""
 
 
 def read(
@@ -322,71 +309,3 @@ def left_out(talks: Iterable[Talk]) -> int:
     """How many of the talks have fields that CSV leaves out."""
     most = len(SPEAKER_COLUMNS)
     return sum(1 for talk in talks if talk.extra or len(talk.co_speakers) > most)
-
-
-def write_calendar(entries: Iterable[CalendarEntry], zone: ZoneInfo) -> Iterator[str]:
-    """The calendar, event by event. ``zone`` is the community's.
-
-    Starts are written as instants in UTC: programs disagree about the rules of time zones that a
-    file brings along, and all show UTC in their own."""
-    head = ("VERSION:2.0", f"PRODID:-//speakerbot//{__version__}//EN", "X-WR-CALNAME:Talks")
-    yield _content(("BEGIN:VCALENDAR", *head))
-    for entry in entries:
-        yield _content(("BEGIN:VEVENT", *_event(entry, zone), "END:VEVENT"))
-    yield _content(("END:VCALENDAR",))
-
-
-def _event(entry: CalendarEntry, zone: ZoneInfo) -> Iterator[str]:
-    changed_at = _utc(entry.changed_at)
-    yield f"UID:{_escaped(entry.talk_id)}@speakerbot"
-    yield f"SEQUENCE:{entry.sequence}"
-    yield f"STATUS:{'CANCELLED' if entry.cancelled else 'CONFIRMED'}"
-    yield f"DTSTAMP:{changed_at}"
-    yield f"LAST-MODIFIED:{changed_at}"
-    yield f"SUMMARY:{_escaped(f'{entry.username}: {entry.topic}')}"
-    if entry.starts_at is None:
-        yield f"DTSTART;VALUE=DATE:{entry.date:%Y%m%d}"
-        yield f"DTEND;VALUE=DATE:{entry.date + timedelta(days=1):%Y%m%d}"
-        yield "TRANSP:TRANSPARENT"
-    else:
-        start = instant(entry.date, entry.starts_at, zone)
-        yield f"DTSTART:{_utc(start)}"
-        length = timedelta(minutes=entry.length) if entry.length else USUAL_LENGTH
-        yield f"DTEND:{_utc(start + length)}"
-    if entry.room:
-        yield f"LOCATION:{_escaped(entry.room)}"
-    if entry.link:
-        yield f"URL:{entry.link.translate(_CONTROLS)}"
-
-
-def _utc(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-
-
-def _escaped(value: str) -> str:
-    line = " ".join(value.translate(_CONTROLS).split())
-    return line.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,")
-
-
-def _content(lines: Iterable[str]) -> str:
-    return "".join(f"{_folded(line)}\r\n" for line in lines)
-
-
-def _folded(line: str) -> str:
-    """With a line break and a space before what goes beyond 75 octets, between characters."""
-    if len(line) <= LONGEST_CONTENT_LINE // 4:
-        return line
-    if line.isascii():
-        most = LONGEST_CONTENT_LINE - 1  # beside the space
-        rest = line[LONGEST_CONTENT_LINE:]
-        pieces = (rest[begin : begin + most] for begin in range(0, len(rest), most))
-        return "\r\n ".join((line[:LONGEST_CONTENT_LINE], *pieces))
-    folded, room = [], LONGEST_CONTENT_LINE
-    for mark in line:
-        octets = len(mark.encode())
-        if octets > room:
-            folded.append("\r\n ")
-            room = LONGEST_CONTENT_LINE - 1
-        folded.append(mark)
-        room -= octets
-    return "".join(folded)

@@ -17,10 +17,12 @@ import sys
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -65,9 +67,27 @@ class Document:
     """Where it is from, for people: no secrets."""
     url: str | None = None
     """Whole, without its query; None for a file."""
+    source: str | None = field(repr=False, default=None)
+    """The address that was asked for first, with its secrets: redirects may lead somewhere else
+    each time. None: ``url``."""
     content_type: str = ""
     next: str | None = None
     """Where the next page is, as the page says."""
+
+    @property
+    def host(self) -> str:
+        """Where the source is, for ids: ``programme.example``, ``file/talks.ics``."""
+        if self.url is None:
+            return f"file/{self.name.rpartition('/')[2]}"
+        return urlsplit(self.source or self.url).netloc
+
+    @property
+    def scope(self) -> str:
+        """The source itself, for ids: one host may have many. Nothing secret can be read in it."""
+        if self.url is None:
+            return self.host
+        where = urlsplit(self.source or self.url)
+        return f"{where.netloc}/{sha256(f'{where.path}?{where.query}'.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +228,7 @@ class _Client:
         while True:
             seen.add(url)
             url, document = await self._followed(url)
-            found.append(document)
+            found.append(replace(document, source=str(self.source)))
             if not document.next:
                 return found
             url = self._next(url, document.next)
@@ -394,7 +414,9 @@ def _document(url: URL, data: bytes, content_type: str) -> Document:
             following = msgspec.json.decode(data, type=_Page).next
         except (msgspec.MsgspecError, RecursionError):
             following = None  # not a list in pages
-    return Document(data, shown(url), str(url.with_query(None)), content_type, following)
+    return Document(
+        data, shown(url), str(url.with_query(None)), content_type=content_type, next=following
+    )
 
 
 def _check_literal(url: URL, access: Access) -> None:
