@@ -1,4 +1,4 @@
-"""Reads a programme, whoever keeps it: pretalx (its JSON export or its API), or a calendar.
+"""Reads a programme, whoever keeps it: pretalx (its JSON export or its API), a calendar, a sheet.
 
 Every format comes to the same sessions (:mod:`speakerbot.formats.sessions`). Breaks, and what
 pretalx has not accepted, are left out; sessions that have no time yet come without a day.
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from speakerbot.clock import read_zone
+from speakerbot.config import DateOrder
 from speakerbot.errors import SourceRefused
 from speakerbot.formats.calendar_file import read_calendar
 from speakerbot.formats.problems import ImportProblems
@@ -36,6 +38,8 @@ from speakerbot.formats.sessions import (
     topic_of,
     when,
 )
+from speakerbot.formats.source import source_of
+from speakerbot.formats.talk_files import read_programme
 from speakerbot.text import one_line
 
 if TYPE_CHECKING:
@@ -50,36 +54,43 @@ _TALK_PAGE = re.compile(r"/talk/([A-Z0-9]{4,})/?")
 _EVENT_OF_API = re.compile(r"/api/events/([^/]+)")
 
 
-def read(documents: Sequence[Document], zone: ZoneInfo, now: datetime) -> Programme:
-    """The programme in what was fetched. ``zone`` is the community's.
+def read(
+    documents: Sequence[Document],
+    zone: ZoneInfo,
+    now: datetime,
+    order: DateOrder | None = None,
+    mapped: Mapping[str, str] | None = None,
+) -> Programme:
+    """The programme in what was fetched. ``zone`` is the community's; ``order`` and ``mapped`` are
+    for sheets, as for :func:`speakerbot.formats.talk_files.read`.
 
     Raises SourceRefused for what is not a programme, and InputRefused naming every session that
     cannot be read."""
     first = documents[0]
     head = first.data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        raise SourceRefused(f"{first.name} is empty; nothing was changed")
     problems = ImportProblems(first.name)
     if head.startswith((b"{", b"[")):
         programme = _Pretalx(documents, zone, problems).read()
     elif head.startswith(b"begin:vcalendar"):
         programme = read_calendar(first, zone, now, problems)
+    elif head.startswith((b"<!doctype html", b"<html")) or "html" in first.content_type:
+        raise _web_page(first)
     else:
-        raise _not_a_programme(first, head)
+        source = source_of(first.data, first.name, Path(first.name).suffix)
+        problems, today = source.problems, now.astimezone(zone).date()
+        programme = read_programme(source, first.scope, zone, today, order, mapped)
     _name_doubles(programme.sessions, problems)
     problems.refuse()
     return programme
 
 
-def _not_a_programme(document: Document, head: bytes) -> SourceRefused:
-    if not head:
-        return SourceRefused(f"{document.name} is empty; nothing was changed")
-    if head.startswith((b"<!doctype html", b"<html")) or "html" in document.content_type:
-        return SourceRefused(
-            f"{document.name} is a web page, not a programme: it may want a login, or be the page "
-            "about it. pretalx: …/schedule/export/schedule.json; Google Sheets: File, Share, "
-            "Publish to web, as CSV; calendars: their address in iCal format"
-        )
+def _web_page(document: Document) -> SourceRefused:
     return SourceRefused(
-        f"{document.name} is neither pretalx's JSON nor a calendar (.ics); nothing was changed"
+        f"{document.name} is a web page, not a programme: it may want a login, or be the page "
+        "about it. pretalx: …/schedule/export/schedule.json; Google Sheets: File, Share, "
+        "Publish to web, as CSV; calendars: their address in iCal format"
     )
 
 

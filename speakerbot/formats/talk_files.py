@@ -6,20 +6,36 @@ the documents name their fields, but for what is ours in them: ``starts_at``, ``
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from functools import partial
-from typing import Any
+from hashlib import sha256
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from speakerbot.config import DateOrder
-from speakerbot.domain.talk import Speaker, Talk
-from speakerbot.formats.dates import DateColumn
+from speakerbot.domain.person import plain_name
+from speakerbot.domain.talk import Speaker, Talk, talk_link
+from speakerbot.formats.dates import DateColumn, read_clock, read_date, read_length, skipped
 from speakerbot.formats.extended import date_value, id_value, relaxed
 from speakerbot.formats.ids import discord_id, rounded_ids, why_rounded
 from speakerbot.formats.json_lines import Document, documents, write_lines
+from speakerbot.formats.sessions import (
+    Guest,
+    Programme,
+    Session,
+    name_of,
+    plain_id,
+    topic_of,
+)
 from speakerbot.formats.source import Source
 from speakerbot.formats.spreadsheet import (
     Cells,
+    Column,
+    Columns,
     Table,
     read_table,
     write_rows,
@@ -36,8 +52,11 @@ from speakerbot.formats.talk_fields import (
     STARTS_AT,
     SUBDOCUMENTS,
     TalkEntry,
+    columns_of_speakers,
     text,
 )
+
+T = TypeVar("T")
 
 CSV_NAMES = tuple(
     field.attribute if field.name.startswith("speakerbot.") else field.name for field in FIELDS
@@ -276,6 +295,127 @@ class _RowReader:
         if cell in self._rounded.get(name, ()):
             raise ValueError(why_rounded(cell))
         return cell
+
+
+SESSION_ID, STATUS = "session", "status"
+CALLED_OFF = ("cancelled", "canceled", "called off", "withdrawn")
+NEEDED = ("username", "topic", "date")
+SESSION_COLUMNS = Columns(
+    [
+        Column(SESSION_ID, "ID", ("session id", "code", "key", "talk id", "_id", "uid")),
+        Column(STATUS, "Status", ("state",)),
+        *(
+            replace(field.column, required=field.attribute in NEEDED)
+            for field in FIELDS
+            if field.attribute not in ("id", "source_id")
+        ),
+        *columns_of_speakers(),
+    ],
+    reserved=SUBDOCUMENTS,
+)
+"""Of a sheet that is a programme: its rows have ids of their own, and speakers may have none."""
+_LIKE_AN_ID = re.compile(r"[\d.,eE+\s]+|<@!?\d*>", re.ASCII)
+
+
+def read_programme(
+    source: Source,
+    scope: str,
+    zone: ZoneInfo,
+    today: date,
+    order: DateOrder | None = None,
+    mapped: Mapping[str, str] | None = None,
+) -> Programme:
+    """A sheet as a programme that is read again and again; ``scope`` tells it from others. What
+    cannot be read becomes a problem of the source."""
+    table = read_table(source, SESSION_COLUMNS, mapped)
+    rows = [(place, cells) for place, cells in table.rows if not _is_example(source, place, cells)]
+    dates = DateColumn(today, order)
+    reader = _SessionReader(table, dates, rows)
+    counted: Counter[str] = Counter()
+    sessions = []
+    for place, cells in rows:
+        session = reader.session(place, cells, zone, partial(source.problems.add, place))
+        if session is not None and SESSION_ID not in cells:
+            counted[session.id] += 1
+            if (number := counted[session.id]) > 1:
+                session = replace(session, id=f"{session.id}-{number}")
+        sessions += [session] if session else []
+    return Programme(
+        f"sheet:{scope}:".replace(" ", "_"),
+        tuple(sessions),
+        stable_ids=all(SESSION_ID in cells for _, cells in rows),
+        notes=(*source.notes, *dates.notes),
+    )
+
+
+class _SessionReader(_RowReader):
+    """Reads rows as sessions: of a speaker the Discord id may be missing, of a session the date."""
+
+    def session(
+        self, place: str, cells: Cells, zone: ZoneInfo, add: Callable[..., None]
+    ) -> Session | None:
+        """None where something is wrong; ``add`` is called with each problem."""
+        wrong: list[tuple[str, str]] = []
+
+        def said(name: str, read: Callable[[str], T]) -> T | None:
+            try:
+                return read(self._as_written(name, cells[name])) if name in cells else None
+            except ValueError as problem:
+                wrong.append((str(problem), name))
+                return None
+
+        day, beside_date = said(DATE, partial(self._dated, place)) or (None, None)
+        start = said(STARTS_AT, read_clock) or beside_date
+        topic = said("topic", topic_of)
+        if topic is None and "topic" not in cells:
+            wrong.append(("missing", "topic"))
+        if day and start and (why := skipped(day, start, zone)):
+            wrong.append((why, STARTS_AT if STARTS_AT in cells else DATE))
+        guests = []
+        for name, identifier in (("discordUsername", "discordUserId"), *SPEAKER_COLUMNS):
+            user_id, handle = said(identifier, _discord_user) or (None, None)
+            if who := name_of(cells.get(name)) or handle or user_id:
+                guests.append(Guest(who, user_id, handle))
+        length = said("speakerbot.length", read_length)
+        link = said("speakerbot.link", talk_link)
+        for what, name in wrong:
+            add(what, field=self._title(name))
+        if wrong or topic is None:
+            return None
+        return Session(
+            id=plain_id(cells.get(SESSION_ID) or _made_id(guests, topic)),
+            topic=topic,
+            guests=tuple(guests),
+            day=day,
+            starts_at=start,
+            length=length,
+            room=name_of(cells.get("speakerbot.room")) or None,
+            link=link,
+            cancelled=cells.get(STATUS, "").strip().casefold() in CALLED_OFF,
+        )
+
+    def _dated(self, place: str, cell: str) -> tuple[date, time | None]:
+        """Next week, '26 Nov' would be another day: nobody wants their talk moved by a year."""
+        day, clock = self._day(place)
+        if read_date(cell, day).year is None:
+            raise ValueError(
+                f"{cell.strip()!r} has no year, which a sheet that is read again and again needs; "
+                f"write {day}"
+            )
+        return day, clock
+
+
+def _discord_user(cell: str) -> tuple[str | None, str | None]:
+    """An id, or else what may be somebody's name there. Raises ValueError for a broken id."""
+    if _LIKE_AN_ID.fullmatch(cell.strip()):
+        return discord_id(cell), None
+    return None, name_of(cell).removeprefix("@") or None
+
+
+def _made_id(guests: Sequence[Guest], topic: str) -> str:
+    """Where a sheet has no ids: who speaks about what, which stays when a talk moves."""
+    names = [plain_name(guest.name) for guest in guests[:1]]
+    return sha256("\n".join([*names, plain_name(topic)]).encode()).hexdigest()[:16]
 
 
 def write_csv(talks: Sequence[Talk]) -> Iterator[str]:

@@ -48,7 +48,7 @@ def topics(store: Store) -> list[str]:
     return [talk.topic for talk in store.talks.all()]
 
 
-@pytest.mark.parametrize("name", ["evenings.submissions.json", "evenings.ics"])
+@pytest.mark.parametrize("name", ["evenings.submissions.json", "evenings.ics", "evenings.csv"])
 def test_a_file_is_booked_and_the_second_time_nothing_is(cli: Cli, store: Store, name: str) -> None:
     source = str(SAMPLES / name)
     dry = cli.json("talks", "sync", source, *NOW, "--dry-run")

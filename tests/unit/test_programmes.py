@@ -280,7 +280,7 @@ def test_a_web_page_is_said_to_be_one(html: str) -> None:
     ("document", "why"),
     [
         (b"", "is empty"),
-        (b"\x89PNG\r\n", "is neither"),
+        (b"\x89PNG\r\n\x00\xff", "it is neither text nor .xlsx"),
         (b"{}", "neither an export of pretalx"),
         (b'{"schedule": []}', "is not JSON as pretalx writes it"),
         (b'{"schedule": {"conference"', "is not JSON"),
