@@ -7,10 +7,11 @@ an event last changed, and the same talks are the same text, whenever they are w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -48,14 +49,15 @@ LONGEST_CONTENT_LINE = 75
 """Octets, without the line break (RFC 5545)."""
 _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
 """Characters that RFC 5545 has no place for in a text."""
-MOST_REPEATS = 200
-"""Of one event."""
+MOST_SESSIONS, MOST_REPEATS = 10_000, 200
+"""The latter: of one series."""
+LONGEST_SERIES = 5.0
+"""Seconds for all of them: a rule that never comes true is looked for until the year 9999."""
 REPEATS_BACK, REPEATS_AHEAD = timedelta(days=31), timedelta(days=400)
 """How far from now the repetitions of an event are looked at."""
 _LINE_OF_GUESTS = re.compile(
     r"^\s*(speakers?|discord(?:\s+ids?)?)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE
 )
-_TOO_OFTEN = ("BYHOUR", "BYMINUTE", "BYSECOND")
 
 
 def write_calendar(entries: Iterable[CalendarEntry], zone: ZoneInfo) -> Iterator[str]:
@@ -144,9 +146,7 @@ def read_calendar(
     reader = _CalendarReader(zone, now, problems)
     for calendar in calendars:
         reader.take(calendar)
-    return Programme(
-        f"ics:{document.scope}:".replace(" ", "_"), tuple(reader.sessions()), stable_ids=False
-    )
+    return Programme(f"ics:{document.scope}:", tuple(reader.sessions()), stable_ids=False)
 
 
 class _CalendarReader:
@@ -157,6 +157,7 @@ class _CalendarReader:
         self.first, self.last = now - REPEATS_BACK, now + REPEATS_AHEAD
         self.found: dict[str, tuple[int, Session]] = {}
         """By id, with the SEQUENCE of the event."""
+        self.seconds = 0.0
 
     def sessions(self) -> Iterator[Session]:
         return (session for _, session in self.found.values())
@@ -181,6 +182,8 @@ class _CalendarReader:
             sequence = 0
         if session.id not in self.found or self.found[session.id][0] <= sequence:
             self.found[session.id] = (sequence, session)
+        if len(self.found) > MOST_SESSIONS:
+            raise SourceRefused(f"the calendar has more than {MOST_SESSIONS:,} events")
 
     def _of_event(self, event: Event, named: str, *, off: bool) -> Iterator[Session]:
         uid = one_line(str(_one(event.get("UID")) or ""))
@@ -226,9 +229,8 @@ class _CalendarReader:
     def _repeats(self, event: Event, start: date) -> Iterator[date]:
         """When a series takes place, within the time that is looked at. Local times repeat, not
         instants: right across changes of the clock."""
-        from dateutil.rrule import rrule, rruleset, rrulestr
-
-        timed = isinstance(start, datetime)
+        began = monotonic()
+        day_of(start.date() if isinstance(start, datetime) else start)
         own_zone = start.tzinfo if isinstance(start, datetime) else None
 
         def local(at: date) -> datetime:
@@ -237,38 +239,42 @@ class _CalendarReader:
             at = at.astimezone(own_zone) if at.tzinfo and own_zone else at
             return at.replace(tzinfo=None)
 
-        repeats = rruleset()
-        if "RDATE" in event or "RRULE" not in event:
-            repeats.rdate(local(start))
-        for rule in _all(event.get("RRULE")):
-            if str(_one(rule.get("FREQ"))).upper() not in ("DAILY", "WEEKLY", "MONTHLY", "YEARLY"):
-                raise Unusable("it repeats more often than daily")
-            if any(name in rule for name in _TOO_OFTEN):
-                raise Unusable("it repeats several times a day")
-            rule = dict(rule)
-            until = _one(rule.pop("UNTIL", None))
-            text = ";".join(f"{key}={_rule_value(value)}" for key, value in rule.items())
-            if isinstance(until, date):
-                end = (
-                    local(until)
-                    if isinstance(until, datetime)
-                    else local(until) + timedelta(hours=23, minutes=59)
-                )
-                text += f";UNTIL={end:%Y%m%dT%H%M%S}"
-            if not isinstance(found := rrulestr(text, dtstart=local(start)), rrule):
-                raise Unusable("its RRULE is not one rule")
-            repeats.rrule(found)
-        for at in _dates(event, "RDATE"):
-            repeats.rdate(local(at))
-        for at in _dates(event, "EXDATE"):
-            repeats.exdate(local(at))
         # A day of grace: these are local times.
         first = self.first.replace(tzinfo=None) - timedelta(days=1)
         last = self.last.replace(tzinfo=None) + timedelta(days=1)
-        for at in islice(repeats.xafter(first, inc=True), MOST_REPEATS):
-            if at > last:
-                return
-            yield at.replace(tzinfo=own_zone) if timed else at.date()
+        found = {local(start)} if "RRULE" not in event else set[datetime]()
+        for rule in _all(event.get("RRULE")):
+            found.update(_repeated(rule, local(start), last, local))
+        self.seconds += monotonic() - began
+        if self.seconds > LONGEST_SERIES:
+            raise SourceRefused("the calendar's repeated events take too long to work out")
+        found.update(map(local, _dates(event, "RDATE")))
+        found.difference_update(map(local, _dates(event, "EXDATE")))
+        for at in islice(sorted(at for at in found if first <= at <= last), MOST_REPEATS):
+            yield at.replace(tzinfo=own_zone) if isinstance(start, datetime) else at.date()
+
+
+def _repeated(
+    rule: Mapping[str, Any], start: datetime, last: datetime, local: Callable[[date], datetime]
+) -> Iterator[datetime]:
+    """When a rule has something take place, up to ``last``: also one that never would is bounded by
+    that, and so may not count by itself."""
+    from dateutil.rrule import rrulestr
+
+    parts = {name.upper(): _all(value) for name, value in rule.items()}
+    if str(_one(parts.get("FREQ"))).upper() not in ("DAILY", "WEEKLY", "MONTHLY", "YEARLY"):
+        raise Unusable("it repeats more often than daily")
+    if any(name in parts for name in ("BYHOUR", "BYMINUTE", "BYSECOND")):
+        raise Unusable("it repeats several times a day")
+    if int(_one(parts.get("INTERVAL")) or 1) < 1 or _one(parts.get("INTERVAL")) == 0:
+        raise Unusable("it repeats without an interval")
+    count, until = _one(parts.pop("COUNT", None)), _one(parts.pop("UNTIL", None))
+    if isinstance(until, date):
+        day_ends = timedelta() if isinstance(until, datetime) else timedelta(hours=23, minutes=59)
+        last = min(last, local(until) + day_ends)
+    text = ";".join(f"{name}={','.join(map(str, values))}" for name, values in parts.items())
+    bounded = rrulestr(f"{text};UNTIL={last:%Y%m%dT%H%M%S}", dtstart=start)
+    yield from islice(bounded, None if count is None else max(int(count), 0))
 
 
 def _topic_and_guests(event: Event, named: str) -> tuple[str, tuple[Guest, ...]]:
@@ -338,7 +344,3 @@ def _all(value: Any) -> list[Any]:
 def _one(value: Any) -> Any:
     """Of a property that was given several times, the first."""
     return next(iter(_all(value)), None)
-
-
-def _rule_value(value: Any) -> str:
-    return ",".join(map(str, _all(value)))

@@ -132,6 +132,7 @@ def plan(
     community's. Problems are a session that could be either of several talks and, with
     ``one_a_date``, a date that is another talk's."""
     talks = list(stored)
+    programme = replace(programme, sessions=tuple(_renumbered(programme, talks)))
     directory = _Directory(people, talks, programme)
     matching = _Matching(programme, talks, directory, now, zone, problems)
     known = matching.known()
@@ -142,6 +143,38 @@ def plan(
     if one_a_date:
         _name_taken(found, talks, problems)
     return found
+
+
+def _renumbered(programme: Programme, talks: Iterable[Talk]) -> Iterator[Session]:
+    """The sessions of a series, each under the id whose talk has its time already: when one of them
+    moves past another, or goes, the others are still who they were."""
+    by_series: dict[str, list[Session]] = defaultdict(list)
+    for session in programme.sessions:
+        if session.series:
+            by_series[session.series].append(session)
+        else:
+            yield session
+    stored: dict[str, dict[str, Talk]] = defaultdict(dict)
+    for talk in talks:
+        series, identifier = _series_of(talk, programme)
+        stored[series][identifier] = talk
+    for series, sessions in by_series.items():
+        known = stored.get(series, {})
+        at = {(talk.date, talk.starts_at): identifier for identifier, talk in known.items()}
+        kept = [at.pop((each.day, each.starts_at), None) if each.day else None for each in sessions]
+        ids = dict.fromkeys([*(each.id for each in sessions), *known])
+        free = (each for each in ids if each not in kept)
+        for session, same in zip(sessions, kept, strict=True):
+            yield replace(session, id=same or next(free))
+
+
+def _series_of(talk: Talk, programme: Programme) -> tuple[str, str]:
+    """Of which series of the programme a talk is, and its session's id there."""
+    if not talk.source_id or not talk.source_id.startswith(programme.source):
+        return "", ""
+    identifier = talk.source_id.removeprefix(programme.source)
+    series, dash, number = identifier.rpartition("-")
+    return (series if dash and number.isdecimal() else identifier), identifier
 
 
 def _name_taken(found: SyncPlan, talks: Iterable[Talk], problems: ImportProblems) -> None:

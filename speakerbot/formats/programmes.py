@@ -21,7 +21,7 @@ import msgspec
 
 from speakerbot.clock import read_zone
 from speakerbot.config import DateOrder
-from speakerbot.errors import SourceRefused
+from speakerbot.errors import SourceRefused, Unreachable
 from speakerbot.formats.calendar_file import read_calendar
 from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.sessions import (
@@ -35,6 +35,7 @@ from speakerbot.formats.sessions import (
     link_of,
     name_of,
     plain_id,
+    plain_scope,
     topic_of,
     when,
 )
@@ -184,6 +185,7 @@ class _Export(msgspec.Struct):
 
 class _Rows(msgspec.Struct):
     results: list[msgspec.Raw]
+    count: int | None = None
 
 
 class _Slots(msgspec.Struct):
@@ -218,12 +220,29 @@ class _Pretalx:
         self.event = found[1] if found else "event"
         self.host = documents[0].host if documents[0].url else ""
         self.by_code: dict[str, list[Session]] = defaultdict(list)
+        self.rows = self.promised = 0
+        """Of a list, how many came, and how many it says that it has."""
+        self.notes: list[str] = []
 
     def read(self) -> Programme:
         for document in self.documents:
             self._document(document)
         host = self.host or self.documents[0].host
-        return Programme(f"pretalx:{host}/{self.event}:".replace(" ", "_"), self._numbered())
+        self._check_whole()
+        event = plain_scope(self.event)
+        return Programme(f"pretalx:{host}/{event}:", self._numbered(), notes=tuple(self.notes))
+
+    def _check_whole(self) -> None:
+        """A row that moved to a page that was read already must not look as if it were gone."""
+        if self.rows >= self.promised:
+            return
+        name = self.documents[0].name
+        if self.documents[0].url is None:
+            raise SourceRefused(f"{name} holds {self.rows} of {self.promised} rows: save all pages")
+        raise Unreachable(
+            f"{name}: the list changed while it was read ({self.rows} of {self.promised} rows "
+            "came); nothing was changed, try again"
+        )
 
     def _numbered(self) -> tuple[Session, ...]:
         """The first slot of a submission goes by its code, further ones by their number too."""
@@ -232,7 +251,7 @@ class _Pretalx:
             return session.day or date.max, session.starts_at or time.min, session.room or ""
 
         return tuple(
-            replace(session, id=code if number == 1 else f"{code}-{number}")
+            replace(session, id=code if number == 1 else f"{code}-{number}", series=code)
             for code, slots in self.by_code.items()
             for number, session in enumerate(sorted(slots, key=order), 1)
         )
@@ -246,7 +265,9 @@ class _Pretalx:
             if probe.has("schedule"):
                 self._export(msgspec.json.decode(document.data, type=_Export).schedule)
             elif probe.has("results"):
-                self._rows(msgspec.json.decode(document.data, type=_Rows).results)
+                page = msgspec.json.decode(document.data, type=_Rows)
+                self.promised = page.count or 0
+                self._rows(page.results)
             elif probe.has("slots"):
                 self._rows(msgspec.json.decode(document.data, type=_Slots).slots)
             else:
@@ -267,7 +288,7 @@ class _Pretalx:
             try:
                 self.own_zone = read_zone(conference.time_zone_name)
             except ValueError as problem:
-                self.problems.add("conference", str(problem), field="time_zone_name")
+                self.notes.append(f"time_zone_name: {problem}; yours is used where it matters")
         for number, day in enumerate(conference.days, 1):
             for room, events in day.rooms.items():
                 for index, raw in enumerate(events, 1):
@@ -275,8 +296,9 @@ class _Pretalx:
                     self._take(place, partial(self._of_event, raw, room))
 
     def _rows(self, rows: Iterable[msgspec.Raw]) -> None:
-        for number, raw in enumerate(rows, 1):
-            self._take(f"row {number}", partial(self._of_row, raw))
+        for raw in rows:
+            self.rows += 1
+            self._take(f"row {self.rows}", partial(self._of_row, raw))
 
     def _take(self, place: str, sessions: Callable[[], Iterable[Session]]) -> None:
         try:

@@ -48,6 +48,8 @@ class Session:
     link: str | None = None
     cancelled: bool = False
     """The source says that it will not take place."""
+    series: str = ""
+    """What several sessions have in common that the source tells apart by their times only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,11 @@ def discord_of(text: str) -> tuple[str | None, str | None]:
     if found := _DISCORD_ID.fullmatch(text.strip()):
         return found[1] or found[2], None
     return None, name_of(text).removeprefix("@") or None
+
+
+def plain_scope(name: str) -> str:
+    """The name of an event or a file as part of a source's: nothing in it ends that."""
+    return re.sub(r"[^\w.-]", "_", name)[:LONGEST_ID]
 
 
 def plain_id(code: str) -> str:

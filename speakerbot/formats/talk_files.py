@@ -341,7 +341,7 @@ def read_programme(
                 session = replace(session, id=f"{session.id}-{number}")
         sessions += [session] if session else []
     return Programme(
-        f"sheet:{scope}:".replace(" ", "_"),
+        f"sheet:{scope}:",
         tuple(sessions),
         stable_ids=all(SESSION_ID in cells for _, cells in rows),
         notes=(*source.notes, *dates.notes),

@@ -31,6 +31,7 @@ from yarl import URL
 
 from speakerbot import __version__
 from speakerbot.errors import ConfigError, SourceRefused, TokenRefused, Unreachable, UsageError
+from speakerbot.formats.sessions import plain_scope
 from speakerbot.logs import get_logger
 
 REDIRECTS = (301, 302, 303, 307, 308)
@@ -78,7 +79,7 @@ class Document:
     def host(self) -> str:
         """Where the source is, for ids: ``programme.example``, ``file/talks.ics``."""
         if self.url is None:
-            return f"file/{self.name.rpartition('/')[2]}"
+            return f"file/{plain_scope(self.name.rpartition('/')[2])}"
         return urlsplit(self.source or self.url).netloc
 
     @property

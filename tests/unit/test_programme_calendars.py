@@ -201,10 +201,14 @@ def test_an_endless_series_is_looked_at_for_a_while() -> None:
     assert len(sessions("DTSTART:20200101T180000Z\nRRULE:FREQ=DAILY")) == MOST_REPEATS
 
 
+def test_a_count_counts_from_the_first_time() -> None:
+    assert sessions("DTSTART:20260901T180000Z\nRRULE:FREQ=WEEKLY;COUNT=3") == []
+
+
 @pytest.mark.parametrize(
     "rule",
     [
-        "FREQ=SECONDLY", "FREQ=MINUTELY", "FREQ=HOURLY;INTERVAL=5",
+        "FREQ=DAILY;INTERVAL=0", "FREQ=SECONDLY", "FREQ=MINUTELY", "FREQ=HOURLY;INTERVAL=5",
         "FREQ=DAILY;BYHOUR=1,2,3;BYMINUTE=1,2,3;BYSECOND=1,2,3",
     ],
 )  # fmt: skip
@@ -217,6 +221,16 @@ def test_a_rule_that_never_happens_is_no_session() -> None:
 
 
 # --- bad input
+
+
+def test_a_calendar_of_rules_that_never_come_true_is_given_up() -> None:
+    never = f"{START}\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"
+    assert "take too long" in refused(calendar(*[never] * 200))
+
+
+def test_a_calendar_of_too_many_events_is_refused() -> None:
+    series = f"{START}\nRRULE:FREQ=DAILY"
+    assert "more than 10,000 events" in refused(calendar(*[series] * 60))
 
 
 def test_every_event_that_cannot_be_read_is_named_at_once() -> None:

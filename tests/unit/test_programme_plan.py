@@ -280,6 +280,40 @@ def test_where_ids_may_change_a_session_with_a_new_id_is_the_talk_of_the_old_one
     assert states(planned(again, stored=[talk])) == ["new", "gone"]
 
 
+# --- a talk that is given several times
+
+
+def slots(*days: int) -> list[Session]:
+    """As the reader numbers them, by their time."""
+    return [
+        replace(KITES, id="KX" if number == 1 else f"KX-{number}", day=date(2026, 12, day),
+                series="KX")
+        for number, day in enumerate(days, 1)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ((2, 4), {"unchanged": ["KX", "KX-2"]}),
+        ((4, 7), {"unchanged": ["KX-2"], "moved": ["KX"]}),  # the first one moved past the other
+        ((4,), {"unchanged": ["KX-2"], "gone": ["KX"]}),
+        ((1, 2, 4), {"unchanged": ["KX", "KX-2"], "new": ["KX-3"]}),
+        ((9,), {"moved": ["KX"], "gone": ["KX-2"]}),
+    ],
+)
+def test_of_several_times_each_is_still_the_one_it_was(
+    now: tuple[int, ...], expected: dict[str, list[str]]
+) -> None:
+    stored = [booked(each) for each in slots(2, 4)]
+    found: dict[str, list[str]] = {}
+    for row in planned(*slots(*now), stored=stored).rows:
+        talk = row.before or row.after
+        assert talk
+        found.setdefault(row.state, []).append(str(talk.source_id).removeprefix(SOURCE))
+    assert {state: sorted(ids) for state, ids in found.items()} == expected
+
+
 # --- what is gone
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from speakerbot.errors import InputRefused, SourceRefused
+from speakerbot.errors import InputRefused, SourceRefused, Unreachable
 from speakerbot.formats.programmes import read
 from speakerbot.formats.sessions import Guest, Programme, Session
 from speakerbot.formats.web_source import Document
@@ -82,6 +82,7 @@ def test_the_sample_of_an_export_reads() -> None:
         length=45,
         room="Main Hall",
         link="https://programme.example/evenings/talk/T3M8ZD/",
+        series="T3M8ZD",
     )
 
 
@@ -243,6 +244,31 @@ def test_an_answer_about_the_session_is_its_only_speakers() -> None:
 
 
 # --- bad input
+
+
+def test_a_list_that_changed_while_it_was_read_is_asked_for_again() -> None:
+    """A row that moved from the second page to the first, in between, came on neither."""
+    pages = [
+        Document(json.dumps({"count": 3, "results": [submission(code=code)]}).encode(), "p", API)
+        for code in ("A1B2", "C3D4")
+    ]
+    with pytest.raises(Unreachable, match="2 of 3 rows came"):
+        read(pages, BERLIN, NOW)
+
+
+def test_one_saved_page_of_several_is_not_the_whole_programme() -> None:
+    assert "holds 1 of 120 rows" in refused({"count": 120, "results": [submission()]})
+
+
+def test_a_name_of_an_event_cannot_be_mistaken_for_another_source() -> None:
+    programme = read_json(export(event(), acronym="a:b/c"), url="https://x.example/s.json")
+    assert programme.source == "pretalx:x.example/a_b_c:"
+
+
+def test_a_zone_that_does_not_exist_matters_only_where_a_time_has_no_offset() -> None:
+    programme = read_json(export(event(), time_zone_name="Mars/Base"))
+    assert programme.sessions[0].starts_at == time(19)
+    assert "Mars/Base" in programme.notes[0]
 
 
 def test_every_session_that_cannot_be_read_is_named_at_once() -> None:
