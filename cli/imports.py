@@ -55,11 +55,7 @@ def show_rows(
         (row.place, row.change, *cells(row.after), "; ".join(_changes(differences(row))))
         for row in rows
     )
-    header = (
-        ("row", "", *columns, "changes")
-        if on_terminal()
-        else ("row", "change", *columns, "changes")
-    )
+    header = ("row", "" if on_terminal() else "change", *columns, "changes")
     if on_terminal() and len(rows) > MOST_DRAWN:
         for line in lines:
             say("  ".join(plain(cell) for cell in line if cell != ""))
@@ -70,6 +66,12 @@ def show_rows(
 def _changes(differences: Iterable[Difference]) -> Iterator[str]:
     for name, old, new in differences:
         yield f"{name.replace('_', ' ')}: {old or '(none)'} → {new or '(none)'}"
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """What was understood of a file that people had better check."""
+    for note in notes:
+        say(plain(f"note: {note}"))
 
 
 def emit_import(
@@ -127,8 +129,7 @@ def show_sync(change: SyncPlan, programme: Programme, *, dry_run: bool) -> None:
     told = ", ".join(f"{number:,} {state}" for state, number in counts.items() if number)
     done = "would sync" if dry_run else "synced"
     say(f"{done} {amount(len(programme.sessions), 'session')}: {told or 'there are none'}")
-    for note in programme.notes:
-        say(f"note: {note}")
+    say_notes(programme.notes)
     kept = counts["gone"] + counts["called off"] - len(change.to_cancel)
     if kept and any(row.before for row in rows if row.state in ("gone", "called off")):
         say("talks that are gone or called off stay; --prune cancels them")

@@ -12,7 +12,7 @@ import typer
 
 from cli.documents import person_document
 from cli.export_file import Output, form_of, write_export
-from cli.imports import File, Mapped, emit_import, show_rows, summary
+from cli.imports import File, Mapped, emit_import, say_notes, show_rows, summary
 from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Parsed
 from cli.output import emit_json, on_terminal, plain, say, table
@@ -24,6 +24,7 @@ from speakerbot.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from speakerbot.domain.person import Person
     from speakerbot.formats.people import PersonImport
+    from speakerbot.formats.problems import ImportProblems
     from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -322,21 +323,23 @@ def import_people(
         shown = change = plan()
         if not as_json:
             show_rows(shown.rows, ("user", "name"), _imported, formats.differences)
+            say_notes([*source.notes, *_left_out(refused)])
         if not dry_run:
             with store.at_once():
                 change = plan()
                 store.people.put([*change.new, *change.updated])
-    left_out = [f"left out: {problem}" for problem in refused.found]
     if as_json:
-        notes = [*source.notes, *left_out]
+        notes = [*source.notes, *_left_out(refused)]
         emit_import(change, person_document, formats.differences, notes, dry_run=dry_run)
         return
     if change != shown:
         say("somebody changed the store meanwhile; this was written:")
         show_rows(change.rows, ("user", "name"), _imported, formats.differences)
-    for note in [*source.notes, *left_out]:
-        say(plain(f"note: {note}"))
     say(summary(change, "person" if len(change.rows) == 1 else "people", dry_run=dry_run))
+
+
+def _left_out(refused: ImportProblems) -> list[str]:
+    return [f"left out: {problem}" for problem in refused.found]
 
 
 def _imported(person: Person) -> tuple[object, ...]:

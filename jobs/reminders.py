@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
@@ -16,6 +16,7 @@ from speakerbot.domain.reminder_offsets import DayOffset, HourOffset, Offset
 from speakerbot.domain.talk import Talk
 from speakerbot.runs.job import Job, JobContext, Prospect, Window
 from speakerbot.runs.routes import to_speaker
+from speakerbot.runs.talk_values import talk_values
 
 FlagName = Literal["sentTminus1At", "sentDayOfAt"]
 _NAMED = {0: "reminder.day_of", 1: "reminder.day_before"}
@@ -46,8 +47,8 @@ def _reach(offsets: tuple[Offset, ...]) -> timedelta:
 
 
 def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]:
-    """At most one message: the nearest reminder whose time has come, unless it is over. One that
-    was overtaken never comes back, however long its own time is."""
+    """At most one message to each speaker: the nearest reminder whose time has come, unless it is
+    over. One that was overtaken never comes back, however long its own time is."""
     reached = [
         slot
         for slot in slots(talk, settings.reminder_offsets, settings.timezone)
@@ -55,14 +56,15 @@ def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]
     ]
     if not reached or now >= reached[-1].expires_at:
         return
-    if talk.completed:
-        yield Skip(SkipReason.COMPLETED, f"talk:{talk.id}")
-        return
     *overtaken, nearest = reached
-    yield from (
-        Skip(SkipReason.OVERTAKEN, f"talk:{talk.id}") for slot in overtaken if now < slot.expires_at
-    )
-    yield _message(talk, nearest, settings, now)
+    for view in talk.views():
+        if talk.completed:
+            yield Skip(SkipReason.COMPLETED, f"talk:{talk.id}")
+            continue
+        for slot in overtaken:
+            if now < slot.expires_at:
+                yield Skip(SkipReason.OVERTAKEN, f"talk:{talk.id}")
+        yield _message(talk, view, nearest, settings, now)
 
 
 def windows(context: JobContext, until: datetime) -> Iterator[Window]:
@@ -78,17 +80,20 @@ def windows(context: JobContext, until: datetime) -> Iterator[Window]:
 
 
 def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
-    """Every reminder the talk has, had or will have on its present date."""
+    """Every reminder that its speakers have, had or will have on its present date."""
     talk, settings = context.store.talks.get(talk_id), context.settings
     if talk is None:
         return
     made = slots(talk, settings.reminder_offsets, settings.timezone)
     reached = [slot for slot in made if slot.due_at <= context.now]
     for slot in made:
-        message = _message(talk, slot, settings, max(context.now, slot.due_at))
         overtaken = slot in reached[:-1] and context.now < slot.expires_at
         dropped = f"overtaken by the nearer reminder ({reached[-1].offset})" if overtaken else ""
-        yield Prospect(message, "the talk is marked as completed" if talk.completed else dropped)
+        if talk.completed:
+            dropped = "the talk is marked as completed"
+        for view in talk.views():
+            message = _message(talk, view, slot, settings, max(context.now, slot.due_at))
+            yield Prospect(message, dropped)
 
 
 def slots(talk: Talk, offsets: tuple[Offset, ...], zone: ZoneInfo) -> list[Slot]:
@@ -113,30 +118,29 @@ def _slot(day: date, offset: Offset, start: datetime | None, zone: ZoneInfo) -> 
     return Slot(offset, due, expires) if due < expires else None
 
 
-def _message(talk: Talk, slot: Slot, settings: Settings, now: datetime) -> Message:
+def _message(talk: Talk, view: Talk, slot: Slot, settings: Settings, now: datetime) -> Message:
+    """To the speaker whose ``view`` of the talk it is. The Node bot's flags are the main
+    speaker's."""
     kind, template = _kind(slot.offset)
+    is_main = view.user_id == talk.user_id
     return Message(
         kind=kind,
         subject=f"talk:{talk.id}",
-        recipient=f"user:{talk.user_id}",
+        recipient=f"user:{view.user_id}",
         occasion=_occasion(talk, slot.offset),
-        routes=to_speaker(talk.user_id, talk.thread_id, settings),
+        routes=to_speaker(view.user_id, talk.thread_id, settings),
         template=template,
-        values=_values(talk, slot, now),
+        values=_values(view, slot, settings.timezone, now),
         due_at=slot.due_at,
         expires_at=slot.expires_at,
         reason=f"talk on {talk.date}, {slot.offset} reached at {slot.due_at:%F %H:%M} UTC",
         opt_out="reminders",
-        flag=_flag(talk, slot.offset, settings),
+        flag=_flag(talk, slot.offset, settings) if is_main else None,
     )
 
 
-def _values(talk: Talk, slot: Slot, now: datetime) -> dict[str, str | int]:
-    values: dict[str, str | int] = {
-        "username": talk.username,
-        "topic": talk.topic,
-        "date": talk.date.isoformat(),
-    }
+def _values(talk: Talk, slot: Slot, zone: ZoneInfo, now: datetime) -> dict[str, Any]:
+    values = talk_values(talk, zone)
     if isinstance(slot.offset, DayOffset):
         return {**values, "days": slot.offset.days}
     return {**values, "time_left": _time_left(slot.expires_at - now)}
@@ -193,13 +197,14 @@ def _time_left(left: timedelta) -> str:
 
 
 def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
-    """Those of talks that are still on that date, by that speaker, and not over."""
+    """Those of talks that are still on that date, to who still speaks, and not over."""
     settings = context.settings
     talks = context.store.talks.by_ids([message.subject_id for message in messages])
     return {
-        _message(talk, slot, settings, max(context.now, slot.due_at)).key
+        _message(talk, view, slot, settings, max(context.now, slot.due_at)).key
         for talk in talks.values()
         if not talk.completed
+        for view in talk.views()
         for slot in slots(talk, settings.reminder_offsets, settings.timezone)
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import SkipReason
@@ -12,6 +11,7 @@ from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.talk import Talk
 from speakerbot.runs.job import Job, JobContext, Prospect, Window
 from speakerbot.runs.routes import announcement_channel, is_configured, only_route
+from speakerbot.runs.talk_values import talk_values
 
 
 def decide(context: JobContext) -> Iterator[Decision]:
@@ -49,24 +49,11 @@ def _message(talk: Talk, start: datetime, channel: str, settings: Settings) -> M
         occasion=talk.date.isoformat(),
         routes=only_route(channel, mention=f"role:{role}" if role else None),
         template="starting",
-        values=_values(talk, start, settings),
+        values=talk_values(talk, settings.timezone),
         due_at=start - settings.starting_before,
         expires_at=start,
         reason=f"talk on {talk.date}, starts at {start:%F %H:%M} UTC",
     )
-
-
-def _values(talk: Talk, start: datetime, settings: Settings) -> dict[str, Any]:
-    return {
-        "username": talk.username,
-        "speakers": [speaker.username for speaker in talk.speakers],
-        "topic": talk.topic,
-        "date": talk.date.isoformat(),
-        "room": talk.room or "",
-        "link": talk.link or "",
-        "time": f"{start.astimezone(settings.timezone):%H:%M}",
-        "timestamp": int(start.timestamp()),
-    }
 
 
 def windows(context: JobContext, until: datetime) -> Iterator[Window]:

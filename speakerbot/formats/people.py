@@ -25,7 +25,9 @@ from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Source
 from speakerbot.formats.spreadsheet import Column, Columns, read_table, write_rows
 
-LONGEST_NAME = 200
+LONGEST_NAME = 500
+LONGEST_ID = 2000
+"""The id of somebody who is only known by name is made of it, case-folded: up to thrice as long."""
 _TELEGRAM = "telegram_user_id"
 CHECKIN_FIELDS = (
     "telegram_user_id",
@@ -49,7 +51,7 @@ class PersonEntry:
 
 
 def _identifier(text: str) -> str:
-    if len(text) > 1000 or set(text) & set("\0\t\r\n") or text.isdigit():
+    if len(text) > LONGEST_ID or set(text) & set("\0\t\r\n") or text.isdigit():
         raise ValueError(
             f"{text[:60]!r} is not the id of a person: a text on one line, not digits only"
         )

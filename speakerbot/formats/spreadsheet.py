@@ -1,8 +1,5 @@
 """Tables with a header line, as people keep them: CSV of any country, and .xlsx.
 
-All cells are texts here. Those of an .xlsx become the text that a CSV would hold, dates and times
-in ISO 8601; a number that was rounded looks rounded.
-
 A cell that begins with ``=``, ``+``, ``-`` or ``@`` would run as a formula where somebody opens
 the file in a spreadsheet, and topics are typed by strangers: such a cell gets an apostrophe in
 front, and loses it again when it is read.
@@ -13,44 +10,28 @@ from __future__ import annotations
 import csv
 import io
 import re
-import sys
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile
 
 from speakerbot.errors import UsageError
+from speakerbot.formats.problems import Unreadable
 from speakerbot.formats.source import Source
+from speakerbot.formats.workbook import Line, Sheet, read_sheets
 from speakerbot.text import closest, did_you_mean
-
-if TYPE_CHECKING:
-    from openpyxl import Workbook
-    from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
 IGNORE = "ignore"
 """In place of a field: the column is left out."""
 HEADER_WITHIN = 10
 """Above the header there may be a title."""
 SEPARATORS = ",;\t|"
-MOST_COLUMNS, MOST_ROWS = 256, 1_048_576
-MOST_UNPACKED = 64 * 1024 * 1024
-"""Bytes of an .xlsx's sheets and their texts; of each other part, which is read whole:"""
-MOST_OF_OTHER_PARTS = 4 * 1024 * 1024
-EXACT_DIGITS = 15
-"""A spreadsheet keeps so many of a number, and zeros for the others."""
+MOST_LINES = 100_000
+"""All are in memory until the last one has been read: a column is understood as a whole."""
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 _SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?[ ,;\t]*(?:\r\n?|\n|$)", re.IGNORECASE)
 _IN_BRACKETS = re.compile(r"\([^)]*\)|\[[^]]*\]")
-_STREAMED = re.compile(r"xl/(worksheets/[^/]+|sharedStrings)\.xml", re.IGNORECASE)
-_READ_WHOLE = (".xml", ".rels")
-
 Cells = dict[str, str]
-Line = tuple[str, list[str]]
-"""A row with its place: ``line 4``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +124,7 @@ def read_table(source: Source, columns: Columns, mapped: Mapping[str, str] | Non
             else _csv(source, columns, mapped)
         )
         place, header, rest = _header(lines, columns, mapped)
-    except _BadLine as problem:
+    except Unreadable as problem:
         source.problems.add(problem.place, str(problem))
         return Table({}, iter(()))
     if not header:
@@ -162,7 +143,7 @@ def _header(
     first: list[Line] = []
     try:
         first.extend(islice(lines, HEADER_WITHIN))
-    except _BadLine as problem:
+    except Unreadable as problem:
         if not first:
             raise
         lines = _raised(problem)  # in its turn
@@ -173,7 +154,7 @@ def _header(
     return place, [name.strip() for name in names], chain(first[best + 1 :], lines)
 
 
-def _raised(problem: _BadLine) -> Iterator[Line]:
+def _raised(problem: Unreadable) -> Iterator[Line]:
     yield from ()
     raise problem
 
@@ -255,7 +236,9 @@ def _rows(
     source: Source, fields: Sequence[str], lines: Iterator[Line]
 ) -> Iterator[tuple[str, Cells]]:
     try:
-        for place, cells in lines:
+        for number, (place, cells) in enumerate(lines, 1):
+            if number > MOST_LINES:
+                raise Unreadable(place, f"more than {MOST_LINES:,} rows; split the sheet")
             if any(cell.strip() for cell in cells[len(fields) :]):
                 many = f"{len(cells)} cells, but the header names {len(fields)} columns"
                 hint = "; put a text that holds the separator in quotes"
@@ -263,16 +246,8 @@ def _rows(
                 continue
             named = zip(fields, map(unguarded, cells), strict=False)
             yield place, {field: cell for field, cell in named if field and cell.strip()}
-    except _BadLine as problem:
+    except Unreadable as problem:
         source.problems.add(problem.place, str(problem))
-
-
-class _BadLine(Exception):
-    """Nothing can be read from there on."""
-
-    def __init__(self, place: str, what: str) -> None:
-        super().__init__(what)
-        self.place = place
 
 
 def _csv(source: Source, columns: Columns, mapped: Mapping[str, str]) -> Iterator[Line]:
@@ -289,7 +264,7 @@ def _separator(text: str, columns: Columns, mapped: Mapping[str, str]) -> str:
         try:
             for _, line in islice(_csv_lines(text, separator), HEADER_WITHIN):
                 known, cells = max(known, columns.known(line, mapped)), cells or len(line)
-        except _BadLine:
+        except Unreadable:
             pass  # the lines before it may be told apart all the same
         return known, cells
 
@@ -305,30 +280,27 @@ def _csv_lines(text: str, separator: str, skipped: int = 0) -> Iterator[Line]:
             if any(cell.strip() for cell in cells):
                 yield place, cells
     except csv.Error as error:
-        raise _BadLine(f"line {start}", f"not CSV: {error}") from error
+        raise Unreadable(f"line {start}", f"not CSV: {error}") from error
 
 
 def _sheet(source: Source, columns: Columns, mapped: Mapping[str, str]) -> Iterator[Line]:
     """The lines of the first sheet with a header that is known, else of the first sheet."""
-    workbook = _workbook(source)
-    if workbook is None:
-        return iter(())
-    sheets = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
+    sheets = read_sheets(source.data)
     if not sheets:
-        source.problems.add("", "it has no sheet")
-        return iter(())
+        raise Unreadable("", "it has no sheet")
     chosen = _with_header(sheets, columns, mapped)
     if others := ", ".join(sheet.title for sheet in sheets if sheet is not chosen):
         source.notes.append(f"read from its sheet {chosen.title}, not from {others}")
-    return _sheet_lines(chosen)
+    return chosen.lines()
 
 
-def _with_header(
-    sheets: Sequence[ReadOnlyWorksheet], columns: Columns, mapped: Mapping[str, str]
-) -> ReadOnlyWorksheet:
+def _with_header(sheets: Sequence[Sheet], columns: Columns, mapped: Mapping[str, str]) -> Sheet:
     known = [
-        max((columns.known(cells, mapped) for _, cells in first), default=0)
-        for first in (list(islice(_sheet_lines(sheet), HEADER_WITHIN)) for sheet in sheets)
+        max(
+            (columns.known(cells, mapped) for _, cells in islice(sheet.lines(), HEADER_WITHIN)),
+            default=0,
+        )
+        for sheet in sheets
     ]
     required = sum(1 for column in columns.all if column.required)
     for least in (max(required, 1), 1):
@@ -336,108 +308,6 @@ def _with_header(
             if many >= least:
                 return sheet
     return sheets[0]
-
-
-def install_command() -> str:
-    """What brings the library that reads and writes .xlsx."""
-    return f"{sys.executable} -m pip install openpyxl"
-
-
-def _workbook(source: Source) -> Workbook | None:
-    """None, with a problem, for a file that cannot be read or would need too much memory."""
-    try:
-        import openpyxl
-    except ImportError:
-        raise UsageError(
-            f"{source.problems.source}: reading .xlsx needs openpyxl: {install_command()}; or save "
-            "the sheet as CSV"
-        ) from None
-    try:
-        with ZipFile(io.BytesIO(source.data)) as archive:
-            too_big = _too_big(archive)
-    except (BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        source.problems.add("", f"it is a damaged .xlsx ({error}); save it again")
-        return None
-    if too_big:
-        source.problems.add("", too_big)
-        return None
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            return openpyxl.load_workbook(
-                io.BytesIO(source.data), read_only=True, data_only=True, keep_links=False
-            )
-    except Exception as error:  # whatever strangers' XML makes openpyxl raise
-        source.problems.add("", f"it cannot be read as .xlsx ({_reason(error)}); save it again")
-        return None
-
-
-def _too_big(archive: ZipFile) -> str:
-    """Why its parts are not unpacked; empty where they may be. The sizes that it names are the most
-    that is ever unpacked."""
-    parts = [(part.filename, part.file_size) for part in archive.infolist()]
-    streamed = sum(size for name, size in parts if _STREAMED.fullmatch(name))
-    if streamed > MOST_UNPACKED:
-        return f"it unpacks to {streamed / 1024**2:,.0f} MB; import its rows in smaller files"
-    for name, size in parts:
-        whole = name.lower().endswith(_READ_WHOLE) and not _STREAMED.fullmatch(name)
-        if whole and size > MOST_OF_OTHER_PARTS:
-            return f"its part {name} unpacks to {size / 1024**2:,.0f} MB; save the sheet as CSV"
-    return ""
-
-
-def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
-
-
-def _sheet_lines(sheet: ReadOnlyWorksheet) -> Iterator[Line]:
-    sheet.reset_dimensions()  # what a file says of its own size need not be true
-    number = 0
-    rows: Iterator[tuple[Any, ...]] = sheet.iter_rows(  # type: ignore[misc]  # its stub borrows it
-        max_col=MOST_COLUMNS, max_row=MOST_ROWS, values_only=True
-    )
-    try:
-        for number, values in enumerate(rows, 1):
-            cells = [_text_of(value) for value in values]
-            while cells and not cells[-1].strip():
-                cells.pop()
-            if cells:
-                yield f"row {number}", cells
-    except Exception as error:  # whatever strangers' XML makes openpyxl raise
-        why = f"cannot be read ({_reason(error)}); save the sheet again, or as CSV"
-        raise _BadLine(f"row {number + 1}", why) from error
-
-
-def _text_of(value: Any) -> str:
-    """A cell as the text that somebody would have typed into a CSV."""
-    match value:
-        case None:
-            return ""
-        case str():
-            return value
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return _number(value)
-        case datetime():
-            return value.date().isoformat() if value.time() == time() else str(value)
-        case date():
-            return value.isoformat()
-        case time():
-            return value.strftime("%H:%M:%S").removesuffix(":00")
-        case timedelta():
-            minutes, seconds = divmod(round(value.total_seconds()), 60)
-            return f"{minutes // 60}:{minutes % 60:02}" + (f":{seconds:02}" if seconds else "")
-    return str(value)
-
-
-def _number(value: int | float) -> str:
-    if isinstance(value, float) and not value.is_integer():
-        return repr(value)
-    digits = str(int(value))
-    rounded = isinstance(value, float) or not digits.lstrip("-")[EXACT_DIGITS:].strip("0")
-    if len(digits.lstrip("-")) > EXACT_DIGITS and rounded:
-        return f"{value:.{EXACT_DIGITS - 1}E}"
-    return digits
 
 
 def write_rows(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -452,36 +322,6 @@ def _written(cells: Sequence[str]) -> str:
     csv.writer(buffer).writerow(cells)
     # Not as its lineterminator: the writer would then leave a carriage return without quotes.
     return buffer.getvalue().removesuffix("\r\n") + "\n"
-
-
-def write_workbook(
-    columns: Sequence[str], lines: Iterable[Sequence[str]], formats: Mapping[str, str]
-) -> bytes:
-    """An .xlsx of one sheet, all cells texts; ``formats`` are for what is typed into a column.
-
-    Raises UsageError where there is no openpyxl."""
-    try:
-        import openpyxl
-    except ImportError:
-        raise UsageError(f"writing .xlsx needs openpyxl: {install_command()}") from None
-    from openpyxl.styles import Font
-    from openpyxl.utils import get_column_letter
-
-    workbook = openpyxl.Workbook()
-    sheet = workbook.worksheets[0]
-    sheet.title = "Talks"
-    sheet.freeze_panes = "A2"
-    sheet.append(list(columns))
-    for cells in lines:
-        sheet.append([guarded(cell) for cell in cells])
-    for number, column in enumerate(columns, 1):
-        sheet.cell(1, number).font = Font(bold=True)
-        letter = get_column_letter(number)
-        sheet.column_dimensions[letter].width = 24
-        sheet.column_dimensions[letter].number_format = formats.get(column, "General")
-    stream = io.BytesIO()
-    workbook.save(stream)
-    return stream.getvalue()
 
 
 def guarded(cell: str) -> str:

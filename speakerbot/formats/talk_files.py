@@ -39,7 +39,6 @@ from speakerbot.formats.spreadsheet import (
     Table,
     read_table,
     write_rows,
-    write_workbook,
 )
 from speakerbot.formats.talk_fields import (
     BY_NAME,
@@ -55,6 +54,7 @@ from speakerbot.formats.talk_fields import (
     columns_of_speakers,
     text,
 )
+from speakerbot.formats.workbook import write_workbook
 
 T = TypeVar("T")
 

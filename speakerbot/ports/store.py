@@ -79,6 +79,12 @@ class Talks(Protocol):
         Node bot has left."""
 
     @writes
+    def edit(self, before: Talk, after: Talk) -> bool:
+        """Writes the fields in which ``after`` is not as ``before``, and no others: what somebody
+        else changes meanwhile stays. Not the date, which :meth:`reschedule` changes, nor the
+        flags. False: gone."""
+
+    @writes
     def reschedule(self, talk_id: str, to: date) -> bool:
         """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken, and
         ConfigError as ``put`` does."""

@@ -97,7 +97,7 @@ class Templates:
         file.compile()  # before the time begins to count
         deadline = Deadline(self.seconds)
         while True:
-            given = prepared(values, rules.escape, deadline)
+            given = prepared(values, rules, deadline)
             text = without_mass_mentions(file.render(given, deadline))
             over = rules.length(text) - room
             if over <= 0:

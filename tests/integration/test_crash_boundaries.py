@@ -18,7 +18,7 @@ from speakerbot.testing.crash.posts_worlds import (
     StartingWorld,
     WeeklyWorld,
 )
-from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
+from speakerbot.testing.crash.reminders_world import EveningsWorld, InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import LONG_LEASE, SHORT_LEASE, VARIANTS, Every, Gap, WorldEvent
 from speakerbot.testing.discord import Fault
 
@@ -78,6 +78,7 @@ def dying_at(boundary: int, gap: Gap) -> CrashSchedule:
         pytest.param(EngagementWorld, 15, id="engagement"),
         pytest.param(RemindersWorld, 40, id="reminders", marks=pytest.mark.slow_suite),
         pytest.param(InboxWorld, 30, id="inbox", marks=pytest.mark.slow_suite),
+        pytest.param(EveningsWorld, 35, id="evenings", marks=pytest.mark.slow_suite),
         pytest.param(WeeklyWorld, 5, id="weekly", marks=pytest.mark.slow_suite),
         pytest.param(ChangesWorld, 35, id="changes", marks=pytest.mark.slow_suite),
         pytest.param(DigestWorld, 15, id="digest", marks=pytest.mark.slow_suite),

@@ -19,6 +19,7 @@ from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import InputRefused, UsageError
 from speakerbot.formats import talk_files, talk_import
 from speakerbot.formats.source import MOST_BYTES, Source, source_of
+from speakerbot.formats.spreadsheet import MOST_LINES
 from speakerbot.formats.talk_fields import COLUMNS
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
@@ -410,6 +411,17 @@ def test_a_truncated_workbook_is_refused() -> None:
 def test_a_hundred_megabytes_are_refused() -> None:
     [found] = refused(b"x" * (100 * 1024 * 1024))
     assert found == f"more than {MOST_BYTES // 2**20} MB; split it into smaller files"
+
+
+def test_a_cell_that_is_a_book_is_not_printed_whole() -> None:
+    [found] = refused(f"{PEOPLES}\nmira,{MIRA},Evals,{'soon ' * 20_000},\n")
+    assert found.startswith("line 2, Date: 'soon soon")
+    assert len(found) < 1100
+
+
+def test_more_rows_than_anybody_has_are_refused() -> None:
+    found = refused(f"{PEOPLES}\n" + f"{MIRAS}\n" * (MOST_LINES + 1))
+    assert found[0] == "line 100002: more than 100,000 rows; split the sheet"
 
 
 def test_without_openpyxl_the_command_that_installs_it_is_said(

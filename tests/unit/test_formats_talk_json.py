@@ -100,6 +100,30 @@ def test_canonical_extended_json_is_read_too() -> None:
     }
 
 
+def test_ids_that_are_longs_are_read() -> None:
+    """As mongoexport --jsonFormat=canonical writes them."""
+    long = {"$numberLong": GOOD["discordUserId"]}
+    [talk] = imported(json.dumps(GOOD | {"discordUserId": long, "threadId": long}))
+    assert talk.user_id == talk.thread_id == GOOD["discordUserId"]
+
+
+@pytest.mark.parametrize("ms", ["999999999999999", "-99999999999999"])
+def test_a_date_beyond_the_calendar_refuses_nothing_where_nobody_uses_it(ms: str) -> None:
+    far = {"$date": {"$numberLong": ms}}
+    [talk] = imported(json.dumps(GOOD | {"until": far, "note": [far, {"until": far}]}))
+    assert talk.extra == {"until": far, "note": [far, {"until": far}]}
+    [line] = talk_files.write_json([talk])
+    assert json.loads(line)["until"] == far
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_lines_end_as_they_do_anywhere(end: str) -> None:
+    other = GOOD | {"_id": "second", "topic": "Looms"}
+    assert len(imported(f"{json.dumps(GOOD)}{end}{json.dumps(other)}{end}")) == 2
+    [found] = problems(f"{json.dumps(GOOD)}{end}{{}}{end}nonsense")[-1:]
+    assert found.startswith("line 3: not JSON")
+
+
 def test_a_json_array_is_read_like_lines() -> None:
     """``mongoexport --jsonArray``, also with ``--pretty``."""
     other = GOOD | {"_id": "second", "scheduledDate": {"$date": "2026-11-07T00:00:00.000Z"}}
@@ -162,6 +186,7 @@ def test_unknown_fields_inside_our_subdocuments_are_kept() -> None:
         ({"speakerbot": {"startsAt": "19:00+02:00"}}, "is not a clock time"),
         ({"_id": {"$oid": "afd"}}, "_id: {'$oid': 'afd'} is not the id of a talk"),
         ({"_id": "2026-11-06"}, "_id: '2026-11-06' is not the id of a talk"),
+        ({"discordUserId": "802"}, "discordUserId: '802' is not a Discord id, which has 17 to 20"),
         ({"_id": "a\nb"}, "_id: 'a\\nb' is not the id of a talk"),
         ({"_id": 7}, "_id: 7 is not the id of a talk"),
         ({"note": 2**70}, "note: 1180591620717411303424 is too large a number"),

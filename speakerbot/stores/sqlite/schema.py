@@ -124,6 +124,9 @@ VERSION_3 = (
     "CREATE INDEX talks_source ON talks (source_id, id) WHERE source_id IS NOT NULL",
     "ALTER TABLE snapshot ADD COLUMN told_start TEXT",
     "ALTER TABLE snapshot ADD COLUMN seen_start TEXT",
+)
+
+CALENDAR_DETAILS = (
     "ALTER TABLE calendar ADD COLUMN length INTEGER",
     "ALTER TABLE calendar ADD COLUMN room TEXT",
     "ALTER TABLE calendar ADD COLUMN link TEXT",
@@ -146,7 +149,12 @@ def _version_3(db: Database) -> None:
         db.run(statement)
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3)
+def _calendar_details(db: Database) -> None:
+    for statement in CALENDAR_DETAILS:
+        db.run(statement)
+
+
+STEPS: Steps = (_version_1, _version_2, _version_3, _calendar_details)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

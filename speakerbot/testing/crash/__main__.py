@@ -26,7 +26,7 @@ from speakerbot.testing.crash.posts_worlds import (
     StartingWorld,
     WeeklyWorld,
 )
-from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
+from speakerbot.testing.crash.reminders_world import EveningsWorld, InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import (
     CrashSchedule,
     around_node_bot,
@@ -40,6 +40,7 @@ MODULE = (sys.executable, "-m", "speakerbot.testing.crash")
 WORLDS: dict[str, WorldOf] = {
     "reminders": RemindersWorld,
     "inbox": InboxWorld,
+    "evenings": EveningsWorld,
     "weekly": WeeklyWorld,
     "changes": ChangesWorld,
     "engagement": EngagementWorld,

@@ -189,8 +189,13 @@ class _Game:
         self._before = len(self._discord.messages())
         call(lambda: self._in_store(self._world.fill), self._log)
 
+    def _open(self) -> Store:
+        """As the runs of this world open it."""
+        settings = self._place.settings(self._world)
+        return open_store(self._place.store_url, beside_node_bot=settings.node_bot_coexist)
+
     def _in_store(self, write: Callable[[Store], None]) -> None:
-        store = open_store(self._place.store_url)
+        store = self._open()
         try:
             store.prepare()
             write(store)
@@ -316,7 +321,7 @@ class _Game:
     def _run_and_look(self, place: Place) -> tuple[int, list[str], Kept]:
         steps: list[str] = []
         code = run_once(self._world, place, self._clock, steps.append)
-        store = open_store(self._place.store_url)
+        store = self._open()
         try:
             records = store.ledger.get(sorted(self._promise.due))
             problems = tuple(self._world.problems(store))

@@ -270,7 +270,7 @@ class _Game:
 
 @contextmanager
 def _opened(url: str) -> Iterator[Store]:
-    store = open_store(url)
+    store = open_store(url, beside_node_bot=False)
     try:
         yield store
     finally:
