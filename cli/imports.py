@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from cli.output import amount, emit_json, on_terminal, plain, say, table
+from cli.terminal import narrow
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
@@ -119,13 +120,10 @@ def summary(plan: Import[T], noun: str, *, dry_run: bool) -> str:
 
 
 def show_sync(change: SyncPlan, programme: Programme, *, dry_run: bool) -> None:
+    """What becomes of each session, and how speakers are linked who are not known."""
     counts = change.counts
-    quiet = ("unchanged", "over")
-    rows = [row for row in change.rows if row.state not in quiet]
-    columns = ("state", "when", "speakers", "topic", "change", "session")
-    lines = (_cells(row, change) for row in rows)
-    if rows:
-        table(columns, lines, empty="", whole=("state", "when"))
+    rows = [row for row in change.rows if row.state not in ("unchanged", "over")]
+    _show_sync_rows(rows, change)
     told = ", ".join(f"{number:,} {state}" for state, number in counts.items() if number)
     done = "would sync" if dry_run else "synced"
     say(f"{done} {amount(len(programme.sessions), 'session')}: {told or 'there are none'}")
@@ -137,6 +135,18 @@ def show_sync(change: SyncPlan, programme: Programme, *, dry_run: bool) -> None:
         say("speakers without a known Discord id, who are not booked:")
         for line in _how_to_link(change):
             say(f"  {line}")
+
+
+def _show_sync_rows(rows: Sequence[SyncRow], change: SyncPlan) -> None:
+    lines = (_cells(row, change) for row in rows)
+    if on_terminal() and len(rows) > MOST_DRAWN:
+        for line in lines:
+            say("  ".join(plain(cell) for cell in line if cell != ""))
+        return
+    columns = ("state", "when", "speakers", "topic", "change", "session")
+    shown = len(columns) - narrow()  # there is no room for the last one
+    if rows:
+        table(columns[:shown], (line[:shown] for line in lines), empty="", whole=("state", "when"))
 
 
 def _cells(row: SyncRow, change: SyncPlan) -> tuple[object, ...]:

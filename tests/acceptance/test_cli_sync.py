@@ -143,10 +143,20 @@ def test_linking_says_what_is_wrong(cli: Cli, store: Store) -> None:
     assert "cannot become the same person" in cli.error(
         "people", "link", "p1", "--discord", ADA, exit_code=2
     )
-    cli.out("people", "link", "p1", "--discord", MIRELA)
+    linked = cli.json("people", "link", "ada", "--discord", MIRELA)
+    assert linked["person"]["id"] == "p1"
     person = store.people.get("p1")
     assert person
     assert person.discord_user_id == MIRELA
+    assert "on Discord already" in cli.error("people", "link", "p1", "--discord", ADA, exit_code=2)
+
+
+def test_a_name_of_two_people_without_an_id_is_refused_with_both(cli: Cli) -> None:
+    cli.file("people.csv", "id,name\np1,Ada\np2,ada\n")
+    cli.out("people", "import", "people.csv")
+    said = cli.error("people", "link", "Ada", "--discord", ADA, exit_code=2)
+    assert "p1" in said
+    assert "p2" in said
 
 
 def test_after_a_sync_speakers_are_told_and_after_the_next_one_nobody_is(
