@@ -85,6 +85,8 @@ class Unlinked:
 class SyncPlan:
     rows: tuple[SyncRow, ...]
     unlinked: tuple[Unlinked, ...]
+    coming: int
+    """Talks of this programme that are to come, as stored."""
     prune: bool
 
     @property
@@ -108,10 +110,9 @@ class SyncPlan:
         """Raises SourceRefused where more than half of the coming talks would be cancelled because
         the programme does not name them any more: it may be broken, or another one."""
         gone = sum(row.state == SyncState.GONE for row in self.rows)
-        coming = gone + sum(row.before is not None and row.after is not None for row in self.rows)
-        if self.prune and gone * 2 > coming:
+        if self.prune and gone * 2 > self.coming:
             raise SourceRefused(
-                f"{source} does not name {gone} of {coming} coming talks any more, more than "
+                f"{source} does not name {gone} of {self.coming} coming talks any more, more than "
                 "half: nothing was changed. If they really are cancelled, add --allow-mass-change; "
                 "--dry-run shows them"
             )
@@ -139,7 +140,7 @@ def plan(
     decide = _Decision(programme, directory, now, zone)
     rows = [decide.row(session, known.get(session.id)) for session in programme.sessions]
     rows += [SyncRow(SyncState.GONE, None, talk, None) for talk in matching.gone()]
-    found = SyncPlan(tuple(rows), tuple(directory.unlinked(rows)), prune)
+    found = SyncPlan(tuple(rows), tuple(directory.unlinked(rows)), matching.coming, prune)
     if one_a_date:
         _name_taken(found, talks, problems)
     return found
@@ -159,13 +160,21 @@ def _renumbered(programme: Programme, talks: Iterable[Talk]) -> Iterator[Session
         series, identifier = _series_of(talk, programme)
         stored[series][identifier] = talk
     for series, sessions in by_series.items():
-        known = stored.get(series, {})
-        at = {(talk.date, talk.starts_at): identifier for identifier, talk in known.items()}
-        kept = [at.pop((each.day, each.starts_at), None) if each.day else None for each in sessions]
-        ids = dict.fromkeys([*(each.id for each in sessions), *known])
-        free = (each for each in ids if each not in kept)
-        for session, same in zip(sessions, kept, strict=True):
-            yield replace(session, id=same or next(free))
+        yield from _each_as_before(sessions, stored.get(series, {}))
+
+
+def _each_as_before(sessions: Sequence[Session], known: Mapping[str, Talk]) -> Iterator[Session]:
+    """The sessions of one series; ``known`` are its talks, by the ids of their sessions."""
+    at = {identifier: (talk.date, talk.starts_at) for identifier, talk in known.items()}
+    kept = {each.id: each.id for each in sessions if at.get(each.id) == (each.day, each.starts_at)}
+    for each in sessions:
+        same = (i for i in at if at[i] == (each.day, each.starts_at) and i not in kept.values())
+        if each.id not in kept and (identifier := next(same, None)):
+            kept[each.id] = identifier
+    ids = dict.fromkeys([*(each.id for each in sessions), *known])
+    free = (identifier for identifier in ids if identifier not in kept.values())
+    for each in sessions:
+        yield replace(each, id=kept.get(each.id) or next(free))
 
 
 def _series_of(talk: Talk, programme: Programme) -> tuple[str, str]:
@@ -227,6 +236,9 @@ class _Directory:
         self._namesakes = {name for name, distinct in keys.items() if len(distinct) > 1}
         self._told = {guest.key: guest.user_id for guest in guests if guest.key and guest.user_id}
         """Ids that the programme tells, of whoever it is, at any of their sessions."""
+        for guest in guests:
+            if guest.user_id:
+                self._speakers[plain_name(guest.name)].add(guest.user_id)
 
     def _know(self, users: _Users, user_id: str, name: str) -> None:
         if user_id and name.strip():
@@ -321,7 +333,7 @@ class _Matching:
         open_ = {
             session.id: session
             for session in self._programme.sessions
-            if session.id not in self._found and session.day
+            if session.id not in self._found and session.day and not session.cancelled
         }
         tiers: tuple[Callable[[Any], Hashable], ...] = (
             lambda one: (_day(one), plain_name(one.topic), one.starts_at),
@@ -369,6 +381,11 @@ class _Matching:
             f"{shorten(session.topic, 60)!r} can be {named}, which were booked by hand, and so can "
             "another session; give them its topic, or cancel those that it is not",
         )
+
+    @property
+    def coming(self) -> int:
+        """How many talks of this programme are to come."""
+        return sum(map(self._coming, self._ours))
 
     def gone(self) -> Iterator[Talk]:
         """Coming talks of this programme that are no session of it."""

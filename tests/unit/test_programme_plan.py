@@ -182,6 +182,12 @@ def test_what_somebody_linked_goes_before_a_name_that_happens_to_be_the_same() -
     assert row.after.user_id == KAZ
 
 
+def test_an_id_that_one_row_tells_is_known_in_the_others_too() -> None:
+    """Else the next sync would know it from the talk that this one books."""
+    again = replace(KITES, id="TWO", topic="Dragons", guests=(Guest("ada"),))
+    assert states(planned(replace(KITES, guests=(Guest("Ada", ADA),)), again)) == ["new", "new"]
+
+
 def test_a_speaker_of_a_stored_talk_is_known_by_that_name() -> None:
     earlier = Talk("old", ADA, "Ada", "Dragons", date(2026, 1, 9))
     found = planned(replace(KITES, guests=(Guest("ada"),)), stored=[earlier])
@@ -362,6 +368,23 @@ def test_losing_more_than_half_at_once_is_refused(left: int, *, refused: bool) -
     else:
         found.refuse_mass_change("p.json")
     planned(*sessions[:left], stored=talks).refuse_mass_change("p.json")
+
+
+def test_talks_that_are_over_do_not_make_a_loss_look_smaller() -> None:
+    past = [
+        replace(booked(), id=str(n), source_id=f"{SOURCE}P{n}", date=date(2026, 11, 13))
+        for n in range(10)
+    ]
+    sessions = [replace(KITES, id=f"P{n}", day=date(2026, 11, 13)) for n in range(10)]
+    found = planned(*sessions, stored=[booked(), *past], prune=True)
+    assert found.counts["gone"] == 1
+    with pytest.raises(SourceRefused, match="1 of 1 coming talks"):
+        found.refuse_mass_change("p.json")
+
+
+def test_a_talk_booked_by_hand_is_not_cancelled_for_a_session_that_was_called_off() -> None:
+    found = planned(replace(KITES, cancelled=True), stored=[BY_HAND], prune=True)
+    assert found.to_cancel == []
 
 
 def test_what_is_called_off_is_no_loss() -> None:
