@@ -45,6 +45,7 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
     env = {"DATABASE_URL": url, "DISCORD_TOKEN": "bench"}
     connect = f"import typer, structlog, sqlite3; sqlite3.connect({url[10:]!r}).execute('SELECT 1')"
     gated = ["--schedule", "bench", "--cron", "@hourly", "--now", CALM]
+    timed = ["--schedule", "bench", "--cron", "@hourly", "--horizon", "75m"]
     run([SPEAKERBOT, "run", "reminders", *gated], env)  # finishes the occurrence
     took = alternately(
         {
@@ -54,6 +55,7 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
             "--version": ([SPEAKERBOT, "--version"], {}),
             "empty": ([SPEAKERBOT, "run", "reminders", "--now", CALM], env),
             "gated": ([SPEAKERBOT, "run", "reminders", *gated], env),
+            "timed": ([SPEAKERBOT, "run", "starting", *timed], env),
         },
         runs,
     )
@@ -67,8 +69,9 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
     yield row("--version", "--version", "interpreter", "bare interpreter")
     yield row("run, nothing due", "empty", "floor", "import typer, structlog")
     yield row("run, gated, not due", "gated", "floor and query", "the same + one SQLite query")
+    yield row("run of a timed job, not due", "timed", "floor and query", "the same")
     if os.environ.get("SPEAKERBOT_TEST_MONGODB_URI"):
-        yield _not_due_on_mongodb(gated, runs)
+        yield from _not_due_on_mongodb(gated, timed, runs)
 
 
 def _new_database() -> str:
@@ -77,7 +80,7 @@ def _new_database() -> str:
     return urlunsplit(server._replace(path=f"/bench_{uuid4().hex}"))
 
 
-def _not_due_on_mongodb(gated: list[str], runs: int) -> Figure:
+def _not_due_on_mongodb(gated: list[str], timed: list[str], runs: int) -> Iterator[Figure]:
     url = _new_database()
     env = {"DATABASE_URL": url, "DISCORD_TOKEN": "bench"}
     query = (
@@ -89,16 +92,19 @@ def _not_due_on_mongodb(gated: list[str], runs: int) -> Figure:
         {
             "floor": (python("-c", query), {}),
             "gated": ([SPEAKERBOT, "run", "reminders", *gated], env),
+            "timed": ([SPEAKERBOT, "run", "starting", *timed], env),
         },
         runs,
     )
-    mine, base = took["gated"], took["floor"]
-    return Figure(
-        "run, gated, not due, MongoDB",
-        f"{mine.seconds * 1000:.0f} ms, {mine.peak_mb:.0f} MB",
-        f"{mine.seconds / base.seconds:.2f} × the same + pymongo and one query "
-        f"({base.seconds * 1000:.0f} ms)",
-    )
+    base = took["floor"]
+    for name, what in (("gated", "run, gated"), ("timed", "run of a timed job")):
+        mine = took[name]
+        yield Figure(
+            f"{what}, not due, MongoDB",
+            f"{mine.seconds * 1000:.0f} ms, {mine.peak_mb:.0f} MB",
+            f"{mine.seconds / base.seconds:.2f} × the same + pymongo and one query "
+            f"({base.seconds * 1000:.0f} ms)",
+        )
 
 
 def thousand_talks(folder: Path) -> Iterator[Figure]:

@@ -39,6 +39,10 @@ STORES = (
     ),
 )
 NODE_BOT_WAYS, NODE_BOT_REMINDERS = len(WAYS), 2
+NODE_BOT_SENDS = 30.03
+"""So many seconds into its minute it has read what to send, and has not saved the first one yet."""
+BEFORE_THE_MINUTE = 8
+"""Boundaries in a row after which all is flagged before the minute begins."""
 GAPS: tuple[Gap, ...] = ("window", "lease")
 EVERY: tuple[Every, ...] = ("minute", "hour", "day")
 
@@ -112,6 +116,7 @@ def test_a_run_may_die_at_every_boundary_around_the_node_bots_minute(
         minute = CrashRound(
             (dying,) if dies_in_minute else (living, living),
             gap="minute",
+            into_minute=boundary % 9 * 12.0,
             events=(WorldEvent("node_bot", 0, after=0.0),),
         )
         after = CrashRound((living, living), gap="window")
@@ -131,6 +136,37 @@ def test_a_run_may_die_at_every_boundary_around_the_node_bots_minute(
     assert boundary > 25, "it came to its end far too early"
     assert by_node_bot > 0
     assert (by_us == 0) == dies_in_minute
+
+
+@pytest.mark.parametrize("mongodb", STORES)
+@pytest.mark.parametrize("dies", [False, True], ids=["and goes on", "and dies then"])
+@pytest.mark.slow_suite
+def test_a_run_may_stall_at_every_boundary_until_the_node_bot_is_sending(
+    arena: Arena, dies: bool, mongodb: str | None
+) -> None:
+    """What it had claimed by then, and what it had flagged, is the Node bot's or ours, never
+    both's."""
+    by_node_bot, over = [], 0
+    for boundary in count(1):
+        kill_at = boundary + 1 if dies else None
+        stalled = CrashProcess(kill_at=kill_at, stall_at=boundary, stall_until=NODE_BOT_SENDS)
+        minute = CrashRound(
+            (stalled,),
+            gap="minute",
+            into_minute=-10.0,
+            events=(WorldEvent("node_bot", 0, after=0.25),),
+        )
+        after = CrashRound((CrashProcess(), CrashProcess()), gap="window")
+        variant = boundary % 9 * NODE_BOT_WAYS
+        schedule = CrashSchedule((minute, after), variant, every=EVERY[boundary % 3])
+        played = arena.play(NodeBotWorld, schedule, mongodb)
+        assert not played.problems, f"{schedule.text()}\n{played.text()}"
+        by_node_bot.append(played.by_node_bot)
+        over = 0 if played.by_node_bot else over + 1
+        if over == BEFORE_THE_MINUTE:
+            break
+    assert NODE_BOT_REMINDERS in by_node_bot, "it has read before the flags were set"
+    assert len(by_node_bot) > 5 + BEFORE_THE_MINUTE, "it came to its end far too early"
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])

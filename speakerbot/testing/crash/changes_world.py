@@ -21,7 +21,7 @@ from speakerbot.testing.crash.world import (
     WITHOUT_ARRIVAL,
     Arrival,
     Expected,
-    SharedTime,
+    SharedClock,
     WorldChange,
     topic,
 )
@@ -40,7 +40,7 @@ class ChangesWorld:
 
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
 
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.changes").JOB

@@ -9,12 +9,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from importlib import import_module
 
+from speakerbot.clock import real_now
 from speakerbot.config import Settings
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import Arrival, Expected, SharedTime, WorldChange, topic
+from speakerbot.testing.crash.world import Arrival, Expected, SharedClock, WorldChange, topic
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 LATE = '3. **Wednesday 2026-11-18, 20:00** - grace and kaz: "Looms" (<t:1795032000:F>)'
@@ -26,7 +27,7 @@ class WeeklyWorld:
 
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
     dm_channels: Mapping[str, str] = {}
 
     def __init__(self, number: int, variant: int) -> None:
@@ -87,7 +88,7 @@ class _OnePost:
 
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
     dm_channels: Mapping[str, str] = {}
 
     name: str
@@ -158,8 +159,8 @@ class DigestWorld(_OnePost):
 
 
 class StartingWorld:
-    """Talks that start in some hours, which is soon here; two of them at one time. ``variant``
-    chooses their topics; with an odd one a role is mentioned."""
+    """Talks that start in some hours, which is soon here; two of them at one time, so there can be
+    no Node bot. ``variant`` chooses their topics; with an odd one a role is mentioned."""
 
     ends_after: timedelta | None = timedelta(hours=14)
     minute: datetime | None = None
@@ -175,7 +176,8 @@ class StartingWorld:
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.starting").JOB
         self.now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-        self.shared_time: SharedTime | None = SharedTime()  # looks are stored by real clocks only
+        # Looks are stored by real clocks only.
+        self.clock: SharedClock | None = SharedClock(skew=self.now - real_now())
         self._channel = str(6 * 10**17 + number)
         self._variant = variant
         self._role = "9001" if variant % 2 else None
@@ -184,6 +186,7 @@ class StartingWorld:
     def settings(self, base: Settings) -> Settings:
         return replace(
             base,
+            node_bot_coexist=False,
             announcements_channel_id=self._channel,
             starting_before=self.before,
             starting_mention=self._role,

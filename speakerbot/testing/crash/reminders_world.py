@@ -26,7 +26,7 @@ from speakerbot.testing.crash.world import (
     TOKEN,
     Arrival,
     Expected,
-    SharedTime,
+    SharedClock,
     WorldChange,
     inbox_topic,
     topic,
@@ -169,7 +169,7 @@ class RemindersWorld:
     """The clock time of every reminder."""
     ends_after: timedelta | None = timedelta(hours=9)
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
     node_bot_at: datetime | None = None
     """What the Node bot sets its flags to."""
     routes: tuple[str, ...] = ("dm", "thread")
