@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import SkipReason
+from speakerbot.domain.delivery import MessageKey, SkipReason
 from speakerbot.domain.message import Decision, Message, NodeFlag, Skip
 from speakerbot.domain.reminder_offsets import DayOffset, HourOffset, Offset
 from speakerbot.domain.talk import Talk
@@ -65,16 +65,16 @@ def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]
     yield _message(talk, nearest, settings, now)
 
 
-def upcoming(context: JobContext, until: datetime) -> Iterator[Window]:
-    """When the reminders that fall due by ``until`` may go."""
+def windows(context: JobContext, until: datetime) -> Iterator[Window]:
+    """When the reminders that are due, or fall due by ``until``, may go."""
     settings = context.settings
     zone, offsets = settings.timezone, settings.reminder_offsets
     last = until.astimezone(zone).date() + _reach(offsets)
     for talk in context.store.talks.between(context.now.astimezone(zone).date(), last):
         if not talk.completed:
             for slot in slots(talk, offsets, zone):
-                if context.now < slot.due_at <= until:
-                    yield Window(slot.due_at, slot.expires_at)
+                if slot.due_at <= until and context.now < slot.expires_at:
+                    yield Window(slot.due_at, slot.expires_at, _key(talk, slot.offset))
 
 
 def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
@@ -142,6 +142,12 @@ def _values(talk: Talk, slot: Slot, now: datetime) -> dict[str, str | int]:
     return {**values, "time_left": _time_left(slot.expires_at - now)}
 
 
+def _key(talk: Talk, offset: Offset) -> str:
+    kind, _ = _kind(offset)
+    occasion = _occasion(talk, offset)
+    return str(MessageKey(kind, f"talk:{talk.id}", f"user:{talk.user_id}", occasion))
+
+
 def _kind(offset: Offset) -> tuple[str, str]:
     """Kind and template. Only the first two are known to the Node bot."""
     if isinstance(offset, HourOffset):
@@ -198,4 +204,4 @@ def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
     }
 
 
-JOB = Job("reminders", decide, prospects=prospects, still_true=still_true, upcoming=upcoming)
+JOB = Job("reminders", decide, prospects=prospects, still_true=still_true, windows=windows)

@@ -295,12 +295,11 @@ class Limits(Protocol):
     @writes
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
-    ) -> SendSlots:
-        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic step.
-        They lie on a clock that all who reserve share, the one furthest ahead; ``now`` is the
-        process's own, moved by what it has learnt of that one. The first slot is at least
-        ``ahead * interval`` before it (GCRA: that many may go at once after a pause), to the
-        microsecond."""
+    ) -> datetime:
+        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic step,
+        and returns the first, to the microsecond. They lie on the store's own clock, by which
+        it is ``now`` (see ``Store.clock_error``). The first may be up to ``ahead * interval``
+        before that (GCRA: that many may go at once after a pause)."""
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         """By name; one query."""
@@ -324,14 +323,6 @@ class Breaker:
     until: datetime
     reason: str
     count: int = 0
-
-
-class SendSlots(NamedTuple):
-    """Reserved slots: what a process may rely on is the first one's distance from ``clock``."""
-
-    first: datetime
-    clock: datetime
-    """The shared clock at the reservation."""
 
 
 class Guilds(Protocol):
@@ -388,6 +379,10 @@ class Store(Protocol):
 
     def at_once(self) -> AbstractContextManager[None]:
         """All writes inside become one, or none, where the store has transactions (SQLite)."""
+
+    def version(self) -> object:
+        """Another one than before if anything may have been written since; None where that cannot
+        be told without a query."""
 
     def clock_error(self) -> timedelta:
         """How far this machine's clock is ahead of the store's own; zero where it has none."""

@@ -83,6 +83,9 @@ class MongoStore:
         # Transactions need a replica set, and many a bot's MongoDB is a single server.
         return nullcontext()
 
+    def version(self) -> None:
+        return None
+
     def clock_error(self) -> timedelta:
         there = self._db.server_time()
         return real_now() - there if there else timedelta()

@@ -67,6 +67,9 @@ class SqliteStore:
     def at_once(self) -> AbstractContextManager[None]:
         return self._db.write()
 
+    def version(self) -> tuple[int, int]:
+        return self._db.version()
+
     def clock_error(self) -> timedelta:
         return timedelta()  # every process that uses the file has this clock
 

@@ -97,6 +97,11 @@ VERSION_2 = (
     "CREATE INDEX inbox_recipient ON inbox (recipient, created_at)",
     "CREATE INDEX inbox_unread ON inbox (recipient, created_at) WHERE read_at IS NULL",
     "CREATE INDEX inbox_created ON inbox (created_at)",
+    # Slots lie on the store's own clock now: what was kept of another one is of no use.
+    "DROP TABLE slots",
+    """CREATE TABLE slots (
+        bot TEXT, lane TEXT, next_free INTEGER NOT NULL,
+        PRIMARY KEY (bot, lane)) WITHOUT ROWID""",
 )
 
 
