@@ -8,11 +8,12 @@ from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
+from urllib.parse import quote
 
 import pytest
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
-from speakerbot.testing.discord import Fault, LoopbackDiscord, LoopbackSettings
+from speakerbot.testing.discord import BOT_ID, Fault, LoopbackDiscord, LoopbackSettings
 from speakerbot.testing.discord.routing import Operation
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "specs" / "discord-openapi.json"
@@ -49,6 +50,9 @@ USERS, CHANNEL, MESSAGES = (
 MESSAGE, MEMBER = f"{MESSAGES}/{{message_id}}", "/guilds/{guild_id}/members/{user_id}"
 TEXT, THREAD, ARCHIVED, DM, SENT = "500", "600", "601", "700", "SENT"
 GUILD = {"guild_id": "900"}
+REACTIONS = f"{MESSAGE}/reactions/{{emoji_name}}"
+MINE, THEIRS = f"{REACTIONS}/@me", f"{REACTIONS}/{{user_id}}"
+YES = {"emoji_name": "✅"}
 
 
 def in_channel(channel: str, message: str | None = None) -> dict[str, str]:
@@ -82,6 +86,14 @@ EXCHANGES = [
     Exchange("GET", "/guilds/{guild_id}", GUILD, None, 200),
     Exchange("GET", "/guilds/{guild_id}/channels", GUILD, None, 200),
     Exchange("GET", MEMBER, GUILD | {"user_id": "42"}, None, 200),
+    Exchange("PUT", MINE, in_channel(TEXT, SENT) | YES, None, 204),
+    Exchange("PUT", MINE, in_channel(TEXT, SENT) | {"emoji_name": "yes"}, None, 400),
+    Exchange("PUT", MINE, in_channel(TEXT, "1") | YES, None, 404),
+    Exchange("GET", REACTIONS, in_channel(TEXT, SENT) | YES, None, 200),
+    Exchange("GET", MESSAGE, in_channel(TEXT, SENT), None, 200),
+    Exchange("DELETE", MINE, in_channel(TEXT, SENT) | YES, None, 204),
+    Exchange("DELETE", THEIRS, in_channel(TEXT, SENT) | YES | {"user_id": "42"}, None, 204),
+    Exchange("DELETE", THEIRS, in_channel("501", "1") | YES | {"user_id": "42"}, None, 403),
     Exchange("DELETE", MESSAGE, in_channel(TEXT, SENT), None, 204),
 ]
 
@@ -136,6 +148,7 @@ def discord() -> Iterator[LoopbackDiscord]:
     world.use_guild("900")
     world.add_user("42", "Ada")
     world.add_channel(TEXT, "talks")
+    world.allow_managing(TEXT)
     world.add_channel("501", "readonly")
     world.forbid("501", send=True)
     world.add_thread(THREAD, TEXT, "Ada's talk")
@@ -153,9 +166,11 @@ def perform(discord: LoopbackDiscord, exchange: Exchange) -> tuple[int, Mapping[
     if ids.get("message_id") == SENT:
         message = discord.world.post(TEXT, "1400000000000000000", "sent before")
         ids["message_id"] = message.id
+        for user in ("42", BOT_ID):
+            discord.world.react(message.id, user, "✅")
     connection = HTTPConnection("127.0.0.1", discord.port, timeout=10)
     try:
-        path = "/api/v10" + exchange.path.format(**ids)
+        path = quote("/api/v10" + exchange.path.format(**ids))
         body = None if exchange.body is None else json.dumps(exchange.body)
         headers = {"Authorization": "Bot t", "Content-Type": "application/json"}
         connection.request(exchange.method, path, body, headers)

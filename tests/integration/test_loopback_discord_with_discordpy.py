@@ -73,6 +73,26 @@ def test_a_dm_is_opened_sent_read_back_edited_and_deleted(run: Run) -> None:
     assert loopback.counts["create_dm", 200] == 1
 
 
+def test_a_reaction_is_put_counted_read_and_taken_away(run: Run) -> None:
+    async def scenario(loopback: LoopbackDiscord, client: discord.Client) -> None:
+        channel = client.get_partial_messageable(5)
+        sent = await channel.send("Will you be there?")
+        await sent.add_reaction("✅")
+        loopback.world.react(str(sent.id), "42", "✅")
+        (reaction,) = (await channel.fetch_message(sent.id)).reactions
+        assert (reaction.emoji, reaction.count, reaction.me) == ("✅", 2, True)
+        assert client.user is not None
+        assert {user.id async for user in reaction.users()} == {42, client.user.id}
+        await sent.remove_reaction("✅", client.user)
+        with pytest.raises(discord.HTTPException) as refused:
+            await sent.add_reaction("yes")
+        assert (refused.value.status, refused.value.code) == (400, 10014)
+
+    loopback = run(scenario, LoopbackSettings())
+    assert loopback.messages[0].reactions == {"✅": ("42",)}
+    assert loopback.rate_limited == 0
+
+
 def test_a_stored_dm_takes_one_request(run: Run) -> None:
     async def scenario(loopback: LoopbackDiscord, client: discord.Client) -> None:
         loopback.world.add_dm("42", "4200")

@@ -27,6 +27,8 @@ What it enforces (:class:`LoopbackSettings` has every number, and what switches 
   with Discord's headers and 429 answers; who obeys ``retry_after`` gets through;
 - nonces: with ``enforce_nonce``, a nonce seen within 3 minutes returns the message that has it,
   and 404 (10008) if that was deleted;
+- reactions: one in 250 ms per channel, at most 20 emoji a message, unknown emoji (10014), who may
+  put and take them;
 - content of at most 2,000 code points, white space around it trimmed, custom emoji that the bot
   may not use stored by name (``:party:``); nonces of at most 25;
 - Discord's error codes for closed DMs (50007 or 50278), unknown users and channels, archived,
@@ -47,7 +49,7 @@ half), 429s with any Retry-After or none, lost and hanging answers, by operation
     discord.inject(Fault(kind="error", status=404, body="html", accepted=True, times=None))
     discord.inject(Fault(kind="rate_limit", retry_after=1e12, html=True))
 
-What it does not do: the gateway, interactions, files, webhooks, reactions.
+What it does not do: the gateway, interactions, files, webhooks.
 """
 
 from __future__ import annotations
@@ -61,6 +63,7 @@ from speakerbot.testing.discord.records import (
     DmOpened,
     MessageDeletion,
     MessageEdit,
+    ReactionChange,
     RecordedRequest,
     read_record,
 )
@@ -89,6 +92,7 @@ __all__ = [
     "MessageDeletion",
     "MessageEdit",
     "Operation",
+    "ReactionChange",
     "RecordedRequest",
     "TranscriptLine",
     "created_at",

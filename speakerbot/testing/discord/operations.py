@@ -15,6 +15,7 @@ from speakerbot.testing.discord.payloads import (
     member_payload,
     message_payload,
     own_user_payload,
+    person_payload,
     user_payload,
 )
 from speakerbot.testing.discord.rate_limits import SECOND
@@ -24,13 +25,17 @@ from speakerbot.testing.discord.responses import (
     invalid_form,
     missing_access,
     missing_permissions,
+    not_in_a_dm,
     not_the_author,
     opening_dms_too_fast,
     quarantined,
+    reaction_blocked,
     thread_archived,
     thread_locked,
+    too_many_reactions,
     too_many_threads,
     unknown_channel,
+    unknown_emoji,
     unknown_guild,
     unknown_member,
     unknown_message,
@@ -41,6 +46,7 @@ from speakerbot.testing.discord.settings import LoopbackSettings
 from speakerbot.testing.discord.validation import (
     MessageForm,
     check_content,
+    check_emoji,
     notified,
     parse_channel_form,
     parse_dm_form,
@@ -48,6 +54,9 @@ from speakerbot.testing.discord.validation import (
     without_unusable_emoji,
 )
 from speakerbot.testing.discord.world import GuildState, LoopbackChannel, LoopbackUser
+
+MOST_REACTIONS = 20
+"""Different emoji under one message."""
 
 
 class Nonces:
@@ -96,11 +105,12 @@ def _window(settings: LoopbackSettings) -> int:
 
 
 class ApiCall(NamedTuple):
-    """``ids`` are those in the path."""
+    """``ids`` and ``emoji`` are those in the path."""
 
     ids: tuple[str, ...]
     query: Mapping[str, str]
     body: bytes
+    emoji: str = ""
 
 
 class ApiResult(NamedTuple):
@@ -187,9 +197,81 @@ def delete_message(call: ApiCall, context: ApiContext) -> ApiResult:
     channel = context.channel(call.ids[0])
     message = _message_in(channel, call.ids[1])
     if message.author_id != context.state.bot.id:
-        raise missing_permissions()
+        _check_managing(channel)
     context.state.delete(message)
     return ApiResult(None, 204)
+
+
+def add_my_reaction(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Putting it again changes nothing. One that others put needs no permission to add any."""
+    state, channel = context.state, context.channel(call.ids[0])
+    message = _message_with_history(channel, call.ids[1])
+    if call.emoji not in message.reactions:
+        check_emoji(call.emoji, state.usable_emoji)
+        _check_new_reaction(message, channel)
+    if channel.locked:
+        raise thread_locked()
+    people = (state.user(user) for user in (message.author_id, channel.user_id) if user)
+    if any(person.blocks_bot for person in people if person):
+        raise reaction_blocked()
+    state.react(message, call.emoji, state.bot.id, added=True)
+    return ApiResult(None, 204)
+
+
+def _check_new_reaction(message: DiscordMessage, channel: LoopbackChannel) -> None:
+    """Whether one more emoji may be put under it. Raises ApiError 50013, 30010."""
+    if not channel.reactable:
+        raise missing_permissions()
+    if len(message.reactions) >= MOST_REACTIONS:
+        raise too_many_reactions()
+
+
+def delete_my_reaction(call: ApiCall, context: ApiContext) -> ApiResult:
+    return _take_reaction(call, context.state.bot.id, context)
+
+
+def delete_user_reaction(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Also the bot's own, by its id."""
+    if call.ids[2] != context.state.bot.id:
+        _check_managing(context.channel(call.ids[0]))
+    return _take_reaction(call, call.ids[2], context)
+
+
+def _take_reaction(call: ApiCall, user_id: str, context: ApiContext) -> ApiResult:
+    """Somebody's who did not react with this emoji is no error; one that nobody used is."""
+    message = _message_with_history(context.channel(call.ids[0]), call.ids[1])
+    if call.emoji not in message.reactions:
+        raise unknown_emoji()
+    context.state.react(message, call.emoji, user_id, added=False)
+    return ApiResult(None, 204)
+
+
+def list_reactions(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Who reacted with one emoji, by id. Nobody did so with a burst."""
+    channel = context.channel(call.ids[0])
+    message = _readable_message(channel, call.ids[1])
+    if call.emoji not in message.reactions:
+        check_emoji(call.emoji, context.state.usable_emoji)
+    limit = _limit(call.query.get("limit", "25"))
+    after = _snowflake_in(call.query, "after") if "after" in call.query else 0
+    users = message.reactions.get(call.emoji, ()) if call.query.get("type", "0") == "0" else ()
+    found = sorted((user for user in users if int(user) > after), key=int)[:limit]
+    return ApiResult([person_payload(user, context.state) for user in found])
+
+
+def _check_managing(channel: LoopbackChannel) -> None:
+    """Whether the bot may take away what others made. Raises ApiError 50003, 50013."""
+    if channel.kind == "dm":
+        raise not_in_a_dm()
+    if not channel.managed:
+        raise missing_permissions()
+
+
+def _message_with_history(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
+    """One whose reactions may be changed."""
+    if not channel.history:
+        raise missing_access()
+    return _message_in(channel, message_id)
 
 
 def _message_in(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
@@ -203,13 +285,17 @@ def _message_in(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
 
 
 def get_message(call: ApiCall, context: ApiContext) -> ApiResult:
-    channel = context.channel(call.ids[0])
+    message = _readable_message(context.channel(call.ids[0]), call.ids[1])
+    return ApiResult(message_payload(message, context.state, nonce=context.settings.history_nonces))
+
+
+def _readable_message(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
     if not channel.history:
         raise missing_access()
-    message = channel.find(call.ids[1])
+    message = channel.find(message_id)
     if message is None:
         raise unknown_message()
-    return ApiResult(message_payload(message, context.state, nonce=context.settings.history_nonces))
+    return message
 
 
 def list_messages(call: ApiCall, context: ApiContext) -> ApiResult:
@@ -373,6 +459,10 @@ OPERATIONS: Mapping[Operation, Callable[[ApiCall, ApiContext], ApiResult]] = {
     "get_message": get_message,
     "update_message": update_message,
     "delete_message": delete_message,
+    "add_my_message_reaction": add_my_reaction,
+    "delete_my_message_reaction": delete_my_reaction,
+    "delete_user_message_reaction": delete_user_reaction,
+    "list_message_reactions_by_emoji": list_reactions,
     "get_channel": get_channel,
     "update_channel": update_channel,
     "get_my_user": get_my_user,

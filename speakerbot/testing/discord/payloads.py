@@ -10,10 +10,16 @@ from speakerbot.testing.discord.clock import created_at
 from speakerbot.testing.discord.records import DiscordMessage
 from speakerbot.testing.discord.world import GuildState, LoopbackChannel, LoopbackUser
 
-VIEW_CHANNEL, SEND_MESSAGES, READ_HISTORY = 1 << 10, 1 << 11, 1 << 16
+ADD_REACTIONS, VIEW_CHANNEL, SEND_MESSAGES, READ_HISTORY = 1 << 6, 1 << 10, 1 << 11, 1 << 16
 SEND_IN_THREADS, EMBED_LINKS, ATTACH_FILES = 1 << 38, 1 << 14, 1 << 15
 MEMBER_PERMISSIONS = (
-    VIEW_CHANNEL | SEND_MESSAGES | READ_HISTORY | SEND_IN_THREADS | EMBED_LINKS | ATTACH_FILES
+    ADD_REACTIONS
+    | VIEW_CHANNEL
+    | SEND_MESSAGES
+    | READ_HISTORY
+    | SEND_IN_THREADS
+    | EMBED_LINKS
+    | ATTACH_FILES
 )
 Json = dict[str, Any]
 
@@ -40,11 +46,11 @@ def message_payload(message: DiscordMessage, state: GuildState, *, nonce: bool) 
         "id": message.id,
         "type": 0,
         "channel_id": message.channel_id,
-        "author": _person(message.author_id, state),
+        "author": person_payload(message.author_id, state),
         "content": message.content,
         "timestamp": message.at.isoformat(),
         "edited_timestamp": edited,
-        "mentions": [_person(user, state) for user in message.users_notified],
+        "mentions": [person_payload(user, state) for user in message.users_notified],
         "mention_roles": message.roles_notified,
         "mention_everyone": message.everyone_notified,
         "attachments": [],
@@ -56,17 +62,32 @@ def message_payload(message: DiscordMessage, state: GuildState, *, nonce: bool) 
     }
     if nonce and message.nonce is not None:
         body["nonce"] = message.nonce
+    if message.reactions:
+        reactions = message.reactions.items()
+        body["reactions"] = [_reaction(emoji, users, state) for emoji, users in reactions]
     return body
 
 
-def _person(user_id: str, state: GuildState) -> Json:
+def _reaction(emoji: str, users: tuple[str, ...], state: GuildState) -> Json:
+    name, _, emoji_id = emoji.partition(":")
+    return {
+        "emoji": {"id": emoji_id or None, "name": name},
+        "count": len(users),
+        "count_details": {"burst": 0, "normal": len(users)},
+        "me": state.bot.id in users,
+        "me_burst": False,
+        "burst_colors": [],
+    }
+
+
+def person_payload(user_id: str, state: GuildState) -> Json:
     return user_payload(state.users.get(user_id) or LoopbackUser(user_id, "deleted_user"))
 
 
 def channel_payload(channel: LoopbackChannel, state: GuildState) -> Json:
     body: Json = {"id": channel.id, "last_message_id": channel.last_message_id, "flags": 0}
     if channel.kind == "dm":
-        return {**body, "type": 1, "recipients": [_person(channel.user_id or "", state)]}
+        return {**body, "type": 1, "recipients": [person_payload(channel.user_id or "", state)]}
     body |= {"guild_id": state.guild_id, "name": channel.name, "parent_id": channel.parent_id}
     if channel.kind == "thread":
         return {**body, **_thread_parts(channel, state)}
@@ -96,6 +117,7 @@ def _denied(channel: LoopbackChannel, state: GuildState) -> list[Json]:
     deny = 0 if channel.visible else VIEW_CHANNEL
     deny |= 0 if channel.writable else SEND_MESSAGES | SEND_IN_THREADS
     deny |= 0 if channel.history else READ_HISTORY
+    deny |= 0 if channel.reactable else ADD_REACTIONS
     if not deny:
         return []
     return [{"id": state.bot.id, "type": 1, "allow": "0", "deny": str(deny)}]

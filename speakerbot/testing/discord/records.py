@@ -23,6 +23,17 @@ class MessageEdit(msgspec.Struct, frozen=True, gc=False, tag="edit"):
     extras: dict[str, Any] | None = None
 
 
+class ReactionChange(msgspec.Struct, frozen=True, gc=False, tag="reaction"):
+    """Somebody put a reaction under a message, or took theirs away."""
+
+    message_id: str
+    at: datetime
+    emoji: str
+    """Itself, or ``name:id`` of a custom one."""
+    user_id: str
+    added: bool
+
+
 class DiscordMessage(msgspec.Struct, gc=False, tag="message", omit_defaults=True):
     """A message that was accepted. ``content`` is the present one; the first is in ``original``."""
 
@@ -41,6 +52,8 @@ class DiscordMessage(msgspec.Struct, gc=False, tag="message", omit_defaults=True
     edits: tuple[MessageEdit, ...] = ()
     original: str | None = None
     """The content before the first edit."""
+    reactions: dict[str, tuple[str, ...]] = {}
+    """Each emoji with the ids of those who reacted with it, both in the order they came in."""
     deleted: bool = False
 
     @property
@@ -52,6 +65,17 @@ class DiscordMessage(msgspec.Struct, gc=False, tag="message", omit_defaults=True
         self.original = self.content if self.original is None else self.original
         self.edits = (*self.edits, edit)
         self.content, self.extras = edit.content, edit.extras
+
+    def react(self, change: ReactionChange) -> None:
+        """Does nothing where it is so already."""
+        present = self.reactions.get(change.emoji, ())
+        if change.added:
+            if change.user_id not in present:
+                self.reactions[change.emoji] = (*present, change.user_id)
+        elif others := tuple(user for user in present if user != change.user_id):
+            self.reactions[change.emoji] = others
+        else:
+            self.reactions.pop(change.emoji, None)
 
 
 class MessageDeletion(msgspec.Struct, frozen=True, gc=False, tag="deletion"):
@@ -78,7 +102,9 @@ class RecordedRequest(msgspec.Struct, frozen=True, gc=False, tag="request"):
     status: int | None
 
 
-LoopbackRecord = DiscordMessage | MessageEdit | MessageDeletion | DmOpened | RecordedRequest
+LoopbackRecord = (
+    DiscordMessage | MessageEdit | MessageDeletion | ReactionChange | DmOpened | RecordedRequest
+)
 _decode = msgspec.json.Decoder(LoopbackRecord).decode
 
 
@@ -109,7 +135,8 @@ def read_lines(data: bytes) -> Iterator[LoopbackRecord]:
 
 
 def read_record(path: Path) -> list[LoopbackRecord]:
-    """The records of a file; none if it does not exist. Messages have their edits applied."""
+    """The records of a file; none if it does not exist. Messages have
+    their edits and reactions applied."""
     records = list(read_lines(path.read_bytes())) if path.exists() else []
     messages = {record.id: record for record in records if isinstance(record, DiscordMessage)}
     for record in records:
@@ -117,4 +144,6 @@ def read_record(path: Path) -> list[LoopbackRecord]:
             messages[record.message_id].apply(record)
         elif isinstance(record, MessageDeletion):
             messages[record.message_id].deleted = True
+        elif isinstance(record, ReactionChange):
+            messages[record.message_id].react(record)
     return records

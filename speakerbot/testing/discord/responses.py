@@ -60,9 +60,17 @@ def unknown_user() -> ApiError:
     return ApiError(404, 10013, "Unknown User")
 
 
+def unknown_emoji() -> ApiError:
+    return ApiError(400, 10014, "Unknown Emoji")
+
+
 def quarantined() -> ApiError:
     text = "Your bot has been flagged by our anti-spam system for abusive behavior."
     return ApiError(403, 20026, text)
+
+
+def too_many_reactions() -> ApiError:
+    return ApiError(400, 30010, "Maximum number of reactions reached (20)")
 
 
 def opening_dms_too_fast() -> ApiError:
@@ -71,6 +79,10 @@ def opening_dms_too_fast() -> ApiError:
 
 def missing_access() -> ApiError:
     return ApiError(403, 50001, "Missing Access")
+
+
+def not_in_a_dm() -> ApiError:
+    return ApiError(403, 50003, "Cannot execute action on a DM channel")
 
 
 def not_the_author() -> ApiError:
@@ -99,6 +111,10 @@ def thread_archived() -> ApiError:
 
 def invalid_json() -> ApiError:
     return ApiError(400, 50109, "The request body contains invalid JSON.")
+
+
+def reaction_blocked() -> ApiError:
+    return ApiError(403, 90001, "Reaction blocked")
 
 
 def thread_locked() -> ApiError:

@@ -16,6 +16,10 @@ Operation = Literal[
     "get_message",
     "update_message",
     "delete_message",
+    "add_my_message_reaction",
+    "delete_my_message_reaction",
+    "delete_user_message_reaction",
+    "list_message_reactions_by_emoji",
     "get_channel",
     "update_channel",
     "get_my_user",
@@ -28,10 +32,12 @@ Operation = Literal[
 
 
 class ApiRoute(NamedTuple):
-    """``ids`` are the ones in the path, in its order; the first is what limits are counted by."""
+    """``ids`` are the ones in the path, in its order; the first is what limits are counted by.
+    ``emoji`` is the one in the path of a reaction."""
 
     operation: Operation
     ids: tuple[str, ...] = ()
+    emoji: str = ""
 
 
 def find_route(method: str, path: str) -> ApiRoute:
@@ -55,6 +61,8 @@ def _match(method: str, parts: list[str]) -> ApiRoute:
             return ApiRoute("create_dm")
         case _, ["channels", channel, "messages", message]:
             return ApiRoute(_message_operation(method), (channel, message))
+        case _, ["channels", channel, "messages", message, "reactions", emoji, *whose]:
+            return _reaction_route(method, (channel, message), emoji, whose)
         case "GET", ["channels", channel]:
             return ApiRoute("get_channel", (channel,))
         case "PATCH", ["channels", channel]:
@@ -71,6 +79,21 @@ def _match(method: str, parts: list[str]) -> ApiRoute:
             return ApiRoute("list_guild_channels", (guild,))
         case "GET", ["guilds", guild, "members", user]:
             return ApiRoute("get_guild_member", (guild, user))
+    raise no_such_path()
+
+
+def _reaction_route(
+    method: str, message: tuple[str, str], emoji: str, whose: list[str]
+) -> ApiRoute:
+    match method, whose:
+        case "GET", []:
+            return ApiRoute("list_message_reactions_by_emoji", message, emoji)
+        case "PUT", ["@me"]:
+            return ApiRoute("add_my_message_reaction", message, emoji)
+        case "DELETE", ["@me"]:
+            return ApiRoute("delete_my_message_reaction", message, emoji)
+        case "DELETE", [user]:
+            return ApiRoute("delete_user_message_reaction", (*message, user), emoji)
     raise no_such_path()
 
 

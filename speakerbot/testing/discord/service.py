@@ -123,7 +123,7 @@ class DiscordService:
     def _perform(
         self, route: ApiRoute, incoming: IncomingRequest, headers: dict[str, str]
     ) -> ApiResponse:
-        call = ApiCall(route.ids, incoming.query, incoming.body)
+        call = ApiCall(route.ids, incoming.query, incoming.body, route.emoji)
         try:
             reply = OPERATIONS[route.operation](call, self._context)
         except ApiError as error:

@@ -8,12 +8,26 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from speakerbot.testing.discord.responses import ApiError, empty_message, invalid_form, invalid_json
+from speakerbot.testing.discord.responses import (
+    ApiError,
+    empty_message,
+    invalid_form,
+    invalid_json,
+    unknown_emoji,
+)
 
 MESSAGE_LENGTH = 2000
 """In code points. Discord's document says 4,000; the service takes 2,000."""
 NONCE_LENGTH = 25
 _CUSTOM_EMOJI = re.compile(r"<a?:(?P<name>[A-Za-z0-9_]+):(?P<id>[0-9]{13,20})>")
+_SYMBOL = (
+    "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf"
+    "\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001f1e5\U0001f200-\U0001faff]"
+)
+_DRAWN = f"{_SYMBOL}\ufe0f?[\U0001f3fb-\U0001f3ff]?[\U000e0020-\U000e007f]*"
+_FLAG, _KEYCAP = "[\U0001f1e6-\U0001f1ff]{2}", "[0-9#*]\ufe0f?\u20e3"
+_UNICODE_EMOJI = re.compile(f"{_FLAG}|{_KEYCAP}|{_DRAWN}(?:\u200d{_DRAWN})*")
+_NAMED_EMOJI = re.compile(r"(?P<name>[A-Za-z0-9_]{2,32}):(?P<id>[0-9]{13,20})")
 _USER = re.compile(r"<@!?(\d+)>")
 _ROLE = re.compile(r"<@&(\d+)>")
 _EVERYONE = re.compile(r"@(?:everyone|here)\b")
@@ -90,6 +104,15 @@ def check_content(text: str, extras: dict[str, Any] | None) -> None:
 def without_unusable_emoji(text: str, usable: Container[str]) -> str:
     """Custom emoji whose id is not usable shown by name: ``<:party:123…>`` becomes ``:party:``."""
     return _CUSTOM_EMOJI.sub(lambda m: m[0] if m["id"] in usable else f":{m['name']}:", text)
+
+
+def check_emoji(emoji: str, usable: Container[str]) -> None:
+    """One emoji of Unicode's, or ``name:id`` of a custom one that the bot may use. Raises ApiError
+    10014."""
+    custom = _NAMED_EMOJI.fullmatch(emoji)
+    known = custom["id"] in usable if custom else _UNICODE_EMOJI.fullmatch(emoji)
+    if not known:
+        raise unknown_emoji()
 
 
 def parse_dm_form(body: bytes) -> DmForm:

@@ -13,6 +13,7 @@ from speakerbot.testing.discord.records import (
     LoopbackRecord,
     MessageDeletion,
     MessageEdit,
+    ReactionChange,
 )
 from speakerbot.testing.discord.responses import ClosedDmCode
 
@@ -33,6 +34,7 @@ class LoopbackUser:
     """The answer while they are not open."""
     member: bool = True
     """Of the guild."""
+    blocks_bot: bool = False
 
 
 @dataclass(slots=True)
@@ -49,6 +51,10 @@ class LoopbackChannel:
     visible: bool = True
     writable: bool = True
     history: bool = True
+    reactable: bool = True
+    """The bot may put a reaction that nobody put before."""
+    managed: bool = False
+    """The bot may delete messages and reactions of others."""
     archived: bool = False
     sends_unarchive: bool = True
     locked: bool = False
@@ -164,6 +170,12 @@ class GuildState:
         self.channels[message.channel_id].messages.remove(message)
         self.news.append(MessageDeletion(message.id, self._clock.now()))
 
+    def react(self, message: DiscordMessage, emoji: str, user_id: str, *, added: bool) -> None:
+        """With ``added`` False, takes the reaction away."""
+        change = ReactionChange(message.id, self._clock.now(), emoji, user_id, added)
+        message.react(change)
+        self.news.append(change)
+
 
 class DiscordWorld:
     """People and channels as a test wants them. All ids are strings of digits.
@@ -197,6 +209,12 @@ class DiscordWorld:
 
     def reopen_dms(self, user_id: str) -> None:
         self._user(user_id).dms = "open"
+
+    def block_bot(self, user_id: str) -> None:
+        """As ``close_dms``, and 90001 on reacting in their direct messages or to what they wrote.
+        It does not end."""
+        self.close_dms(user_id)
+        self._user(user_id).blocks_bot = True
 
     def leave_guild(self, user_id: str) -> None:
         """50278 on sending to them, 10007 when the guild is asked for them."""
@@ -246,15 +264,28 @@ class DiscordWorld:
         self._state.usable_emoji.add(emoji_id)
 
     def forbid(
-        self, channel_id: str, *, read: bool = False, send: bool = False, history: bool = False
+        self,
+        channel_id: str,
+        *,
+        read: bool = False,
+        send: bool = False,
+        history: bool = False,
+        react: bool = False,
     ) -> None:
         """Takes exactly these permissions from the bot; ``forbid(id)`` gives all back.
 
         ``read`` (View Channel): 50001 on everything. ``send``: 50013 on sending. ``history``
-        (Read Message History): no error, reading gives an empty list, as Discord does.
+        (Read Message History): no error, reading gives an empty list, as Discord does; 50001 on a
+        single message and on reactions. ``react`` (Add Reactions): 50013 on a reaction that nobody
+        put before.
         """
         channel = self._channel(channel_id)
         channel.visible, channel.writable, channel.history = not read, not send, not history
+        channel.reactable = not react
+
+    def allow_managing(self, channel_id: str, *, allowed: bool = True) -> None:
+        """Manage Messages: the bot may delete messages and reactions of others in it."""
+        self._channel(channel_id).managed = allowed
 
     def post(self, channel_id: str, author_id: str, content: str) -> DiscordMessage:
         """Somebody else writes in the channel."""
@@ -265,10 +296,23 @@ class DiscordWorld:
 
     def delete_message(self, message_id: str) -> None:
         """As a moderator does. Raises KeyError if there is no such message."""
+        self._state.delete(self._message(message_id))
+
+    def react(self, message_id: str, user_id: str, emoji: str) -> None:
+        """Somebody puts a reaction: an emoji, or ``name:id``. Raises KeyError if there is no such
+        message."""
+        self._user(user_id)
+        self._state.react(self._message(message_id), emoji, user_id, added=True)
+
+    def take_reaction(self, message_id: str, user_id: str, emoji: str) -> None:
+        """Theirs, or, as a moderator does, another's or the bot's. Raises KeyError if there is no
+        such message."""
+        self._state.react(self._message(message_id), emoji, user_id, added=False)
+
+    def _message(self, message_id: str) -> DiscordMessage:
         for message in reversed(self._state.messages):
             if message.id == message_id and not message.deleted:
-                self._state.delete(message)
-                return
+                return message
         raise KeyError(message_id)
 
     def _user(self, user_id: str) -> LoopbackUser:
