@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
@@ -53,6 +54,19 @@ GUILD = {"guild_id": "900"}
 REACTIONS = f"{MESSAGE}/reactions/{{emoji_name}}"
 MINE, THEIRS = f"{REACTIONS}/@me", f"{REACTIONS}/{{user_id}}"
 YES = {"emoji_name": "✅"}
+EVENTS = "/guilds/{guild_id}/scheduled-events"
+EVENT, MADE = f"{EVENTS}/{{guild_scheduled_event_id}}", "MADE"
+PAST = "2020-01-01T18:00:00+00:00"
+BEGIN, END = datetime(2999, 1, 1, 18, tzinfo=UTC), datetime(2999, 1, 1, 19, tzinfo=UTC)
+NEW_EVENT = {
+    "name": "On engines",
+    "description": "Ada speaks.",
+    "privacy_level": 2,
+    "entity_type": 3,
+    "entity_metadata": {"location": "Room 1"},
+    "scheduled_start_time": BEGIN.isoformat(),
+    "scheduled_end_time": END.isoformat(),
+}
 
 
 def in_channel(channel: str, message: str | None = None) -> dict[str, str]:
@@ -95,6 +109,15 @@ EXCHANGES = [
     Exchange("DELETE", THEIRS, in_channel(TEXT, SENT) | YES | {"user_id": "42"}, None, 204),
     Exchange("DELETE", THEIRS, in_channel("501", "1") | YES | {"user_id": "42"}, None, 403),
     Exchange("DELETE", MESSAGE, in_channel(TEXT, SENT), None, 204),
+    Exchange("GET", EVENTS, GUILD, None, 200),
+    Exchange("POST", EVENTS, GUILD, NEW_EVENT, 200),
+    Exchange("POST", EVENTS, GUILD, {**NEW_EVENT, "scheduled_end_time": None}, 400),
+    Exchange("POST", EVENTS, GUILD, {**NEW_EVENT, "scheduled_start_time": PAST}, 400),
+    Exchange("GET", EVENT, GUILD | {"guild_scheduled_event_id": MADE}, None, 200),
+    Exchange("GET", EVENT, GUILD | {"guild_scheduled_event_id": "1"}, None, 404),
+    Exchange("PATCH", EVENT, GUILD | {"guild_scheduled_event_id": MADE}, {"name": "More"}, 200),
+    Exchange("PATCH", EVENT, GUILD | {"guild_scheduled_event_id": MADE}, {"status": 3}, 400),
+    Exchange("DELETE", EVENT, GUILD | {"guild_scheduled_event_id": MADE}, None, 204),
 ]
 
 
@@ -168,6 +191,9 @@ def perform(discord: LoopbackDiscord, exchange: Exchange) -> tuple[int, Mapping[
         ids["message_id"] = message.id
         for user in ("42", BOT_ID):
             discord.world.react(message.id, user, "✅")
+    if ids.get("guild_scheduled_event_id") == MADE:
+        event = discord.world.add_event("42", "By hand", BEGIN, END)
+        ids["guild_scheduled_event_id"] = event.id
     connection = HTTPConnection("127.0.0.1", discord.port, timeout=10)
     try:
         path = quote("/api/v10" + exchange.path.format(**ids))

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import discord
@@ -91,6 +92,35 @@ def test_a_reaction_is_put_counted_read_and_taken_away(run: Run) -> None:
     loopback = run(scenario, LoopbackSettings())
     assert loopback.messages[0].reactions == {"✅": ("42",)}
     assert loopback.rate_limited == 0
+
+
+def test_an_event_is_made_listed_edited_and_deleted(run: Run) -> None:
+    begin = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+    async def scenario(loopback: LoopbackDiscord, client: discord.Client) -> None:
+        guild = await client.fetch_guild(900)
+        event = await guild.create_scheduled_event(
+            name="On engines",
+            start_time=begin,
+            end_time=begin + timedelta(hours=1),
+            entity_type=discord.EntityType.external,
+            privacy_level=discord.PrivacyLevel.guild_only,
+            location="Room 1",
+        )
+        assert (event.location, event.status) == ("Room 1", discord.EventStatus.scheduled)
+        await event.edit(description="Ada speaks.")
+        (listed,) = await guild.fetch_scheduled_events(with_counts=True)
+        assert (listed.id, listed.description, listed.start_time) == (
+            event.id,
+            "Ada speaks.",
+            begin,
+        )
+        assert listed.user_count == 0
+        await event.delete()
+        assert await guild.fetch_scheduled_events() == []
+
+    loopback = run(scenario, LoopbackSettings())
+    assert [event.deleted for event in loopback.events] == [True]
 
 
 def test_a_stored_dm_takes_one_request(run: Run) -> None:

@@ -29,6 +29,8 @@ What it enforces (:class:`LoopbackSettings` has every number, and what switches 
   and 404 (10008) if that was deleted;
 - reactions: one in 250 ms per channel, at most 20 emoji a message, unknown emoji (10014), who may
   put and take them;
+- events of the guild (outside Discord only, not in its voice channels): the fields and their
+  limits, 100 at once, none in the past; they begin and end by themselves, and are then left alone;
 - content of at most 2,000 code points, white space around it trimmed, custom emoji that the bot
   may not use stored by name (``:party:``); nonces of at most 25;
 - Discord's error codes for closed DMs (50007 or 50278), unknown users and channels, archived,
@@ -36,11 +38,12 @@ What it enforces (:class:`LoopbackSettings` has every number, and what switches 
 - without the permission Read Message History, reading back gives an empty list and no error;
   ``last_message_id`` stays when that message is deleted, and asking for it gives 10008.
 
-Everything is remembered: ``messages`` (:class:`DiscordMessage`), ``requests``
-(:class:`RecordedRequest`), ``dms_opened``, ``counts``, and ``transcript()`` for people. Message
-ids and the ``Date`` header carry the loopback's time; ``discord.clock.advance(...)`` moves that,
-and with it every limit and window; ``LoopbackSettings(clock_shift=-600)`` makes it ten minutes
-slow. Answers fit Discord's OpenAPI document.
+Everything is remembered: ``messages`` (:class:`DiscordMessage`), ``events``
+(:class:`ScheduledEvent`), ``requests`` (:class:`RecordedRequest`), ``dms_opened``, ``counts``, and
+``transcript()`` for people. Message ids and the ``Date`` header carry the loopback's time;
+``discord.clock.advance(...)`` moves that, and with it every limit, window and event;
+``LoopbackSettings(clock_shift=-600)`` makes it ten minutes slow. Answers fit Discord's OpenAPI
+document.
 
 Faults are data (:class:`Fault`): any status with any JSON code, bare bodies (HTML, empty, cut in
 half), 429s with any Retry-After or none, lost and hanging answers, by operation and channel::
@@ -65,6 +68,7 @@ from speakerbot.testing.discord.records import (
     MessageEdit,
     ReactionChange,
     RecordedRequest,
+    ScheduledEvent,
     read_record,
 )
 from speakerbot.testing.discord.routing import Operation
@@ -94,6 +98,7 @@ __all__ = [
     "Operation",
     "ReactionChange",
     "RecordedRequest",
+    "ScheduledEvent",
     "TranscriptLine",
     "created_at",
     "loopback_process",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
-from speakerbot.testing.discord.clock import LoopbackClock, is_snowflake
+from speakerbot.testing.discord.calls import ApiCall, ApiContext, ApiResult
+from speakerbot.testing.discord.clock import is_snowflake
 from speakerbot.testing.discord.payloads import (
     application_payload,
     channel_payload,
@@ -18,7 +17,6 @@ from speakerbot.testing.discord.payloads import (
     person_payload,
     user_payload,
 )
-from speakerbot.testing.discord.rate_limits import SECOND
 from speakerbot.testing.discord.records import DiscordMessage
 from speakerbot.testing.discord.responses import (
     dms_closed,
@@ -34,15 +32,19 @@ from speakerbot.testing.discord.responses import (
     thread_locked,
     too_many_reactions,
     too_many_threads,
-    unknown_channel,
     unknown_emoji,
-    unknown_guild,
     unknown_member,
     unknown_message,
     unknown_user,
 )
 from speakerbot.testing.discord.routing import Operation
-from speakerbot.testing.discord.settings import LoopbackSettings
+from speakerbot.testing.discord.scheduled_events import (
+    create_event,
+    delete_event,
+    get_event,
+    list_events,
+    update_event,
+)
 from speakerbot.testing.discord.validation import (
     MessageForm,
     check_content,
@@ -57,86 +59,6 @@ from speakerbot.testing.discord.world import GuildState, LoopbackChannel, Loopba
 
 MOST_REACTIONS = 20
 """Different emoji under one message."""
-
-
-class Nonces:
-    """Times are nanoseconds. How long and where a nonce is unique is in the settings."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], tuple[int, DiscordMessage]] = {}
-
-    def __len__(self) -> int:
-        return len(self._seen)
-
-    def find(
-        self, channel_id: str, nonce: str, settings: LoopbackSettings, now: int
-    ) -> DiscordMessage | None:
-        """The message that has it, if that was accepted within the window."""
-        found = self._seen.get((_scope(channel_id, settings), nonce))
-        if found is None or found[0] + _window(settings) <= now:
-            return None
-        return found[1]
-
-    def remember(self, message: DiscordMessage, settings: LoopbackSettings, now: int) -> None:
-        """Also forgets those that are over, so that memory holds one window only."""
-        if message.nonce is None:
-            return
-        self._forget_ended(now - _window(settings))
-        key = (_scope(message.channel_id, settings), message.nonce)
-        self._seen.pop(key, None)
-        self._seen[key] = (now, message)
-
-    def _forget_ended(self, until: int) -> None:
-        ended = []
-        for key, (accepted, _) in self._seen.items():
-            if accepted > until:
-                break
-            ended.append(key)
-        for key in ended:
-            del self._seen[key]
-
-
-def _scope(channel_id: str, settings: LoopbackSettings) -> str:
-    return channel_id if settings.nonce_scope == "channel" else ""
-
-
-def _window(settings: LoopbackSettings) -> int:
-    return round(settings.nonce_window * SECOND)
-
-
-class ApiCall(NamedTuple):
-    """``ids`` and ``emoji`` are those in the path."""
-
-    ids: tuple[str, ...]
-    query: Mapping[str, str]
-    body: bytes
-    emoji: str = ""
-
-
-class ApiResult(NamedTuple):
-    """A successful answer; ``json`` None is an empty body."""
-
-    json: Any
-    status: int = 200
-
-
-@dataclass(slots=True)
-class ApiContext:
-    """What all operations share."""
-
-    settings: LoopbackSettings
-    state: GuildState
-    clock: LoopbackClock
-    nonces: Nonces = field(default_factory=Nonces)
-
-    def channel(self, channel_id: str) -> LoopbackChannel:
-        """One that the bot can see. Raises ApiError 10003, 50001."""
-        channel = self.state.channel(channel_id)
-        if channel is None:
-            raise unknown_channel()
-        if not channel.visible:
-            raise missing_access()
-        return channel
 
 
 def create_message(call: ApiCall, context: ApiContext) -> ApiResult:
@@ -373,7 +295,7 @@ def update_channel(call: ApiCall, context: ApiContext) -> ApiResult:
 
 def list_guild_channels(call: ApiCall, context: ApiContext) -> ApiResult:
     """Without threads, as Discord does."""
-    _guild(call, context)
+    context.guild(call.ids[0])
     channels = [c for c in context.state.channels.values() if c.kind == "channel" and c.visible]
     return ApiResult([channel_payload(channel, context.state) for channel in channels])
 
@@ -428,14 +350,14 @@ def get_my_application(_call: ApiCall, context: ApiContext) -> ApiResult:
 
 
 def get_guild(call: ApiCall, context: ApiContext) -> ApiResult:
-    return ApiResult(guild_payload(_guild(call, context), context.state))
+    return ApiResult(guild_payload(context.guild(call.ids[0]), context.state))
 
 
 def get_guild_member(call: ApiCall, context: ApiContext) -> ApiResult:
     user = context.state.user(call.ids[1])
     if user is None or not user.member:
         raise unknown_member()
-    return ApiResult(member_payload(user, _guild(call, context)))
+    return ApiResult(member_payload(user, context.guild(call.ids[0])))
 
 
 def _user(user_id: str, context: ApiContext) -> LoopbackUser:
@@ -443,13 +365,6 @@ def _user(user_id: str, context: ApiContext) -> LoopbackUser:
     if user is None:
         raise unknown_user()
     return user
-
-
-def _guild(call: ApiCall, context: ApiContext) -> str:
-    """The open world's guild answers to any id."""
-    if context.state.strict and call.ids[0] != context.state.guild_id:
-        raise unknown_guild()
-    return call.ids[0]
 
 
 OPERATIONS: Mapping[Operation, Callable[[ApiCall, ApiContext], ApiResult]] = {
@@ -471,4 +386,9 @@ OPERATIONS: Mapping[Operation, Callable[[ApiCall, ApiContext], ApiResult]] = {
     "get_guild": get_guild,
     "list_guild_channels": list_guild_channels,
     "get_guild_member": get_guild_member,
+    "list_guild_scheduled_events": list_events,
+    "create_guild_scheduled_event": create_event,
+    "get_guild_scheduled_event": get_event,
+    "update_guild_scheduled_event": update_event,
+    "delete_guild_scheduled_event": delete_event,
 }

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from speakerbot.testing.discord.clock import created_at
-from speakerbot.testing.discord.records import DiscordMessage
+from speakerbot.testing.discord.records import DiscordMessage, EventStatus, ScheduledEvent
 from speakerbot.testing.discord.world import GuildState, LoopbackChannel, LoopbackUser
 
 ADD_REACTIONS, VIEW_CHANNEL, SEND_MESSAGES, READ_HISTORY = 1 << 6, 1 << 10, 1 << 11, 1 << 16
@@ -21,6 +21,14 @@ MEMBER_PERMISSIONS = (
     | EMBED_LINKS
     | ATTACH_FILES
 )
+CREATE_EVENTS, MANAGE_EVENTS = 1 << 44, 1 << 33
+EVENT_STATUSES: dict[EventStatus, int] = {
+    "scheduled": 1,
+    "active": 2,
+    "completed": 3,
+    "canceled": 4,
+}
+GUILD_ONLY, EXTERNAL = 2, 3
 Json = dict[str, Any]
 
 
@@ -84,6 +92,30 @@ def person_payload(user_id: str, state: GuildState) -> Json:
     return user_payload(state.users.get(user_id) or LoopbackUser(user_id, "deleted_user"))
 
 
+def event_payload(event: ScheduledEvent, state: GuildState, *, user_count: bool) -> Json:
+    """``user_count``: whether it is shown."""
+    body: Json = {
+        "id": event.id,
+        "guild_id": event.guild_id,
+        "name": event.name,
+        "description": event.description,
+        "channel_id": None,
+        "creator_id": event.creator_id,
+        "creator": person_payload(event.creator_id, state),
+        "image": None,
+        "scheduled_start_time": event.starts_at.isoformat(),
+        "scheduled_end_time": event.ends_at.isoformat(),
+        "status": EVENT_STATUSES[event.status],
+        "entity_type": EXTERNAL,
+        "entity_id": None,
+        "entity_metadata": {"location": event.location},
+        "recurrence_rule": None,
+        "privacy_level": GUILD_ONLY,
+        "guild_scheduled_event_exceptions": [],
+    }
+    return {**body, "user_count": len(event.interested)} if user_count else body
+
+
 def channel_payload(channel: LoopbackChannel, state: GuildState) -> Json:
     body: Json = {"id": channel.id, "last_message_id": channel.last_message_id, "flags": 0}
     if channel.kind == "dm":
@@ -142,7 +174,7 @@ def guild_payload(guild_id: str, state: GuildState) -> Json:
         "preferred_locale": "en-US",
         "afk_timeout": 300,
         "max_members": 500_000,
-        "roles": [_everyone(guild_id)],
+        "roles": [_everyone(guild_id, state)],
         **dict.fromkeys(absent.split()),
         **dict.fromkeys(zero.split(), 0),
         **dict.fromkeys(("widget_enabled", "premium_progress_bar_enabled", "nsfw"), False),
@@ -150,11 +182,13 @@ def guild_payload(guild_id: str, state: GuildState) -> Json:
     }
 
 
-def _everyone(guild_id: str) -> Json:
+def _everyone(guild_id: str, state: GuildState) -> Json:
+    events = CREATE_EVENTS if state.creates_events else 0
+    events |= MANAGE_EVENTS if state.manages_events else 0
     return {
         "id": guild_id,
         "name": "@everyone",
-        "permissions": str(MEMBER_PERMISSIONS),
+        "permissions": str(MEMBER_PERMISSIONS | events),
         "position": 0,
         "color": 0,
         "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -83,6 +83,41 @@ class MessageDeletion(msgspec.Struct, frozen=True, gc=False, tag="deletion"):
     at: datetime
 
 
+EventStatus = Literal["scheduled", "active", "completed", "canceled"]
+
+
+class ScheduledEvent(msgspec.Struct, frozen=True, gc=False, tag="event", omit_defaults=True):
+    """An event of the guild, outside Discord, as it was from some moment on; the last record of it
+    is how it is now."""
+
+    id: str
+    guild_id: str
+    creator_id: str
+    name: str
+    description: str | None
+    location: str
+    starts_at: datetime
+    ends_at: datetime
+    status: EventStatus = "scheduled"
+    interested: tuple[str, ...] = ()
+    """Ids of the users who said so."""
+    deleted: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Neither over nor deleted."""
+        return self.status in ("scheduled", "active") and not self.deleted
+
+    def at(self, now: datetime) -> ScheduledEvent:
+        """As it is then: it begins and ends by itself."""
+        status = self.status
+        if status == "scheduled" and self.starts_at <= now:
+            status = "active"
+        if status == "active" and self.ends_at <= now:
+            status = "completed"
+        return self if status == self.status else msgspec.structs.replace(self, status=status)
+
+
 class DmOpened(msgspec.Struct, frozen=True, gc=False, tag="dm_opened"):
     """A direct message channel was made."""
 
@@ -103,7 +138,13 @@ class RecordedRequest(msgspec.Struct, frozen=True, gc=False, tag="request"):
 
 
 LoopbackRecord = (
-    DiscordMessage | MessageEdit | MessageDeletion | ReactionChange | DmOpened | RecordedRequest
+    DiscordMessage
+    | MessageEdit
+    | MessageDeletion
+    | ReactionChange
+    | ScheduledEvent
+    | DmOpened
+    | RecordedRequest
 )
 _decode = msgspec.json.Decoder(LoopbackRecord).decode
 

@@ -64,6 +64,10 @@ def unknown_emoji() -> ApiError:
     return ApiError(400, 10014, "Unknown Emoji")
 
 
+def unknown_event() -> ApiError:
+    return ApiError(404, 10070, "Unknown Guild Scheduled Event")
+
+
 def quarantined() -> ApiError:
     text = "Your bot has been flagged by our anti-spam system for abusive behavior."
     return ApiError(403, 20026, text)
@@ -71,6 +75,10 @@ def quarantined() -> ApiError:
 
 def too_many_reactions() -> ApiError:
     return ApiError(400, 30010, "Maximum number of reactions reached (20)")
+
+
+def too_many_events() -> ApiError:
+    return ApiError(400, 30038, "Maximum number of guild scheduled events reached (100)")
 
 
 def opening_dms_too_fast() -> ApiError:
@@ -123,6 +131,10 @@ def thread_locked() -> ApiError:
 
 def too_many_threads() -> ApiError:
     return ApiError(400, 160006, "Maximum number of active threads reached")
+
+
+def event_finished() -> ApiError:
+    return ApiError(400, 180000, "Cannot update a finished event")
 
 
 class ApiResponse(NamedTuple):

@@ -28,6 +28,11 @@ Operation = Literal[
     "get_guild",
     "list_guild_channels",
     "get_guild_member",
+    "list_guild_scheduled_events",
+    "create_guild_scheduled_event",
+    "get_guild_scheduled_event",
+    "update_guild_scheduled_event",
+    "delete_guild_scheduled_event",
 ]
 
 
@@ -79,6 +84,8 @@ def _match(method: str, parts: list[str]) -> ApiRoute:
             return ApiRoute("list_guild_channels", (guild,))
         case "GET", ["guilds", guild, "members", user]:
             return ApiRoute("get_guild_member", (guild, user))
+        case _, ["guilds", guild, "scheduled-events", *event]:
+            return _event_route(method, guild, event)
     raise no_such_path()
 
 
@@ -94,6 +101,21 @@ def _reaction_route(
             return ApiRoute("delete_my_message_reaction", message, emoji)
         case "DELETE", [user]:
             return ApiRoute("delete_user_message_reaction", (*message, user), emoji)
+    raise no_such_path()
+
+
+def _event_route(method: str, guild: str, event: list[str]) -> ApiRoute:
+    match method, event:
+        case "GET", []:
+            return ApiRoute("list_guild_scheduled_events", (guild,))
+        case "POST", []:
+            return ApiRoute("create_guild_scheduled_event", (guild,))
+        case "GET", [one]:
+            return ApiRoute("get_guild_scheduled_event", (guild, one))
+        case "PATCH", [one]:
+            return ApiRoute("update_guild_scheduled_event", (guild, one))
+        case "DELETE", [one]:
+            return ApiRoute("delete_guild_scheduled_event", (guild, one))
     raise no_such_path()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -76,6 +77,21 @@ class ChannelForm(msgspec.Struct):
     locked: bool | None = None
 
 
+class EventForm(msgspec.Struct):
+    """Creates or edits an event. None: the request does not set it; UNSET is only told from null
+    where null means something."""
+
+    name: str | None = None
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
+    scheduled_start_time: datetime | None = None
+    scheduled_end_time: datetime | None = None
+    privacy_level: int | None = None
+    entity_type: int | None = None
+    channel_id: str | None = None
+    entity_metadata: dict[str, Any] | None = None
+    status: int | None = None
+
+
 _MESSAGE = msgspec.json.Decoder(MessageForm)
 
 
@@ -83,6 +99,9 @@ _DM = msgspec.json.Decoder(DmForm)
 
 
 _CHANNEL = msgspec.json.Decoder(ChannelForm)
+
+
+_EVENT = msgspec.json.Decoder(EventForm)
 
 
 def parse_message_form(body: bytes) -> MessageForm:
@@ -122,6 +141,16 @@ def parse_dm_form(body: bytes) -> DmForm:
 
 def parse_channel_form(body: bytes) -> ChannelForm:
     form: ChannelForm = _decode(_CHANNEL, body)
+    return form
+
+
+def parse_event_form(body: bytes) -> EventForm:
+    """A time without an offset is one in UTC."""
+    form: EventForm = _decode(_EVENT, body)
+    for name in ("scheduled_start_time", "scheduled_end_time"):
+        instant = getattr(form, name)
+        if instant is not None and instant.tzinfo is None:
+            setattr(form, name, instant.replace(tzinfo=UTC))
     return form
 
 

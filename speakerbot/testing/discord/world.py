@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
+
+import msgspec
 
 from speakerbot.testing.discord.clock import LoopbackClock, Snowflakes
 from speakerbot.testing.discord.records import (
     DiscordMessage,
     DmOpened,
+    EventStatus,
     LoopbackRecord,
     MessageDeletion,
     MessageEdit,
     ReactionChange,
+    ScheduledEvent,
 )
 from speakerbot.testing.discord.responses import ClosedDmCode
 
@@ -85,6 +90,11 @@ class GuildState:
         """The guild has as many active threads as it may have."""
         self.usable_emoji: set[str] = set()
         """Ids of the custom emoji that the bot may use."""
+        self.creates_events = True
+        self.manages_events = True
+        """Those of others too."""
+        self.events: dict[str, ScheduledEvent] = {}
+        """By id, in the order they were made in; also those that are over or deleted."""
         self.bot = LoopbackUser(BOT_ID, "speakerbot", bot=True)
         self.users: dict[str, LoopbackUser] = {BOT_ID: self.bot}
         self.channels: dict[str, LoopbackChannel] = {}
@@ -159,6 +169,20 @@ class GuildState:
         self.add_message(message, channel)
         if message.deleted:
             channel.messages.remove(message)
+
+    def put_event(self, event: ScheduledEvent) -> ScheduledEvent:
+        """Adds it, or replaces the one with its id."""
+        self._snowflakes.seen(event.id)
+        self.events[event.id] = event
+        self.news.append(event)
+        return event
+
+    def pass_events(self) -> None:
+        """Events begin and end by themselves."""
+        now = self._clock.now()
+        for event in [event for event in self.events.values() if event.is_open]:
+            if event.at(now) is not event:
+                self.put_event(event.at(now))
 
     def edit(self, message: DiscordMessage, content: str, extras: dict[str, Any] | None) -> None:
         edit = MessageEdit(message.id, self._clock.now(), content, extras)
@@ -308,6 +332,79 @@ class DiscordWorld:
         """Theirs, or, as a moderator does, another's or the bot's. Raises KeyError if there is no
         such message."""
         self._state.react(self._message(message_id), emoji, user_id, added=False)
+
+    def forbid_events(self, *, create: bool = False, manage: bool = False) -> None:
+        """Takes exactly these permissions from the bot; ``forbid_events()`` gives both back.
+
+        ``create`` (Create Events): 50013 on events of its own, unless it may manage all.
+        ``manage`` (Manage Events): 50013 on events of others.
+        """
+        self._state.creates_events, self._state.manages_events = not create, not manage
+
+    def add_event(
+        self,
+        creator_id: str,
+        name: str,
+        starts_at: datetime,
+        ends_at: datetime,
+        *,
+        location: str = "Discord",
+        description: str | None = None,
+    ) -> ScheduledEvent:
+        """Somebody makes an event by hand. Times are aware."""
+        self._user(creator_id)
+        return self._state.put_event(
+            ScheduledEvent(
+                self._state.next_id(),
+                self._state.guild_id,
+                creator_id,
+                name,
+                description,
+                location,
+                starts_at,
+                ends_at,
+            )
+        )
+
+    def edit_event(
+        self,
+        event_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        location: str | None = None,
+        starts_at: datetime | None = None,
+        ends_at: datetime | None = None,
+    ) -> None:
+        """A person edits these fields. Raises KeyError if there is no such event."""
+        fields = {
+            "name": name,
+            "description": description,
+            "location": location,
+            "starts_at": starts_at,
+            "ends_at": ends_at,
+        }
+        self._change_event(event_id, **{key: value for key, value in fields.items() if value})
+
+    def set_event_status(self, event_id: str, status: EventStatus) -> None:
+        """A person starts, ends or cancels it. Raises KeyError if there is no such event."""
+        self._change_event(event_id, status=status)
+
+    def delete_event(self, event_id: str) -> None:
+        """A person deletes it. Raises KeyError if there is no such event."""
+        self._change_event(event_id, deleted=True)
+
+    def show_interest(self, event_id: str, user_id: str) -> None:
+        """Raises KeyError if there is no such event."""
+        interested = self._state.events[event_id].interested
+        self._change_event(event_id, interested=(*interested, user_id))
+
+    def _change_event(self, event_id: str, **changes: Any) -> None:
+        self._state.pass_events()
+        event = self._state.events[event_id]
+        if event.deleted:
+            raise KeyError(event_id)
+        self._state.put_event(msgspec.structs.replace(event, **changes))
 
     def _message(self, message_id: str) -> DiscordMessage:
         for message in reversed(self._state.messages):
