@@ -98,14 +98,22 @@ class Guard:
     def suspects_outage(self) -> bool:
         return len(self.faulty) >= FAULTY_TARGETS
 
-    def notice(self, after: Delivery) -> None:
-        """Looks at one outcome."""
+    def answered(self) -> None:
+        """The service has said something about a target: it works."""
+        self.faulty.clear()
+        self.reached = True
+
+    def check_budget(self) -> None:
+        """Stops before the service bans us for requests that it refuses."""
         if self.invalid_requests() >= INVALID_REQUESTS:
             detail = f"{INVALID_REQUESTS} requests were refused within ten minutes"
             self.halt(ChannelStopped(StopReason.INVALID_REQUESTS, detail, rest=BUDGET_WINDOW))
+
+    def notice(self, after: Delivery) -> None:
+        """Looks at one outcome."""
+        self.check_budget()
         if after.error_class != RefusalClass.SERVICE:
-            self.faulty.clear()
-            self.reached = True
+            self.answered()
         if after.error_class not in _STREAKS:
             self._streak = ("", 0)
             return

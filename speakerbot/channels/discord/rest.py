@@ -253,16 +253,21 @@ class DiscordRest:
         *,
         once: bool = False,
         ready: Ready | None = None,
+        empty: bool = False,
         **options: Any,
     ) -> Any:
         """The decoded answer. Raises Refused for whatever is none; of what must be done but
         ``once``, only a refusal of every try says that it was not done. ``ready`` is awaited before
-        each try; what it raises goes through where no try before it can have been done."""
+        each try; what it raises goes through where no try before it can have been done. ``empty``:
+        the answer has no body (204), and that is all there is to it."""
         await self._pace.slot()
         tries = _Tries(self._count, ready)
         try:
             async with asyncio.timeout(self._timeout):
                 answer = await self._connected(route, {**options, "middlewares": (tries.watch,)})
+        except asyncio.CancelledError:
+            self._let_others_go_on()
+            raise
         except Withheld:
             if once and tries.unclear:
                 raise Refused(
@@ -288,7 +293,7 @@ class DiscordRest:
                     retry_after=refusal.retry_after,
                 )
             raise refusal from error
-        if isinstance(answer, str):
+        if isinstance(answer, str) and (answer or not empty):
             raise _makes_no_sense("it is not JSON")
         return answer
 
@@ -312,8 +317,7 @@ class DiscordRest:
                 detail = f"{self._base} cannot be reached: {error.strerror or error}"
                 return Refused(RefusalClass.SERVICE, detail)
             case TimeoutError():
-                # discord.py leaves everybody waiting if its wait for the global limit is cut short.
-                self._http._global_over.set()
+                self._let_others_go_on()
                 detail = f"no answer within {self._timeout:.0f} s"
                 return Refused(RefusalClass.SERVICE, detail, maybe_accepted=True)
             case aiohttp.ClientError() | OSError():
@@ -322,6 +326,10 @@ class DiscordRest:
         if answer is not None:
             return _refused(answer)
         return _makes_no_sense(type(error).__name__)
+
+    def _let_others_go_on(self) -> None:
+        """discord.py leaves everybody waiting if its wait for the global limit is cut short."""
+        self._http._global_over.set()
 
     def _count(self, response: aiohttp.ClientResponse) -> None:
         self.requests += 1

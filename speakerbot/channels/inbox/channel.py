@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Any
 
 from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.message import Route
+from speakerbot.domain.service_request import ServiceRequest
 from speakerbot.ports.channel import (
     ALWAYS,
     Capabilities,
@@ -83,6 +85,9 @@ class InboxChannel:
 
     async def edit(self, receipt: Receipt, text: str) -> None:  # noqa: ARG002
         raise Refused(RefusalClass.REJECTED, "a message in an inbox is not edited")
+
+    async def ask(self, request: ServiceRequest[Any]) -> Any:  # noqa: ARG002
+        raise Refused(RefusalClass.REJECTED, "there is nothing to ask an inbox")
 
     async def probe(self) -> None:
         pass
