@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from speakerbot import booking
 
 if TYPE_CHECKING:
+    from speakerbot.domain.confirmation import Answer
     from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.message import Message
     from speakerbot.domain.talk_changes import TalkSnapshot
@@ -52,7 +53,14 @@ class AdvanceSnapshot:
     void: Void | None = None
 
 
-Step = FollowTalks | TakeSnapshot | AdvanceSnapshot
+@dataclass(frozen=True, slots=True)
+class KeepAnswer:
+    """A speaker has answered."""
+
+    answer: Answer
+
+
+Step = FollowTalks | TakeSnapshot | AdvanceSnapshot | KeepAnswer
 
 
 def carry_out(steps: Iterable[Step], store: Store, real: datetime) -> None:
@@ -69,6 +77,8 @@ def carry_out(steps: Iterable[Step], store: Store, real: datetime) -> None:
         match step:
             case TakeSnapshot():
                 store.snapshots.take(step.at)
+            case KeepAnswer(answer):
+                store.answers.put([answer])
             case FollowTalks():
                 booking.follow(store.calendar, real, step.since)
     _advance(batch, store, real)

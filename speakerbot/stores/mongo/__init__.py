@@ -23,7 +23,7 @@ from speakerbot.stores.mongo.community import MongoGuilds, MongoMarks
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
 from speakerbot.stores.mongo.ledger import MongoLedger
 from speakerbot.stores.mongo.limits import MongoLimits
-from speakerbot.stores.mongo.people import MongoInbox, MongoPeople
+from speakerbot.stores.mongo.people import MongoAnswers, MongoInbox, MongoPeople
 from speakerbot.stores.mongo.runs import MongoOccurrences, MongoRuns
 from speakerbot.stores.mongo.snapshots import MongoSnapshots
 from speakerbot.stores.mongo.talks import MongoTalks
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         People,
         Runs,
         Snapshots,
+        SpeakerAnswers,
         Talks,
     )
 
@@ -62,6 +63,7 @@ class MongoStore:
         self.people: People = MongoPeople(db)
         self.ledger: Ledger = MongoLedger(db)
         self.inbox: Inbox = MongoInbox(db)
+        self.answers: SpeakerAnswers = MongoAnswers(db)
         self.runs: Runs = MongoRuns(db)
         self.occurrences: Occurrences = MongoOccurrences(db)
         self.snapshots: Snapshots = MongoSnapshots(db)

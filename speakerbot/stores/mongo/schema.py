@@ -17,7 +17,7 @@ from speakerbot.errors import ConfigError, StoreCorrupt, StoreTooNew
 from speakerbot.stores.mongo.calendar import CALENDAR
 from speakerbot.stores.mongo.community import GUILDS
 from speakerbot.stores.mongo.ledger import DELIVERIES
-from speakerbot.stores.mongo.people import INBOX, PEOPLE
+from speakerbot.stores.mongo.people import ANSWERS, INBOX, PEOPLE
 from speakerbot.stores.mongo.runs import OCCURRENCES, RUNS
 from speakerbot.stores.mongo.snapshots import SNAPSHOT
 from speakerbot.stores.mongo.talks import TALKS
@@ -59,6 +59,13 @@ INBOX_INDEXES = [
 ]
 
 
+ANSWERS_INDEXES = [
+    IndexModel([("talk_id", 1)]),
+    IndexModel([("user_id", 1), ("date", 1), ("_id", 1)]),
+    IndexModel([("date", 1), ("_id", 1)]),
+]
+
+
 def _version_1(db: Database) -> None:
     for collection, indexes in INDEXES.items():
         _make(db, collection, indexes)
@@ -68,7 +75,11 @@ def _version_2(db: Database) -> None:
     _make(db, INBOX, INBOX_INDEXES)
 
 
-STEPS: Steps = (_version_1, _version_2)
+def _version_4(db: Database) -> None:
+    _make(db, ANSWERS, ANSWERS_INDEXES)
+
+
+STEPS: Steps = (_version_1, _version_2, _version_4)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

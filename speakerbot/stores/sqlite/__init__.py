@@ -15,7 +15,7 @@ from speakerbot.stores.sqlite.community import SqliteGuilds, SqliteMarks
 from speakerbot.stores.sqlite.connection import Database
 from speakerbot.stores.sqlite.ledger import SqliteLedger
 from speakerbot.stores.sqlite.limits import SqliteLimits
-from speakerbot.stores.sqlite.people import SqliteInbox, SqlitePeople
+from speakerbot.stores.sqlite.people import SqliteAnswers, SqliteInbox, SqlitePeople
 from speakerbot.stores.sqlite.runs import SqliteOccurrences, SqliteRuns
 from speakerbot.stores.sqlite.snapshots import SqliteSnapshots
 from speakerbot.stores.sqlite.talks import SqliteTalks
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         People,
         Runs,
         Snapshots,
+        SpeakerAnswers,
         Talks,
     )
 
@@ -47,6 +48,7 @@ class SqliteStore:
         self.people: People = SqlitePeople(db)
         self.ledger: Ledger = SqliteLedger(db)
         self.inbox: Inbox = SqliteInbox(db)
+        self.answers: SpeakerAnswers = SqliteAnswers(db)
         self.runs: Runs = SqliteRuns(db)
         self.occurrences: Occurrences = SqliteOccurrences(db)
         self.snapshots: Snapshots = SqliteSnapshots(db)

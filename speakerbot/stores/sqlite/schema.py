@@ -105,6 +105,15 @@ VERSION_2 = (
 )
 
 
+VERSION_4 = (
+    """CREATE TABLE answers (
+        kind TEXT, talk_id TEXT, user_id TEXT, date TEXT, answer TEXT NOT NULL,
+        at INTEGER NOT NULL, PRIMARY KEY (talk_id, user_id, date, kind)) WITHOUT ROWID""",
+    "CREATE INDEX answers_user ON answers (user_id)",
+    "CREATE INDEX answers_date ON answers (date)",
+)
+
+
 def _version_1(db: Database) -> None:
     for statement in VERSION_1:
         db.run(statement)
@@ -116,7 +125,12 @@ def _version_2(db: Database) -> None:
         db.run(statement)
 
 
-STEPS: Steps = (_version_1, _version_2)
+def _version_4(db: Database) -> None:
+    for statement in VERSION_4:
+        db.run(statement)
+
+
+STEPS: Steps = (_version_1, _version_2, _version_4)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:
