@@ -37,8 +37,8 @@ class Community:
 
     harness: RunHarness
 
-    def run(self, **options: bool) -> Ended:
-        return self.harness.run(job=JOB, options=RunOptions(**options))
+    def run(self, *, dry_run: bool = False) -> Ended:
+        return self.harness.run(job=JOB, options=RunOptions(dry_run=dry_run))
 
     def later(self, hours: float) -> Ended:
         self.harness.later(hours * HOUR)
@@ -224,10 +224,8 @@ def test_who_does_not_answer_is_asked_again_and_then_the_organisers_are_told_onc
         community.later(3.8)
     community.later(0.3)
     assert community.kinds() == ["reminder.day_before", "confirm.again", "confirm.escalated"]
-    assert community.told() == [
-        "ada has not said yet whether they will be there for their talk about "
-        f'"Kites" on {TALK.date}.'
-    ]
+    about = f'for their talk about "Kites" on {TALK.date}.'
+    assert community.told() == [f"ada has not said yet whether they will be there {about}"]
     with community.requests(get_message=2):
         community.later(1)
     assert len(community.told()) == 1
@@ -260,10 +258,8 @@ def test_who_cant_make_it_is_asked_for_nothing_more_and_the_organisers_are_told_
     community.run()
     community.react(NO)
     community.run()
-    assert community.told() == [
-        f'ada can\'t make it to their talk about "Kites" on {TALK.date}. It stays in the '
-        "programme until you move it, hand it over or cancel it."
-    ]
+    [told] = community.told()
+    assert told.startswith(f'ada can\'t make it to their talk about "Kites" on {TALK.date}. ')
     for hours in (5, 5, 14):
         with community.requests():
             community.later(hours)
@@ -439,8 +435,7 @@ def test_a_reminder_that_comes_later_than_the_second_question_stands_for_it(
 ) -> None:
     community.run()
     ended = community.later(24)
-    assert community.kinds() == ["reminder.day_before", "confirm.escalated", "reminder.day_of"] or (
-        sorted(community.kinds()) == ["confirm.escalated", "reminder.day_before", "reminder.day_of"]
-    )
+    sent = sorted(community.kinds())
+    assert sent == ["confirm.escalated", "reminder.day_before", "reminder.day_of"]
     assert ended.summary is not None
     assert ended.summary.counts.skipped["overtaken"] == 1
