@@ -34,6 +34,18 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class ReaderTime:
+    """A value for texts: an instant (UTC) that each reader sees in their own zone, where the
+    channel can show it so. Our own text, so nothing in it is escaped."""
+
+    at: datetime
+    style: str
+    """``F``: weekday, date and time; ``R``: how long until then."""
+    plain: str
+    """What other channels show; empty: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFlag:
     """The Node bot's sent-flag that a message must also set, so that it does not send as well."""
 

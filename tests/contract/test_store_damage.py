@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import bson
 import pytest
@@ -27,7 +28,8 @@ from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
+from speakerbot.domain.talk_changes import ChangeRules, step
 from speakerbot.ports.store import Breaker, FlagWrite, Store
 from speakerbot.stores import open_store
 from speakerbot.stores.reading import kind_of
@@ -57,6 +59,10 @@ def delivery(name: str, **values: Any) -> Delivery:
 
 def message(name: str) -> InboxMessage:
     return InboxMessage(f"reminder/{name}/user:1/2026", "user:1", "Hi", NOW)
+
+
+GRACE = {"userId": "2", "username": "grace"}
+WITH_GRACE = replace(SPOILT, co_speakers=(Speaker("2", "grace"),))
 
 
 def entry_of(talk: Talk) -> CalendarEntry:
@@ -101,7 +107,7 @@ def ask_everything(store: Store) -> None:
     for talks in (store.talks.all(), store.talks.between(DAY, DAY + timedelta(days=7))):
         assert SOUND in list(talks)
     store.talks.get(SPOILT.id)
-    store.talks.get(SPOILT.date.isoformat())
+    list(store.talks.by_source(""))
     assert BOB in list(store.people.all())
     assert store.people.by_users(["1", "2"])["2"] == BOB
     store.people.get("1")
@@ -344,6 +350,18 @@ def spoil(mongo: Store, documents: Any) -> Callable[..., None]:
         ({"topic": {"en": "Engines"}}, "topic", replace(SPOILT, topic="")),
         ({"bookingTimestamp": "today"}, "bookingTimestamp", replace(SPOILT, booked_at=None)),
         ({"discordUserId": ["1"]}, "discordUserId", replace(SPOILT, user_id="")),
+        ({"speakerbot.length": "45 minutes"}, "speakerbot.length", SPOILT),
+        ({"speakerbot.length": 0}, "speakerbot.length", SPOILT),
+        ({"speakerbot.room": ["Hall 2"]}, "speakerbot.room", SPOILT),
+        ({"speakerbot.link": "talks.example"}, "speakerbot.link", SPOILT),
+        ({"speakerbot.speakers": "grace"}, "speakerbot.speakers", SPOILT),
+        ({"speakerbot.sourceId": 7}, "speakerbot.sourceId", SPOILT),
+        ({"speakerbot.speakers": [GRACE, "kaz"]}, "speakerbot.speakers[1]", WITH_GRACE),
+        (
+            {"speakerbot.speakers": [{"username": "kaz"}, GRACE]},
+            "speakerbot.speakers[0].userId",
+            WITH_GRACE,
+        ),
     ],
 )  # fmt: skip
 def test_only_the_field_that_cannot_be_read_is_dropped_with_one_warning(
@@ -590,6 +608,11 @@ def test_a_text_that_is_not_utf_8_spoils_only_itself(server_url: str) -> None:
         assert [talk.topic for talk in store.talks.all()] == ["\ufffd\ufffd"]
 
 
+FIELDS_SPOILT = (
+    "sent_day_of_at", "thread_id", "extra", "speakers[0]", "length", "room", "link", "sourceId",
+)  # fmt: skip
+
+
 def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with closing(open_store(f"sqlite:///{path}")) as store:
@@ -601,6 +624,10 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
                 "UPDATE talks SET thread_id = 'https://x/77', sent_day_of_at = 'yes', extra = '{'"
                 " WHERE user_id = '1'"
             )
+            hands.execute(
+                "UPDATE talks SET length = 'long', room = X'00', link = 'x', co_speakers = '[7]',"
+                " source_id = X'00' WHERE user_id = '1'"
+            )
             hands.execute("UPDATE people SET opted_out = 'reminders', extra = '[]'")
         with capture_logs() as warnings:
             spoilt, sound = store.talks.all()
@@ -609,12 +636,54 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
         assert sound == SOUND
         assert person == ADA
         assert named(warnings) == [
-            *((SPOILT.id, field) for field in ("sent_day_of_at", "thread_id", "extra")),
+            *((SPOILT.id, field) for field in FIELDS_SPOILT),
             *(("p1", field) for field in ("opted_out", "extra")),
         ]
         claim = FlagWrite(SPOILT.id, "sentDayOfAt", seen=None, to=NOW)
         assert store.talks.write_flags([claim]) == {SPOILT.id}
         assert store.talks.write_flags([claim._replace(to=LATER)]) == set()
+
+
+def test_co_speakers_who_cannot_be_read_in_a_row_have_not_left(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        store.prepare()
+        store.talks.put([WITH_GRACE, SOUND])
+        store.snapshots.take(NOW)
+        for damage in ("{", "[7]", "7", '[{"userId": [2]}]'):
+            with closing(sqlite3.connect(path)) as hands, hands:
+                hands.execute("UPDATE talks SET co_speakers = ? WHERE user_id = '1'", (damage,))
+            assert list(store.snapshots.differing()) == []
+
+
+@pytest.mark.parametrize("speakers", ["grace", 7, [7], [{"userId": [2]}], {"userId": "2"}])
+def test_co_speakers_who_cannot_be_read_in_a_document_have_not_left(
+    mongo: Store, documents: Any, speakers: Any
+) -> None:
+    mongo.talks.put([WITH_GRACE, SOUND])
+    mongo.snapshots.take(NOW)
+    spoilt = {"$set": {"speakerbot.speakers": speakers}}
+    documents.scheduledspeakers.update_one({"_id": OID}, spoilt)
+    assert list(mongo.snapshots.differing()) == []
+
+
+def test_entries_of_an_older_program_know_of_no_start(mongo: Store, documents: Any) -> None:
+    """What the talk says is taken as known: nobody is told of a move."""
+    mongo.talks.put([SPOILT, SOUND])
+    mongo.snapshots.take(NOW)
+    for name in ("told", "seen"):
+        documents.speakerbot_snapshot.update_many(
+            {name: {"$ne": None}}, {"$unset": {f"{name}.start": ""}}
+        )
+    rules = ChangeRules(NOW, ZoneInfo("UTC"), topics=True)
+    steps = [
+        (pair.entry, step(pair, None, opted_out=False, rules=rules))
+        for pair in mongo.snapshots.differing()
+    ]
+    assert len(steps) == 2
+    assert [after.entry.pending for _, after in steps] == [False, False]
+    mongo.snapshots.advance([(before, after.entry) for before, after in steps])
+    assert list(mongo.snapshots.differing()) == []
 
 
 def test_a_row_whose_date_cannot_be_read_says_so(tmp_path: Path) -> None:

@@ -128,15 +128,6 @@ def test_a_talk_that_was_never_noted_is_moved_and_cancelled_all_the_same(store: 
     assert shown(store) == [("a", 1, date(2026, 12, 4), False), ("b", 1, OTHER.date, True)]
 
 
-def test_a_move_to_a_taken_date_leaves_the_calendar_alone(store: Store) -> None:
-    booking.add(store, TALK, NOW)
-    booking.add(store, OTHER, NOW)
-    before = list(store.calendar.all())
-    with pytest.raises(DateTaken):
-        booking.move(store, TALK, OTHER.date, LATER)
-    assert list(store.calendar.all()) == before
-
-
 def test_a_talk_that_vanished_under_a_command_is_cancelled(store: Store) -> None:
     booking.add(store, TALK, NOW)
     store.talks.delete("a")

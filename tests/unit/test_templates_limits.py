@@ -201,7 +201,7 @@ def test_what_no_text_needs_is_refused_when_it_is_read(folder: Path, text: str, 
         ("{{ a }}{% set a = 1 %}", "'a' is unknown"),
         (
             "{{ talks[0].topics }}",
-            "attribute 'topics' is unknown; did you mean 'topic'?; there are date, number",
+            "attribute 'topics' is unknown; did you mean 'topic'?; there are date, discord_",
         ),
         ("{{ ''|attr('__class__') }}", "filter 'attr' is unknown"),
         ("{{ part|random }}", "filter 'random' is unknown"),

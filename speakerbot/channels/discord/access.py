@@ -15,7 +15,7 @@ from speakerbot.ports.channel import Capabilities, ChannelAccess
 from speakerbot.text import MASS_MENTION, length, name_custom_emoji, one_line, without_mass_mentions
 
 if TYPE_CHECKING:
-    from speakerbot.domain.message import Route
+    from speakerbot.domain.message import ReaderTime, Route
     from speakerbot.ports.channel import Channel, ChannelHost
 
 LIMIT: Final = 2000
@@ -92,6 +92,10 @@ def _mention(user_id: str) -> str:
     return f"<@{user_id}>"
 
 
+def _reader_time(time: ReaderTime) -> str:
+    return f"<t:{int(time.at.timestamp())}:{time.style}>"
+
+
 CAPABILITIES: Final = Capabilities(
     idempotent_for=timedelta(minutes=2),
     looks_back=True,
@@ -101,4 +105,5 @@ CAPABILITIES: Final = Capabilities(
     length=length,
     escape=escape,
     mention=_mention,
+    reader_time=_reader_time,
 )

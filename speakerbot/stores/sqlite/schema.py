@@ -104,6 +104,28 @@ VERSION_2 = (
         PRIMARY KEY (bot, lane)) WITHOUT ROWID""",
 )
 
+VERSION_3 = (
+    # Several talks a date: a column's UNIQUE goes only with its table.
+    """CREATE TABLE talks_of_version_3 (
+        id TEXT PRIMARY KEY, user_id TEXT NOT NULL, username TEXT NOT NULL,
+        topic TEXT NOT NULL, date TEXT NOT NULL, booked_at INTEGER, thread_id TEXT,
+        completed INTEGER NOT NULL, scheduler_user_id TEXT, scheduler_username TEXT,
+        starts_at TEXT, sent_tminus1_at INTEGER, sent_day_of_at INTEGER,
+        extra TEXT NOT NULL, length INTEGER, room TEXT, link TEXT, co_speakers TEXT,
+        source_id TEXT) WITHOUT ROWID""",
+    """INSERT INTO talks_of_version_3
+        SELECT id, user_id, username, topic, date, booked_at, thread_id, completed,
+        scheduler_user_id, scheduler_username, starts_at, sent_tminus1_at, sent_day_of_at,
+        extra, NULL, NULL, NULL, NULL, NULL FROM talks""",
+    "DROP TABLE talks",
+    "ALTER TABLE talks_of_version_3 RENAME TO talks",
+    "CREATE INDEX talks_date ON talks (date, id)",
+    "CREATE INDEX talks_shared ON talks (date, id) WHERE co_speakers IS NOT NULL",
+    "CREATE INDEX talks_source ON talks (source_id, id) WHERE source_id IS NOT NULL",
+    "ALTER TABLE snapshot ADD COLUMN told_start TEXT",
+    "ALTER TABLE snapshot ADD COLUMN seen_start TEXT",
+)
+
 
 VERSION_4 = (
     """CREATE TABLE answers (
@@ -125,12 +147,17 @@ def _version_2(db: Database) -> None:
         db.run(statement)
 
 
+def _version_3(db: Database) -> None:
+    for statement in VERSION_3:
+        db.run(statement)
+
+
 def _version_4(db: Database) -> None:
     for statement in VERSION_4:
         db.run(statement)
 
 
-STEPS: Steps = (_version_1, _version_2, _version_4)
+STEPS: Steps = (_version_1, _version_2, _version_3, _version_4)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:
