@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
-    """A talk as JSON shows it; ``start`` is the instant, ``starts_at`` the community's clock."""
+    """A talk as JSON shows it; ``start`` is the instant, ``starts_at`` the community's clock,
+    ``length`` minutes; the first of ``speakers`` is the main one."""
     return {
         "id": talk.id,
         "date": talk.date.isoformat(),
@@ -26,6 +27,12 @@ def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
         "user_id": talk.user_id,
         "username": talk.username,
         "topic": talk.topic,
+        "speakers": [
+            {"user_id": each.user_id, "username": each.username} for each in talk.speakers
+        ],
+        "length": talk.length,
+        "room": talk.room,
+        "link": talk.link,
         "thread_id": talk.thread_id,
         "completed": talk.completed,
         "booked_at": talk.booked_at,
@@ -33,6 +40,7 @@ def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
         "scheduler_username": talk.scheduler_username,
         "sent_tminus1_at": talk.sent_tminus1_at,
         "sent_day_of_at": talk.sent_day_of_at,
+        "source_id": talk.source_id,
         "extra": dict(talk.extra),
     }
 

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from speakerbot.domain.delivery import MessageKey, SkipReason
 
+ROLE = "role:"
+"""What a mention of a role begins with; the role's id follows."""
 DISCORDS_ROUTES = ("dm", "thread", "channel")
 
 
@@ -23,7 +25,8 @@ class Route:
     name: str
     target: str
     mention: str | None = None
-    """The user to mention, and so to notify, in front of the text."""
+    """Whom to mention, and so to notify, in front of the text: a user's id, or ``role:`` and a
+    role's."""
     configured: bool = False
     """The target stands in our settings: a refusal there is an error of the configuration."""
 

@@ -109,7 +109,7 @@ class Capabilities:
     escape: Callable[[str], str]
     """User text on one line, such that the channel shows its characters and notifies no one."""
     mention: Callable[[str], str]
-    """How a text addresses the user with this id."""
+    """How a text addresses the user with this id, or the role (``Route.mention``)."""
     reader_time: Callable[[ReaderTime], str] = attrgetter("plain")
     """How a text shows an instant."""
 

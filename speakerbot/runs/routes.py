@@ -44,19 +44,25 @@ def organisers_channel(settings: Settings) -> str:
     raise ConfigError("DISCORD_LOGS_CHANNEL_ID is not set: it names the channel organisers read")
 
 
+def check_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) -> None:
+    """Raises ConfigError if the channel that a job posts to is not set anywhere. At most one
+    query."""
+    if posts_to == "announcements":
+        announcement_channel(guilds, settings)
+    elif posts_to == "organisers":
+        organisers_channel(settings)
+
+
 def is_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) -> bool:
     """Whether the channel that a job posts to is set anywhere. At most one query."""
     try:
-        if posts_to == "announcements":
-            announcement_channel(guilds, settings)
-        elif posts_to == "organisers":
-            organisers_channel(settings)
+        check_configured(posts_to, guilds, settings)
     except ConfigError:
         return False
     return True
 
 
-def only_route(channel_id: str) -> tuple[Route, ...]:
+def only_route(channel_id: str, mention: str | None = None) -> tuple[Route, ...]:
     """The way of a post: if its channel refuses us, the settings are wrong, and a run after they
     are right sends it."""
-    return (Route("channel", channel_id, configured=True),)
+    return (Route("channel", channel_id, mention, configured=True),)

@@ -667,6 +667,14 @@ def test_co_speakers_who_cannot_be_read_in_a_document_have_not_left(
     assert list(mongo.snapshots.differing()) == []
 
 
+def test_an_edit_puts_a_field_where_no_subdocument_was(mongo: Store, documents: Any) -> None:
+    mongo.talks.put([SPOILT])
+    documents.scheduledspeakers.update_one({"_id": OID}, {"$set": {"speakerbot": "19:30"}})
+    [read] = mongo.talks.all()
+    assert mongo.talks.edit(read, replace(read, room="Hall 2"))
+    assert list(mongo.talks.all()) == [replace(read, room="Hall 2")]
+
+
 def test_entries_of_an_older_program_know_of_no_start(mongo: Store, documents: Any) -> None:
     """What the talk says is taken as known: nobody is told of a move."""
     mongo.talks.put([SPOILT, SOUND])

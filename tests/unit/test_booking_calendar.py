@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from speakerbot import booking
 from speakerbot.domain.calendar_entry import CalendarEntry, reconcile
 from speakerbot.domain.talk import Talk
-from speakerbot.errors import DateTaken
 from speakerbot.formats.talk_import import TalkImport
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.stores import open_store

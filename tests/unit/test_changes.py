@@ -202,7 +202,7 @@ def test_a_run_that_would_send_an_overtaken_notice_loses_against_the_one_that_cl
     community.store.talks.put([ADA])
     community.settle()
     claim = community.store.ledger.get([message.key])[message.key]._replace(
-        state=DeliveryState.CLAIMED
+        state=DeliveryState.CLAIMED, revision="own"
     )
     assert not community.store.ledger.swap([DeliveryChange(plan.record, claim)])
 

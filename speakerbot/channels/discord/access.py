@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from speakerbot.domain.message import ROLE
 from speakerbot.ports.channel import Capabilities, ChannelAccess
 from speakerbot.text import MASS_MENTION, length, name_custom_emoji, one_line, without_mass_mentions
 
@@ -88,8 +89,8 @@ def _safe_url(url: str) -> str:
     return MASS_MENTION.sub("%40", url)
 
 
-def _mention(user_id: str) -> str:
-    return f"<@{user_id}>"
+def _mention(whom: str) -> str:
+    return f"<@&{whom.removeprefix(ROLE)}>" if whom.startswith(ROLE) else f"<@{whom}>"
 
 
 def _reader_time(time: ReaderTime) -> str:

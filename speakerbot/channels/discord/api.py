@@ -11,6 +11,7 @@ from discord.utils import snowflake_time, time_snowflake
 
 from speakerbot.channels.discord.error_codes import NOT_OURS
 from speakerbot.channels.discord.rest import DiscordRest, id_of
+from speakerbot.domain.message import ROLE
 from speakerbot.ports.channel import Posted, Ready, RefusalClass, Refused
 from speakerbot.text import name_custom_emoji
 
@@ -20,6 +21,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 """Discord's clock dates messages, ours dated the claim: look a little further back."""
 
 LONGEST_CLOCK_ERROR = timedelta(days=1)
+NO_HISTORY = "the bot may not read the message history there"
 
 
 class DiscordApi(DiscordRest):
@@ -42,12 +44,12 @@ class DiscordApi(DiscordRest):
         ready: Ready,
     ) -> str:
         """Returns the message's id as soon as it is accepted. Within Discord's nonce window sending
-        again returns the first message. ``mention`` is the one user it may notify."""
+        again returns the first message. ``mention`` is the one user, or role, it may notify."""
         body = {
             "content": text,
             "nonce": nonce,
             "enforce_nonce": True,
-            "allowed_mentions": {"parse": [], "users": [mention] if mention else []},
+            "allowed_mentions": _allowed(mention),
         }
         route = RestRoute("POST", "/channels/{channel_id}/messages", channel_id=channel_id)
         return id_of(await self.ask(route, once=True, ready=ready, json=body))
@@ -86,11 +88,13 @@ class DiscordApi(DiscordRest):
         before: str | None = None
         for _ in range(MOST_PAGES):
             page = await self._history(channel_id, before)
+            if not page and before is None and await self._holds_something(channel_id, since):
+                page = await self._history(channel_id, None)  # it has just arrived
+                if not page:
+                    raise Refused(RefusalClass.TARGET, NO_HISTORY)
             for message in page:
                 if message["author"] == author:
                     yield message
-            if not page and before is None:
-                await self._check_empty(channel_id, since)
             if len(page) < PAGE or int(page[-1]["id"]) < time_snowflake(since):
                 return
             before = page[-1]["id"]
@@ -98,15 +102,16 @@ class DiscordApi(DiscordRest):
             RefusalClass.TARGET, f"more than {PAGE * MOST_PAGES} messages to look through"
         )
 
-    async def _check_empty(self, channel_id: str, since: datetime) -> None:
-        """Where we may not read the history, Discord says that there is none: then its last message
-        tells. It may have been deleted, and the history really be empty. Raises Refused."""
+    async def _holds_something(self, channel_id: str, since: datetime) -> bool:
+        """Whether the channel, whose history was empty, has a message of ``since`` or later that we
+        may read. Where we may not read the history, Discord says that there is none: then its last
+        message tells. It may also have been deleted. Raises Refused."""
         channel = await self.ask(RestRoute("GET", "/channels/{channel_id}", channel_id=channel_id))
         last = channel.get("last_message_id") if isinstance(channel, dict) else None
         if not (isinstance(last, str) and last.isascii() and last.isdigit()):
-            return
+            return False
         if int(last) < time_snowflake(since - LONGEST_CLOCK_ERROR):
-            return
+            return False
         route = RestRoute(
             "GET",
             "/channels/{channel_id}/messages/{message_id}",
@@ -117,9 +122,9 @@ class DiscordApi(DiscordRest):
             await self.ask(route)
         except Refused as refusal:
             if refusal.why == RefusalClass.ALREADY_SENT:  # 10008, unknown message: it is deleted
-                return
+                return False
             raise
-        raise Refused(RefusalClass.TARGET, "the bot may not read the message history there")
+        return True
 
     async def edit(self, channel_id: str, message_id: str, text: str) -> None:
         route = RestRoute(
@@ -208,6 +213,13 @@ class DiscordApi(DiscordRest):
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             detail = "Discord's answer is not a list of messages"
             raise Refused(RefusalClass.SERVICE, detail) from error
+
+
+def _allowed(mention: str | None) -> dict[str, list[str]]:
+    """``allowed_mentions`` that permit this one mention, and no other, whatever the text holds."""
+    if mention and mention.startswith(ROLE):
+        return {"parse": [], "roles": [mention.removeprefix(ROLE)]}
+    return {"parse": [], "users": [mention] if mention else []}
 
 
 def _is_it(message: dict[str, str], text: str, nonce: str) -> bool:

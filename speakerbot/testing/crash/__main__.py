@@ -20,7 +20,12 @@ from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
 from speakerbot.testing.crash.installed import play as play_installed
 from speakerbot.testing.crash.node_bot_world import NodeBotWorld
-from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
+from speakerbot.testing.crash.posts_worlds import (
+    DigestWorld,
+    EngagementWorld,
+    StartingWorld,
+    WeeklyWorld,
+)
 from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import (
     CrashSchedule,
@@ -39,6 +44,7 @@ WORLDS: dict[str, WorldOf] = {
     "changes": ChangesWorld,
     "engagement": EngagementWorld,
     "digest": DigestWorld,
+    "starting": StartingWorld,
     "node-bot": NodeBotWorld,
 }
 SHARES = (
@@ -50,6 +56,8 @@ SHARES = (
     "weekly",
     "engagement",
     "digest",
+    "starting",
+    "starting",
     "node-bot",
 )
 """The world of each seed, in turn. Their number is odd, so that each comes to play on MongoDB, as
