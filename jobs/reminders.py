@@ -16,7 +16,14 @@ from zoneinfo import ZoneInfo
 from speakerbot.clock import instant
 from speakerbot.config import Settings
 from speakerbot.domain import confirmation
-from speakerbot.domain.confirmation import Answer, AnswerKey, Confirmation
+from speakerbot.domain.confirmation import (
+    AGAIN,
+    DECLINED,
+    ESCALATED,
+    Answer,
+    AnswerKey,
+    Confirmation,
+)
 from speakerbot.domain.delivery import DeliveryState, MessageKey, SkipReason
 from speakerbot.domain.message import Decision, Message, NodeFlag, Skip
 from speakerbot.domain.reminder_offsets import DayOffset, HourOffset, Offset
@@ -28,7 +35,6 @@ from speakerbot.runs.steps import KeepAnswer, Step
 from speakerbot.runs.talk_values import talk_values
 
 FlagName = Literal["sentTminus1At", "sentDayOfAt"]
-AGAIN, ESCALATED, DECLINED = "confirm.again", "confirm.escalated", "confirm.declined"
 Confirmations = Mapping[tuple[str, str], Confirmation]
 """By the ids of talk and speaker."""
 NOBODY_IS_ASKED: Confirmations = {}
@@ -141,31 +147,30 @@ def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
     if talk is None:
         return
     confirmations = _confirmations(context, [talk])
+    made = slots(talk, settings.reminder_offsets, settings.timezone)
+    reached = [slot for slot in made if slot.due_at <= context.now]
+    for slot in made:
+        overtaken = slot in reached[:-1] and context.now < slot.expires_at
+        dropped = f"overtaken by the nearer reminder ({reached[-1].offset})" if overtaken else ""
+        at = max(context.now, slot.due_at)
+        for view in talk.views():
+            confirmed = confirmations.get((talk.id, view.user_id))
+            message = _message(talk, view, slot, settings, at, asks=_asks(confirmed))
+            yield Prospect(message, _needless(talk, confirmed) or dropped)
     for view in talk.views():
         confirmed = confirmations.get((talk.id, view.user_id))
-        yield from _reminder_prospects(talk, view, settings, context.now, confirmed)
         for kind, due_at in _follow_ups(confirmed, settings):
             if due_at < _end(talk, settings):
                 message = _follow_up(kind, view, due_at, settings, confirmed)
                 yield Prospect(message, _why_not(kind, talk, settings))
 
 
-def _reminder_prospects(
-    talk: Talk, view: Talk, settings: Settings, now: datetime, confirmed: Confirmation | None
-) -> Iterator[Prospect]:
-    made = slots(talk, settings.reminder_offsets, settings.timezone)
-    reached = [slot for slot in made if slot.due_at <= now]
-    for slot in made:
-        dropped = ""
-        if slot in reached[:-1] and now < slot.expires_at:
-            dropped = f"overtaken by the nearer reminder ({reached[-1].offset})"
-        if confirmed is not None and confirmed.word == "no":
-            dropped = "the speaker has said that they can't make it"
-        if talk.completed:
-            dropped = "the talk is marked as completed"
-        at = max(now, slot.due_at)
-        message = _message(talk, view, slot, settings, at, asks=_asks(confirmed))
-        yield Prospect(message, dropped)
+def _needless(talk: Talk, confirmed: Confirmation | None) -> str:
+    """Why the talk's reminders are not sent; empty if they are."""
+    if talk.completed:
+        return "the talk is marked as completed"
+    declined = confirmed is not None and confirmed.word == "no"
+    return "the speaker has said that they can't make it" if declined else ""
 
 
 def _why_not(kind: str, talk: Talk, settings: Settings) -> str:
@@ -302,13 +307,12 @@ def _confirmations(context: JobContext, talks: Sequence[Talk]) -> Confirmations:
         asked = sorted((each for each in found[:-1] if each), key=lambda each: each.at)
         told = records.get(_confirm_key(ESCALATED, view, settings))
         read = [context.response(each.read) for each in found if each]
-        words = {confirmation.word(each) for each in read}
         return Confirmation(
             asked=asked,
             asked_again=found[-1],
             escalated=told is not None and told.state == DeliveryState.SENT,
             answer=answers.get(AnswerKey(confirmation.KIND, view.id, view.user_id, view.date)),
-            said="no" if "no" in words else "yes" if "yes" in words else None,
+            said=confirmation.said(read),
             unread=any(isinstance(each, NoResponse) and each.passing for each in read),
             looked=NOT_ASKED not in read,
         )
@@ -368,18 +372,7 @@ def _end(talk: Talk, settings: Settings) -> datetime:
 def _follow_ups(
     confirmed: Confirmation | None, settings: Settings
 ) -> Iterator[tuple[str, datetime]]:
-    """What an answer, or none, leads to, and when."""
-    if confirmed is None:
-        return
-    if confirmed.word == "no":
-        yield DECLINED, confirmed.answer.at if confirmed.answer else confirmed.asked[0].at
-    elif confirmed.unconfirmed:
-        for kind, due_at in (
-            (AGAIN, confirmed.again_at(settings.confirm_again)),
-            (ESCALATED, confirmed.escalated_at(settings.confirm_again)),
-        ):
-            if due_at is not None:
-                yield kind, due_at
+    return confirmed.follow_ups(settings.confirm_again) if confirmed else iter(())
 
 
 def _about_answer(
@@ -417,7 +410,8 @@ def _follow_up(
     """What is sent because of an answer, or for want of one: to the speaker, or to the
     organisers."""
     values, day = talk_values(view, settings.timezone), view.date.isoformat()
-    subject, end, reason = f"talk:{view.id}", _end(view, settings), _reason(kind, confirmed)
+    subject, end = f"talk:{view.id}", _end(view, settings)
+    reason = (confirmed or Confirmation()).reason(kind)
     if kind == AGAIN:
         return Message(
             kind=kind,
@@ -447,17 +441,6 @@ def _follow_up(
         expires_at=end,
         reason=reason,
     )
-
-
-def _reason(kind: str, confirmed: Confirmation | None) -> str:
-    if kind == DECLINED:
-        return "the speaker has said that they can't make it"
-    if confirmed is None or not confirmed.asked:
-        return "the speaker has not answered"
-    asked = f"the speaker was asked at {confirmed.asked[0].at:%F %H:%M} UTC"
-    if not confirmed.looked:
-        return f"{asked}, unless they have answered since (a dry run does not look)"
-    return f"{asked} and has not answered"
 
 
 def _confirm_key(kind: str, view: Talk, settings: Settings) -> str:

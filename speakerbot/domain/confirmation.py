@@ -7,7 +7,7 @@ has moved, and whoever takes it over has not answered yet.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 YES, NO = "✅", "❌"
 KIND = "confirm"
 """Of the answers to "will you be there?"; there may be other questions."""
+AGAIN, ESCALATED, DECLINED = "confirm.again", "confirm.escalated", "confirm.declined"
+"""The messages that an answer, or none, leads to: the question once more, and to the organisers
+that somebody has not answered, or can't make it."""
 
 Word = Literal["yes", "no"]
 
@@ -106,11 +109,10 @@ def question(record: Delivery | None, user_id: str) -> Question | None:
     return Question(at, record.channel_id, record.message_id, user_id, direct)
 
 
-def word(found: Reactions | NoResponse) -> Word | None:
-    """What reactions say; a no counts whatever else there is."""
-    if isinstance(found, NoResponse) or not found.theirs:
-        return None
-    return "no" if NO in found.theirs else "yes"
+def said(found: Sequence[Reactions | NoResponse]) -> Word | None:
+    """What the reactions under all messages that ask say; a no counts whatever else there is."""
+    theirs = {emoji for each in found if isinstance(each, Reactions) for emoji in each.theirs}
+    return "no" if NO in theirs else "yes" if YES in theirs else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +143,6 @@ class Confirmation:
         """Their answer, if they have given one."""
         return self.answer.answer if self.answer else self.said
 
-    @property
-    def unconfirmed(self) -> bool:
-        """They were asked and have not answered."""
-        return bool(self.asked) and self.word is None
-
     def again_at(self, after: timedelta) -> datetime | None:
         """When whoever has not answered is asked again; None where nobody was asked."""
         return self.asked[0].at + after if self.asked else None
@@ -160,3 +157,25 @@ class Confirmation:
         again_at, escalated_at = self.again_at(after), self.escalated_at(after)
         again = self.asked_again is None and again_at is not None and again_at <= now
         return again or (not self.escalated and escalated_at is not None and escalated_at <= now)
+
+    def follow_ups(self, after: timedelta) -> Iterator[tuple[str, datetime]]:
+        """What their answer, or none, leads to: kinds of messages, and when each is due."""
+        if self.word == "no":
+            at = self.answer.at if self.answer else self.asked[0].at
+            yield DECLINED, at
+            return
+        again_at, escalated_at = self.again_at(after), self.escalated_at(after)
+        if self.word is None and again_at and escalated_at:
+            yield AGAIN, again_at
+            yield ESCALATED, escalated_at
+
+    def reason(self, kind: str) -> str:
+        """Why a message of this kind is sent, for people."""
+        if kind == DECLINED:
+            return "the speaker has said that they can't make it"
+        if not self.asked:
+            return "the speaker has not answered"
+        asked = f"the speaker was asked at {self.asked[0].at:%F %H:%M} UTC"
+        if not self.looked:
+            return f"{asked}, unless they have answered since (a dry run does not look)"
+        return f"{asked} and has not answered"
