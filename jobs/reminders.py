@@ -306,7 +306,8 @@ def _confirmations(context: JobContext, talks: Sequence[Talk]) -> Confirmations:
         found = [confirmation.question(records.get(key), view.user_id) for key in asking(view)]
         asked = sorted((each for each in found[:-1] if each), key=lambda each: each.at)
         told = records.get(_confirm_key(ESCALATED, view, settings))
-        read = [context.response(each.read) for each in found if each]
+        known = Confirmation(asked, found[-1]).questions
+        read = [context.response(each.read) for each in known]
         return Confirmation(
             asked=asked,
             asked_again=found[-1],
@@ -314,7 +315,7 @@ def _confirmations(context: JobContext, talks: Sequence[Talk]) -> Confirmations:
             answer=answers.get(AnswerKey(confirmation.KIND, view.id, view.user_id, view.date)),
             said=confirmation.said(read),
             unread=any(isinstance(each, NoResponse) and each.passing for each in read),
-            looked=NOT_ASKED not in read,
+            looked=bool(read) and NOT_ASKED not in read,
         )
 
     return {(view.id, view.user_id): of(view) for view in views}

@@ -18,6 +18,7 @@ from speakerbot.domain.service_request import NoResponse, PutReaction, Reactions
 
 if TYPE_CHECKING:
     from speakerbot.domain.delivery import Delivery
+    from speakerbot.domain.talk import Talk
 
 YES, NO = "✅", "❌"
 KIND = "confirm"
@@ -60,14 +61,35 @@ class Answer:
 Answers = Mapping[AnswerKey, Answer]
 
 
+WORDS: Mapping[Word, str] = {"yes": "confirmed", "no": "can't make it"}
+
+
+def answers_of(talk: Talk, answers: Answers) -> dict[str, Word]:
+    """What its speakers have answered for its present date, by user id; who has not is left out."""
+    keys = (AnswerKey(KIND, talk.id, each.user_id, talk.date) for each in talk.speakers)
+    return {key.user_id: answers[key].answer for key in keys if key in answers}
+
+
+def in_words(talk: Talk, answers: Answers) -> str:
+    """The same for people: ``confirmed``, ``ada confirmed, grace can't make it``; empty where
+    nobody has answered."""
+    given = answers_of(talk, answers)
+    if len(talk.speakers) == 1:
+        return "".join(WORDS[word] for word in given.values())
+    named = {each.user_id: each.username for each in talk.speakers}
+    return ", ".join(f"{named[user_id]} {WORDS[word]}" for user_id, word in given.items())
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A message that asks whether its reader will be there, and can be answered under it."""
+    """A message that asks whether its reader will be there, where people can react to it."""
 
     at: datetime
     """Decision time of the run that has sent it, in UTC."""
     channel_id: str
     message_id: str
+    """Both are empty where it is not known which message it is: in a preview, or where the answer
+    to its sending was lost."""
     user_id: str
     direct: bool
     """Only we two can see it."""
@@ -97,9 +119,9 @@ def note(at: datetime) -> str:
 def question(record: Delivery | None, user_id: str) -> Question | None:
     """The question that a message to this user has asked; None where it has not arrived, did not
     ask, or cannot be answered, as one in an inbox."""
-    if record is None or record.state != DeliveryState.SENT or not record.message_id:
+    if record is None or record.state != DeliveryState.SENT:
         return None
-    if record.route not in DISCORDS_ROUTES or not record.channel_id:
+    if record.route not in DISCORDS_ROUTES:
         return None
     try:
         at = datetime.fromisoformat(json.loads(record.note)["asked_at"]).astimezone(UTC)
@@ -135,8 +157,9 @@ class Confirmation:
 
     @property
     def questions(self) -> Sequence[Question]:
-        """All that they may answer."""
-        return (*self.asked, self.asked_again) if self.asked_again else self.asked
+        """All whose answers can be read."""
+        everything = (*self.asked, self.asked_again)
+        return [each for each in everything if each and each.channel_id and each.message_id]
 
     @property
     def word(self) -> Word | None:
