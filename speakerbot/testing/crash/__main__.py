@@ -15,9 +15,11 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import Annotated
 
 import typer
+from msgspec import structs
 
 from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
+from speakerbot.testing.crash.confirm_world import ConfirmWorld
 from speakerbot.testing.crash.installed import play as play_installed
 from speakerbot.testing.crash.node_bot_world import NodeBotWorld
 from speakerbot.testing.crash.posts_worlds import (
@@ -40,6 +42,7 @@ MODULE = (sys.executable, "-m", "speakerbot.testing.crash")
 WORLDS: dict[str, WorldOf] = {
     "reminders": RemindersWorld,
     "inbox": InboxWorld,
+    "confirm": ConfirmWorld,
     "weekly": WeeklyWorld,
     "changes": ChangesWorld,
     "engagement": EngagementWorld,
@@ -59,6 +62,8 @@ SHARES = (
     "starting",
     "starting",
     "node-bot",
+    "confirm",
+    "confirm",
 )
 """The world of each seed, in turn. Their number is odd, so that each comes to play on MongoDB, as
 every fourth seed does."""
@@ -122,7 +127,9 @@ def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Play
 
 
 def _schedule(seed: int, job: str) -> CrashSchedule:
-    return around_node_bot(seed) if job == "node-bot" else of_seed(seed)
+    drawn = around_node_bot(seed) if job == "node-bot" else of_seed(seed)
+    # Of what is refused once, the next occurrence sees more: there must be one.
+    return structs.replace(drawn, every="minute") if job == "confirm" else drawn
 
 
 def _play_installed(folder: Path, seeds: range, mongodb: str | None) -> int:
