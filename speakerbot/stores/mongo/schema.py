@@ -86,11 +86,11 @@ def _version_3(db: Database) -> None:
     _make(db, TALKS, [TALKS_BY_SOURCE])
 
 
-def _version_4(db: Database) -> None:
+def _answers(db: Database) -> None:
     _make(db, ANSWERS, ANSWERS_INDEXES)
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3, _version_4)
+STEPS: Steps = (_version_1, _version_2, _version_3, _answers)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:
