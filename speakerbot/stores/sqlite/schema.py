@@ -111,7 +111,15 @@ def _version_2(db: Database) -> None:
         db.run(statement)
 
 
-STEPS: Steps = (_version_1, _version_2)
+def _version_5(db: Database) -> None:
+    db.run(
+        """CREATE TABLE server_events (
+            talk_id TEXT PRIMARY KEY, revision TEXT NOT NULL, event_id TEXT, written TEXT,
+            stands TEXT, writing TEXT, claimed_at INTEGER, refused TEXT NOT NULL) WITHOUT ROWID"""
+    )
+
+
+STEPS: Steps = (_version_1, _version_2, _version_5)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:
