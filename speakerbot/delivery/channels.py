@@ -333,6 +333,8 @@ class _Asking:
             channel.halt(ChannelStopped(StopReason(fault.why), fault.detail))
         else:
             guard.answered()
+            if fault.why == RefusalClass.TARGET and request.setting:
+                guard.setting_refused(request.setting, request.target, fault)
         guard.check_budget()
         passing = fault.why in (RefusalClass.SERVICE, RefusalClass.BOT, RefusalClass.TOKEN)
-        return NoResponse(fault.detail, passing)
+        return NoResponse(fault.detail, passing, fault.why == RefusalClass.REJECTED)

@@ -318,11 +318,12 @@ def failure(traffic: Traffic | None) -> SpeakerbotError | None:
                 return Unreachable(f"{channel} was stopped: {stopped.detail}")
             case StopReason.BOT | StopReason.CONFIG:
                 return ConfigError(f"{channel} was stopped: {stopped.detail}")
-    if traffic.refused_targets:
+    if traffic.refused_targets or traffic.refused_settings:
         return ConfigError(
             *(
                 f"channel {target} of the settings: {detail}; check its id and our permissions"
                 for target, detail in traffic.refused_targets.items()
-            )
+            ),
+            *traffic.refused_settings.values(),
         )
     return None

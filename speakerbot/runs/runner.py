@@ -365,4 +365,5 @@ def _joined(before: Traffic | None, after: Traffic | None) -> Traffic | None:
         rate_limited=before.rate_limited + after.rate_limited,
         stopped_channels={**before.stopped_channels, **after.stopped_channels},
         refused_targets={**before.refused_targets, **after.refused_targets},
+        refused_settings={**before.refused_settings, **after.refused_settings},
     )
