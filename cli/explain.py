@@ -13,6 +13,7 @@ from cli.documents import person_document, talk_document
 from cli.open_store import to_read
 from cli.options import AsJson, Now
 from cli.output import emit_json, on_terminal, plain, say, table
+from cli.talk_argument import Which, talk_named
 from cli.terminal import ListEntry, entries
 from cli.user_argument import User, find_user
 from jobs import JOBS
@@ -43,13 +44,13 @@ STYLES = {
 
 @app.command(epilog="Example: speakerbot explain talk 2026-11-21")
 def talk(
-    talk: Annotated[str, typer.Argument(metavar="TALK", help="Its id, or its date (YYYY-MM-DD).")],
+    talk: Which,
     now: Now = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain every message about a talk, also of one that was cancelled (by its id)."""
     with _explainer(now) as (explainer, store, settings):
-        found = store.talks.get(talk)
+        found = talk_named(store, talk)
         explained = explainer.talk(found.id if found else talk)
         if found is None and not explained:
             if why := store.talks.why_hidden(talk):

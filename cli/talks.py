@@ -16,11 +16,12 @@ from cli.documents import delivery_document, talk_document
 from cli.export_file import Output, write_export
 from cli.open_store import all_or_nothing, to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
-from cli.output import amount, emit_json, on_terminal, plain, say, table
+from cli.output import amount, emit_json, on_terminal, say, table
+from cli.talk_argument import TOPIC_SHOWN, Which, about, find_talk, no_talk
 from cli.terminal import narrow, progress, show
 from cli.user_argument import find_user
 from speakerbot import logs
-from speakerbot.errors import DamagedTalk, DateTaken, NotFound, UsageError
+from speakerbot.errors import DateTaken, NotFound, UsageError
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-Which = Annotated[str, typer.Argument(metavar="TALK", help="Its id, or its date (YYYY-MM-DD).")]
 Day = Annotated[date, typer.Argument(parser=parse_date, metavar="DATE", help="YYYY-MM-DD")]
 File = Annotated[
     Path,
@@ -45,8 +45,6 @@ File = Annotated[
         help="JSON lines, a JSON array or CSV; - is standard input.",
     ),
 ]
-TOPIC_SHOWN = 80
-"""Characters of a topic in a terminal's table."""
 
 
 @app.command(
@@ -66,7 +64,7 @@ def add(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Book a talk. Prints its id; one talk a date."""
+    """Book a talk. Prints its id."""
     from speakerbot import booking
     from speakerbot.clock import real_now
     from speakerbot.domain.talk import Talk
@@ -91,7 +89,7 @@ def add(
             emit_json(talk_document(talk, settings.timezone))
             return
         done = "would add a talk" if dry_run else f"added talk {talk.id}"
-        say(f"{done} on {_when(talk)}: {_about(talk)}")
+        say(f"{done} on {_when(talk)}: {about(talk)}")
         _warn_if_over(talk, settings.timezone, now)
 
 
@@ -140,7 +138,7 @@ def _brief(talk: Talk) -> str:
 def show_talk(talk: Which, now: Now = None, as_json: AsJson = False) -> None:
     """Show a talk and the messages sent for it."""
     with to_read() as (store, settings):
-        found = _find(store, talk)
+        found = find_talk(store, talk)
         document = talk_document(found, settings.timezone)
         deliveries = list(store.ledger.find(f"talk:{found.id}"))
         if as_json:
@@ -164,16 +162,16 @@ def reschedule(talk: Which, day: Day, dry_run: DryRun = False) -> None:
     from speakerbot.clock import real_now
 
     with to_change(dry_run=dry_run) as (store, settings):
-        found = _find(store, talk)
+        found = find_talk(store, talk)
         if found.date == day:
             say(f"nothing to move: talk {found.id} is on {day} already")
             return
         _require_free(store, day)
         now = real_now()
         if not dry_run and not booking.move(store, found, day, now):
-            raise _gone(talk)
+            raise no_talk(talk)
         done = "would move" if dry_run else "moved"
-        say(f"{done} talk {found.id} ({_about(found)}): {found.date} → {day}")
+        say(f"{done} talk {found.id} ({about(found)}): {found.date} → {day}")
         _warn_if_over(replace(found, date=day), settings.timezone, now)
 
 
@@ -188,8 +186,8 @@ def cancel(
     from speakerbot.clock import real_now
 
     with to_change(dry_run=dry_run) as (store, _):
-        found = _find(store, talk)
-        named = f"talk {found.id} on {found.date} ({_about(found)})"
+        found = find_talk(store, talk)
+        named = f"talk {found.id} on {found.date} ({about(found)})"
         if dry_run:
             say(f"would cancel {named}")
             return
@@ -197,7 +195,7 @@ def cancel(
             say("nothing was cancelled")
             return
         if not booking.cancel(store, found, real_now()):
-            raise _gone(talk)
+            raise no_talk(talk)
         say(f"cancelled {named}")
 
 
@@ -240,7 +238,13 @@ def _plan(entries: list[TalkEntry], source: Source, store: Store) -> TalkImport:
     from speakerbot.clock import real_now
     from speakerbot.formats import talk_import
 
-    change = talk_import.plan(entries, store.talks.all(), real_now(), source.problems)
+    change = talk_import.plan(
+        entries,
+        store.talks.all(),
+        real_now(),
+        source.problems,
+        one_a_date=store.talks.one_a_date,
+    )
     if not entries and not source.problems.found:
         source.problems.add("", "there are no talks in it")
     source.problems.refuse()
@@ -289,23 +293,13 @@ def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
         yield talk_files.write_calendar(shown, settings.timezone)
 
 
-def _find(store: Store, talk: str) -> Talk:
-    if found := store.talks.get(talk):
-        return found
-    if why := store.talks.why_hidden(talk):
-        raise DamagedTalk(talk, why)
-    raise _gone(talk)
-
-
-def _gone(talk: str) -> NotFound:
-    return NotFound(f"there is no talk {talk!r}; `speakerbot talks list --all` shows them all")
-
-
 def _require_free(store: Store, day: date) -> None:
-    if holder := store.talks.get(day.isoformat()):
+    if not store.talks.one_a_date:
+        return
+    if holder := next(store.talks.between(day, day), None):
         raise DateTaken(
-            f"{day} is taken by talk {holder.id} ({_about(holder)}). "
-            "One talk a date: choose another, or reschedule or cancel that talk first."
+            f"{day} is taken by talk {holder.id} ({about(holder)}). One talk a date, as the Node "
+            "bot has it: choose another, or reschedule or cancel that talk first."
         )
 
 
@@ -329,10 +323,6 @@ def _filled(option: str, text: str) -> str:
     if not text.strip():
         raise UsageError(f"{option} is empty")
     return text
-
-
-def _about(talk: Talk) -> str:
-    return plain(f'{talk.username}, "{shorten(talk.topic, TOPIC_SHOWN)}"')
 
 
 def _start(talk: Talk) -> str:

@@ -92,8 +92,9 @@ def _everybody(store: Store) -> Iterator[FoundUser]:
     yield from (FoundUser(person.discord_user_id, person) for person in people)
     by_user = {person.discord_user_id: person for person in people if person.discord_user_id}
     for talk in store.talks.all():
-        if talk.user_id:
-            yield FoundUser(talk.user_id, by_user.get(talk.user_id), talk.username)
+        for user_id, username in talk.speakers:
+            if user_id:
+                yield FoundUser(user_id, by_user.get(user_id), username)
 
 
 def _names(user: FoundUser) -> set[str]:

@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
-from speakerbot.clock import Clock
+from speakerbot.clock import Clock, real_now
 from speakerbot.delivery.circuit_breakers import (
     Breakers,
     ChannelStopped,
@@ -80,6 +80,7 @@ class OpenChannel:
         self._thread = thread
         self._asking = asyncio.Lock()
         self._opening = asyncio.Lock()
+        self._clock_error: timedelta | None = None
         self._channel: Channel | None = None
         self._earlier = 0
         self._halted = halted
@@ -129,19 +130,22 @@ class OpenChannel:
         return Breakers({**found.found, **cut})
 
     def lane(self, name: str, interval: float, *, ahead: int = 0) -> Pacer:
-        """A lane that all processes of the sender share."""
-        lead = timedelta()  # how far the shared clock is ahead of our own
+        """A lane that all processes of the sender share, by the store's clock."""
 
         async def reserve(interval: float, count: int) -> timedelta:
-            nonlocal lead
-            own = self.clock.real()
-            slots = await self._thread(
-                self._store.limits.reserve, self.sender, name, own + lead, interval, count, ahead
+            now = await self._now_in_store()
+            first = await self._thread(
+                self._store.limits.reserve, self.sender, name, now, interval, count, ahead
             )
-            lead = max(lead, slots.clock - own)
-            return slots.first - slots.clock
+            return first - now
 
         return Pacer(reserve, interval, ahead=ahead, stop=self.stop)
+
+    async def _now_in_store(self) -> datetime:
+        """Whatever this machine's clock shows. Asked once: clocks that tick stay as far apart."""
+        if self._clock_error is None:
+            self._clock_error = await self._thread(self._store.clock_error)
+        return real_now() - self._clock_error
 
     async def ask_store(self, call: Callable[[Store], T]) -> T:
         return await self._thread(call, self._store)

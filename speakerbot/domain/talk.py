@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
@@ -20,6 +21,35 @@ def talk_day(day: date) -> date:
     if not FIRST_DAY <= day <= LAST_DAY:
         raise ValueError(f"{day} is out of range; dates go from {FIRST_DAY} to {LAST_DAY}")
     return day
+
+
+LONGEST = 7 * 24 * 60
+"""Minutes."""
+
+
+def talk_length(minutes: int) -> int:
+    """The same length. Raises ValueError, with a message for people, if no talk can be so long."""
+    if not 1 <= minutes <= LONGEST:
+        raise ValueError(f"a length of {minutes} minutes is out of range; 1 minute to 7 days")
+    return minutes
+
+
+def talk_link(address: str) -> str:
+    """The same address without the spaces around it. Raises ValueError, with a message for people,
+    for anything that is not a web address."""
+    link = address.strip()
+    host = link.partition("://")[2].partition("/")[0]
+    known = link.lower().startswith(("https://", "http://"))
+    if not known or not host or any(mark.isspace() or mark in '<>"' for mark in link):
+        raise ValueError(f"{address!r} is not a link; write https://…")
+    return link
+
+
+class Speaker(NamedTuple):
+    user_id: str
+    """Their Discord id."""
+    username: str
+    """How messages call them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +73,35 @@ class Talk:
     """The Node bot's two flags. It leaves them set when it reschedules: see jobs.reminders."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the document that this product does not know, kept as they came."""
+    length: int | None = None
+    """Minutes."""
+    room: str | None = None
+    link: str | None = None
+    co_speakers: tuple[Speaker, ...] = ()
+    """Those who speak beside ``user_id``, as they are stored: see ``speakers``."""
+    source_id: str | None = None
+    """Which session of a programme it is, where `talks sync` brought it:
+    ``pretalx:<host>/<event>:<code>``."""
+    speakers_known: bool = field(default=True, compare=False)
+    """False where one is stored that cannot be read: then nobody is told that they do not speak."""
+
+    @property
+    def speakers(self) -> tuple[Speaker, ...]:
+        """Everybody who speaks, the main speaker first, each once."""
+        if not self.co_speakers:
+            return (Speaker(self.user_id, self.username),)
+        everybody = (Speaker(self.user_id, self.username), *self.co_speakers)
+        return tuple({each.user_id: each for each in reversed(everybody)}.values())[::-1]
+
+    def seen_by(self, user_id: str) -> Talk | None:
+        """The talk as one of its speakers has it, with their id and name as the speaker's. None
+        for anybody else."""
+        if user_id == self.user_id:
+            return self
+        theirs = (each for each in self.co_speakers if each.user_id == user_id)
+        return next(
+            (replace(self, user_id=user_id, username=each.username) for each in theirs), None
+        )
 
     def start(self, zone: ZoneInfo) -> datetime | None:
         """The instant the talk starts, or None for a date-only talk."""
@@ -53,3 +112,10 @@ class Talk:
     def over(self, zone: ZoneInfo) -> datetime:
         """The instant the talk's calendar day ends in ``zone``."""
         return instant(self.date + timedelta(days=1), time(), zone)
+
+
+def by_start(talks: Iterable[Talk]) -> Iterator[Talk]:
+    """Talks that come by date in the order in which each day has them: first those without a
+    start."""
+    for _, day in groupby(talks, key=lambda talk: talk.date):
+        yield from sorted(day, key=lambda talk: (talk.starts_at or time.min, talk.id))

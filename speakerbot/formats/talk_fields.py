@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from speakerbot.clock import parse_clock_time
-from speakerbot.domain.talk import talk_day
-from speakerbot.formats.extended import instant_of, iso, parse_instant
+from speakerbot.domain.talk import Speaker, talk_day, talk_length, talk_link
+from speakerbot.formats.extended import instant_of, iso, parse_instant, relaxed
 from speakerbot.formats.ids import snowflake, talk_id
 
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
@@ -65,6 +65,34 @@ def _midnight(at: datetime) -> date:
 
 def clock(value: Any) -> time:
     return parse_clock_time(text(value))
+
+
+def minutes(value: Any) -> int:
+    if isinstance(value, dict):
+        value = relaxed(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"must be a whole number of minutes, not {_kind(value)}")
+    return talk_length(value)
+
+
+def link(value: Any) -> str:
+    return talk_link(text(value))
+
+
+def speakers(value: Any) -> tuple[Speaker, ...]:
+    """Of a list of documents with ``userId`` and ``username``."""
+    if not isinstance(value, list):
+        raise ValueError(f"must be a list, not {_kind(value)}")
+    return tuple(_speaker(number, each) for number, each in enumerate(value, 1))
+
+
+def _speaker(number: int, value: Any) -> Speaker:
+    if not isinstance(value, dict) or not {"userId", "username"} <= value.keys():
+        raise ValueError(f"speaker {number}: must be a document with userId and username")
+    try:
+        return Speaker(snowflake(value["userId"]), text(value["username"]))
+    except ValueError as problem:
+        raise ValueError(f"speaker {number}: {problem}") from problem
 
 
 def truth(value: Any) -> bool:
@@ -128,6 +156,13 @@ FIELDS = (
     _instant("reminders.sentTminus1At", "sent_tminus1_at"),
     _instant("reminders.sentDayOfAt", "sent_day_of_at"),
 )
-BY_NAME = {field.name: field for field in FIELDS}
+_IN_DOCUMENTS = (
+    Field("speakerbot.length", "length", minutes, int),
+    _text("speakerbot.room", "room"),
+    Field("speakerbot.link", "link", link, link),
+    Field("speakerbot.speakers", "co_speakers", speakers, str),
+    _text("speakerbot.sourceId", "source_id"),
+)
+BY_NAME = {field.name: field for field in (*FIELDS, *_IN_DOCUMENTS)}
 REQUIRED = tuple(field.name for field in FIELDS if field.required)
 SUBDOCUMENTS = ("reminders", "speakerbot")

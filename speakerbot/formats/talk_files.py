@@ -114,7 +114,7 @@ def document_of(talk: Talk) -> Document:
     """The talk as the Node bot's document, in relaxed Extended JSON."""
     unknown = dict(talk.extra)
     reminders = _flags(talk) | dict(unknown.pop("reminders", {}))
-    ours = _ours(talk) | dict(unknown.pop("speakerbot", {}))
+    ours = dict(unknown.pop("speakerbot", {})) | _ours(talk)
     version = unknown.pop("__v", 0)
     made: Mapping[str, Any] = {
         "_id": id_value(talk.id),
@@ -140,7 +140,17 @@ def _flags(talk: Talk) -> Document:
 
 
 def _ours(talk: Talk) -> Document:
-    return {"startsAt": f"{talk.starts_at:%H:%M}"} if talk.starts_at else {}
+    given: Mapping[str, Any] = {
+        "startsAt": f"{talk.starts_at:%H:%M}" if talk.starts_at else None,
+        "length": talk.length,
+        "room": talk.room,
+        "link": talk.link,
+        "speakers": [
+            {"userId": each.user_id, "username": each.username} for each in talk.co_speakers
+        ],
+        "sourceId": talk.source_id,
+    }
+    return {name: value for name, value in given.items() if value not in (None, [])}
 
 
 def _read_csv(source: Source) -> Iterator[TalkEntry]:

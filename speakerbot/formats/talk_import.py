@@ -7,7 +7,7 @@ anybody send a reminder again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
@@ -33,22 +33,28 @@ class TalkImport:
 
 
 def plan(
-    entries: Iterable[TalkEntry], stored: Iterable[Talk], now: datetime, problems: ImportProblems
+    entries: Iterable[TalkEntry],
+    stored: Iterable[Talk],
+    now: datetime,
+    problems: ImportProblems,
+    *,
+    one_a_date: bool = True,
 ) -> TalkImport:
     """What the file's talks change. An entry with a known id, or without one but with a known
     talk's date and speaker, is that talk. ``now`` becomes the booking time of new talks without
-    one. A date or id that is there twice, or a date that is another talk's, is a problem.
+    one. An id that is there twice is a problem; where a date holds one talk, so is a date that is
+    there twice, or that is another talk's.
     """
     by_id = {talk.id: talk for talk in stored}
-    by_date = {talk.date: talk for talk in by_id.values()}
+    by_date: dict[date, list[Talk]] = {}
+    for each in by_id.values():
+        by_date.setdefault(each.date, []).append(each)
     result = TalkImport()
     identified = [(entry, _known(entry, by_id, by_date)) for entry in entries]
+    if one_a_date:
+        _name_taken(identified, by_date, problems)
     _name_doubles(identified, problems)
-    updated = {talk.id for _, talk in identified if talk}
     for entry, talk in identified:
-        holder = by_date.get(entry.values["date"])
-        if holder and holder is not talk and holder.id not in updated:
-            problems.add(entry.place, _taken(holder), field="scheduledDate")
         if talk is None:
             result.new.append(_new(entry, now))
         elif (merged := merge(talk, entry)) != talk:
@@ -60,12 +66,32 @@ def plan(
 
 
 def _known(
-    entry: TalkEntry, by_id: Mapping[str, Talk], by_date: Mapping[date, Talk]
+    entry: TalkEntry, by_id: Mapping[str, Talk], by_date: Mapping[date, Sequence[Talk]]
 ) -> Talk | None:
     if "id" in entry.values:
         return by_id.get(entry.values["id"])
-    talk = by_date.get(entry.values["date"])
-    return talk if talk and talk.user_id == entry.values["user_id"] else None
+    on_date = by_date.get(entry.values["date"], ())
+    theirs = [talk for talk in on_date if talk.user_id == entry.values["user_id"]]
+    if len(theirs) > 1:
+        theirs = [talk for talk in theirs if talk.topic == entry.values["topic"]]
+    return theirs[0] if theirs else None
+
+
+def _name_taken(
+    identified: Sequence[tuple[TalkEntry, Talk | None]],
+    by_date: Mapping[date, Sequence[Talk]],
+    problems: ImportProblems,
+) -> None:
+    updated = {talk.id for _, talk in identified if talk}
+    dates: dict[date, str] = {}
+    for entry, talk in identified:
+        day = entry.values["date"]
+        if (first := dates.setdefault(day, entry.place)) != entry.place:
+            what = f"{day} is also the date of {first}; one talk a date"
+            problems.add(entry.place, what, field="scheduledDate")
+        for holder in by_date.get(day, ()):
+            if holder is not talk and holder.id not in updated:
+                problems.add(entry.place, _taken(holder), field="scheduledDate")
 
 
 def _taken(holder: Talk) -> str:
@@ -73,18 +99,10 @@ def _taken(holder: Talk) -> str:
 
 
 def _name_doubles(
-    identified: list[tuple[TalkEntry, Talk | None]], problems: ImportProblems
+    identified: Sequence[tuple[TalkEntry, Talk | None]], problems: ImportProblems
 ) -> None:
-    dates: dict[date, str] = {}
     ids: dict[str, str] = {}
     for entry, talk in identified:
-        day = entry.values["date"]
-        if (first := dates.setdefault(day, entry.place)) != entry.place:
-            problems.add(
-                entry.place,
-                f"{day} is also the date of {first}; one talk a date",
-                field="scheduledDate",
-            )
         identifier = entry.values.get("id") or (talk.id if talk else "")
         if identifier and (first := ids.setdefault(identifier, entry.place)) != entry.place:
             problems.add(entry.place, f"{identifier} is also the id of {first}", field="_id")

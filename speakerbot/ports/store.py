@@ -38,16 +38,21 @@ def writes(method: F) -> F:
 
 
 class Talks(Protocol):
-    """The Node bot's ``scheduledspeakers``; one talk a date."""
+    """The Node bot's ``scheduledspeakers``."""
+
+    @property
+    def one_a_date(self) -> bool:
+        """Whether a date holds one talk only, as where the Node bot works on them too. Else none
+        of the methods raises DateTaken."""
 
     def between(self, first: date, last: date) -> Iterator[Talk]:
-        """Talks dated ``first`` to ``last``, both included, ascending; read in pages."""
+        """Talks dated ``first`` to ``last``, both included, by date, those of a day by their
+        start; read in pages."""
 
     def all(self) -> Iterator[Talk]:
-        """Every talk, by date; read in pages."""
+        """Every talk, in the same order; read in pages."""
 
-    def get(self, talk: str) -> Talk | None:
-        """By id, or by date (YYYY-MM-DD)."""
+    def get(self, talk_id: str) -> Talk | None: ...
 
     def why_hidden(self, talk_id: str) -> str | None:
         """What is wrong with a stored talk that no other method returns, for people ("its date is
@@ -55,6 +60,10 @@ class Talks(Protocol):
 
     def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
         """Those that exist, by id. One query."""
+
+    def by_source(self, prefix: str) -> Iterator[Talk]:
+        """Those whose ``source_id`` begins so, in its order; read in pages. Two of them may have
+        the same one: whoever makes talks of a source's sessions derives their ids from it."""
 
     @writes
     def put(self, talks: Sequence[Talk]) -> None:
@@ -66,12 +75,14 @@ class Talks(Protocol):
 
         Fields in ``extra`` stay as given: JSON values, MongoDB's own types as Extended JSON. On
         MongoDB fields nobody gave are kept, and a new talk without ``booked_at`` gets the present
-        time, as the Node bot would. Raises DateTaken, and InputRefused for an ``extra`` that
-        MongoDB cannot hold."""
+        time, as the Node bot would. Raises DateTaken, InputRefused for an ``extra`` that MongoDB
+        cannot hold, and ConfigError where a date may hold several talks but for an index that the
+        Node bot has left."""
 
     @writes
     def reschedule(self, talk_id: str, to: date) -> bool:
-        """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken."""
+        """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken, and
+        ConfigError as ``put`` does."""
 
     @writes
     def delete(self, talk_id: str) -> bool:
@@ -309,12 +320,11 @@ class Limits(Protocol):
     @writes
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
-    ) -> SendSlots:
-        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic step.
-        They lie on a clock that all who reserve share, the one furthest ahead; ``now`` is the
-        process's own, moved by what it has learnt of that one. The first slot is at least
-        ``ahead * interval`` before it (GCRA: that many may go at once after a pause), to the
-        microsecond."""
+    ) -> datetime:
+        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic step,
+        and returns the first, to the microsecond. They lie on the store's own clock, by which
+        it is ``now`` (see ``Store.clock_error``). The first may be up to ``ahead * interval``
+        before that (GCRA: that many may go at once after a pause)."""
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         """By name; one query."""
@@ -338,14 +348,6 @@ class Breaker:
     until: datetime
     reason: str
     count: int = 0
-
-
-class SendSlots(NamedTuple):
-    """Reserved slots: what a process may rely on is the first one's distance from ``clock``."""
-
-    first: datetime
-    clock: datetime
-    """The shared clock at the reservation."""
 
 
 class Guilds(Protocol):

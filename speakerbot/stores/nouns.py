@@ -6,13 +6,14 @@ Instants come as datetimes, lists and subdocuments as such.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from speakerbot.domain.delivery import FINAL, Delivery, DeliveryState
 from speakerbot.domain.person import OPT_OUT_KINDS, Person
 from speakerbot.domain.run import Run, RunOutcome
+from speakerbot.domain.talk import Speaker
 from speakerbot.ports.store import Breaker
 from speakerbot.stores.reading import (
     CLOCK_TIME,
@@ -20,6 +21,9 @@ from speakerbot.stores.reading import (
     FIRST_INSTANT,
     IDENTIFIER,
     INSTANT,
+    LENGTH,
+    LINK,
+    LIST,
     PROBLEMS,
     QUIET_HOURS,
     SNOWFLAKE,
@@ -72,6 +76,45 @@ def person_of(values: Mapping[str, Any], reader: Reader) -> Person:
         routes=read("routes", values.get("routes"), TEXTS, ()),
         extra=read("extra", values.get("extra"), FIELDS, {}),
     )
+
+
+def talk_fields_of(values: Mapping[str, Any], reader: Reader, path: str = "") -> dict[str, Any]:
+    """What a talk has beside the Node bot's fields, from a document's subdocument of ours;
+    ``path`` is what stands in front of its fields' names."""
+    read = reader.read
+    given = values.get("speakers")
+    speakers, all_read = _speakers_of(given, reader, f"{path}speakers") if given else ((), True)
+    return {
+        "length": read(f"{path}length", values.get("length"), LENGTH, None),
+        "room": read(f"{path}room", values.get("room"), WORDS, None) or None,
+        "link": read(f"{path}link", values.get("link"), LINK, None),
+        "co_speakers": speakers,
+        "source_id": read(f"{path}sourceId", values.get("sourceId"), TEXT, None) or None,
+        "speakers_known": all_read,
+    }
+
+
+def _speakers_of(given: Any, reader: Reader, field: str) -> tuple[tuple[Speaker, ...], bool]:
+    """Those that can be read, and whether these are all."""
+    listed = reader.read(field, given, LIST, None)
+    found: list[Speaker] = []
+    for place, each in enumerate(listed or ()):
+        one = f"{field}[{place}]"
+        try:
+            values = reader.need(one, each, FIELDS, "that speaker is left out")
+            user = reader.need(
+                f"{one}.userId", values.get("userId"), SNOWFLAKE, "that speaker is left out"
+            )
+        except Unreadable:
+            continue
+        name = reader.read(f"{one}.username", values.get("username"), WORDS, "")
+        found.append(Speaker(user, name))
+    return tuple(found), listed is not None and len(found) == len(listed)
+
+
+def speakers_document(speakers: Sequence[Speaker]) -> list[dict[str, str]]:
+    """As :func:`talk_fields_of` reads them."""
+    return [{"userId": each.user_id, "username": each.username} for each in speakers]
 
 
 def _rescued(given: Any) -> tuple[str, ...]:
@@ -145,11 +188,12 @@ def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
 
 
 def entry_of(values: Mapping[str, Any], reader: Reader) -> TalkSnapshot | None:
-    """What a speaker knows of a talk; ``told`` and ``seen`` as ``{"date": …, "topic": …}``. None,
-    so that no notice of that talk is sent, where part of it cannot be read."""
+    """What a speaker knows of a talk; ``told`` and ``seen`` as ``{"date": …, "topic": …, "start":
+    …}``, the start missing where an older program wrote them. None, so that no notice of that talk
+    is sent, where part of it cannot be read."""
     from speakerbot.domain.talk_changes import TalkSnapshot  # other jobs need none
 
-    version = Kind("a date and a topic", _version)
+    version = Kind("a date, a topic and a start", _version)
     so = "the talk's changes are not announced"
     try:
         return TalkSnapshot(
@@ -175,7 +219,12 @@ def _version(value: Any) -> TalkVersion:
     from speakerbot.domain.talk_changes import TalkVersion
 
     stored = FIELDS.parse(value)
-    return TalkVersion(DATE_TEXT.parse(stored.get("date")), TEXT.parse(stored.get("topic")))
+    start = stored.get("start")
+    return TalkVersion(
+        DATE_TEXT.parse(stored.get("date")),
+        TEXT.parse(stored.get("topic")),
+        None if start is None else TEXT.parse(start),
+    )
 
 
 def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntry | None:

@@ -90,11 +90,22 @@ def test_a_file_that_does_not_exist_is_wrong_usage(cli: Cli) -> None:
     assert cli.run("talks", "import", "none.jsonl").returncode == 2
 
 
-def test_a_date_taken_in_the_store_is_named_with_its_talk(filled: Cli) -> None:
+@pytest.mark.mongodb_server
+def test_a_date_taken_beside_the_node_bot_is_named_with_its_talk(beside_node_bot: Cli) -> None:
+    cli = beside_node_bot
+    cli.out("talks", "import", str(SAMPLES))
     document = json.loads(SAMPLES.read_text().splitlines()[3]) | {"_id": "mine"}
-    file = filled.file("more.jsonl", json.dumps(document))
-    error = filled.error("talks", "import", file, exit_code=65)
+    file = cli.file("more.jsonl", json.dumps(document))
+    error = cli.error("talks", "import", file, exit_code=65)
     assert f"line 1, scheduledDate: 2026-11-21 is taken by kaz (talk {KAZ})" in error
+    assert "1 new" in cli.out("talks", "import", file, "--dry-run", NODE_BOT_COEXIST="false")
+    args = ("--user", "1", "--name", "x", "--topic", "y", "--date", "2026-11-21")
+    error = cli.error("talks", "add", *args, exit_code=65)
+    assert f"2026-11-21 is taken by talk {KAZ} (kaz, " in error
+    error = cli.error("talks", "reschedule", "2026-11-20", "2026-11-21", exit_code=65)
+    assert f"2026-11-21 is taken by talk {KAZ} (kaz, " in error
+    error = cli.error("talks", "add", *args, exit_code=78, NODE_BOT_COEXIST="false")
+    assert '.scheduledspeakers.dropIndex("scheduledDate_1")' in error
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
@@ -220,12 +231,18 @@ def test_a_booking_in_the_past_is_made_and_remarked_on(cli: Cli) -> None:
     assert "2020-01-01 is over, so no reminder will be sent" in add(cli, day=date(2020, 1, 1))
 
 
-def test_a_taken_date_is_refused_and_names_the_other_talk(filled: Cli) -> None:
+def test_a_date_may_hold_several_talks_and_names_one_only_if_there_is_one(filled: Cli) -> None:
     args = ("--user", "1", "--name", "x", "--topic", "y", "--date", "2026-11-21")
-    error = filled.error("talks", "add", *args, exit_code=65)
-    assert f"2026-11-21 is taken by talk {KAZ} (kaz, " in error
-    error = filled.error("talks", "reschedule", "2026-11-20", "2026-11-21", exit_code=65)
-    assert f"2026-11-21 is taken by talk {KAZ} (kaz, " in error
+    added = filled.json("talks", "add", *args)["id"]
+    for command in (("show",), ("cancel", "--yes"), ("reschedule", "2026-12-24")):
+        name, *rest = command
+        error = filled.misused("talks", name, "2026-11-21", *rest)
+        assert "2 talks are on 2026-11-21; give the id of one" in error
+        assert KAZ in error
+        assert added in error
+    assert "2 talks are on" in filled.misused("explain", "talk", "2026-11-21")
+    filled.out("talks", "cancel", added, "--yes")
+    assert filled.json("talks", "show", "2026-11-21")["id"] == KAZ
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.ports.store import Breaker, FlagWrite, Store
 from speakerbot.stores import open_store
 from speakerbot.stores.reading import kind_of
@@ -56,6 +56,10 @@ def delivery(name: str, **values: Any) -> Delivery:
 
 def message(name: str) -> InboxMessage:
     return InboxMessage(f"reminder/{name}/user:1/2026", "user:1", "Hi", NOW)
+
+
+GRACE = {"userId": "2", "username": "grace"}
+WITH_GRACE = replace(SPOILT, co_speakers=(Speaker("2", "grace"),))
 
 
 def entry_of(talk: Talk) -> CalendarEntry:
@@ -95,7 +99,7 @@ def ask_everything(store: Store) -> None:
     for talks in (store.talks.all(), store.talks.between(DAY, DAY + timedelta(days=7))):
         assert SOUND in list(talks)
     store.talks.get(SPOILT.id)
-    store.talks.get(SPOILT.date.isoformat())
+    list(store.talks.by_source(""))
     assert BOB in list(store.people.all())
     assert store.people.by_users(["1", "2"])["2"] == BOB
     store.people.get("1")
@@ -332,6 +336,18 @@ def spoil(mongo: Store, documents: Any) -> Callable[..., None]:
         ({"topic": {"en": "Engines"}}, "topic", replace(SPOILT, topic="")),
         ({"bookingTimestamp": "today"}, "bookingTimestamp", replace(SPOILT, booked_at=None)),
         ({"discordUserId": ["1"]}, "discordUserId", replace(SPOILT, user_id="")),
+        ({"speakerbot.length": "45 minutes"}, "speakerbot.length", SPOILT),
+        ({"speakerbot.length": 0}, "speakerbot.length", SPOILT),
+        ({"speakerbot.room": ["Hall 2"]}, "speakerbot.room", SPOILT),
+        ({"speakerbot.link": "talks.example"}, "speakerbot.link", SPOILT),
+        ({"speakerbot.speakers": "grace"}, "speakerbot.speakers", SPOILT),
+        ({"speakerbot.sourceId": 7}, "speakerbot.sourceId", SPOILT),
+        ({"speakerbot.speakers": [GRACE, "kaz"]}, "speakerbot.speakers[1]", WITH_GRACE),
+        (
+            {"speakerbot.speakers": [{"username": "kaz"}, GRACE]},
+            "speakerbot.speakers[0].userId",
+            WITH_GRACE,
+        ),
     ],
 )  # fmt: skip
 def test_only_the_field_that_cannot_be_read_is_dropped_with_one_warning(
@@ -528,7 +544,7 @@ def test_send_slots_go_on_past_a_value_that_is_none(
     mongo.prepare()
     mongo.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
     documents.speakerbot_limits.update_one({"_id": "slot/b/all"}, {"$set": {"next_free": value}})
-    firsts = [mongo.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0).first for _ in range(2)]
+    firsts = [mongo.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0) for _ in range(2)]
     assert firsts == [NOW, NOW + timedelta(seconds=1)]
 
 
@@ -578,6 +594,11 @@ def test_a_text_that_is_not_utf_8_spoils_only_itself(server_url: str) -> None:
         assert [talk.topic for talk in store.talks.all()] == ["\ufffd\ufffd"]
 
 
+FIELDS_SPOILT = (
+    "sent_day_of_at", "thread_id", "extra", "speakers[0]", "length", "room", "link", "sourceId",
+)  # fmt: skip
+
+
 def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with closing(open_store(f"sqlite:///{path}")) as store:
@@ -589,6 +610,10 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
                 "UPDATE talks SET thread_id = 'https://x/77', sent_day_of_at = 'yes', extra = '{'"
                 " WHERE user_id = '1'"
             )
+            hands.execute(
+                "UPDATE talks SET length = 'long', room = X'00', link = 'x', co_speakers = '[7]',"
+                " source_id = X'00' WHERE user_id = '1'"
+            )
             hands.execute("UPDATE people SET opted_out = 'reminders', extra = '[]'")
         with capture_logs() as warnings:
             spoilt, sound = store.talks.all()
@@ -597,7 +622,7 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
         assert sound == SOUND
         assert person == ADA
         assert named(warnings) == [
-            *((SPOILT.id, field) for field in ("sent_day_of_at", "thread_id", "extra")),
+            *((SPOILT.id, field) for field in FIELDS_SPOILT),
             *(("p1", field) for field in ("opted_out", "extra")),
         ]
         claim = FlagWrite(SPOILT.id, "sentDayOfAt", seen=None, to=NOW)

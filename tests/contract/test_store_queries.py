@@ -83,7 +83,7 @@ def _use_talks_and_people(store: Store) -> None:
     store.talks.put([TALK])
     store.talks.reschedule("a", DAY + timedelta(days=1))
     store.talks.get("a")
-    store.talks.get("2026-11-20")
+    assert not list(store.talks.by_source("ics:"))
     assert list(store.talks.between(DAY, DAY + timedelta(days=7))) == list(store.talks.all())
     store.talks.write_flags([FlagWrite("a", "sentDayOfAt", None, NOW)])
     store.talks.delete("a")
@@ -157,9 +157,10 @@ def test_sqlite_walks_along_an_index_for_every_query() -> None:
     _use(store)
     assert sum("INDEX" in plan or "PRIMARY KEY" in plan for plan in db.plans.values()) > 20
     for sql, plan in db.plans.items():
-        # json_each is the list of wanted ids; the first snapshot copies every talk, once.
+        # json_each is the list of wanted ids; the first snapshot and a migration
+        # copy every talk, once.
         own_tables = plan.replace("SCAN json_each", "")
-        if "INSERT INTO snapshot" in sql:
+        if "INSERT INTO snapshot" in sql or "INSERT INTO talks_of_version_3" in sql:
             own_tables = own_tables.replace("SCAN talks", "")
         assert "SCAN" not in own_tables, f"{sql}: {plan}"
         assert "TEMP B-TREE FOR ORDER" not in own_tables, f"{sql}: {plan}"

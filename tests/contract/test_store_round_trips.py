@@ -14,7 +14,7 @@ from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run, RunOutcome
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import LONGEST, Speaker, Talk
 from speakerbot.ports.store import Store
 
 # One store for all examples of a test: each example brings an id of its own.
@@ -30,6 +30,8 @@ instants = st.integers(0, 4_102_444_800_000).map(
     lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 )
 optional_instants = st.none() | instants
+snowflakes = st.from_regex(r"[0-9]{1,20}", fullmatch=True)
+links = st.from_regex(r"https?://[a-z.]{3,20}/[a-z_*()%?&=#~!;:,.@-]{0,20}", fullmatch=True)
 minutes = st.builds(time, st.integers(0, 23), st.integers(0, 59))
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
@@ -50,7 +52,7 @@ def talks(draw: st.DrawFn) -> Talk:
         topic=draw(texts),
         date=date(1970, 1, 1) + timedelta(days=number),
         booked_at=draw(instants),
-        thread_id=draw(st.none() | st.from_regex(r"[0-9]{1,20}", fullmatch=True)),
+        thread_id=draw(st.none() | snowflakes),
         completed=draw(st.booleans()),
         scheduler_user_id=draw(optional_texts),
         scheduler_username=draw(optional_texts),
@@ -58,6 +60,11 @@ def talks(draw: st.DrawFn) -> Talk:
         sent_tminus1_at=draw(optional_instants),
         sent_day_of_at=draw(optional_instants),
         extra=draw(unknown_fields),
+        length=draw(st.none() | st.integers(1, LONGEST)),
+        room=draw(st.none() | st.text(min_size=1, max_size=200)),
+        link=draw(st.none() | links),
+        co_speakers=tuple(draw(st.lists(st.builds(Speaker, snowflakes, texts), max_size=3))),
+        source_id=draw(st.none() | st.text(min_size=1, max_size=80)),
     )
 
 

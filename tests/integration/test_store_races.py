@@ -64,7 +64,7 @@ for start in range(0, 1000, 50):
 print(json.dumps(won))
 """
 RESERVE = """
-firsts = [store.limits.reserve("b", "all", NOW, 1 / 45, 3, ahead=0).first for _ in range(100)]
+firsts = [store.limits.reserve("b", "all", NOW, 1 / 45, 3, ahead=0) for _ in range(100)]
 print(json.dumps([first.isoformat() for first in firsts]))
 """
 DELIVER = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from bson import ObjectId, json_util
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import InputRefused
 from speakerbot.formats import talk_files, talk_import
 from speakerbot.formats.problems import ImportProblems
@@ -266,7 +267,40 @@ talks = st.builds(
     sent_tminus1_at=st.none() | instants,
     sent_day_of_at=st.none() | instants,
     extra=st.dictionaries(names, plain | st.lists(plain) | st.dictionaries(names, plain)),
+    length=st.none() | st.integers(1, 7 * 24 * 60),
+    room=st.none() | filled,
+    link=st.none() | st.integers().map(lambda number: f"https://talks.example/{number}"),
+    co_speakers=st.lists(st.builds(Speaker, snowflakes, texts), max_size=3).map(tuple),
+    source_id=st.none() | filled,
 )
+
+
+@pytest.mark.parametrize(
+    ("ours", "problem"),
+    [
+        ({"length": 0}, r"speakerbot\.length: a length of 0 minutes is out of range"),
+        ({"length": "45"}, r"speakerbot\.length: must be a whole number of minutes, not a text"),
+        (
+            {"link": "javascript:alert(1)"},
+            r"speakerbot\.link: 'javascript:alert\(1\)' is not a link",
+        ),
+        ({"room": 7}, r"speakerbot\.room: must be a text, not a number"),
+        ({"speakers": "2"}, r"speakerbot\.speakers: must be a list, not a text"),
+        ({"speakers": [{"userId": "2"}]}, "speaker 1: must be a document with userId and username"),
+        ({"speakers": [{"userId": "x", "username": "kaz"}]}, "speaker 1: 'x' is not a Discord id"),
+    ],
+)
+def test_what_a_talk_cannot_have_beside_the_node_bots_fields_is_refused(
+    ours: dict[str, Any], problem: str
+) -> None:
+    [found] = problems(GOOD | {"speakerbot": ours})
+    assert re.search(problem, found)
+
+
+@pytest.mark.parametrize("length", [45, {"$numberInt": "45"}])
+def test_a_length_is_read_in_both_forms(length: Any) -> None:
+    [talk] = imported(json.dumps(GOOD | {"speakerbot": {"length": length}}))
+    assert (talk.length, talk.extra) == (45, {})
 
 
 @given(talks)

@@ -96,7 +96,7 @@ class MongoStore:
         self._db.close()
 
 
-def open_mongo(url: str) -> MongoStore:
+def open_mongo(url: str, *, one_talk_a_date: bool = True) -> MongoStore:
     """The store at ``url``. See ``open_store``."""
     hosts = hosts_of(url)
     with warnings.catch_warnings(record=True) as said:
@@ -106,7 +106,8 @@ def open_mongo(url: str) -> MongoStore:
     for warning in said:
         get_logger().warning("library_warned", library="pymongo", message=str(warning.message))
     where = f"MongoDB {hosts}, database {name}"
-    return MongoStore(Database(client, name, where, client.options.timeout or PATIENCE))
+    patience = client.options.timeout or PATIENCE
+    return MongoStore(Database(client, name, where, patience, one_talk_a_date=one_talk_a_date))
 
 
 def _client(url: str, hosts: str) -> MongoClient[Document]:

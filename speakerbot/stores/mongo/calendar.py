@@ -30,10 +30,13 @@ CALENDAR = "speakerbot_calendar"
 ID_TYPES = ("objectId", "string", "int", "long")
 
 
-def _joined(days: Document) -> list[Document]:
-    """Talks on these days in their order, each with its ``entry`` if it has one."""
+def _joined(days: Document, came: Sequence[Any] = ()) -> list[Document]:
+    """Talks on these days in their order, but for those of these ids, each with its ``entry`` if it
+    has one."""
     # Ids of other types hide their talks, and have no text to join by.
     readable = {"scheduledDate": days, "$or": [{"_id": {"$type": kind}} for kind in ID_TYPES]}
+    if came:
+        readable["_id"] = {"$nin": list(came)}
     by_key = {"from": CALENDAR, "localField": "key", "foreignField": "_id", "as": "entry"}
     return [
         {"$match": readable},
@@ -107,15 +110,18 @@ class MongoCalendar:
     def _may_differ(self, first: date) -> Iterator[Document]:
         """Documents of talks from that day on, each with its ``entry``, but for those that surely
         are as it says; in pages."""
-        days = on_days(first, LAST_DAY)
+        days, came = on_days(first, LAST_DAY), list[Any]()
         while True:
-            steps = [*_joined(days), DIFFERS, {"$limit": PAGE}]
+            steps = [*_joined(days, came), DIFFERS, {"$limit": PAGE}]
             page = self._aggregate(steps)
             yield from page
             if len(page) < PAGE:
                 return
-            days = {**on_days(first, LAST_DAY), "$gt": page[-1]["scheduledDate"]}
-            del days["$gte"]
+            # Others of the same day may be still to come.
+            last = page[-1]["scheduledDate"]
+            same = [each["_id"] for each in page if each["scheduledDate"] == last]
+            came = [*came, *same] if days["$gte"] == last else same
+            days = {**days, "$gte": last}
 
     def _dated(self, first: date) -> int:
         """How many talks from that day on are shown as dated so."""

@@ -10,6 +10,7 @@ from bson import ObjectId
 from speakerbot.domain.talk import FIRST_DAY, LAST_DAY, Talk
 from speakerbot.errors import InputRefused
 from speakerbot.stores.mongo.extended_json import from_bson, to_bson
+from speakerbot.stores.nouns import speakers_document, talk_fields_of
 from speakerbot.stores.reading import (
     CLOCK_TIME,
     FIELDS,
@@ -39,6 +40,7 @@ OPTIONAL = {
 }
 FLAGS = {"sentTminus1At": "sent_tminus1_at", "sentDayOfAt": "sent_day_of_at"}
 OURS = "speakerbot"
+OUR_FIELDS = ("startsAt", "length", "room", "link", "speakers", "sourceId")
 SUBDOCUMENTS = ("reminders", OURS)
 KNOWN = frozenset(OPTIONAL) | {
     "_id", "discordUserId", "discordUsername", "topic", "scheduledDate", "bookingTimestamp",
@@ -131,13 +133,13 @@ def read_talk(document: Document, damage: Damage) -> Talk:
     reminders = read("reminders", document.get("reminders"), FIELDS, {}, "taken as none")
     ours = read(OURS, document.get(OURS), FIELDS, {}, "taken as none")
     unknown = dict(_unknown(document, reminders, ours))
-    flags = {
+    flags: dict[str, Any] = {
         name: read(f"reminders.{flag}", reminders.get(flag), INSTANT, None, "taken as not sent")
         for flag, name in FLAGS.items()
     }
     return Talk(
         id=reader.id,
-        user_id=speaker(document, damage),
+        user_id=read("discordUserId", document.get("discordUserId"), IDENTIFIER, ""),
         username=read("discordUsername", document.get("discordUsername"), WORDS, ""),
         topic=read("topic", document.get("topic"), WORDS, ""),
         date=day,
@@ -153,13 +155,8 @@ def read_talk(document: Document, damage: Damage) -> Talk:
             "schedulerUsername", document.get("schedulerUsername"), WORDS, None
         ),
         **flags,
+        **talk_fields_of(ours, reader, f"{OURS}."),
     )
-
-
-def speaker(document: Document, damage: Damage) -> str:
-    """Their Discord id, empty where there is none that can be read."""
-    reader = Reader(damage, "talk", str(document["_id"]))
-    return reader.read("discordUserId", document.get("discordUserId"), IDENTIFIER, "")
 
 
 def _talk_id(value: Any) -> Any:
@@ -178,7 +175,7 @@ def _unknown(document: Document, reminders: Document, ours: Document) -> Iterato
             yield name, value
     if others := {flag: reminders[flag] for flag in reminders if flag not in FLAGS}:
         yield "reminders", others
-    if others := {name: ours[name] for name in ours if name != "startsAt"}:
+    if others := {name: ours[name] for name in ours if name not in OUR_FIELDS}:
         yield OURS, others
 
 
@@ -195,6 +192,11 @@ def update_of(talk: Talk, now: datetime) -> Document:
         "scheduledDate": midnight(talk.date),
         "talkCompleted": talk.completed,
         f"{OURS}.startsAt": talk.starts_at.isoformat("minutes") if talk.starts_at else None,
+        f"{OURS}.length": talk.length,
+        f"{OURS}.room": talk.room,
+        f"{OURS}.link": talk.link,
+        f"{OURS}.speakers": speakers_document(talk.co_speakers) or None,
+        f"{OURS}.sourceId": talk.source_id,
         **{field: getattr(talk, name) for field, name in OPTIONAL.items()},
     }
     flags = {f"reminders.{flag}": getattr(talk, name) for flag, name in FLAGS.items()}
