@@ -47,4 +47,10 @@ JOBS = JobRegistry(
         "Tell the organisers what was sent and what is coming.",
         posts_to="organisers",
     ),
+    JobDeclaration(
+        "events",
+        "jobs.events",
+        "Keep the server's events equal to the coming talks.",
+        posts_to="server",
+    ),
 )

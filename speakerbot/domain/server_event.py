@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 from typing import ClassVar, Literal, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -85,26 +86,26 @@ class EventRecord(NamedTuple):
     talk_id: str
     revision: str
     """Of each record another one, ever."""
+    at: datetime
+    """Real time: when the run that left it so had looked at the server."""
     event_id: str | None
     """None: it is being made, or was refused."""
-    written: EventDetails | None
+    written: EventDetails | None = None
     """What we asked for last, as far as it was done; None: nothing yet."""
-    stands: EventDetails | None
+    stands: EventDetails | None = None
     """How the server has shown that."""
     writing: EventDetails | None = None
     """What a run is about to write, or died over; or what was refused."""
-    claimed_at: datetime | None = None
-    """Real time: when that run began to."""
     refused: str = ""
     """Why the server does not take ``writing``: it is not tried again until that is another."""
 
-    def busy(self, now: datetime, lease: timedelta) -> bool:
-        """Another run may be at it, at this real time."""
-        return self.claimed_at is not None and now < self.claimed_at + lease
+    @property
+    def claimed(self) -> bool:
+        return self.writing is not None and not self.refused
 
     def says(self, other: EventRecord) -> bool:
-        """The same as another, whatever its revision."""
-        return self._replace(revision=other.revision) == other
+        """The same as another, whatever its revision and its time."""
+        return self._replace(revision=other.revision, at=other.at) == other
 
 
 class EventChange(NamedTuple):
@@ -130,10 +131,13 @@ class Wanted(NamedTuple):
 class Sight(NamedTuple):
     """One look at the server."""
 
+    now: datetime
+    """Decision time."""
     at: datetime
     """Real time, right before it was asked."""
     lease: timedelta
-    """Of a claim."""
+    """Within which another run may still be at what it has claimed, or may have made an event that
+    this look did not see yet."""
     revision: str
     """That the records get which this look leads to; another one in each run."""
 
@@ -170,6 +174,8 @@ class Leave(NamedTuple):
     name: str
     """Of the event."""
     why: str
+    unrendered: bool = False
+    """Its text cannot be made."""
 
 
 class Note(NamedTuple):
@@ -200,14 +206,15 @@ def consider(
         if double.status == EventStatus.SCHEDULED:
             yield Remove(double, None, "the talk has an older one")
     standing = by_age[0] if by_age else None
-    if record and record.busy(sight.at, sight.lease):
+    fresh = record is not None and sight.at < record.at + sight.lease
+    if record and record.claimed and fresh:
         yield Leave(_name(record, standing), "another run is at it")
     elif standing is None:
-        yield from _absent(talk_id, wanted, record, sight)
+        yield from _absent(talk_id, wanted, record, sight, fresh=fresh)
     elif standing.status != EventStatus.SCHEDULED:
         written, stands = _seen(record, standing)
         yield from _noted(
-            EventRecord(talk_id, sight.revision, standing.id, written, stands), record
+            EventRecord(talk_id, sight.revision, sight.at, standing.id, written, stands), record
         )
         if written != wanted.details and not wanted.began:
             yield Leave(standing.details.name, f"it is {standing.status}")
@@ -218,28 +225,28 @@ def consider(
 
 
 def _absent(
-    talk_id: str, wanted: Wanted, record: EventRecord | None, sight: Sight
+    talk_id: str, wanted: Wanted, record: EventRecord | None, sight: Sight, *, fresh: bool
 ) -> Iterator[Verdict]:
     details = wanted.details
     if details is None:
-        if record:
+        if record and not fresh:
             yield Note(EventChange(talk_id, record, None))
         return
     if record and record.refused and record.writing == details:
         yield Leave(details.name, record.refused)
     elif record and record.event_id and record.written and record.written.same("time", details):
         yield Leave(details.name, "somebody deleted or ended it: it comes back if the talk moves")
+    elif record and record.event_id and fresh:
+        yield Leave(details.name, "another run has just made one")
     else:
-        claim = EventRecord(
-            talk_id, sight.revision, None, None, None, writing=details, claimed_at=sight.at
-        )
+        claim = EventRecord(talk_id, sight.revision, sight.at, None, writing=details)
         yield Make(EventChange(talk_id, record, claim), details)
 
 
 def _unwanted(
     wanted: Wanted, record: EventRecord | None, event: ServerEvent, sight: Sight
 ) -> Iterator[Verdict]:
-    if wanted.began and event.details.starts_at <= sight.at:
+    if wanted.began and event.details.starts_at <= sight.now:
         return  # it begins just now
     if wanted.began and record and record.stands and not record.stands.same("time", event.details):
         yield Leave(event.details.name, "its time was edited on the server")
@@ -274,7 +281,7 @@ def _present(
     theirs = [field for field in FIELDS if not stands.same(field, event.details)]
     for field in theirs:
         yield Leave(event.details.name, f"its {field} was edited on the server, and stays")
-    base = EventRecord(talk_id, sight.revision, event.id, written, stands)
+    base = EventRecord(talk_id, sight.revision, sight.at, event.id, written, stands)
     fields = tuple(f for f in FIELDS if f not in theirs and not written.same(f, details))
     writing = written.taking(fields, details)
     if not fields:
@@ -282,7 +289,7 @@ def _present(
     elif record and record.refused and record.writing == writing:
         yield Leave(event.details.name, record.refused)
     else:
-        claim = base._replace(writing=writing, claimed_at=sight.at)
+        claim = base._replace(writing=writing)
         yield Update(EventChange(talk_id, record, claim), event, fields, details)
 
 
@@ -303,17 +310,14 @@ def made(claim: EventRecord, event: ServerEvent, revision: str) -> EventChange:
     if claim.written and claim.stands:
         ours = [field for field in FIELDS if not claim.written.same(field, written)]
         stands = claim.stands.taking(ours, event.details)
-    after = EventRecord(claim.talk_id, revision, event.id, written, stands)
+    after = EventRecord(claim.talk_id, revision, claim.at, event.id, written, stands)
     return EventChange(claim.talk_id, claim, after)
 
 
 def not_made(claim: EventRecord, revision: str, refused: str = "") -> EventChange:
     """The claim is given up: nothing was written. ``refused``: nor will it be, as it is."""
     after: EventRecord | None = claim._replace(
-        revision=revision,
-        claimed_at=None,
-        refused=refused,
-        writing=claim.writing if refused else None,
+        revision=revision, refused=refused, writing=claim.writing if refused else None
     )
     if claim.event_id is None and not refused:
         after = None
@@ -358,6 +362,11 @@ class MakeEvent(_OfServer, ServiceRequest[ServerEvent]):
     details: EventDetails
     until: datetime
 
+    def assumed(self) -> ServerEvent:
+        digest = sha256(self.claim.talk_id.encode()).digest()
+        event_id = str(int.from_bytes(digest[:7]))
+        return ServerEvent(event_id, self.details, EventStatus.SCHEDULED, ours=True)
+
 
 @dataclass(frozen=True, slots=True)
 class UpdateEvent(_OfServer, ServiceRequest[ServerEvent]):
@@ -371,6 +380,10 @@ class UpdateEvent(_OfServer, ServiceRequest[ServerEvent]):
     fields: tuple[EventField, ...]
     details: EventDetails
     until: datetime
+
+    def assumed(self) -> ServerEvent:
+        shown = (self.claim.stands or self.details).taking(self.fields, self.details)
+        return ServerEvent(self.event_id, shown, EventStatus.SCHEDULED, ours=True)
 
 
 @dataclass(frozen=True, slots=True)

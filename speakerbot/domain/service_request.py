@@ -27,6 +27,10 @@ class ServiceRequest(Generic[T_co]):
         """The id of what it is about. Requests with one target go one after another, in order."""
         raise NotImplementedError
 
+    def assumed(self) -> T_co | None:
+        """What comes back of a change if all goes well, for a preview."""
+        return None
+
 
 class NoResponse(NamedTuple):
     """Nothing came back: what was to be read is unknown, what was to be done may not be."""

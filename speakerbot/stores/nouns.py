@@ -259,11 +259,11 @@ def event_record_of(values: Mapping[str, Any], reader: Reader) -> EventRecord | 
         return EventRecord(
             talk_id=reader.id,
             revision=reader.need("revision", values.get("revision"), TEXT, so),
+            at=reader.need("at", values.get("at"), INSTANT, so),
             event_id=_optional(reader, "event_id", values.get("event_id"), SNOWFLAKE, so),
             written=_optional(reader, "written", values.get("written"), details, so),
             stands=_optional(reader, "stands", values.get("stands"), details, so),
             writing=_optional(reader, "writing", values.get("writing"), details, so),
-            claimed_at=_optional(reader, "claimed_at", values.get("claimed_at"), INSTANT, so),
             refused=reader.read("refused", values.get("refused"), TEXT, ""),
         )
     except Unreadable:

@@ -124,7 +124,7 @@ def _row(entry: CalendarEntry) -> Sequence[Any]:
     )
 
 
-EVENT = "revision, event_id, written, stands, writing, claimed_at, refused"
+EVENT = "revision, at, event_id, written, stands, writing, refused"
 EVENT_NAMES = EVENT.split(", ")
 EVENTS = f"SELECT talk_id, {EVENT} FROM server_events WHERE talk_id > ? ORDER BY talk_id LIMIT ?"  # noqa: S608
 REMEMBER = f"""
@@ -146,7 +146,7 @@ class SqliteServerEvents:
             for talk_id, *row in page:
                 values = dict(zip(EVENT_NAMES, row, strict=True))
                 values |= {name: from_json(values[name]) for name in EVENT_DETAILS if values[name]}
-                values["claimed_at"] = instant(values["claimed_at"])
+                values["at"] = instant(values["at"])
                 reader = Reader(self._db.damage, "server_event", talk_id)
                 if record := event_record_of(values, reader):
                     yield record
@@ -170,5 +170,5 @@ class SqliteServerEvents:
 def _event_row(record: EventRecord) -> Sequence[Any]:
     values = event_document(record)
     values |= {name: to_json(values[name]) for name in EVENT_DETAILS if values[name]}
-    values["claimed_at"] = to_ms(record.claimed_at)
+    values["at"] = to_ms(record.at)
     return [values[name] for name in EVENT_NAMES]

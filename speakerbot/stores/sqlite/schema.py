@@ -146,8 +146,9 @@ def _version_3(db: Database) -> None:
 def _version_5(db: Database) -> None:
     db.run(
         """CREATE TABLE server_events (
-            talk_id TEXT PRIMARY KEY, revision TEXT NOT NULL, event_id TEXT, written TEXT,
-            stands TEXT, writing TEXT, claimed_at INTEGER, refused TEXT NOT NULL) WITHOUT ROWID"""
+            talk_id TEXT PRIMARY KEY, revision TEXT NOT NULL, at INTEGER NOT NULL,
+            event_id TEXT, written TEXT, stands TEXT, writing TEXT,
+            refused TEXT NOT NULL) WITHOUT ROWID"""
     )
 
 
