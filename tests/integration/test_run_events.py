@@ -6,11 +6,13 @@ import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from jobs.events import JOB
 from speakerbot.domain.job_registry import RunOptions
+from speakerbot.domain.server_event import EventChange
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import ConfigError, TokenRefused, Unreachable
 from speakerbot.stores import open_store
@@ -18,9 +20,11 @@ from speakerbot.testing.discord import (
     BOT_ID,
     NO_LIMITS,
     Fault,
+    FaultKind,
     LoopbackClock,
     LoopbackDiscord,
     LoopbackSettings,
+    Operation,
     ScheduledEvent,
 )
 from speakerbot.testing.run_harness import NOW, Ended, RunHarness
@@ -32,8 +36,10 @@ ENGINES = Talk(
     "a", "1", "ada", "On engines", date(2026, 11, 21), starts_at=time(18), length=45, room="Hall"
 )
 KITES = Talk("b", "2", "kaz", "On kites", date(2026, 11, 28), starts_at=time(19))
-LISTS, MAKES = "list_guild_scheduled_events", "create_guild_scheduled_event"
-UPDATES, REMOVES = "update_guild_scheduled_event", "delete_guild_scheduled_event"
+LISTS: Operation = "list_guild_scheduled_events"
+MAKES: Operation = "create_guild_scheduled_event"
+UPDATES: Operation = "update_guild_scheduled_event"
+REMOVES: Operation = "delete_guild_scheduled_event"
 
 
 class Community(RunHarness):
@@ -134,8 +140,6 @@ def test_where_nothing_of_ours_can_be_nothing_is_asked(community: Community) -> 
 
 
 def test_the_clock_time_is_that_of_the_community(community: Community) -> None:
-    from zoneinfo import ZoneInfo
-
     community.settings = replace(community.settings, timezone=ZoneInfo("Europe/Madrid"))
     community.has(ENGINES)
     community.keep()
@@ -362,8 +366,6 @@ def test_a_store_that_has_lost_its_memory_takes_up_the_events_there_are(
     community.has(ENGINES)
     community.keep()
     records = list(community.store.server_events.all())
-    from speakerbot.domain.server_event import EventChange
-
     community.store.server_events.swap([EventChange("a", records[0], None)])
     assert community.keep().changes == []
     community.has(replace(ENGINES, room="Attic"))
@@ -420,7 +422,7 @@ def test_an_update_whose_answer_was_lost_is_told_by_the_list(
     community.has(ENGINES)
     community.keep()
     community.has(replace(ENGINES, room="Attic", topic="On looms"))
-    kind = "lost_response" if accepted else "reset"
+    kind: FaultKind = "lost_response" if accepted else "reset"
     community.discord.inject(Fault(kind=kind, on=UPDATES, times=None))
     assert [change.state for change in community.keep().changes] == ["unknown"]
     community.discord.clear_faults()
