@@ -14,6 +14,7 @@ JOBS = JobRegistry(
         "jobs.reminders",
         "Remind speakers of their talks.",
         opt_out="reminders",
+        asks_speakers=True,
         keeps_clear_of_node_bot=True,
     ),
     JobDeclaration(

@@ -1,23 +1,35 @@
-"""Reminds speakers of their talks: the day before, the day of, or at any configured offset."""
+"""Reminds speakers of their talks: the day before, the day of, or at any configured offset.
+
+With ``SPEAKERBOT_CONFIRM`` reminders ask whether they will be there. Who does not answer is asked
+again, then the organisers are told; they are told at once of who can't make it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from typing import Literal
+from itertools import islice
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
 from speakerbot.config import Settings
-from speakerbot.domain.delivery import SkipReason
+from speakerbot.domain import confirmation
+from speakerbot.domain.confirmation import Answer, AnswerKey, Confirmation
+from speakerbot.domain.delivery import DeliveryState, MessageKey, SkipReason
 from speakerbot.domain.message import Decision, Message, NodeFlag, Skip
 from speakerbot.domain.reminder_offsets import DayOffset, HourOffset, Offset
+from speakerbot.domain.service_request import NOT_ASKED, NoResponse, ServiceRequest
 from speakerbot.domain.talk import Talk
 from speakerbot.runs.job import Job, JobContext, Prospect, Window
-from speakerbot.runs.routes import to_speaker
+from speakerbot.runs.routes import only_route, to_speaker
+from speakerbot.runs.steps import KeepAnswer, Step
 
 FlagName = Literal["sentTminus1At", "sentDayOfAt"]
+AGAIN, ESCALATED, DECLINED = "confirm.again", "confirm.escalated", "confirm.declined"
+PAGE = 200
+"""Talks whose records are read at once."""
 _NAMED = {0: "reminder.day_of", 1: "reminder.day_before"}
 
 
@@ -31,12 +43,24 @@ class Slot:
 
 
 def decide(context: JobContext) -> Iterator[Decision]:
-    """The reminder each talk has due now; talks are read for the days offsets can reach."""
+    """The reminder each talk has due now, and what becomes of the question that those ask."""
+    for talk, confirmed in _coming(context):
+        yield from of_talk(talk, context.settings, context.now, confirmed)
+
+
+def _coming(
+    context: JobContext, until: datetime | None = None
+) -> Iterator[tuple[Talk, Confirmation | None]]:
+    """Talks on the days that offsets can reach from now, or until then, as their speakers have
+    them; read in pages."""
     settings = context.settings
-    today = context.now.astimezone(settings.timezone).date()
-    last = today + _reach(settings.reminder_offsets)
-    for talk in context.store.talks.between(today, last):
-        yield from of_talk(talk, settings, context.now)
+    first, last = (
+        at.astimezone(settings.timezone).date() for at in (context.now, until or context.now)
+    )
+    talks = context.store.talks.between(first, last + _reach(settings.reminder_offsets))
+    while page := list(islice(talks, PAGE)):
+        confirmed = _confirmations(context, page)
+        yield from ((talk, confirmed.get((talk.id, talk.user_id))) for talk in page)
 
 
 def _reach(offsets: tuple[Offset, ...]) -> timedelta:
@@ -45,36 +69,60 @@ def _reach(offsets: tuple[Offset, ...]) -> timedelta:
     return timedelta(days=max(days, default=0))
 
 
-def of_talk(talk: Talk, settings: Settings, now: datetime) -> Iterator[Decision]:
-    """At most one message: the nearest reminder whose time has come, unless it is over. One that
-    was overtaken never comes back, however long its own time is."""
+def of_talk(
+    talk: Talk, settings: Settings, now: datetime, confirmed: Confirmation | None = None
+) -> Iterator[Decision]:
+    """At most one reminder: the nearest whose time has come, unless it is over. One that was
+    overtaken never comes back, however long its own time is. ``confirmed`` None: speakers are not
+    asked whether they will be there."""
     reached = [
         slot
         for slot in slots(talk, settings.reminder_offsets, settings.timezone)
         if slot.due_at <= now
     ]
-    if not reached or now >= reached[-1].expires_at:
-        return
+    if reached and now < reached[-1].expires_at:
+        yield from _reminder(talk, reached, settings, now, confirmed)
+    if confirmed is not None and not talk.completed:
+        yield from _about_answer(talk, reached, settings, now, confirmed)
+
+
+def _reminder(
+    talk: Talk,
+    reached: Sequence[Slot],
+    settings: Settings,
+    now: datetime,
+    confirmed: Confirmation | None,
+) -> Iterator[Decision]:
     if talk.completed:
         yield Skip(SkipReason.COMPLETED, f"talk:{talk.id}")
+        return
+    if confirmed is not None and confirmed.word == "no":
+        yield Skip(SkipReason.DECLINED, f"talk:{talk.id}")
         return
     *overtaken, nearest = reached
     yield from (
         Skip(SkipReason.OVERTAKEN, f"talk:{talk.id}") for slot in overtaken if now < slot.expires_at
     )
-    yield _message(talk, nearest, settings, now)
+    yield _message(talk, nearest, settings, now, asks=_asks(confirmed))
 
 
-def upcoming(context: JobContext, until: datetime) -> Iterator[Window]:
-    """When the reminders that fall due by ``until`` may go."""
+def _asks(confirmed: Confirmation | None) -> bool:
+    return confirmed is not None and confirmed.word is None
+
+
+def windows(context: JobContext, until: datetime) -> Iterator[Window]:
+    """When the messages that are due, or fall due by ``until``, may go."""
     settings = context.settings
-    zone, offsets = settings.timezone, settings.reminder_offsets
-    last = until.astimezone(zone).date() + _reach(offsets)
-    for talk in context.store.talks.between(context.now.astimezone(zone).date(), last):
-        if not talk.completed:
-            for slot in slots(talk, offsets, zone):
-                if context.now < slot.due_at <= until:
-                    yield Window(slot.due_at, slot.expires_at)
+    for talk, confirmed in _coming(context, until):
+        if talk.completed:
+            continue
+        for slot in slots(talk, settings.reminder_offsets, settings.timezone):
+            if slot.due_at <= until and context.now < slot.expires_at:
+                yield Window(slot.due_at, slot.expires_at, _key(talk, slot.offset))
+        end = _end(talk, settings)
+        for kind, due_at in _follow_ups(confirmed, settings):
+            if due_at <= until and context.now < end:
+                yield Window(due_at, end, _follow_up(kind, talk, due_at, settings).key)
 
 
 def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
@@ -84,11 +132,27 @@ def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
         return
     made = slots(talk, settings.reminder_offsets, settings.timezone)
     reached = [slot for slot in made if slot.due_at <= context.now]
+    confirmed = _confirmations(context, [talk]).get((talk.id, talk.user_id))
+    declined = confirmed is not None and confirmed.word == "no"
     for slot in made:
-        message = _message(talk, slot, settings, max(context.now, slot.due_at))
+        now = max(context.now, slot.due_at)
+        message = _message(talk, slot, settings, now, asks=_asks(confirmed))
         overtaken = slot in reached[:-1] and context.now < slot.expires_at
         dropped = f"overtaken by the nearer reminder ({reached[-1].offset})" if overtaken else ""
+        dropped = "the speaker has said that they can't make it" if declined else dropped
         yield Prospect(message, "the talk is marked as completed" if talk.completed else dropped)
+    for kind, due_at in _follow_ups(confirmed, settings):
+        if due_at < _end(talk, settings):
+            message = _follow_up(kind, talk, due_at, settings, confirmed)
+            yield Prospect(message, _why_not(kind, talk, settings))
+
+
+def _why_not(kind: str, talk: Talk, settings: Settings) -> str:
+    """Why a follow-up is not sent; empty if it is."""
+    if talk.completed:
+        return "the talk is marked as completed"
+    unset = kind != AGAIN and not settings.logs_channel_id
+    return "DISCORD_LOGS_CHANNEL_ID is not set" if unset else ""
 
 
 def slots(talk: Talk, offsets: tuple[Offset, ...], zone: ZoneInfo) -> list[Slot]:
@@ -113,7 +177,9 @@ def _slot(day: date, offset: Offset, start: datetime | None, zone: ZoneInfo) -> 
     return Slot(offset, due, expires) if due < expires else None
 
 
-def _message(talk: Talk, slot: Slot, settings: Settings, now: datetime) -> Message:
+def _message(
+    talk: Talk, slot: Slot, settings: Settings, now: datetime, *, asks: bool = False
+) -> Message:
     kind, template = _kind(slot.offset)
     return Message(
         kind=kind,
@@ -122,12 +188,13 @@ def _message(talk: Talk, slot: Slot, settings: Settings, now: datetime) -> Messa
         occasion=_occasion(talk, slot.offset),
         routes=to_speaker(talk.user_id, talk.thread_id, settings),
         template=template,
-        values=_values(talk, slot, now),
+        values={**_values(talk, slot, now), "asks": asks},
         due_at=slot.due_at,
         expires_at=slot.expires_at,
         reason=f"talk on {talk.date}, {slot.offset} reached at {slot.due_at:%F %H:%M} UTC",
         opt_out="reminders",
         flag=_flag(talk, slot.offset, settings),
+        note=confirmation.note(now) if asks else "",
     )
 
 
@@ -140,6 +207,12 @@ def _values(talk: Talk, slot: Slot, now: datetime) -> dict[str, str | int]:
     if isinstance(slot.offset, DayOffset):
         return {**values, "days": slot.offset.days}
     return {**values, "time_left": _time_left(slot.expires_at - now)}
+
+
+def _key(talk: Talk, offset: Offset) -> str:
+    kind, _ = _kind(offset)
+    occasion = _occasion(talk, offset)
+    return str(MessageKey(kind, f"talk:{talk.id}", f"user:{talk.user_id}", occasion))
 
 
 def _kind(offset: Offset) -> tuple[str, str]:
@@ -186,16 +259,215 @@ def _time_left(left: timedelta) -> str:
     return precisedelta(timedelta(minutes=minutes), minimum_unit="minutes", format="%d")
 
 
+def _confirmations(
+    context: JobContext, talks: Sequence[Talk]
+) -> Mapping[tuple[str, str], Confirmation]:
+    """How far each talk's speaker has come with the question, by the ids of both; none where it is
+    not asked. Two queries."""
+    settings, store = context.settings, context.store
+    if settings.confirm == "off" or not talks:
+        return {}
+    answers = store.answers.about([talk.id for talk in talks])
+
+    def asking(talk: Talk) -> list[str]:
+        """The keys of all messages that may have asked, the second time last."""
+        reminders = (_key(talk, offset) for offset in settings.reminder_offsets)
+        return [*reminders, _confirm_key(AGAIN, talk, settings)]
+
+    keys = [key for talk in talks for key in asking(talk)]
+    escalated = [_confirm_key(ESCALATED, talk, settings) for talk in talks]
+    records = store.ledger.get([*keys, *escalated])
+
+    def of(talk: Talk) -> Confirmation:
+        found = [confirmation.question(records.get(key), talk.user_id) for key in asking(talk)]
+        asked = sorted((each for each in found[:-1] if each), key=lambda each: each.at)
+        told = records.get(_confirm_key(ESCALATED, talk, settings))
+        read = [context.response(each.read) for each in found if each]
+        words = {confirmation.word(each) for each in read}
+        return Confirmation(
+            asked=asked,
+            asked_again=found[-1],
+            escalated=told is not None and told.state == DeliveryState.SENT,
+            answer=answers.get(AnswerKey(confirmation.KIND, talk.id, talk.user_id, talk.date)),
+            said="no" if "no" in words else "yes" if "yes" in words else None,
+            unread=any(isinstance(each, NoResponse) and each.passing for each in read),
+            looked=NOT_ASKED not in read,
+        )
+
+    return {(talk.id, talk.user_id): of(talk) for talk in talks}
+
+
+def _unconfirmed(context: JobContext) -> Iterator[tuple[Talk, Confirmation]]:
+    """Those to come whose answer is not written down yet; nothing is asked where nobody is."""
+    if context.settings.confirm == "off":
+        return
+    for talk, confirmed in _coming(context):
+        over = talk.completed or context.now >= _end(talk, context.settings)
+        if confirmed is not None and confirmed.questions and not confirmed.answer and not over:
+            yield talk, confirmed
+
+
+def wanted(context: JobContext) -> Iterator[ServiceRequest[Any]]:
+    """What stands under the messages that ask and are unanswered; in a run that stays, again where
+    something is to be sent because nothing did."""
+    after = context.settings.confirm_again
+    for _, confirmed in _unconfirmed(context):
+        if context.first_round or confirmed.falls_due(context.now, after):
+            yield from (question.read for question in confirmed.questions)
+
+
+def steps(context: JobContext) -> Iterator[Step]:
+    """Writes down what was answered."""
+    if not context.responses:
+        return
+    for talk, confirmed in _unconfirmed(context):
+        if confirmed.said:
+            yield KeepAnswer(
+                Answer(
+                    confirmation.KIND,
+                    talk.id,
+                    talk.user_id,
+                    talk.date,
+                    confirmed.said,
+                    context.now,
+                )
+            )
+
+
+def service_steps(context: JobContext) -> Iterator[ServiceRequest[Any]]:
+    """Our own reactions under the messages that ask, where they are missing: a tap is all it takes
+    to answer."""
+    for _, confirmed in _unconfirmed(context):
+        for question in confirmed.questions:
+            found = context.response(question.read)
+            if isinstance(found, NoResponse) and found != NOT_ASKED:
+                continue  # it cannot be seen what is there
+            missing = question.missing(found)
+            yield from (each for each in missing if context.response(each) == NOT_ASKED)
+
+
+def _end(talk: Talk, settings: Settings) -> datetime:
+    """When nothing has to be known any more."""
+    return talk.start(settings.timezone) or talk.over(settings.timezone)
+
+
+def _follow_ups(
+    confirmed: Confirmation | None, settings: Settings
+) -> Iterator[tuple[str, datetime]]:
+    """What an answer, or none, leads to, and when."""
+    if confirmed is None:
+        return
+    if confirmed.word == "no":
+        yield DECLINED, confirmed.answer.at if confirmed.answer else confirmed.asked[0].at
+    elif confirmed.unconfirmed:
+        for kind, due_at in (
+            (AGAIN, confirmed.again_at(settings.confirm_again)),
+            (ESCALATED, confirmed.escalated_at(settings.confirm_again)),
+        ):
+            if due_at is not None:
+                yield kind, due_at
+
+
+def _about_answer(
+    talk: Talk,
+    reached: Sequence[Slot],
+    settings: Settings,
+    now: datetime,
+    confirmed: Confirmation,
+) -> Iterator[Decision]:
+    """What the speaker's answer, or none, leads to now."""
+    subject, end = f"talk:{talk.id}", _end(talk, settings)
+    for kind, due_at in _follow_ups(confirmed, settings):
+        if due_at > now or now >= end or due_at >= end:
+            continue
+        asked_again = bool(confirmed.asked_again)
+        by_reminder = kind == AGAIN and not asked_again and reached and reached[-1].due_at >= due_at
+        if kind != AGAIN and not settings.logs_channel_id:
+            yield Skip(SkipReason.NO_ORGANISERS_CHANNEL, subject)
+        elif kind != DECLINED and confirmed.unread:
+            yield Skip(SkipReason.UNREAD, subject)
+        elif by_reminder:
+            yield Skip(SkipReason.OVERTAKEN, subject)
+        else:
+            yield _follow_up(kind, talk, due_at, settings, confirmed, now)
+
+
+def _follow_up(
+    kind: str,
+    talk: Talk,
+    due_at: datetime,
+    settings: Settings,
+    confirmed: Confirmation | None = None,
+    now: datetime | None = None,
+) -> Message:
+    """What is sent because of an answer, or for want of one."""
+    again, now = kind == AGAIN, now or due_at
+    organisers = settings.logs_channel_id or ""
+    values = {"username": talk.username, "topic": talk.topic, "date": talk.date.isoformat()}
+    return Message(
+        kind=kind,
+        subject=f"talk:{talk.id}",
+        recipient=f"user:{talk.user_id}" if again else f"channel:{organisers}",
+        occasion=talk.date.isoformat() if again else f"{talk.date}/user:{talk.user_id}",
+        routes=to_speaker(talk.user_id, talk.thread_id, settings)
+        if again
+        else only_route(organisers),
+        template=kind,
+        values={**values, "asks": True} if again else values,
+        due_at=due_at,
+        expires_at=_end(talk, settings),
+        reason=_reason(kind, confirmed),
+        opt_out="reminders" if again else None,
+        waits_past_expiry=False,
+        note=confirmation.note(now) if again else "",
+    )
+
+
+def _reason(kind: str, confirmed: Confirmation | None) -> str:
+    if kind == DECLINED:
+        return "the speaker has said that they can't make it"
+    if confirmed is None or not confirmed.asked:
+        return "the speaker has not answered"
+    asked = f"the speaker was asked at {confirmed.asked[0].at:%F %H:%M} UTC"
+    if not confirmed.looked:
+        return f"{asked}, unless they have answered since (a dry run does not look)"
+    return f"{asked} and has not answered"
+
+
+def _confirm_key(kind: str, talk: Talk, settings: Settings) -> str:
+    return _follow_up(kind, talk, _end(talk, settings), settings).key
+
+
 def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
-    """Those of talks that are still on that date, by that speaker, and not over."""
+    """Those of talks that are still on that date, by that speaker, and not over; of those that an
+    answer has made needless, none."""
     settings = context.settings
     talks = context.store.talks.by_ids([message.subject_id for message in messages])
+    coming = [talk for talk in talks.values() if not talk.completed]
+    confirmed = _confirmations(context, coming)
     return {
-        _message(talk, slot, settings, max(context.now, slot.due_at)).key
-        for talk in talks.values()
-        if not talk.completed
-        for slot in slots(talk, settings.reminder_offsets, settings.timezone)
+        key
+        for talk in coming
+        for key in _keys(talk, confirmed.get((talk.id, talk.user_id)), settings)
     }
 
 
-JOB = Job("reminders", decide, prospects=prospects, still_true=still_true, upcoming=upcoming)
+def _keys(talk: Talk, confirmed: Confirmation | None, settings: Settings) -> Iterator[str]:
+    """Of all that the talk has, had or will have on its present date."""
+    if confirmed is None or confirmed.word != "no":
+        for slot in slots(talk, settings.reminder_offsets, settings.timezone):
+            yield _key(talk, slot.offset)
+    for kind, due_at in _follow_ups(confirmed, settings):
+        yield _follow_up(kind, talk, due_at, settings).key
+
+
+JOB = Job(
+    "reminders",
+    decide,
+    steps=steps,
+    prospects=prospects,
+    still_true=still_true,
+    windows=windows,
+    wanted=wanted,
+    service_steps=service_steps,
+)

@@ -58,9 +58,9 @@ def run(
 
 
 def _copy(source: Store, target: Store) -> None:
-    """Copies talks, people, the announcement channels, the ledger, the snapshot and the calendar
-    into the empty ``target``; ``source`` is only read. Shared limits and run records stay behind:
-    they are not the data."""
+    """Copies talks, people, answers, the announcement channels, the ledger, the snapshot and the
+    calendar into the empty ``target``; ``source`` is only read. Shared limits and run records stay
+    behind: they are not the data."""
     if source.snapshots.taken():
         target.snapshots.take(real_now())  # of no talks yet
     for entries in _chunks(source.snapshots.all()):
@@ -73,6 +73,8 @@ def _copy(source: Store, target: Store) -> None:
         target.people.put(people)
     for records in _chunks(source.ledger.list(limit=_ALL)):
         target.ledger.swap([DeliveryChange(None, record) for record in records])
+    for talks in _chunks(source.talks.all()):
+        target.answers.put(list(source.answers.about([talk.id for talk in talks]).values()))
     for guild in source.guilds.all():
         target.guilds.set_channel(
             str(guild["guildId"]),

@@ -84,6 +84,8 @@ class JobDeclaration(NamedTuple):
     own_options: tuple[JobOption, ...] = ()
     posts_to: PostsTo | None = None
     """The channel, or the server, of the settings without which it has nothing to do."""
+    asks_speakers: bool = False
+    """It asks them whether they will be there, where the settings say so."""
     keeps_clear_of_node_bot: bool = False
     """The Node bot sends the same messages: none goes in the minute of its own job."""
 

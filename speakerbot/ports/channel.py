@@ -100,6 +100,8 @@ class Capabilities:
     notifies: bool
     """Whether people are told of a message at once. Where they only find it when they look, the
     Node bot is left to remind them as well."""
+    reactions: bool
+    """Whether people can answer by reacting to a message, and we can see how."""
     max_length: int
     """Of one message, as ``length`` counts it."""
     length: Callable[[str], int]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime, timedelta
 
     from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.confirmation import Answer, Answers
     from speakerbot.domain.delivery import Delivery, DeliveryChange
     from speakerbot.domain.inbox import InboxMessage
     from speakerbot.domain.occurrence import OccurrenceRecord
@@ -213,6 +214,30 @@ class Inbox(Protocol):
         at most ``limit``. Returns how many."""
 
 
+class SpeakerAnswers(Protocol):
+    """What speakers have answered. See ``domain.confirmation``."""
+
+    def about(self, talk_ids: Sequence[str]) -> Answers:
+        """All answers about these talks, on whatever date. One query; none for no talks."""
+
+    @writes
+    def put(self, answers: Sequence[Answer]) -> None:
+        """Adds each, unless there is one with its key: that stays, but a no replaces a yes.
+        Repeating it changes nothing; of any number at once the outcome is the same."""
+
+    @writes
+    def erase(self, user_id: str) -> int:
+        """Deletes what this user has answered. Returns how many."""
+
+    def count_before(self, before: date) -> int:
+        """How many are about dates before ``before``. One query."""
+
+    @writes
+    def forget_before(self, before: date, limit: int | None = None) -> int:
+        """Deletes those about dates before ``before``: the oldest, in batches, at most ``limit``.
+        Returns how many."""
+
+
 class Runs(Protocol):
     """What ran, when, with which outcome."""
 
@@ -384,6 +409,7 @@ class Store(Protocol):
     people: People
     ledger: Ledger
     inbox: Inbox
+    answers: SpeakerAnswers
     runs: Runs
     occurrences: Occurrences
     snapshots: Snapshots
@@ -405,6 +431,10 @@ class Store(Protocol):
 
     def at_once(self) -> AbstractContextManager[None]:
         """All writes inside become one, or none, where the store has transactions (SQLite)."""
+
+    def version(self) -> object:
+        """Another one than before if anything may have been written since; None where that cannot
+        be told without a query."""
 
     def clock_error(self) -> timedelta:
         """How far this machine's clock is ahead of the store's own; zero where it has none."""

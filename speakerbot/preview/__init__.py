@@ -26,7 +26,7 @@ from speakerbot.errors import ConfigError
 from speakerbot.ports.channel import Receipt
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.preview.overlay import overlay
-from speakerbot.runs.job import AHEAD, Job, JobContext, load_job, next_due
+from speakerbot.runs.job import AHEAD, Job, JobContext, load_job, look_ahead
 from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
 from speakerbot.runs.steps import carry_out
 from speakerbot.runs.timetable import discord_id, narrowed
@@ -220,9 +220,9 @@ class _SimulatedRun:
         self._write_down(context)
         options = self.schedule.options
         over_within = timedelta() if options.narrowed else AHEAD
-        self.waits_for = next_due(
+        self.waits_for = look_ahead(
             self.job, context, self.at, horizon=options.horizon, over_within=over_within
-        )
+        ).next_due
 
     def _write_down(self, context: JobContext) -> None:
         if self.job.steps:

@@ -74,10 +74,12 @@ class Prospect:
 
 
 class Window(NamedTuple):
-    """When a message may be sent: from ``due_at`` until before ``expires_at``, in UTC."""
+    """When the message of this key may be sent: from ``due_at`` until before ``expires_at``, in
+    UTC."""
 
     due_at: datetime
     expires_at: datetime
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,8 @@ class Job:
     ``still_true``, for jobs about talks: of messages that ``decide`` yielded a while ago, the keys
     of those that it would still yield at the context's time. One batched read.
 
-    ``upcoming``, for jobs whose messages have a time of their own: when those that fall due after
-    the context's time, and by the given one, may be sent. One query.
+    ``windows``, for jobs whose messages have a time of their own: of those that are due at the
+    context's time, or fall due by the given one, when each may be sent. One query.
 
     ``content``, for texts that need more than what was decided, as a language model's: what it
     returns is added to the message's values before it is claimed. It may take 10 s, and fail.
@@ -117,34 +119,43 @@ class Job:
     steps: Callable[[JobContext], Iterator[Step]] | None = None
     prospects: Callable[[JobContext, str], Iterator[Prospect]] | None = None
     still_true: Callable[[JobContext, Sequence[Message]], Collection[str]] | None = None
-    upcoming: Callable[[JobContext, datetime], Iterator[Window]] | None = None
+    windows: Callable[[JobContext, datetime], Iterator[Window]] | None = None
     content: Content | None = None
     wanted: Callable[[JobContext], Iterator[ServiceRequest[Any]]] | None = None
     service_steps: Callable[[JobContext], Iterator[ServiceRequest[Any] | Claimed]] | None = None
     service_changes: Callable[[JobContext], Iterator[ServiceChange]] | None = None
 
 
-def next_due(
+class Outlook(NamedTuple):
+    """What one look at the store has found."""
+
+    next_due: datetime | None
+    """When the next message falls due after the context's time for which a run is to stay."""
+    due: int
+    """A hash of what is due at the context's time."""
+
+
+NOTHING_AHEAD = Outlook(None, 0)
+
+
+def look_ahead(
     job: Job,
     context: JobContext,
     now: datetime,
     *,
     horizon: timedelta | None,
     over_within: timedelta,
-) -> datetime | None:
-    """When the next message falls due after the context's time for which a run is to stay: one that
-    falls due within ``horizon`` from ``now``, or is over within ``over_within``."""
-    if job.upcoming is None:
-        return None
+) -> Outlook:
+    """A run stays for what falls due within ``horizon`` from ``now``, or is over within
+    ``over_within``. One query."""
+    next_due, due = None, 0
     last, over_by = now + (horizon or timedelta()), now + over_within
-    return min(
-        (
-            window.due_at
-            for window in job.upcoming(context, max(last, over_by))
-            if window.due_at <= last or window.expires_at <= over_by
-        ),
-        default=None,
-    )
+    for window in job.windows(context, max(last, over_by)) if job.windows else ():
+        if window.due_at <= context.now:
+            due ^= hash(window)
+        elif window.due_at <= last or window.expires_at <= over_by:
+            next_due = min(next_due or window.due_at, window.due_at)
+    return Outlook(next_due, due)
 
 
 def load_job(declaration: JobDeclaration) -> Job:

@@ -34,7 +34,7 @@ from speakerbot.runs.report import (
     Waits,
     failure,
 )
-from speakerbot.runs.steps import Step, carry_out, won
+from speakerbot.runs.steps import Step, carry_out, claimed
 from speakerbot.runs.timetable import Timetable
 from speakerbot.templates import Templates
 
@@ -275,7 +275,7 @@ class Runner:
                 self._write_down(timetable.context())
 
         def afterwards() -> Sequence[ServiceRequest[Any]]:
-            return won((self.job.service_steps or _none)(timetable.context()), self.store)
+            return claimed((self.job.service_steps or _none)(timetable.context()), self.store)
 
         session = Session(
             store=self.store,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from speakerbot import booking
 
 if TYPE_CHECKING:
+    from speakerbot.domain.confirmation import Answer
     from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.message import Message
     from speakerbot.domain.server_event import EventChange
@@ -55,13 +56,20 @@ class AdvanceSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepAnswer:
+    """A speaker has answered."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
 class RememberEvents:
     """What is remembered of the server's events; of each talk at most one change."""
 
     changes: tuple[EventChange, ...]
 
 
-Step = FollowTalks | TakeSnapshot | AdvanceSnapshot | RememberEvents
+Step = FollowTalks | TakeSnapshot | AdvanceSnapshot | KeepAnswer | RememberEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class Claimed:
     request: ServiceRequest[Any]
 
 
-def won(asks: Iterable[ServiceRequest[Any] | Claimed], store: Store) -> list[ServiceRequest[Any]]:
+def claimed(asks: Iterable[ServiceRequest[Any] | Claimed], store: Store) -> list[ServiceRequest[Any]]:
     """Those to be made, in their order. Claims are taken in one go."""
     asked = list(asks)
     claims = [each.claim for each in asked if isinstance(each, Claimed)]
@@ -98,6 +106,8 @@ def carry_out(steps: Iterable[Step], store: Store, real: datetime) -> None:
         match step:
             case TakeSnapshot():
                 store.snapshots.take(step.at)
+            case KeepAnswer(answer):
+                store.answers.put([answer])
             case RememberEvents(changes):
                 store.server_events.swap(changes)
             case FollowTalks():

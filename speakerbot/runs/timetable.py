@@ -22,7 +22,7 @@ from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, 
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.service_request import NoResponse, Responses
 from speakerbot.errors import UsageError
-from speakerbot.runs.job import AHEAD, Job, JobContext, next_due
+from speakerbot.runs.job import AHEAD, NOTHING_AHEAD, Job, JobContext, Outlook, look_ahead
 from speakerbot.runs.node_bot_minute import end_of_minute, held_until, must_wait
 from speakerbot.runs.report import Waits
 
@@ -89,16 +89,22 @@ class Timetable:
     """The end of the Node bot's minute, where a message waits for it."""
     _kept: set[str] = field(default_factory=set)
     """Keys of messages that waited, or wait, for it: they have not been reported yet."""
-    _decided: int = 0
-    """A hash of all that the present round has decided: how a changed store is noticed."""
+    _outlook: Outlook = NOTHING_AHEAD
+    """Of the latest look."""
+    _due: int = 0
+    """A hash of what was due when the present round began: how a changed store is noticed."""
     _looked_at: datetime | None = None
+    _store_version: object = None
+    """At the latest look."""
 
     def begin(self, at: datetime) -> Iterator[MessagePlan]:
         """The plans of the round at this decision time, as its messages are decided one by one."""
         self._before, self.now = (self.now if self.rounds else None), at
         self.rounds += 1
         self.report.waits = Waits()  # what still waits is decided again
-        self._kept_until, self._decided = None, 0
+        self._kept_until = None
+        if self._stays:
+            self._due = self._look(at).due  # before deciding: what comes in between is seen later
         return self._plans()
 
     def context(self, now: datetime | None = None) -> JobContext:
@@ -154,8 +160,12 @@ class Timetable:
     def next_round(self) -> NextRound | None:
         """None where there is nothing (more) to wait for."""
         now = self.now if not self.sleeps else max(self.now, self.clock.decision())
-        found = [self._next_due(now), *self._waiting(now)]
-        return min((each for each in found if each is not None), default=None)
+        return min(self._rounds(self._look(now), now), default=None)
+
+    def _rounds(self, outlook: Outlook, now: datetime) -> Iterator[NextRound]:
+        if outlook.next_due is not None:
+            yield NextRound(outlook.next_due - LEAD, outlook.next_due)
+        yield from self._waiting(now)
 
     def _waiting(self, now: datetime) -> Iterator[NextRound]:
         """For what this round has decided and not sent."""
@@ -169,28 +179,32 @@ class Timetable:
         if waits.retry_at is not None and (again := waits.retry_at + self.clock.offset) <= last:
             yield NextRound(again, again)
 
-    def _next_due(self, now: datetime) -> NextRound | None:
-        horizon = self.options.horizon
-        if horizon is None and (not self.looks_ahead or self.options.narrowed):
-            return None
-        over_within = AHEAD if self.looks_ahead and not self.options.narrowed else timedelta()
-        with process.let_in(self.deadline):
-            at = next_due(self.job, self.context(), now, horizon=horizon, over_within=over_within)
-        return NextRound(at - LEAD, at) if at else None
+    @property
+    def _stays(self) -> bool:
+        """Whether it waits for what falls due, and so for whatever else comes up."""
+        return self.job.windows is not None and self.options.horizon is not None and self.sleeps
 
-    def changed(self) -> bool:
-        """Whether the job decides something else now than in the present round. One look a second
-        at most; one indexed query."""
-        now = self.clock.decision()
-        if self.job.upcoming is None or self.options.horizon is None or not self.sleeps:
-            return False
+    def _look(self, now: datetime) -> Outlook:
+        """One indexed query."""
+        horizon = self.options.horizon
+        looks_ahead = self.looks_ahead and not self.options.narrowed
+        if horizon is None and not looks_ahead:
+            return NOTHING_AHEAD
+        over_within = AHEAD if looks_ahead else timedelta()
+        self._looked_at, self._store_version = now, self.store.version()
+        with process.let_in(self.deadline):
+            self._outlook = look_ahead(
+                self.job, self.context(), now, horizon=horizon, over_within=over_within
+            )
+        return self._outlook
+
+    def _look_again(self, now: datetime) -> Outlook:
+        """Once a second at most, and only where somebody may have written to the store."""
         if self._looked_at is not None and now - self._looked_at < LOOK_EVERY:
-            return False
-        self._looked_at = now
-        found = 0
-        for decision in self._decisions(now):
-            found ^= _identity(decision)
-        return found != self._decided
+            return self._outlook
+        if self._store_version is not None and self.store.version() == self._store_version:
+            return self._outlook
+        return self._look(now)
 
     @property
     def not_before(self) -> datetime | None:
@@ -199,17 +213,24 @@ class Timetable:
 
     def woken(self, coming: NextRound) -> bool:
         """Whether a run that waits for this round has something else to do now."""
-        return self.outlived() or self.next_round() != coming or self.changed()
+        if self.outlived():
+            return True
+        now = self.clock.decision()
+        outlook = self._look_again(now)
+        soonest = min(self._rounds(outlook, now), default=None)
+        return soonest != coming or outlook.due != self._due
 
     def look(self, busy: bool) -> Look | None:
         """Called in the store's thread when the present round is used up and channels are open:
         what to do next. None: nothing for this session. ``busy``: some of it is still under way."""
         if not self.sleeps or not self.may_wait or self.outlived():
             return None
-        coming, now = self.next_round(), self.clock.decision()
+        now = self.clock.decision()
+        outlook = self._look_again(now)
+        coming = min(self._rounds(outlook, now), default=None)
         if coming is not None and coming.begins <= now:
             return None if self.wanted(coming.at) else self._round(coming.at)  # it reads first
-        if self.changed():
+        if self._stays and outlook.due != self._due:
             return self._round(now)
         near = coming is not None and coming.begins <= now + NEAR
         if not near and not (busy and self.options.horizon is not None):
@@ -224,9 +245,6 @@ class Timetable:
         """Whether the schedule's next occurrence has come."""
         until = self.stays_until()
         return until is not None and self.clock.real() >= until
-
-    def _decisions(self, now: datetime) -> Iterator[Decision]:
-        return narrowed(self.job.decide(self.context(now)), self._only())
 
     def _plans(self) -> Iterator[MessagePlan]:
         """What is weighed, narrowed by the options; skips are counted on the way."""
@@ -255,9 +273,7 @@ class Timetable:
     def _of_this_round(self) -> Iterator[Decision]:
         """In a dry run nothing is sent, so what an earlier round has shown would come again."""
         shown_up_to = self._before if not self.sleeps else None
-        for decision in self._decisions(self.now):
-            if self.options.horizon is not None:
-                self._decided ^= _identity(decision)
+        for decision in narrowed(self.job.decide(self.context()), self._only()):
             if shown_up_to is None or _due_after(decision, shown_up_to):
                 yield decision
 
@@ -300,13 +316,6 @@ class Timetable:
         """Where nothing sleeps, the clock is set to the next round's time instead."""
         ahead = max(at - self.clock.decision(), timedelta())
         self.clock = replace(self.clock, offset=self.clock.offset + ahead)
-
-
-def _identity(decision: Decision) -> int:
-    """The same for the same message to the same person by the same routes."""
-    if isinstance(decision, Skip):
-        return hash(decision)
-    return hash((decision.key, decision.routes, decision.expires_at))
 
 
 def _due_after(decision: Decision, before: datetime) -> bool:

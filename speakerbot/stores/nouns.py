@@ -40,6 +40,7 @@ from speakerbot.stores.talk_dates import DATE_TEXT
 
 if TYPE_CHECKING:
     from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.confirmation import Answer
     from speakerbot.domain.inbox import InboxMessage
     from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.domain.server_event import EventDetails, EventRecord
@@ -57,6 +58,7 @@ def _one_of(words: Mapping[str, Any]) -> Kind[Any]:
 
 STATE = _one_of(STATES)
 OUTCOME = _one_of({outcome.value: outcome for outcome in RunOutcome})
+ANSWER = _one_of({word: word for word in ("yes", "no")})
 STANDING = _one_of({word: word for word in ("running", "open", "finished", "missed", "superseded")})
 
 
@@ -175,6 +177,25 @@ def inbox_message_of(values: Mapping[str, Any], reader: Reader) -> InboxMessage:
         if read_at is None
         else reader.read("read_at", read_at, INSTANT, created_at, so),
     )
+
+
+def answer_of(values: Mapping[str, Any], reader: Reader) -> Answer | None:
+    """None, so that the question counts as unanswered and the next answer replaces it, where part
+    of it cannot be read."""
+    from speakerbot.domain.confirmation import Answer  # most runs read none
+
+    so = "taken as no answer"
+    try:
+        return Answer(
+            kind=reader.need("kind", values.get("kind"), TEXT, so),
+            talk_id=reader.need("talk_id", values.get("talk_id"), TEXT, so),
+            user_id=reader.need("user_id", values.get("user_id"), IDENTIFIER, so),
+            date=reader.need("date", values.get("date"), DATE_TEXT, so),
+            answer=reader.need("answer", values.get("answer"), ANSWER, so),
+            at=reader.read("at", values.get("at"), INSTANT, FIRST_INSTANT),
+        )
+    except Unreadable:
+        return None
 
 
 def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:

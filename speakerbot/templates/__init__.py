@@ -25,6 +25,8 @@ BUILT_IN = Path(__file__).parent
 SUFFIX = ".md"
 
 
+ASKS = "asks"
+"""The value that says whether a text asks for a reaction: never where there are none."""
 USUAL = "discord"
 """The channel that a text is rendered for where none is named."""
 
@@ -77,7 +79,10 @@ class Templates:
             if route.channel == channel
         )
         reserve = max(mentions, default=0)
-        return self.render(message.template, message.values, channel=channel, reserve=reserve)
+        values = message.values
+        if ASKS in values and not rules.reactions:
+            values = {**values, ASKS: False}
+        return self.render(message.template, values, channel=channel, reserve=reserve)
 
     def addressed(self, message: Message, route: Route) -> str:
         """The message's text as this route carries it. Raises TemplateError."""

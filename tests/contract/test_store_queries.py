@@ -12,6 +12,7 @@ import pytest
 from pymongo import MongoClient, monitoring
 
 from speakerbot.domain.calendar_entry import CalendarEntry
+from speakerbot.domain.confirmation import Answer
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
@@ -42,6 +43,7 @@ def _use(store: Store) -> None:
     _use_talks_and_people(store)
     _use_snapshots(store)
     _use_inbox(store)
+    _use_answers(store)
     store.ledger.swap([DeliveryChange(None, SENT)])
     store.ledger.swap([DeliveryChange(SENT, SENT)])
     store.ledger.get([SENT.key])
@@ -111,6 +113,16 @@ def _use_snapshots(store: Store) -> None:
     assert len(list(store.snapshots.differing())) == 2
     store.talks.delete("a")
     assert len(list(store.snapshots.differing(DAY))) == 2
+
+
+def _use_answers(store: Store) -> None:
+    yes = Answer("confirm", "a", "1", DAY, "yes", NOW)
+    store.answers.put([yes])
+    assert store.answers.about(["a", "b"])
+    assert store.answers.count_before(DAY + timedelta(days=1))
+    assert store.answers.forget_before(DAY + timedelta(days=1))
+    store.answers.put([yes])
+    assert store.answers.erase("1")
 
 
 def _use_inbox(store: Store) -> None:

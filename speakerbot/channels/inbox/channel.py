@@ -30,6 +30,7 @@ CAPABILITIES = Capabilities(
     idempotent_for=ALWAYS,
     looks_back=True,
     notifies=False,
+    reactions=False,
     max_length=20_000,
     length=len,
     escape=one_line,

@@ -23,7 +23,7 @@ from speakerbot.stores.mongo.community import MongoGuilds, MongoMarks
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
 from speakerbot.stores.mongo.ledger import MongoLedger
 from speakerbot.stores.mongo.limits import MongoLimits
-from speakerbot.stores.mongo.people import MongoInbox, MongoPeople
+from speakerbot.stores.mongo.people import MongoAnswers, MongoInbox, MongoPeople
 from speakerbot.stores.mongo.runs import MongoOccurrences, MongoRuns
 from speakerbot.stores.mongo.snapshots import MongoSnapshots
 from speakerbot.stores.mongo.talks import MongoTalks
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Runs,
         ServerEvents,
         Snapshots,
+        SpeakerAnswers,
         Talks,
     )
 
@@ -63,6 +64,7 @@ class MongoStore:
         self.people: People = MongoPeople(db)
         self.ledger: Ledger = MongoLedger(db)
         self.inbox: Inbox = MongoInbox(db)
+        self.answers: SpeakerAnswers = MongoAnswers(db)
         self.runs: Runs = MongoRuns(db)
         self.occurrences: Occurrences = MongoOccurrences(db)
         self.snapshots: Snapshots = MongoSnapshots(db)
@@ -84,6 +86,9 @@ class MongoStore:
     def at_once(self) -> AbstractContextManager[None]:
         # Transactions need a replica set, and many a bot's MongoDB is a single server.
         return nullcontext()
+
+    def version(self) -> None:
+        return None
 
     def clock_error(self) -> timedelta:
         there = self._db.server_time()

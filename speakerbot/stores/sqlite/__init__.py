@@ -15,7 +15,7 @@ from speakerbot.stores.sqlite.community import SqliteGuilds, SqliteMarks
 from speakerbot.stores.sqlite.connection import Database
 from speakerbot.stores.sqlite.ledger import SqliteLedger
 from speakerbot.stores.sqlite.limits import SqliteLimits
-from speakerbot.stores.sqlite.people import SqliteInbox, SqlitePeople
+from speakerbot.stores.sqlite.people import SqliteAnswers, SqliteInbox, SqlitePeople
 from speakerbot.stores.sqlite.runs import SqliteOccurrences, SqliteRuns
 from speakerbot.stores.sqlite.snapshots import SqliteSnapshots
 from speakerbot.stores.sqlite.talks import SqliteTalks
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Runs,
         ServerEvents,
         Snapshots,
+        SpeakerAnswers,
         Talks,
     )
 
@@ -48,6 +49,7 @@ class SqliteStore:
         self.people: People = SqlitePeople(db)
         self.ledger: Ledger = SqliteLedger(db)
         self.inbox: Inbox = SqliteInbox(db)
+        self.answers: SpeakerAnswers = SqliteAnswers(db)
         self.runs: Runs = SqliteRuns(db)
         self.occurrences: Occurrences = SqliteOccurrences(db)
         self.snapshots: Snapshots = SqliteSnapshots(db)
@@ -68,6 +70,9 @@ class SqliteStore:
 
     def at_once(self) -> AbstractContextManager[None]:
         return self._db.write()
+
+    def version(self) -> tuple[int, int]:
+        return self._db.version()
 
     def clock_error(self) -> timedelta:
         return timedelta()  # every process that uses the file has this clock

@@ -127,6 +127,15 @@ VERSION_3 = (
 )
 
 
+VERSION_4 = (
+    """CREATE TABLE answers (
+        kind TEXT, talk_id TEXT, user_id TEXT, date TEXT, answer TEXT NOT NULL,
+        at INTEGER NOT NULL, PRIMARY KEY (talk_id, user_id, date, kind)) WITHOUT ROWID""",
+    "CREATE INDEX answers_user ON answers (user_id)",
+    "CREATE INDEX answers_date ON answers (date)",
+)
+
+
 def _version_1(db: Database) -> None:
     for statement in VERSION_1:
         db.run(statement)
@@ -143,6 +152,11 @@ def _version_3(db: Database) -> None:
         db.run(statement)
 
 
+def _version_4(db: Database) -> None:
+    for statement in VERSION_4:
+        db.run(statement)
+
+
 def _version_5(db: Database) -> None:
     db.run(
         """CREATE TABLE server_events (
@@ -152,7 +166,7 @@ def _version_5(db: Database) -> None:
     )
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3, _version_5)
+STEPS: Steps = (_version_1, _version_2, _version_3, _version_4, _version_5)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

@@ -1,0 +1,162 @@
+"""Whether speakers will be there: what they answer to the question under a reminder.
+
+An answer belongs to a talk, a speaker and a date: one who confirmed is asked again once the talk
+has moved, and whoever takes it over has not answered yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from speakerbot.domain.delivery import DeliveryState
+from speakerbot.domain.message import DISCORDS_ROUTES
+from speakerbot.domain.service_request import NoResponse, PutReaction, Reactions, ReadReactions
+
+if TYPE_CHECKING:
+    from speakerbot.domain.delivery import Delivery
+
+YES, NO = "✅", "❌"
+KIND = "confirm"
+"""Of the answers to "will you be there?"; there may be other questions."""
+
+Word = Literal["yes", "no"]
+
+
+class AnswerKey(NamedTuple):
+    """What was asked, about what, whom."""
+
+    kind: str
+    talk_id: str
+    user_id: str
+    """Their Discord id."""
+    date: date
+    """The talk's, when it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A speaker's answer. It stays, but for a yes that becomes a no."""
+
+    kind: str
+    talk_id: str
+    user_id: str
+    date: date
+    answer: Word
+    at: datetime
+    """Decision time (UTC) of the run that has read it."""
+
+    @property
+    def key(self) -> AnswerKey:
+        return AnswerKey(self.kind, self.talk_id, self.user_id, self.date)
+
+
+Answers = Mapping[AnswerKey, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A message that asks whether its reader will be there, and can be answered under it."""
+
+    at: datetime
+    """Decision time of the run that has sent it, in UTC."""
+    channel_id: str
+    message_id: str
+    user_id: str
+    direct: bool
+    """Only we two can see it."""
+
+    @property
+    def read(self) -> ReadReactions:
+        """What tells whether it is answered."""
+        return ReadReactions(
+            self.channel_id, self.message_id, self.user_id, (YES, NO), direct=self.direct
+        )
+
+    def missing(self, found: Reactions | NoResponse) -> list[PutReaction]:
+        """Those of our reactions that are not there: both of a message that is new."""
+        ours = found.ours if isinstance(found, Reactions) else frozenset()
+        return [
+            PutReaction(self.channel_id, self.message_id, emoji)
+            for emoji in (YES, NO)
+            if emoji not in ours
+        ]
+
+
+def note(at: datetime) -> str:
+    """What the record of a message keeps of its asking, at this decision time."""
+    return json.dumps({"asked_at": at.isoformat()})
+
+
+def question(record: Delivery | None, user_id: str) -> Question | None:
+    """The question that a message to this user has asked; None where it has not arrived, did not
+    ask, or cannot be answered, as one in an inbox."""
+    if record is None or record.state != DeliveryState.SENT or not record.message_id:
+        return None
+    if record.route not in DISCORDS_ROUTES or not record.channel_id:
+        return None
+    try:
+        at = datetime.fromisoformat(json.loads(record.note)["asked_at"]).astimezone(UTC)
+    except (ValueError, TypeError, LookupError):
+        return None
+    direct = record.route == "dm"
+    return Question(at, record.channel_id, record.message_id, user_id, direct)
+
+
+def word(found: Reactions | NoResponse) -> Word | None:
+    """What reactions say; a no counts whatever else there is."""
+    if isinstance(found, NoResponse) or not found.theirs:
+        return None
+    return "no" if NO in found.theirs else "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """How far one speaker of one talk has come with the question, on its present date."""
+
+    asked: Sequence[Question] = ()
+    """By reminders, the first one first."""
+    asked_again: Question | None = None
+    escalated: bool = False
+    """The organisers have been told that they have not answered."""
+    answer: Answer | None = None
+    """The one that is written down."""
+    said: Word | None = None
+    """What was read just now, and may not be written down yet."""
+    unread: bool = False
+    """What they have answered could not be read just now, and may be in a while."""
+    looked: bool = True
+    """False where nobody has looked, as in a dry run."""
+
+    @property
+    def questions(self) -> Sequence[Question]:
+        """All that they may answer."""
+        return (*self.asked, self.asked_again) if self.asked_again else self.asked
+
+    @property
+    def word(self) -> Word | None:
+        """Their answer, if they have given one."""
+        return self.answer.answer if self.answer else self.said
+
+    @property
+    def unconfirmed(self) -> bool:
+        """They were asked and have not answered."""
+        return bool(self.asked) and self.word is None
+
+    def again_at(self, after: timedelta) -> datetime | None:
+        """When whoever has not answered is asked again; None where nobody was asked."""
+        return self.asked[0].at + after if self.asked else None
+
+    def escalated_at(self, after: timedelta) -> datetime | None:
+        """As long again after that."""
+        again = self.asked_again.at if self.asked_again else self.again_at(after)
+        return again + after if again else None
+
+    def falls_due(self, now: datetime, after: timedelta) -> bool:
+        """Whether something is to be sent now because they have not answered."""
+        again_at, escalated_at = self.again_at(after), self.escalated_at(after)
+        again = self.asked_again is None and again_at is not None and again_at <= now
+        return again or (not self.escalated and escalated_at is not None and escalated_at <= now)
