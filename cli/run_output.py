@@ -87,7 +87,7 @@ def change_document(change: ServiceChange) -> dict[str, Any]:
         "action": change.action,
         "thing": change.thing,
         "name": change.name,
-        "at": utc(change.at),
+        "starts_at": utc(change.at),
         "text": change.text,
         "reason": change.reason,
         "state": change.state,

@@ -98,8 +98,8 @@ def prune_store(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forget finished deliveries, runs and answers that are older, and after SPEAKERBOT_KEEP_TEXTS the texts
-    of personal messages and what is in inboxes. Runs do so by themselves, once a day."""
+    """Forget finished deliveries, runs and answers that are older, and after SPEAKERBOT_KEEP_TEXTS
+    the texts of personal messages and what is in inboxes. Runs do so by themselves, once a day."""
     from speakerbot.clock import real_now
     from speakerbot.config import LEAST_KEEP
     from speakerbot.runs.pruning import prune, would_prune

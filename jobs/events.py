@@ -208,9 +208,7 @@ def _change(action: Any, details: EventDetails, state: ChangeState, why: str) ->
 
 def _seen(context: JobContext) -> EventList | None:
     """What the server shows; in a dry run, what is remembered of that. None: neither is known."""
-    if not context.settings.guild_id:
-        return None
-    response = context.response(ListEvents(context.settings.guild_id))
+    response = context.response(ListEvents(server(context.settings)))
     if isinstance(response, EventList):
         return response
     if response is NOT_ASKED and not context.settled:

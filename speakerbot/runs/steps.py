@@ -80,7 +80,9 @@ class Claimed:
     request: ServiceRequest[Any]
 
 
-def claimed(asks: Iterable[ServiceRequest[Any] | Claimed], store: Store) -> list[ServiceRequest[Any]]:
+def claimed(
+    asks: Iterable[ServiceRequest[Any] | Claimed], store: Store
+) -> list[ServiceRequest[Any]]:
     """Those to be made, in their order. Claims are taken in one go."""
     asked = list(asks)
     claims = [each.claim for each in asked if isinstance(each, Claimed)]
