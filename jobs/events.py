@@ -156,7 +156,7 @@ def service_changes(context: JobContext) -> Iterator[ServiceChange]:
             failed = ChangeState.FAILED if verdict.unrendered else ChangeState.LEFT
             yield ServiceChange(
                 "leave", "event", verdict.name, failed, verdict.why,
-                unrendered=TEXT if verdict.unrendered else "",
+                unrendered=TEXT if verdict.unrendered else "", retry_at=verdict.until,
             )  # fmt: skip
 
 

@@ -176,6 +176,8 @@ class Leave(NamedTuple):
     why: str
     unrendered: bool = False
     """Its text cannot be made."""
+    until: datetime | None = None
+    """Real time: then it may be taken up again."""
 
 
 class Note(NamedTuple):
@@ -208,7 +210,8 @@ def consider(
     standing = by_age[0] if by_age else None
     fresh = record is not None and sight.at < record.at + sight.lease
     if record and record.claimed and fresh:
-        yield Leave(_name(record, standing), "another run is at it")
+        until = record.at + sight.lease
+        yield Leave(_name(record, standing), "another run is at it", until=until)
     elif standing is None:
         yield from _absent(talk_id, wanted, record, sight, fresh=fresh)
     elif standing.status != EventStatus.SCHEDULED:
@@ -237,7 +240,8 @@ def _absent(
     elif record and record.event_id and record.written and record.written.same("time", details):
         yield Leave(details.name, "somebody deleted or ended it: it comes back if the talk moves")
     elif record and record.event_id and fresh:
-        yield Leave(details.name, "another run has just made one")
+        until = record.at + sight.lease
+        yield Leave(details.name, "another run has just made one", until=until)
     else:
         claim = EventRecord(talk_id, sight.revision, sight.at, None, writing=details)
         yield Make(EventChange(talk_id, record, claim), details)

@@ -69,6 +69,8 @@ class ServiceChange(NamedTuple):
     """When it takes place, in UTC."""
     unrendered: str = ""
     """The name of the text that cannot be made, where that is why."""
+    retry_at: datetime | None = None
+    """Real time: then a run can do something about it."""
 
     @property
     def text(self) -> str:
@@ -283,6 +285,7 @@ class Report:
     def changed(self, change: ServiceChange) -> None:
         if change.unrendered:
             self._unrendered.setdefault(change.unrendered, change.reason)
+        self.waits.retry(change.retry_at)
         self.counts.changes[change.counted_as] += 1
         for observer in self.observers:
             observer.change(change)

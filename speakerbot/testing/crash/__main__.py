@@ -18,12 +18,14 @@ import typer
 
 from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
+from speakerbot.testing.crash.events_world import EventsWorld
 from speakerbot.testing.crash.installed import play as play_installed
 from speakerbot.testing.crash.node_bot_world import NodeBotWorld
 from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
 from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import (
     CrashSchedule,
+    about_events,
     around_node_bot,
     of_seed,
     plays_on_mongodb,
@@ -39,6 +41,7 @@ WORLDS: dict[str, WorldOf] = {
     "changes": ChangesWorld,
     "engagement": EngagementWorld,
     "digest": DigestWorld,
+    "events": EventsWorld,
     "node-bot": NodeBotWorld,
 }
 SHARES = (
@@ -50,6 +53,8 @@ SHARES = (
     "weekly",
     "engagement",
     "digest",
+    "events",
+    "events",
     "node-bot",
 )
 """The world of each seed, in turn. Their number is odd, so that each comes to play on MongoDB, as
@@ -114,7 +119,8 @@ def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Play
 
 
 def _schedule(seed: int, job: str) -> CrashSchedule:
-    return around_node_bot(seed) if job == "node-bot" else of_seed(seed)
+    drawn_by = {"node-bot": around_node_bot, "events": about_events}
+    return drawn_by.get(job, of_seed)(seed)
 
 
 def _play_installed(folder: Path, seeds: range, mongodb: str | None) -> int:
