@@ -17,6 +17,7 @@ from cli.talk_argument import Which, talk_named
 from cli.terminal import ListEntry, entries
 from cli.user_argument import User, find_user
 from jobs import JOBS
+from speakerbot.domain.confirmation import in_words
 from speakerbot.errors import ConfigError, DamagedTalk, NotFound
 
 if TYPE_CHECKING:
@@ -56,13 +57,15 @@ def talk(
             if why := store.talks.why_hidden(talk):
                 raise DamagedTalk(talk, why)
             raise NotFound(f"there is no talk {talk!r}, and no message about one of that id")
+        answers = store.answers.about([found.id]) if found else {}
         if as_json:
-            document = talk_document(found, settings.timezone) if found else None
+            document = talk_document(found, settings.timezone, answers) if found else None
             emit_json({"talk": document, "messages": [_document(each) for each in explained]})
             return
         if on_terminal():
             title = f"{found.date}, {found.username}: {found.topic}" if found else f"gone: {talk}"
-            say(f"Talk {plain(title)}\n")
+            said = in_words(found, answers) if found else ""
+            say(f"Talk {plain(f'{title} ({said})' if said else title)}\n")
         _show(explained, empty="There is no message about it.")
 
 

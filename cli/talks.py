@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from datetime import date, datetime, time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from enum import StrEnum
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import typer
@@ -15,17 +17,27 @@ from cli.deliveries import show_deliveries
 from cli.documents import delivery_document, talk_document
 from cli.export_file import Output, write_export
 from cli.open_store import all_or_nothing, to_change, to_read
-from cli.options import AsJson, DryRun, Now, decision_time, parse_clock, parse_date
-from cli.output import amount, emit_json, on_terminal, say, table
+from cli.options import (
+    AsJson,
+    DryRun,
+    Now,
+    decision_time,
+    parse_clock,
+    parse_date,
+    parse_some_time,
+)
+from cli.output import amount, emit_json, on_terminal, plain, say, table
 from cli.talk_argument import TOPIC_SHOWN, Which, about, find_talk, no_talk
 from cli.terminal import narrow, progress, show
-from cli.user_argument import find_user
+from cli.user_argument import co_speakers, find_user, name_of, user_id_of
 from speakerbot import logs
-from speakerbot.errors import DateTaken, NotFound, UsageError
+from speakerbot.domain.confirmation import in_words
+from speakerbot.errors import DateTaken, UsageError
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
+    from speakerbot.domain.confirmation import Answers
     from speakerbot.domain.talk import Talk
     from speakerbot.formats.source import Source
     from speakerbot.formats.talk_fields import TalkEntry
@@ -34,6 +46,56 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
+Start = Annotated[
+    time | None,
+    typer.Option(
+        "--at", parser=parse_clock, metavar="HH:MM", help="Start, in the community's zone."
+    ),
+]
+Length = Annotated[
+    timedelta | None,
+    typer.Option("--length", parser=parse_some_time, metavar="45m", help="How long it takes."),
+]
+Room = Annotated[str | None, typer.Option("--room", help="Where it is.")]
+Link = Annotated[str | None, typer.Option("--link", metavar="URL", help="Where it is online.")]
+Thread = Annotated[str | None, typer.Option("--thread", metavar="ID", help="The sign-up thread.")]
+CoSpeakers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--speaker",
+        metavar="USER",
+        help="Who speaks as well, as ID=NAME where their name is not known yet. May be repeated.",
+    ),
+]
+
+
+class Clearable(StrEnum):
+    """What `talks edit --clear` takes."""
+
+    AT = "at"
+    LENGTH = "length"
+    ROOM = "room"
+    LINK = "link"
+    THREAD = "thread"
+    SPEAKER = "speaker"
+
+
+COLUMNS = ("date", "start", "speaker", "topic", "state", "id", "room", "co-speakers", "answer")
+"""Of `talks list` off a terminal."""
+PAGE = 200
+"""Talks whose answers are read at once."""
+FIELDS = {
+    "topic": "topic",
+    "user": "user_id",
+    "name": "username",
+    "at": "starts_at",
+    "length": "length",
+    "room": "room",
+    "link": "link",
+    "thread": "thread_id",
+    "speaker": "co_speakers",
+}
+"""Which field of a talk each option of `talks edit` changes."""
 Day = Annotated[date, typer.Argument(parser=parse_date, metavar="DATE", help="YYYY-MM-DD")]
 File = Annotated[
     Path,
@@ -49,18 +111,19 @@ File = Annotated[
 
 @app.command(
     epilog="Example: speakerbot talks add --user 802345678901234564 --name kaz "
-    "--topic Agents --date 2026-11-27 --at 19:30"
+    "--topic Agents --date 2026-11-27 --at 19:30 --speaker 802345678901234563=mira"
 )
 def add(
     user: Annotated[str, typer.Option(help="The speaker's Discord user id, or a person's id.")],
     name: Annotated[str, typer.Option(help="How messages call the speaker.")],
     topic: Annotated[str, typer.Option(help="What it is about.")],
     day: Annotated[date, typer.Option("--date", parser=parse_date, metavar="DATE")],
-    at: Annotated[
-        time | None,
-        typer.Option(parser=parse_clock, metavar="HH:MM", help="Start, in the community's zone."),
-    ] = None,
-    thread: Annotated[str | None, typer.Option(metavar="ID", help="The sign-up thread.")] = None,
+    at: Start = None,
+    length: Length = None,
+    room: Room = None,
+    link: Link = None,
+    thread: Thread = None,
+    speaker: CoSpeakers = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -74,13 +137,17 @@ def add(
         now = real_now()
         talk = Talk(
             id=new_talk_id(now),
-            user_id=_speaker(store, user),
+            user_id=user_id_of("--user", find_user(store, user)),
             username=_filled("--name", name),
             topic=_filled("--topic", topic),
             date=day,
             booked_at=now,
             thread_id=_thread(thread),
             starts_at=at,
+            length=_minutes(length),
+            room=_filled("--room", room) if room is not None else None,
+            link=_link(link),
+            co_speakers=co_speakers(store, speaker or []),
         )
         _require_free(store, day)
         if not dry_run:
@@ -89,8 +156,103 @@ def add(
             emit_json(talk_document(talk, settings.timezone))
             return
         done = "would add a talk" if dry_run else f"added talk {talk.id}"
-        say(f"{done} on {_when(talk)}: {about(talk)}")
+        say(f"{done} on {_day(talk)}: {about(talk)}")
         _warn_if_over(talk, settings.timezone, now)
+
+
+@app.command(epilog="Example: speakerbot talks edit 2026-11-27 --at 20:00 --clear room")
+def edit(
+    talk: Which,
+    user: Annotated[str | None, typer.Option(help="Hand it over to this speaker.")] = None,
+    name: Annotated[str | None, typer.Option(help="How messages call the speaker.")] = None,
+    topic: Annotated[str | None, typer.Option(help="What it is about.")] = None,
+    at: Start = None,
+    length: Length = None,
+    room: Room = None,
+    link: Link = None,
+    thread: Thread = None,
+    speaker: CoSpeakers = None,
+    clear: Annotated[
+        list[Clearable] | None,
+        typer.Option("--clear", help="Take away what it has of this. May be repeated."),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change a talk, but for its date (`talks reschedule`).
+
+    --speaker replaces all of its co-speakers.
+    """
+    from dataclasses import replace
+
+    from speakerbot import booking
+    from speakerbot.clock import real_now
+
+    given = {
+        "topic": _filled("--topic", topic) if topic is not None else None,
+        "username": _filled("--name", name) if name is not None else None,
+        "starts_at": at,
+        "length": _minutes(length),
+        "room": _filled("--room", room) if room is not None else None,
+        "link": _link(link),
+        "thread_id": _thread(thread),
+    }
+    values: dict[str, Any] = {field: to for field, to in given.items() if to is not None}
+    with to_change(dry_run=dry_run) as (store, settings):
+        found = find_talk(store, talk)
+        if user is not None:
+            values |= _handed_over(store, user, name)
+        if speaker:
+            values["co_speakers"] = co_speakers(store, speaker)
+        after = replace(found, **values, **_cleared(clear or [], values))
+        changed = _differences(found, after)
+        if changed and not dry_run and not booking.edit(store, found, after, real_now()):
+            raise no_talk(talk)
+        if as_json:
+            emit_json({**talk_document(after, settings.timezone), "changed": sorted(changed)})
+            return
+        if not changed:
+            say(f"nothing to change: talk {found.id} is so already")
+            return
+        say(f"{'would change' if dry_run else 'changed'} talk {found.id} on {_day(found)}")
+        for field, (was, to) in changed.items():
+            say(f"  {field}: {plain(was or '(none)')} → {plain(to or '(none)')}")
+
+
+def _handed_over(store: Store, user: str, name: str | None) -> dict[str, Any]:
+    """``name``: what --name says."""
+    found = find_user(store, user)
+    user_id = user_id_of("--user", found)
+    username = name or name_of(store, found)
+    if not username:
+        raise UsageError(f"--user {user}: it is not known how to call them; add --name")
+    return {"user_id": user_id, "username": username}
+
+
+def _cleared(fields: Sequence[Clearable], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What --clear makes of a talk."""
+    for option in fields:
+        if FIELDS[option] in values:
+            raise UsageError(f"--clear {option} takes away what --{option} gives: leave one out")
+    empty: Mapping[str, Any] = {"co_speakers": ()}
+    return {FIELDS[option]: empty.get(FIELDS[option]) for option in fields}
+
+
+def _differences(before: Talk, after: Talk) -> dict[str, tuple[str, str]]:
+    """By the names of the options, what was and what is."""
+    pairs = {name: (_said(name, before), _said(name, after)) for name in FIELDS}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _said(name: str, talk: Talk) -> str:
+    match name:
+        case "at":
+            return _start(talk)
+        case "length":
+            return f"{talk.length} min" if talk.length else ""
+        case "speaker":
+            return ", ".join(f"{each.username} ({each.user_id})" for each in talk.co_speakers)
+    return str(getattr(talk, FIELDS[name]) or "")
 
 
 @app.command("list", epilog="Example: speakerbot talks list --all")
@@ -104,30 +266,51 @@ def list_talks(
         zone = settings.timezone
         today = decision_time(now).astimezone(zone).date()
         talks = store.talks.all() if all_talks else _upcoming(store, today)
+        answered = _with_answers(store, talks)
         if as_json:
-            emit_json({"talks": [talk_document(talk, zone) for talk in talks]})
+            documents = [talk_document(talk, zone, answers) for talk, answers in answered]
+            emit_json({"talks": documents})
             return
-        _list(talks, zone, empty=f"No talks to come in {store.describe()}; --all shows past ones.")
+        empty = f"No talks to come in {store.describe()}; --all shows past ones."
+        _list(answered, zone, empty=empty)
+
+
+def _with_answers(store: Store, talks: Iterator[Talk]) -> Iterator[tuple[Talk, Answers]]:
+    """Each with what speakers have answered; read in pages."""
+    while page := list(islice(talks, PAGE)):
+        answers = store.answers.about([talk.id for talk in page])
+        yield from ((talk, answers) for talk in page)
 
 
 def _upcoming(store: Store, today: date) -> Iterator[Talk]:
     return (talk for talk in store.talks.between(today, date.max) if not talk.completed)
 
 
-def _list(talks: Iterator[Talk], zone: ZoneInfo, *, empty: str) -> None:
-    columns: tuple[str, ...]
+def _list(answered: Iterator[tuple[Talk, Answers]], zone: ZoneInfo, *, empty: str) -> None:
     if not on_terminal():
-        columns = ("date", "start", "speaker", "topic", "state", "id")
-        table(columns, map(_row, talks), empty=empty)
+        rows = ((*_row(talk), in_words(talk, answers)) for talk, answers in answered)
+        table(COLUMNS, rows, empty=empty)
         return
-    columns = ("when", "speaker", "topic") if narrow() else ("when", "speaker", "topic", "id")
-    rows = ((_when(talk), talk.username, _brief(talk), talk.id)[: len(columns)] for talk in talks)
-    table(columns, rows, empty=empty, title=f"Talks ({zone.key})", whole=("when", "id"))
+    shown, said = [], {}
+    for talk, answers in answered:
+        shown.append(talk)
+        said[talk.id] = in_words(talk, answers)
+    cells = {"when": _when, "speaker": _names, "topic": _brief}
+    if any(said.values()):
+        cells["answer"] = lambda talk: said[talk.id]
+    if any(talk.room for talk in shown):
+        cells["room"] = lambda talk: talk.room or ""
+    if not narrow():
+        cells["id"] = lambda talk: talk.id
+    rows = (tuple(cell(talk) for cell in cells.values()) for talk in shown)
+    table(tuple(cells), rows, empty=empty, title=f"Talks ({zone.key})", whole=("when", "id"))
 
 
 def _row(talk: Talk) -> tuple[object, ...]:
     state = "completed" if talk.completed else ""
-    return (talk.date, _start(talk), talk.username, talk.topic, state, talk.id)
+    others = ", ".join(each.username for each in talk.speakers[1:])
+    main = (talk.date, _start(talk), talk.username, talk.topic, state, talk.id)
+    return (*main, talk.room or "", others)
 
 
 def _brief(talk: Talk) -> str:
@@ -139,13 +322,16 @@ def show_talk(talk: Which, now: Now = None, as_json: AsJson = False) -> None:
     """Show a talk and the messages sent for it."""
     with to_read() as (store, settings):
         found = find_talk(store, talk)
-        document = talk_document(found, settings.timezone)
+        answers = store.answers.about([found.id])
+        document = talk_document(found, settings.timezone, answers)
         deliveries = list(store.ledger.find(f"talk:{found.id}"))
         if as_json:
             decided = decision_time(now)
             shown = [delivery_document(record, decided) for record in deliveries]
             emit_json({**document, "deliveries": shown})
             return
+        document["speakers"] = ", ".join(f"{name} ({user})" for user, name in found.speakers)
+        document["answer"] = in_words(found, answers)
         extra = document.pop("extra")
         show([*document.items(), *extra.items()])
         if on_terminal() or deliveries:
@@ -154,7 +340,7 @@ def show_talk(talk: Which, now: Now = None, as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: speakerbot talks reschedule 2026-11-27 2026-12-04")
-def reschedule(talk: Which, day: Day, dry_run: DryRun = False) -> None:
+def reschedule(talk: Which, day: Day, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Move a talk to another date; reminders of the new date are due again."""
     from dataclasses import replace
 
@@ -163,16 +349,22 @@ def reschedule(talk: Which, day: Day, dry_run: DryRun = False) -> None:
 
     with to_change(dry_run=dry_run) as (store, settings):
         found = find_talk(store, talk)
-        if found.date == day:
+        after = replace(found, date=day)
+        if found.date == day and not as_json:
             say(f"nothing to move: talk {found.id} is on {day} already")
             return
-        _require_free(store, day)
         now = real_now()
-        if not dry_run and not booking.move(store, found, day, now):
-            raise no_talk(talk)
+        if found.date != day:
+            _require_free(store, day)
+            if not dry_run and not booking.move(store, found, day, now):
+                raise no_talk(talk)
+        if as_json:
+            changed = ["date"] if found.date != day else []
+            emit_json({**talk_document(after, settings.timezone), "changed": changed})
+            return
         done = "would move" if dry_run else "moved"
         say(f"{done} talk {found.id} ({about(found)}): {found.date} → {day}")
-        _warn_if_over(replace(found, date=day), settings.timezone, now)
+        _warn_if_over(after, settings.timezone, now)
 
 
 @app.command(epilog="Example: speakerbot talks cancel 2026-11-27 --yes")
@@ -180,23 +372,24 @@ def cancel(
     talk: Which,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Cancel a talk: it is deleted, as the Node bot does it."""
     from speakerbot import booking
     from speakerbot.clock import real_now
 
-    with to_change(dry_run=dry_run) as (store, _):
+    with to_change(dry_run=dry_run) as (store, settings):
         found = find_talk(store, talk)
         named = f"talk {found.id} on {found.date} ({about(found)})"
-        if dry_run:
-            say(f"would cancel {named}")
-            return
-        if not yes and not _confirmed(named):
+        if not dry_run and not yes and not _confirmed(named):
             say("nothing was cancelled")
             return
-        if not booking.cancel(store, found, real_now()):
+        if not dry_run and not booking.cancel(store, found, real_now()):
             raise no_talk(talk)
-        say(f"cancelled {named}")
+        if as_json:
+            emit_json(talk_document(found, settings.timezone))
+            return
+        say(f"{'would cancel' if dry_run else 'cancelled'} {named}")
 
 
 def _confirmed(named: str) -> bool:
@@ -303,13 +496,6 @@ def _require_free(store: Store, day: date) -> None:
         )
 
 
-def _speaker(store: Store, user: str) -> str:
-    speaker = find_user(store, user)
-    if speaker.user_id is None:
-        raise NotFound(f"--user: {speaker} has no Discord id; `people list` shows who has one")
-    return speaker.user_id
-
-
 def _thread(thread: str | None) -> str | None:
     from speakerbot.formats.ids import snowflake
 
@@ -317,6 +503,29 @@ def _thread(thread: str | None) -> str | None:
         return snowflake(thread) if thread is not None else None
     except ValueError as problem:
         raise UsageError(f"--thread: {problem}") from problem
+
+
+def _minutes(length: timedelta | None) -> int | None:
+    from speakerbot.domain.talk import talk_length
+
+    if length is None:
+        return None
+    minutes, rest = divmod(length, timedelta(minutes=1))
+    if rest:
+        raise UsageError("--length: write whole minutes, e.g. 45m")
+    try:
+        return talk_length(minutes)
+    except ValueError as problem:
+        raise UsageError(f"--length: {problem}") from problem
+
+
+def _link(link: str | None) -> str | None:
+    from speakerbot.domain.talk import talk_link
+
+    try:
+        return talk_link(link) if link is not None else None
+    except ValueError as problem:
+        raise UsageError(f"--link: {problem}") from problem
 
 
 def _filled(option: str, text: str) -> str:
@@ -329,8 +538,16 @@ def _start(talk: Talk) -> str:
     return f"{talk.starts_at:%H:%M}" if talk.starts_at else ""
 
 
+def _day(talk: Talk) -> str:
+    return f"{talk.date:%a %Y-%m-%d}"
+
+
 def _when(talk: Talk) -> str:
-    return f"{talk.date:%a %Y-%m-%d} {_start(talk)}".rstrip()
+    return f"{_day(talk)} {_start(talk)}".rstrip()
+
+
+def _names(talk: Talk) -> str:
+    return ", ".join(each.username for each in talk.speakers)
 
 
 def _warn_if_over(talk: Talk, zone: ZoneInfo, now: datetime) -> None:

@@ -7,6 +7,7 @@ before it runs: importing this package imports none of them.
 from __future__ import annotations
 
 from speakerbot.domain.job_registry import JobDeclaration, JobOption, JobRegistry
+from speakerbot.domain.reminder_offsets import short_windows
 
 JOBS = JobRegistry(
     JobDeclaration(
@@ -16,6 +17,7 @@ JOBS = JobRegistry(
         opt_out="reminders",
         asks_speakers=True,
         keeps_clear_of_node_bot=True,
+        short_windows=short_windows,
     ),
     JobDeclaration(
         "changes",
@@ -47,6 +49,13 @@ JOBS = JobRegistry(
         "jobs.digest",
         "Tell the organisers what was sent and what is coming.",
         posts_to="organisers",
+    ),
+    JobDeclaration(
+        "starting",
+        "jobs.starting",
+        "Announce each talk some minutes before it starts.",
+        posts_to="announcements",
+        timed=True,
     ),
     JobDeclaration(
         "events",

@@ -42,6 +42,15 @@ def move(store: Store, talk: Talk, to: date, now: datetime) -> bool:
         return moved
 
 
+def edit(store: Store, before: Talk, after: Talk, now: datetime) -> bool:
+    """Changes what differs, the date apart. False: gone."""
+    with store.at_once():
+        note(store.calendar, before.id, before, now)
+        edited = store.talks.edit(before, after)
+        note(store.calendar, before.id, after if edited else None, now)
+        return edited
+
+
 def cancel(store: Store, talk: Talk, now: datetime) -> bool:
     """Cancels a talk. False: it was gone."""
     with store.at_once():

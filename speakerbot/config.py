@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import read_zone
+from speakerbot.domain.reminder_offsets import DEFAULT as DEFAULT_OFFSETS
 from speakerbot.domain.reminder_offsets import Offset, parse_offsets
 from speakerbot.durations import format_duration, parse_duration
 from speakerbot.errors import ConfigError
@@ -39,6 +40,8 @@ LEAST_KEEP = timedelta(days=30)
 """A record that is forgotten sooner could be of a message that is still decided."""
 LEAST_KEEP_TEXTS = timedelta(days=2)
 """Whether an unconfirmed message arrived is found out by its text, up to a day after its expiry."""
+LEAST_BEFORE, MOST_BEFORE = timedelta(minutes=1), timedelta(days=1)
+"""How long before its start a talk may be announced."""
 SHORT_LEASE = timedelta(seconds=90)
 """A lease below this does not cover the longest send with its retries: accepted, with a warning."""
 
@@ -65,6 +68,10 @@ class Settings:
     weekly_mode: Literal["post", "edit"] = "post"
     engagement_every: timedelta = timedelta(days=14)
     engagement_empty_days: int = 14
+    starting_before: timedelta = timedelta(minutes=15)
+    """How long before its start a talk is announced."""
+    starting_mention: str | None = None
+    """The id of the role that is mentioned then."""
     changes_topic: bool = False
     """``changes`` announces changed topics too."""
     keep: timedelta = timedelta(days=400)
@@ -126,7 +133,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         announcements_channel_id=read("PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID", _snowflake),
         timezone=read("SPEAKERBOT_TIMEZONE", read_zone, ZoneInfo("UTC")),
         reminder_offsets=read(
-            "SPEAKERBOT_REMINDER_OFFSETS", parse_offsets, parse_offsets("1d@16:00,0d@16:00")
+            "SPEAKERBOT_REMINDER_OFFSETS", parse_offsets, parse_offsets(DEFAULT_OFFSETS)
         ),
         reminder_routes=read("SPEAKERBOT_REMINDER_ROUTES", parse_routes, ("dm", "thread")),
         fallback_channel_id=read("SPEAKERBOT_FALLBACK_CHANNEL_ID", _snowflake),
@@ -135,6 +142,8 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         weekly_mode=read("SPEAKERBOT_WEEKLY_MODE", _weekly_mode, "post"),
         engagement_every=read("SPEAKERBOT_ENGAGEMENT_EVERY", _positive, timedelta(days=14)),
         engagement_empty_days=read("SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS", _count, 14),
+        starting_before=read("SPEAKERBOT_STARTING_BEFORE", _before_start, timedelta(minutes=15)),
+        starting_mention=read("SPEAKERBOT_STARTING_MENTION", _snowflake),
         changes_topic=read("SPEAKERBOT_CHANGES_TOPIC", _switch, False),
         keep=read("SPEAKERBOT_KEEP", _at_least(LEAST_KEEP), timedelta(days=400)),
         keep_texts=read("SPEAKERBOT_KEEP_TEXTS", _at_least(LEAST_KEEP_TEXTS), timedelta(days=30)),
@@ -150,6 +159,11 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
     if "channel" in settings.reminder_routes and settings.fallback_channel_id is None:
         read.problems.append(
             "SPEAKERBOT_REMINDER_ROUTES names channel: set SPEAKERBOT_FALLBACK_CHANNEL_ID too"
+        )
+    if settings.starting_mention and settings.starting_mention == settings.guild_id:
+        read.problems.append(
+            "SPEAKERBOT_STARTING_MENTION is the server's own id, which is @everyone's role: name "
+            "another role"
         )
     _warn_of_unknown(read.variables, read.names)
     return settings, read.problems
@@ -259,6 +273,13 @@ def _positive(text: str) -> timedelta:
     if not duration:
         raise ValueError("must be longer than nothing")
     return duration
+
+
+def _before_start(text: str) -> timedelta:
+    before = parse_duration(text)
+    if not LEAST_BEFORE <= before <= MOST_BEFORE:
+        raise ValueError("must be from 1m to 24h")
+    return before
 
 
 def _at_least(least: timedelta) -> Callable[[str], timedelta]:

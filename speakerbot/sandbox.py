@@ -107,7 +107,8 @@ def _populate(discord: LoopbackDiscord, data: Store, settings: Settings) -> None
     for channel_id, name in _channels(data, settings):
         discord.world.add_channel(channel_id, name)
     for talk in data.talks.all():
-        discord.world.add_user(talk.user_id, talk.username)
+        for user_id, username in talk.speakers:
+            discord.world.add_user(user_id, username)
         if talk.thread_id:
             discord.world.add_thread(talk.thread_id, "1", f"{talk.username}'s sign-up thread")
 

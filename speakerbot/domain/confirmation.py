@@ -7,7 +7,7 @@ has moved, and whoever takes it over has not answered yet.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -18,10 +18,14 @@ from speakerbot.domain.service_request import NoResponse, PutReaction, Reactions
 
 if TYPE_CHECKING:
     from speakerbot.domain.delivery import Delivery
+    from speakerbot.domain.talk import Talk
 
 YES, NO = "✅", "❌"
 KIND = "confirm"
 """Of the answers to "will you be there?"; there may be other questions."""
+AGAIN, ESCALATED, DECLINED = "confirm.again", "confirm.escalated", "confirm.declined"
+"""The messages that an answer, or none, leads to: the question once more, and to the organisers
+that somebody has not answered, or can't make it."""
 
 Word = Literal["yes", "no"]
 
@@ -57,14 +61,35 @@ class Answer:
 Answers = Mapping[AnswerKey, Answer]
 
 
+WORDS: Mapping[Word, str] = {"yes": "confirmed", "no": "can't make it"}
+
+
+def answers_of(talk: Talk, answers: Answers) -> dict[str, Word]:
+    """What its speakers have answered for its present date, by user id; who has not is left out."""
+    keys = (AnswerKey(KIND, talk.id, each.user_id, talk.date) for each in talk.speakers)
+    return {key.user_id: answers[key].answer for key in keys if key in answers}
+
+
+def in_words(talk: Talk, answers: Answers) -> str:
+    """The same for people: ``confirmed``, ``ada confirmed, grace can't make it``; empty where
+    nobody has answered."""
+    given = answers_of(talk, answers)
+    if len(talk.speakers) == 1:
+        return "".join(WORDS[word] for word in given.values())
+    named = {each.user_id: each.username for each in talk.speakers}
+    return ", ".join(f"{named[user_id]} {WORDS[word]}" for user_id, word in given.items())
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A message that asks whether its reader will be there, and can be answered under it."""
+    """A message that asks whether its reader will be there, where people can react to it."""
 
     at: datetime
     """Decision time of the run that has sent it, in UTC."""
     channel_id: str
     message_id: str
+    """Both are empty where it is not known which message it is: in a preview, or where the answer
+    to its sending was lost."""
     user_id: str
     direct: bool
     """Only we two can see it."""
@@ -94,9 +119,9 @@ def note(at: datetime) -> str:
 def question(record: Delivery | None, user_id: str) -> Question | None:
     """The question that a message to this user has asked; None where it has not arrived, did not
     ask, or cannot be answered, as one in an inbox."""
-    if record is None or record.state != DeliveryState.SENT or not record.message_id:
+    if record is None or record.state != DeliveryState.SENT:
         return None
-    if record.route not in DISCORDS_ROUTES or not record.channel_id:
+    if record.route not in DISCORDS_ROUTES:
         return None
     try:
         at = datetime.fromisoformat(json.loads(record.note)["asked_at"]).astimezone(UTC)
@@ -106,11 +131,10 @@ def question(record: Delivery | None, user_id: str) -> Question | None:
     return Question(at, record.channel_id, record.message_id, user_id, direct)
 
 
-def word(found: Reactions | NoResponse) -> Word | None:
-    """What reactions say; a no counts whatever else there is."""
-    if isinstance(found, NoResponse) or not found.theirs:
-        return None
-    return "no" if NO in found.theirs else "yes"
+def said(found: Sequence[Reactions | NoResponse]) -> Word | None:
+    """What the reactions under all messages that ask say; a no counts whatever else there is."""
+    theirs = {emoji for each in found if isinstance(each, Reactions) for emoji in each.theirs}
+    return "no" if NO in theirs else "yes" if YES in theirs else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,18 +157,14 @@ class Confirmation:
 
     @property
     def questions(self) -> Sequence[Question]:
-        """All that they may answer."""
-        return (*self.asked, self.asked_again) if self.asked_again else self.asked
+        """All whose answers can be read."""
+        everything = (*self.asked, self.asked_again)
+        return [each for each in everything if each and each.channel_id and each.message_id]
 
     @property
     def word(self) -> Word | None:
         """Their answer, if they have given one."""
         return self.answer.answer if self.answer else self.said
-
-    @property
-    def unconfirmed(self) -> bool:
-        """They were asked and have not answered."""
-        return bool(self.asked) and self.word is None
 
     def again_at(self, after: timedelta) -> datetime | None:
         """When whoever has not answered is asked again; None where nobody was asked."""
@@ -160,3 +180,25 @@ class Confirmation:
         again_at, escalated_at = self.again_at(after), self.escalated_at(after)
         again = self.asked_again is None and again_at is not None and again_at <= now
         return again or (not self.escalated and escalated_at is not None and escalated_at <= now)
+
+    def follow_ups(self, after: timedelta) -> Iterator[tuple[str, datetime]]:
+        """What their answer, or none, leads to: kinds of messages, and when each is due."""
+        if self.word == "no":
+            at = self.answer.at if self.answer else self.asked[0].at
+            yield DECLINED, at
+            return
+        again_at, escalated_at = self.again_at(after), self.escalated_at(after)
+        if self.word is None and again_at and escalated_at:
+            yield AGAIN, again_at
+            yield ESCALATED, escalated_at
+
+    def reason(self, kind: str) -> str:
+        """Why a message of this kind is sent, for people."""
+        if kind == DECLINED:
+            return "the speaker has said that they can't make it"
+        if not self.asked:
+            return "the speaker has not answered"
+        asked = f"the speaker was asked at {self.asked[0].at:%F %H:%M} UTC"
+        if not self.looked:
+            return f"{asked}, unless they have answered since (a dry run does not look)"
+        return f"{asked} and has not answered"

@@ -93,15 +93,21 @@ class Talk:
         everybody = (Speaker(self.user_id, self.username), *self.co_speakers)
         return tuple({each.user_id: each for each in reversed(everybody)}.values())[::-1]
 
+    def views(self) -> Iterator[Talk]:
+        """The talk as each of its speakers has it, the main speaker's first."""
+        views = (self.seen_by(each.user_id) for each in self.speakers)
+        return (view for view in views if view is not None)
+
     def seen_by(self, user_id: str) -> Talk | None:
-        """The talk as one of its speakers has it, with their id and name as the speaker's. None
-        for anybody else."""
+        """The talk as one of its speakers has it: theirs are the speaker's id and name, the others
+        are co-speakers. None for anybody else."""
         if user_id == self.user_id:
             return self
-        theirs = (each for each in self.co_speakers if each.user_id == user_id)
-        return next(
-            (replace(self, user_id=user_id, username=each.username) for each in theirs), None
-        )
+        for each in self.co_speakers:
+            if each.user_id == user_id:
+                others = tuple(other for other in self.speakers if other.user_id != user_id)
+                return replace(self, user_id=user_id, username=each.username, co_speakers=others)
+        return None
 
     def start(self, zone: ZoneInfo) -> datetime | None:
         """The instant the talk starts, or None for a date-only talk."""

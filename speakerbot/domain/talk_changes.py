@@ -77,6 +77,13 @@ class TalkVersion:
     """Its start, ``HH:MM`` in the community's zone; empty where it has none. None: not known, since
     an older program wrote this; then whatever the talk says is taken as known."""
 
+    @property
+    def starts_at(self) -> time | None:
+        try:
+            return time.fromisoformat(self.start or "")
+        except ValueError:
+            return None
+
 
 @dataclass(frozen=True, slots=True)
 class TalkSnapshot:

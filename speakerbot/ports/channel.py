@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from speakerbot.clock import Clock
-    from speakerbot.domain.message import Route
+    from speakerbot.domain.message import ReaderTime, Route
     from speakerbot.domain.service_request import ServiceRequest
     from speakerbot.ports.store import Breaker, Store
 
@@ -108,7 +109,9 @@ class Capabilities:
     escape: Callable[[str], str]
     """User text on one line, such that the channel shows its characters and notifies no one."""
     mention: Callable[[str], str]
-    """How a text addresses the user with this id."""
+    """How a text addresses the user with this id, or the role (``Route.mention``)."""
+    reader_time: Callable[[ReaderTime], str] = attrgetter("plain")
+    """How a text shows an instant."""
 
     def addressed(self, text: str, mention: str | None) -> str:
         """``text`` with the mention in front, where there is one."""

@@ -81,6 +81,12 @@ class Talks(Protocol):
         Node bot has left."""
 
     @writes
+    def edit(self, before: Talk, after: Talk) -> bool:
+        """Writes the fields in which ``after`` is not as ``before``, and no others: what somebody
+        else changes meanwhile stays. Not the date, which :meth:`reschedule` changes, nor the
+        flags. False: gone."""
+
+    @writes
     def reschedule(self, talk_id: str, to: date) -> bool:
         """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken, and
         ConfigError as ``put`` does."""
@@ -142,9 +148,9 @@ class Ledger(Protocol):
     @writes
     def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         """Takes each step that still starts from the stored revision, atomically one by one;
-        returns the keys of those that won. One round trip for changes of one sort (creations, or
-        steps); keys are distinct. Truthful also where an answer was lost and the write repeated;
-        where that cannot be known, Unreachable."""
+        returns the keys of those that won. Keys are distinct, and each step has a revision of its
+        own. One round trip for changes of one sort (creations, or steps). Truthful also where an
+        answer was lost and the write repeated; where that cannot be known, Unreachable."""
 
     def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
         """Newest first by ``updated_at``."""
@@ -390,7 +396,8 @@ class Guilds(Protocol):
 
 
 class Marks(Protocol):
-    """Small facts about the store itself, by name: its community, when it was pruned."""
+    """Small facts about the store itself, by name: its community, when it was pruned, when a timed
+    job last looked."""
 
     def get(self, name: str) -> str | None:
         """None: nothing is noted under this name. One query."""
@@ -400,6 +407,10 @@ class Marks(Protocol):
         """From exactly ``before`` (None: nothing noted) to ``after`` (None: forgotten); atomic.
         False: it was something else. True also where it is ``after`` already, since the answer to
         this very write may have been lost: of two that want the same, both have won."""
+
+    @writes
+    def put(self, name: str, value: str) -> None:
+        """Whatever was noted before; of several at once, one stays. One write."""
 
 
 class Store(Protocol):

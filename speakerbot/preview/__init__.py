@@ -201,6 +201,9 @@ class _Timeline:
         occurrence = schedule.cron.latest(self._now)
         if occurrence is None:
             return
+        if schedule.timed:  # it may look at any time
+            heappush(self._waiting, _Tick(self._now, place, occurrence))
+            return
         record = occurrences.get(schedule.name, occurrence)
         rules = schedule.rules._replace(wait=timedelta())
         real = self._now - self._ahead
@@ -246,7 +249,8 @@ class _SimulatedRun:
             yield from self._changes(context)
         self._write_down(context)
         options = self.schedule.options
-        over_within = timedelta() if options.narrowed else AHEAD
+        # A run of a timed job stays for as long as its horizon says, and no longer.
+        over_within = timedelta() if options.narrowed or self.schedule.timed else AHEAD
         self.waits_for = look_ahead(
             self.job, context, self.at, horizon=options.horizon, over_within=over_within
         ).next_due
@@ -269,7 +273,7 @@ class _SimulatedRun:
             store=self.store,
             settings=self.settings,
             now=self.at,
-            occurrence=self.occurrence,
+            occurrence=None if self.schedule.timed else self.occurrence,
             edit_only=self.schedule.options.edit_only,
             settled=True,
             templates=self.templates,

@@ -51,21 +51,26 @@ def server(settings: Settings) -> str:
     raise ConfigError("DISCORD_GUILD_ID is not set: it names the community's server")
 
 
+def check_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) -> None:
+    """Raises ConfigError if what a job posts to is not set anywhere. At most one query."""
+    if posts_to == "announcements":
+        announcement_channel(guilds, settings)
+    elif posts_to == "organisers":
+        organisers_channel(settings)
+    elif posts_to == "server":
+        server(settings)
+
+
 def is_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) -> bool:
     """Whether what a job posts to is set anywhere. At most one query."""
     try:
-        if posts_to == "announcements":
-            announcement_channel(guilds, settings)
-        elif posts_to == "organisers":
-            organisers_channel(settings)
-        elif posts_to == "server":
-            server(settings)
+        check_configured(posts_to, guilds, settings)
     except ConfigError:
         return False
     return True
 
 
-def only_route(channel_id: str) -> tuple[Route, ...]:
+def only_route(channel_id: str, mention: str | None = None) -> tuple[Route, ...]:
     """The way of a post: if its channel refuses us, the settings are wrong, and a run after they
     are right sends it."""
-    return (Route("channel", channel_id, configured=True),)
+    return (Route("channel", channel_id, mention, configured=True),)

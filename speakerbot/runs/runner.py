@@ -74,6 +74,10 @@ class Runner:
     """Of the minute in which the Node bot sends the same: see ``node_bot_minute``."""
     stays_until: Callable[[], datetime | None] = lambda: None
     """The real instant at which its schedule's next occurrence comes: the run makes way for it."""
+    timed: bool = False
+    """It may stay for days: its timeout is that of what it does between two waits."""
+    looked: Callable[[], None] = lambda: None
+    """Called after each look while it waits."""
     stopped: StopReason | None = None
     """Afterwards: why the run ended early, if it did."""
     sent: bool = False
@@ -143,6 +147,7 @@ class Runner:
             keeps_clear=self.keeps_clear,
             may_wait=self.pause is not None,
             stays_until=self.stays_until,
+            looked=self.looked,
             deadline=self._until,
         )
 
@@ -166,6 +171,8 @@ class Runner:
         self.pause(until, (lambda: timetable.woken(coming)) if stays else None)
         if self._until is not None:
             self._until += time.monotonic() - began  # waiting does not count
+            if self.timed and self.timeout:
+                self._until = time.monotonic() + self.timeout.total_seconds()
             timetable.deadline = self._until
         self.outlived = timetable.outlived()
         if self.outlived:
@@ -216,12 +223,7 @@ class Runner:
         return wanted
 
     def _left_over(self, now: datetime) -> bool:
-        """Whether a run that died has left claims on messages whose time is over: those are looked
-        for and closed by the next run, also where that has nothing to send."""
-        if self.options.dry_run:
-            return False
-        real = self.clock.real()
-        return any(may_be_closed(each, real) for each in self.store.ledger.unsettled(now))
+        return not self.options.dry_run and is_left_over(self.store, now, self.clock)
 
     def _first_to_send(
         self, plans: Iterator[MessagePlan], timetable: Timetable
@@ -359,6 +361,13 @@ class Runner:
 
 def _none(_context: JobContext) -> Iterator[ServiceRequest[Any]]:
     return iter(())
+
+
+def is_left_over(store: Store, now: datetime, clock: Clock) -> bool:
+    """Whether a run that died has left claims on messages whose time is over at ``now`` (decision
+    time): those are looked for and closed by the next run, also where that has nothing to send."""
+    real = clock.real()
+    return any(may_be_closed(each, real) for each in store.ledger.unsettled(now))
 
 
 def _joined(before: Traffic | None, after: Traffic | None) -> Traffic | None:

@@ -46,12 +46,22 @@ class Scheduling(NamedTuple):
     grace: timedelta = timedelta(hours=6)
     wait: timedelta = timedelta(0)
     share: bool = False
+    """These three are about occurrences: a timed job has none, and takes no notice of them."""
     may_wait: bool = True
     """False: waiting, as for a schedule's ``wait``, would keep others waiting."""
     quiet: bool = False
     """A run that is not due says so at debug level only."""
     looks_ahead: bool = False
     """True also outside a schedule: send what falls due before anybody ticks again."""
+
+
+class TimedSchedule(NamedTuple):
+    """What a run of a timed job is called by: there are no occurrences to hold."""
+
+    name: str
+    timeout: timedelta
+    enabled: bool = True
+    """False: the run says so and does nothing."""
 
 
 class RunRequest(NamedTuple):
@@ -77,6 +87,9 @@ class RunEnd(NamedTuple):
     """Of its timeout."""
     wait_until: datetime | None = None
     """Where it was not to wait: the real instant at which there is more to do."""
+    next_due: datetime | None = None
+    """Of a timed job that was not to wait: when something falls due that is worth waking for, by a
+    run that waits for something else."""
 
 
 def _load_job(declaration: JobDeclaration) -> Job:
@@ -110,7 +123,8 @@ class RunService:
 
     def _run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         declared = self.jobs[request.job]
-        schedule, clock = self._schedule(request), self.clock_at(request.now)
+        clock = self.clock_at(request.now)
+        schedule = self._named(request) if declared.timed else self._locked(request)
         record = new_run(declared.name, clock, request.now)
         logs.about(**named(record))
         dry_run, quiet = request.options.dry_run, request.scheduling.quiet
@@ -129,6 +143,8 @@ class RunService:
         timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
         work = _Work(self, request, timeout, store, clock, observers)
         try:
+            if isinstance(schedule, TimedSchedule):
+                return self._timed(schedule, work, record)
             if schedule is not None:
                 return self._gated(schedule, work, record)
             work.pause = self.pausing(clock) if request.scheduling.may_wait else None
@@ -165,6 +181,64 @@ class RunService:
             if lock.serve(new_run(declared.name, work.clock), work):
                 break
         return self._ended(work, record)
+
+    def _timed(self, schedule: TimedSchedule, work: _Work, record: Run) -> RunEnd:
+        """A run that looks. Most find nothing to do and nothing to stay for: that costs one query,
+        and writing down that there was a look."""
+        from speakerbot.runs.job import AHEAD, JobContext, look_for_work
+        from speakerbot.runs.looks import Looks
+
+        request, declared, store = work.request, self.jobs[work.request.job], work.store
+        options, asked = request.options, request.scheduling
+        by_hand = asked.schedule is None and asked.cron is None
+        record = record._replace(schedule=None if by_hand else schedule.name)
+        if not (options.dry_run or options.narrowed or work.clock.offset):
+            work.looked = Looks(schedule.name, store, work.clock, self.log).note
+        horizon = options.horizon or timedelta()
+        job, templates = self.load(declared), bootstrap.templates(self.settings.templates)
+        context = JobContext(store, self.settings, record.now, templates=templates)
+        found = look_for_work(job, context, record.now + max(horizon, AHEAD))
+        work.looked()
+        stays = found.next_due is not None and found.next_due <= record.now + horizon
+        if by_hand:
+            self._check_configured(declared, store)
+        else:
+            if not (found.is_due or stays or (found.was_due and self._left_over(work, record))):
+                end = self._skip(
+                    record, RunSkipReason.NOT_DUE, options.dry_run, work.observers,
+                    quietly=asked.quiet,
+                )  # fmt: skip
+                return end._replace(next_due=found.next_due)
+            if not self._is_configured(declared, store):
+                reason = RunSkipReason.NOT_CONFIGURED
+                return self._skip(record, reason, options.dry_run, work.observers)
+        if asked.may_wait:
+            work.pause = self._pausing_on_record(record, work)
+        work(record)
+        return self._ended(work, record)._replace(next_due=found.next_due)
+
+    def _check_configured(self, declared: JobDeclaration, store: Store) -> None:
+        """Also where nothing is due: whoever types a job's name is told what it lacks."""
+        from speakerbot.runs.routes import check_configured
+
+        check_configured(declared.posts_to, store.guilds, self.settings)
+
+    def _left_over(self, work: _Work, record: Run) -> bool:
+        from speakerbot.runs.runner import is_left_over
+
+        return is_left_over(work.store, record.now, work.clock)
+
+    def _pausing_on_record(self, record: Run, work: _Work) -> Pause:
+        """As others pause; people see in the list of runs that this one stays."""
+        pause = self.pausing(work.clock)
+
+        def recorded(until: datetime, woken: Callable[[], bool] | None = None) -> None:
+            if not work.recorded:
+                work.store.runs.put(record)
+                work.recorded = True
+            pause(until, woken)
+
+        return recorded
 
     def _is_configured(self, declared: JobDeclaration, store: Store) -> bool:
         from speakerbot.runs.routes import is_configured  # a tick that is not due asks nothing
@@ -245,6 +319,8 @@ class RunService:
         looks_ahead: bool = False,
         keeps_clear: bool = False,
         stays_until: Callable[[], datetime | None] = lambda: None,
+        timed: bool = False,
+        looked: Callable[[], None] = lambda: None,
     ) -> Runner:
         """Everything one run of a job needs, joined."""
         from speakerbot.runs.runner import Runner
@@ -266,9 +342,20 @@ class RunService:
             looks_ahead=looks_ahead,
             keeps_clear=keeps_clear,
             stays_until=stays_until,
+            timed=timed,
+            looked=looked,
         )
 
-    def _schedule(self, request: RunRequest) -> LockedSchedule | None:
+    def _named(self, request: RunRequest) -> TimedSchedule:
+        """What names a timed job's run. With a cron expression no file is read."""
+        asked = request.scheduling
+        if asked.cron is None and asked.schedule is not None:
+            schedule = self._in_file(request)
+            timeout = request.timeout or schedule.timeout
+            return TimedSchedule(schedule.name, timeout, schedule.enabled)
+        return TimedSchedule(asked.schedule or request.job, request.timeout or TIMEOUT)
+
+    def _locked(self, request: RunRequest) -> LockedSchedule | None:
         """The schedule the run belongs to. With a cron expression no file is read."""
         asked = request.scheduling
         if asked.cron is None and asked.schedule is None:
@@ -287,16 +374,21 @@ class RunService:
         rules = OccurrenceRules(cron, grace=asked.grace, wait=asked.wait, share=asked.share)
         return LockedSchedule(asked.schedule or request.job, rules, request.timeout or TIMEOUT)
 
-    def _from_file(self, request: RunRequest) -> LockedSchedule:
-        from speakerbot.runs.occurrence_lock import LockedSchedule
+    def _in_file(self, request: RunRequest) -> Schedule:
         from speakerbot.schedules.reading import read_schedules
 
-        asked = request.scheduling
-        schedule = read_schedules(self.settings.schedules, self.jobs).get(asked.schedule or "")
+        name = request.scheduling.schedule or ""
+        schedule = read_schedules(self.settings.schedules, self.jobs).get(name)
         if schedule.job != request.job:
             raise UsageError(
                 f"--schedule: schedule {schedule.name!r} runs {schedule.job}, not {request.job}"
             )
+        return schedule
+
+    def _from_file(self, request: RunRequest) -> LockedSchedule:
+        from speakerbot.runs.occurrence_lock import LockedSchedule
+
+        schedule, asked = self._in_file(request), request.scheduling
         rules = schedule.rules if asked.may_wait else schedule.rules._replace(wait=timedelta())
         timeout = request.timeout or schedule.timeout
         return LockedSchedule(schedule.name, rules, timeout, schedule.enabled)
@@ -352,6 +444,9 @@ class _Turn:
     observers: Callable[[], Sequence[RunObserver]]
     waiting: dict[str, datetime] = field(default_factory=dict)
     """By schedule: the instant at which there is more to do."""
+    coming: dict[str, datetime] = field(default_factory=dict)
+    """By schedule of a timed job: when something falls due. It is served then if this turn still
+    waits for something else; if not, the next ``run due`` finds it."""
 
     def serve(self, at: datetime | None = None) -> int:
         """Runs what is due; at the instant waited for, also what was waited for."""
@@ -376,6 +471,8 @@ class _Turn:
             else:
                 if end.wait_until:
                     self.waiting[schedule.name] = end.wait_until
+                if end.next_due:
+                    self.coming[schedule.name] = end.next_due
         return exit_code
 
     def expect_coming(self) -> None:
@@ -385,6 +482,8 @@ class _Turn:
             return
         real = Clock().real()
         for schedule in self.schedules:
+            if schedule.timed:
+                continue
             at = schedule.rules.cron.next(real)
             if schedule.enabled and at - real <= schedule.rules.wait:
                 self.waiting[schedule.name] = min(at, self.waiting.get(schedule.name, at))
@@ -399,8 +498,9 @@ class _Turn:
     def wakes_at(self) -> datetime:
         """The next instant that is waited for, or at which an occurrence of any schedule comes."""
         now = Clock().real()
-        coming = (schedule.rules.cron.next(now) for schedule in self.schedules if schedule.enabled)
-        return min([*self.waiting.values(), *(at for at in coming if at)])
+        coming = [schedule.rules.cron.next(now) for schedule in self.schedules if schedule.enabled]
+        falls_due = [at for at in self.coming.values() if at > now]
+        return min([*self.waiting.values(), *(at for at in coming if at), *falls_due])
 
 
 @dataclass(slots=True)
@@ -417,6 +517,10 @@ class _Work:
     pause: Pause | None = None
     looks_ahead: bool = False
     stays_until: Callable[[], datetime | None] = lambda: None
+    looked: Callable[[], None] = lambda: None
+    """Called after each look of a timed job."""
+    recorded: bool = False
+    """The run has been put on record before its end."""
     sent: bool = False
     outlived: bool = False
     seconds_left: float = 0.0
@@ -440,6 +544,8 @@ class _Work:
             looks_ahead=self.looks_ahead or self.request.scheduling.looks_ahead,
             keeps_clear=is_shared(declared, self.service.settings),
             stays_until=self.stays_until,
+            timed=declared.timed,
+            looked=self.looked,
         )
         self.outlived = False
         waits = runner.run()
@@ -453,9 +559,11 @@ class _Work:
         return RunEnd(None, self.stopped, self.seconds_left, self.wait_until)
 
 
-def _at_occurrence(record: Run, schedule: LockedSchedule | None) -> Run:
+def _at_occurrence(record: Run, schedule: LockedSchedule | TimedSchedule | None) -> Run:
     """The run as one of its schedule, before the store is asked about the occurrence."""
     if schedule is None:
         return record
+    if isinstance(schedule, TimedSchedule):
+        return record._replace(schedule=schedule.name)
     occurrence = schedule.rules.occurrence(record.now)
     return record._replace(schedule=schedule.name, occurrence=occurrence)

@@ -78,6 +78,8 @@ class Timetable:
     stays_until: Callable[[], datetime | None] = lambda: None
     """The real instant at which the run makes way for its schedule's next occurrence; None: none
     is coming."""
+    looked: Callable[[], None] = lambda: None
+    """Called at each look of a run that waits."""
     deadline: float | None = None
     """Of ``time.monotonic``: deciding is cut short then."""
     rounds: int = 0
@@ -217,6 +219,7 @@ class Timetable:
             return True
         now = self.clock.decision()
         outlook = self._look_again(now)
+        self.looked()
         soonest = min(self._rounds(outlook, now), default=None)
         return soonest != coming or outlook.due != self._due
 
@@ -227,6 +230,7 @@ class Timetable:
             return None
         now = self.clock.decision()
         outlook = self._look_again(now)
+        self.looked()
         coming = min(self._rounds(outlook, now), default=None)
         if coming is not None and coming.begins <= now:
             return None if self.wanted(coming.at) else self._round(coming.at)  # it reads first

@@ -26,7 +26,8 @@ SUFFIX = ".md"
 
 
 ASKS = "asks"
-"""The value that says whether a text asks for a reaction: never where there are none."""
+"""The value that says whether a text asks for a reaction: only where the job wants it to, and
+people can react."""
 USUAL = "discord"
 """The channel that a text is rendered for where none is named."""
 
@@ -79,10 +80,7 @@ class Templates:
             if route.channel == channel
         )
         reserve = max(mentions, default=0)
-        values = message.values
-        if ASKS in values and not rules.reactions:
-            values = {**values, ASKS: False}
-        return self.render(message.template, values, channel=channel, reserve=reserve)
+        return self.render(message.template, message.values, channel=channel, reserve=reserve)
 
     def addressed(self, message: Message, route: Route) -> str:
         """The message's text as this route carries it. Raises TemplateError."""
@@ -99,10 +97,11 @@ class Templates:
         """
         rules = self.channels[channel]
         file, room = self.file(name), rules.max_length - reserve
+        values = {**values, ASKS: bool(values.get(ASKS)) and rules.reactions}
         file.compile()  # before the time begins to count
         deadline = Deadline(self.seconds)
         while True:
-            given = prepared(values, rules.escape, deadline)
+            given = prepared(values, rules, deadline)
             text = without_mass_mentions(file.render(given, deadline))
             over = rules.length(text) - room
             if over <= 0:

@@ -171,7 +171,12 @@ class RunHarness:
             occasion=occasion,
             routes=routes or (Route("dm", user_id),),
             template="reminder.day_of",
-            values={"username": f"user {user_id}", "date": "2026-11-20", "topic": topic},
+            values={
+                "username": f"user {user_id}",
+                "date": "2026-11-20",
+                "topic": topic,
+                "starts_at": "",
+            },
             due_at=NOW - timedelta(minutes=5),
             expires_at=expires_at,
             reason="a test",

@@ -192,7 +192,9 @@ def test_an_export_that_cannot_be_written_says_so(filled: Cli) -> None:
 
 def test_list_shows_what_is_to_come_one_line_a_talk(filled: Cli) -> None:
     header, *rows = filled.out("talks", "list", *NOW).splitlines()
-    assert header.split("\t") == ["date", "start", "speaker", "topic", "state", "id"]
+    assert header.split("\t") == [
+        "date", "start", "speaker", "topic", "state", "id", "room", "co-speakers", "answer",
+    ]  # fmt: skip
     assert [row.split("\t")[0] for row in rows] == [
         "2026-11-20", "2026-11-21", "2026-11-27", "2026-12-04", "2026-12-11", "2027-01-08",
     ]  # fmt: skip
@@ -208,6 +210,105 @@ def test_add_books_a_talk_and_prints_its_id(cli: Cli) -> None:
     assert talk["start"] == f"{SOON}T19:30:00Z"
     assert (talk["user_id"], talk["thread_id"], talk["completed"]) == ("802", "77", False)
     assert talk["booked_at"].endswith("Z")
+
+
+FULL = (
+    "--at", "19:30", "--length", "90m", "--room", "Hall 2", "--link", "https://talks.example/1",
+    "--speaker", "803=mira", "--speaker", "804=ina",
+)  # fmt: skip
+
+
+def test_add_takes_all_that_a_talk_has(cli: Cli) -> None:
+    said = add(cli, *FULL)
+    assert "19:30 kaz, mira, ina" in said
+    [talk] = cli.json("talks", "list")["talks"]
+    assert (talk["length"], talk["room"], talk["link"]) == (90, "Hall 2", "https://talks.example/1")
+    assert [each["username"] for each in talk["speakers"]] == ["kaz", "mira", "ina"]
+    _, row = cli.out("talks", "list").splitlines()
+    assert row.split("\t")[-3:] == ["Hall 2", "mira, ina", ""]
+    assert "speakers\tkaz (802), mira (803), ina (804)" in cli.out("talks", "show", talk["id"])
+    again = add(cli, "--speaker", "mira", day=SOON + timedelta(days=1))
+    assert "kaz, mira" in again, "the first talk says how to call them"
+    add(cli, "--speaker", "803", day=SOON + timedelta(days=2))
+    assert "Hall 2" in cli.on_terminal("talks", "list")
+
+
+def test_a_dry_run_of_add_adds_nothing(cli: Cli) -> None:
+    assert "would add a talk" in add(cli, *FULL, "--dry-run")
+    assert cli.json("talks", "list", "--all") == {"talks": []}
+
+
+def test_edit_changes_what_is_named_and_says_so(cli: Cli) -> None:
+    add(cli, *FULL)
+    [before] = cli.json("talks", "list")["talks"]
+    change = ("--topic", "Looms", "--at", "20:00", "--clear", "room", "--speaker", "ina")
+    expected = [
+        "  topic: Agents → Looms",
+        "  at: 19:30 → 20:00",
+        "  room: Hall 2 → (none)",
+        "  speaker: mira (803), ina (804) → ina (804)",
+    ]
+    dry = cli.out("talks", "edit", before["id"], *change, "--dry-run").splitlines()
+    assert dry[0].startswith(f"would change talk {before['id']}")
+    assert dry[1:] == expected
+    assert cli.json("talks", "list")["talks"] == [before]
+    assert cli.out("talks", "edit", str(SOON), *change).splitlines()[1:] == expected
+    [after] = cli.json("talks", "list")["talks"]
+    assert after == before | {
+        "topic": "Looms", "starts_at": "20:00", "start": f"{SOON}T20:00:00Z", "room": None,
+        "speakers": [before["speakers"][0], before["speakers"][2]],
+    }  # fmt: skip
+    again = cli.out("talks", "edit", before["id"], *change)
+    assert again == f"nothing to change: talk {before['id']} is so already\n"
+
+
+def test_edit_clears_every_field_that_a_talk_need_not_have(cli: Cli) -> None:
+    add(cli, *FULL, "--thread", "77")
+    fields = ("at", "length", "room", "link", "thread", "speaker")
+    cleared = [part for field in fields for part in ("--clear", field)]
+    talk = cli.json("talks", "edit", str(SOON), *cleared)
+    assert talk["changed"] == sorted(fields)
+    assert len(talk["speakers"]) == 1
+    assert {talk[name] for name in ("starts_at", "length", "room", "link", "thread_id")} == {None}
+    assert cli.json("talks", "edit", str(SOON), *cleared)["changed"] == []
+
+
+def test_edit_hands_a_talk_over(cli: Cli) -> None:
+    add(cli, *FULL)
+    handed = cli.json("talks", "edit", str(SOON), "--user", "mira")
+    assert (handed["user_id"], handed["username"]) == ("803", "mira")
+    assert handed["changed"] == ["name", "user"]
+    error = cli.error("talks", "edit", str(SOON), "--user", "805", exit_code=2)
+    assert "it is not known how to call them; add --name" in error
+    handed = cli.json("talks", "edit", str(SOON), "--user", "805", "--name", "eve")
+    assert (handed["user_id"], handed["username"]) == ("805", "eve")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("--length", "90s"), "--length: write whole minutes"),
+        (("--length", "30d"), "--length: a length of 43200 minutes is out of range"),
+        (("--link", "talks.example"), "--link: 'talks.example' is not a link"),
+        (("--room", " "), "--room is empty"),
+        (("--speaker", "805"), "--speaker 805: it is not known how to call them"),
+        (("--at", "7pm"), "'7pm' is not a clock time"),
+        (("--room", "B", "--clear", "room"), "--clear room takes away what --room gives"),
+        (("--clear", "topic"), "Invalid value for '--clear'"),
+    ],
+)
+def test_an_edit_that_makes_no_sense_is_refused(
+    cli: Cli, change: tuple[str, ...], problem: str
+) -> None:
+    add(cli, *FULL)
+    assert problem in cli.misused("talks", "edit", str(SOON), *change)
+
+
+def test_reschedule_and_cancel_answer_in_json(filled: Cli) -> None:
+    moved = filled.json("talks", "reschedule", KAZ, "2026-12-25", "--dry-run")
+    assert (moved["date"], moved["changed"]) == ("2026-12-25", ["date"])
+    assert filled.json("talks", "reschedule", KAZ, "2026-11-21")["changed"] == []
+    assert filled.json("talks", "cancel", KAZ, "--yes")["id"] == KAZ
 
 
 @pytest.mark.parametrize("user", ["kaz-id", "Kaz", "<@802>"])

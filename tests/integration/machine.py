@@ -47,6 +47,7 @@ class Machine:
     meanwhile: Callable[[], None] = lambda: None
     """Happens while it sleeps."""
     retry_within: timedelta = timedelta(seconds=60)
+    job: str = "reminders"
     naps: list[float] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     ends: list[str | None] = field(default_factory=list)
@@ -83,7 +84,7 @@ class Machine:
     ) -> RunEnd:
         self.clock.move_to(instant(at))
         scheduling = Scheduling(cron="@hourly") if gated else Scheduling()
-        request = RunRequest("reminders", RunOptions(**options), scheduling, now, TIMEOUT)
+        request = RunRequest(self.job, RunOptions(**options), scheduling, now, TIMEOUT)
         return self.service.run(request, (self,))
 
     def run_due(self, at: str, *schedules: Schedule) -> int:

@@ -12,7 +12,12 @@ import pytest
 from speakerbot.testing.crash import Arena, CrashProcess, CrashRound, CrashSchedule, WorldOf
 from speakerbot.testing.crash.changes_world import ChangesWorld
 from speakerbot.testing.crash.node_bot_world import WAYS, NodeBotWorld
-from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
+from speakerbot.testing.crash.posts_worlds import (
+    DigestWorld,
+    EngagementWorld,
+    StartingWorld,
+    WeeklyWorld,
+)
 from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import LONG_LEASE, SHORT_LEASE, VARIANTS, Every, Gap, WorldEvent
 from speakerbot.testing.discord import Fault
@@ -76,6 +81,7 @@ def dying_at(boundary: int, gap: Gap) -> CrashSchedule:
         pytest.param(WeeklyWorld, 5, id="weekly", marks=pytest.mark.slow_suite),
         pytest.param(ChangesWorld, 35, id="changes", marks=pytest.mark.slow_suite),
         pytest.param(DigestWorld, 15, id="digest", marks=pytest.mark.slow_suite),
+        pytest.param(StartingWorld, 25, id="starting", marks=pytest.mark.slow_suite),
     ],
 )
 def test_a_run_may_die_at_every_boundary(

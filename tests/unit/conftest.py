@@ -46,7 +46,7 @@ BOT = "1234"
 MESSAGE = Message(
     "trial", "talk:1", "user:7", "2026-11-20",
     (Route("dm", "7"), Route("thread", "70", mention="7")), "reminder.day_of",
-    {"topic": "Kites", "username": "ada", "date": "2026-11-20"},
+    {"topic": "Kites", "username": "ada", "date": "2026-11-20", "starts_at": ""},
     NOW - HOUR, NOW + HOUR, "why",
 )  # fmt: skip
 

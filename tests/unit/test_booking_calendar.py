@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from speakerbot import booking
 from speakerbot.domain.calendar_entry import CalendarEntry, reconcile
 from speakerbot.domain.talk import Talk
-from speakerbot.errors import DateTaken
 from speakerbot.formats.talk_import import TalkImport
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.stores import open_store
@@ -126,15 +125,6 @@ def test_a_talk_that_was_never_noted_is_moved_and_cancelled_all_the_same(store: 
     booking.move(store, TALK, date(2026, 12, 4), NOW)
     booking.cancel(store, OTHER, NOW)
     assert shown(store) == [("a", 1, date(2026, 12, 4), False), ("b", 1, OTHER.date, True)]
-
-
-def test_a_move_to_a_taken_date_leaves_the_calendar_alone(store: Store) -> None:
-    booking.add(store, TALK, NOW)
-    booking.add(store, OTHER, NOW)
-    before = list(store.calendar.all())
-    with pytest.raises(DateTaken):
-        booking.move(store, TALK, OTHER.date, LATER)
-    assert list(store.calendar.all()) == before
 
 
 def test_a_talk_that_vanished_under_a_command_is_cancelled(store: Store) -> None:

@@ -328,7 +328,7 @@ def test_no_occurrence_is_missed_or_doubled_where_clocks_change(store: Store) ->
         yield Message(
             kind="tick", subject="s", recipient="user:1", occasion=context.occurrence.isoformat(),
             routes=(Route("dm", "1"),), template="reminder.day_of",
-            values={"username": "", "topic": "", "date": ""}, due_at=context.now,
+            values={"username": "", "topic": "", "date": "", "starts_at": ""}, due_at=context.now,
             expires_at=context.now + timedelta(hours=1), reason="",
         )  # fmt: skip
 

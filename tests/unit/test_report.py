@@ -40,7 +40,7 @@ MESSAGE = Message(
     occasion="2026-11-21",
     routes=(Route("dm", "42"), Route("thread", "900", mention="42")),
     template="reminder.day_before",
-    values={"username": "ada", "topic": TOPIC, "date": "2026-11-21", "days": 1},
+    values={"username": "ada", "topic": TOPIC, "date": "2026-11-21", "days": 1, "starts_at": ""},
     due_at=NOW - 5 * MINUTE,
     expires_at=NOW + timedelta(hours=7),
     reason="talk on 2026-11-21",

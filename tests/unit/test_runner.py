@@ -81,7 +81,7 @@ def message(user: str) -> Message:
         occasion="2026-11-20",
         routes=(Route("dm", user),),
         template="reminder.day_of",
-        values={"username": "ada", "topic": "Engines", "date": "2026-11-20"},
+        values={"username": "ada", "topic": "Engines", "date": "2026-11-20", "starts_at": ""},
         due_at=NOW - timedelta(minutes=5),
         expires_at=NOW + timedelta(hours=8),
         reason="due",

@@ -11,11 +11,12 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from speakerbot.domain.message import ROLE
 from speakerbot.ports.channel import Capabilities, ChannelAccess
 from speakerbot.text import MASS_MENTION, length, name_custom_emoji, one_line, without_mass_mentions
 
 if TYPE_CHECKING:
-    from speakerbot.domain.message import Route
+    from speakerbot.domain.message import ReaderTime, Route
     from speakerbot.ports.channel import Channel, ChannelHost
 
 LIMIT: Final = 2000
@@ -88,8 +89,12 @@ def _safe_url(url: str) -> str:
     return MASS_MENTION.sub("%40", url)
 
 
-def _mention(user_id: str) -> str:
-    return f"<@{user_id}>"
+def _mention(whom: str) -> str:
+    return f"<@&{whom.removeprefix(ROLE)}>" if whom.startswith(ROLE) else f"<@{whom}>"
+
+
+def _reader_time(time: ReaderTime) -> str:
+    return f"<t:{int(time.at.timestamp())}:{time.style}>"
 
 
 CAPABILITIES: Final = Capabilities(
@@ -101,4 +106,5 @@ CAPABILITIES: Final = Capabilities(
     length=length,
     escape=escape,
     mention=_mention,
+    reader_time=_reader_time,
 )

@@ -20,6 +20,7 @@ from speakerbot.channels.discord.error_codes import (
     UNKNOWN_EVENT,
 )
 from speakerbot.channels.discord.rest import DiscordRest, id_of
+from speakerbot.domain.message import ROLE
 from speakerbot.domain.server_event import (
     FIELDS,
     EventDetails,
@@ -36,6 +37,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 """Discord's clock dates messages, ours dated the claim: look a little further back."""
 
 LONGEST_CLOCK_ERROR = timedelta(days=1)
+NO_HISTORY = "the bot may not read the message history there"
 
 
 class DiscordApi(DiscordRest):
@@ -58,12 +60,12 @@ class DiscordApi(DiscordRest):
         ready: Ready,
     ) -> str:
         """Returns the message's id as soon as it is accepted. Within Discord's nonce window sending
-        again returns the first message. ``mention`` is the one user it may notify."""
+        again returns the first message. ``mention`` is the one user, or role, it may notify."""
         body = {
             "content": text,
             "nonce": nonce,
             "enforce_nonce": True,
-            "allowed_mentions": {"parse": [], "users": [mention] if mention else []},
+            "allowed_mentions": _allowed(mention),
         }
         route = RestRoute("POST", "/channels/{channel_id}/messages", channel_id=channel_id)
         return id_of(await self.ask(route, once=True, ready=ready, json=body))
@@ -102,11 +104,13 @@ class DiscordApi(DiscordRest):
         before: str | None = None
         for _ in range(MOST_PAGES):
             page = await self._history(channel_id, before)
+            if not page and before is None and await self._holds_something(channel_id, since):
+                page = await self._history(channel_id, None)  # it has just arrived
+                if not page:
+                    raise Refused(RefusalClass.TARGET, NO_HISTORY)
             for message in page:
                 if message["author"] == author:
                     yield message
-            if not page and before is None:
-                await self._check_empty(channel_id, since)
             if len(page) < PAGE or int(page[-1]["id"]) < time_snowflake(since):
                 return
             before = page[-1]["id"]
@@ -114,15 +118,16 @@ class DiscordApi(DiscordRest):
             RefusalClass.TARGET, f"more than {PAGE * MOST_PAGES} messages to look through"
         )
 
-    async def _check_empty(self, channel_id: str, since: datetime) -> None:
-        """Where we may not read the history, Discord says that there is none: then its last message
-        tells. It may have been deleted, and the history really be empty. Raises Refused."""
+    async def _holds_something(self, channel_id: str, since: datetime) -> bool:
+        """Whether the channel, whose history was empty, has a message of ``since`` or later that we
+        may read. Where we may not read the history, Discord says that there is none: then its last
+        message tells. It may also have been deleted. Raises Refused."""
         channel = await self.ask(RestRoute("GET", "/channels/{channel_id}", channel_id=channel_id))
         last = channel.get("last_message_id") if isinstance(channel, dict) else None
         if not (isinstance(last, str) and last.isascii() and last.isdigit()):
-            return
+            return False
         if int(last) < time_snowflake(since - LONGEST_CLOCK_ERROR):
-            return
+            return False
         route = RestRoute(
             "GET",
             "/channels/{channel_id}/messages/{message_id}",
@@ -133,9 +138,9 @@ class DiscordApi(DiscordRest):
             await self.ask(route)
         except Refused as refusal:
             if refusal.why == RefusalClass.ALREADY_SENT:  # 10008, unknown message: it is deleted
-                return
+                return False
             raise
-        raise Refused(RefusalClass.TARGET, "the bot may not read the message history there")
+        return True
 
     async def edit(self, channel_id: str, message_id: str, text: str) -> None:
         route = RestRoute(
@@ -346,6 +351,13 @@ def _about_events() -> Iterator[None]:
         if refusal.code in (TOO_MANY_EVENTS, EVENT_OVER):  # not for what it says
             raise Refused(RefusalClass.RECIPIENT, refusal.detail, code=refusal.code) from refusal
         raise
+
+
+def _allowed(mention: str | None) -> dict[str, list[str]]:
+    """``allowed_mentions`` that permit this one mention, and no other, whatever the text holds."""
+    if mention and mention.startswith(ROLE):
+        return {"parse": [], "roles": [mention.removeprefix(ROLE)]}
+    return {"parse": [], "users": [mention] if mention else []}
 
 
 def _is_it(message: dict[str, str], text: str, nonce: str) -> bool:

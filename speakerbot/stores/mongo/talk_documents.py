@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +211,22 @@ def update_of(talk: Talk, now: datetime) -> Document:
         "$set": given | known,
         "$unset": {name: "" for name in values if name not in known},
         "$setOnInsert": {name: new[name] for name in new if name not in given | known},
+    }
+    return {operator: fields for operator, fields in update.items() if fields}
+
+
+def edit_of(before: Talk, after: Talk) -> Document:
+    """The update that makes of one talk the other, but for its date; empty where they are alike."""
+    now = datetime.min.replace(tzinfo=UTC)
+    old, new = update_of(before, now), update_of(replace(after, date=before.date), now)
+    known, left_out = old.get("$set", {}), old.get("$unset", {})
+    update = {
+        "$set": {
+            name: value
+            for name, value in new.get("$set", {}).items()
+            if name not in known or known[name] != value
+        },
+        "$unset": {name: "" for name in new.get("$unset", {}) if name not in left_out},
     }
     return {operator: fields for operator, fields in update.items() if fields}
 

@@ -16,10 +16,12 @@ from speakerbot.errors import ConfigError, DateTaken, Unreachable
 from speakerbot.stores.mongo.connection import PAGE, Database
 from speakerbot.stores.mongo.talk_documents import (
     DATE_UNREADABLE,
+    OURS,
     SUBDOCUMENTS,
     can_be_set_in,
     document_id,
     document_ids,
+    edit_of,
     flag_is,
     midnight,
     on_days,
@@ -169,6 +171,12 @@ class MongoTalks:
 
     def _contended(self) -> Unreachable:
         return Unreachable(f"{self._db.where}: others keep changing the same talks. Run again.")
+
+    def edit(self, before: Talk, after: Talk) -> bool:
+        own, update = document_ids([before.id]), edit_of(before, after)
+        hidden = {**own, "$nor": [can_be_set_in(OURS)]}
+        self._matched(hidden, {"$unset": {OURS: ""}})
+        return self._matched(own, update) if update else bool(self._find(own, limit=1))
 
     def reschedule(self, talk_id: str, to: date) -> bool:
         update = {"$set": {"scheduledDate": midnight(to)}}

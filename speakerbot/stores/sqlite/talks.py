@@ -133,6 +133,14 @@ class SqliteTalks:
         )
         return {talk_id: flags for talk_id, *flags in rows}
 
+    def edit(self, before: Talk, after: Talk) -> bool:
+        rows = zip(NAMES, _row(before, (None, None)), _row(after, (None, None)), strict=True)
+        changed = {name: to for name, was, to in rows if to != was and name != "date"}
+        settings = ", ".join(f"{name} = ?" for name in changed) or "id = id"
+        with self._db.write():
+            sql = f"UPDATE talks SET {settings} WHERE id = ?"  # noqa: S608
+            return bool(self._db.run(sql, (*changed.values(), before.id)))
+
     def reschedule(self, talk_id: str, to: date) -> bool:
         with self._db.write():
             move = "UPDATE talks SET date = ? WHERE id = ?"

@@ -21,7 +21,12 @@ from speakerbot.testing.crash.changes_world import ChangesWorld
 from speakerbot.testing.crash.events_world import EventsWorld
 from speakerbot.testing.crash.installed import play as play_installed
 from speakerbot.testing.crash.node_bot_world import NodeBotWorld
-from speakerbot.testing.crash.posts_worlds import DigestWorld, EngagementWorld, WeeklyWorld
+from speakerbot.testing.crash.posts_worlds import (
+    DigestWorld,
+    EngagementWorld,
+    StartingWorld,
+    WeeklyWorld,
+)
 from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import (
     CrashSchedule,
@@ -41,6 +46,7 @@ WORLDS: dict[str, WorldOf] = {
     "changes": ChangesWorld,
     "engagement": EngagementWorld,
     "digest": DigestWorld,
+    "starting": StartingWorld,
     "events": EventsWorld,
     "node-bot": NodeBotWorld,
 }
@@ -53,6 +59,8 @@ SHARES = (
     "weekly",
     "engagement",
     "digest",
+    "starting",
+    "starting",
     "events",
     "events",
     "node-bot",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -324,7 +325,9 @@ class _Game:
             store.close()
 
     def _standing(self, store: Store) -> str | None:
-        """Of the last occurrence."""
+        """Of the last occurrence; a timed job has none to be closed."""
+        if import_module("jobs").JOBS[self._world.job.name].timed:
+            return "finished"
         cron = Cron(self._place.scheduling.cron or "", ZoneInfo("UTC"))
         last = cron.latest(self._clock.decision())
         record = store.occurrences.get(self._world.job.name, last) if last else None

@@ -1,11 +1,12 @@
-"""The small worlds of jobs that post in a channel: weekly, engagement and digest."""
+"""The small worlds of jobs that post in a channel: weekly, engagement, digest and starting."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from importlib import import_module
 
 from speakerbot.config import Settings
@@ -13,7 +14,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import Arrival, Expected, SharedTime, WorldChange
+from speakerbot.testing.crash.world import Arrival, Expected, SharedTime, WorldChange, topic
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 
@@ -149,3 +150,87 @@ class DigestWorld(_OnePost):
 
     def settings(self, base: Settings) -> Settings:
         return replace(base, logs_channel_id=self.channel)
+
+
+class StartingWorld:
+    """Talks that start in some hours, which is soon here; two of them at one time. ``variant``
+    chooses their topics; with an odd one a role is mentioned."""
+
+    ends_after: timedelta | None = timedelta(hours=14)
+    minute: datetime | None = None
+    dm_channels: Mapping[str, str] = {}
+    starts = (
+        datetime(2026, 11, 20, 20, 30, tzinfo=UTC),
+        datetime(2026, 11, 20, 20, 30, tzinfo=UTC),
+        datetime(2026, 11, 21, 0, 10, tzinfo=UTC),
+    )
+    before = timedelta(hours=12, minutes=15)
+    link = "https://example.org/a_b"
+
+    def __init__(self, number: int, variant: int) -> None:
+        self.job: Job = import_module("jobs.starting").JOB
+        self.now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+        self.shared_time: SharedTime | None = SharedTime()  # looks are stored by real clocks only
+        self._channel = str(6 * 10**17 + number)
+        self._variant = variant
+        self._role = "9001" if variant % 2 else None
+        self._changed: set[int] = set()
+
+    def settings(self, base: Settings) -> Settings:
+        return replace(
+            base,
+            announcements_channel_id=self._channel,
+            starting_before=self.before,
+            starting_mention=self._role,
+        )
+
+    def fill(self, store: Store) -> None:
+        store.talks.put([self._talk(which) for which in range(len(self.starts))])
+
+    def _talk(self, which: int) -> Talk:
+        start = self.starts[which]
+        written, _ = topic(self._variant + which)
+        clock = time(start.hour, start.minute)
+        return Talk(
+            f"t{which}", str(which), "ada", written, start.date(), starts_at=clock, link=self.link
+        )
+
+    def furnish(self, discord: LoopbackClient) -> None:
+        pass
+
+    def expected(self) -> Mapping[str, Expected]:
+        return {self._key(which): self._expected(which) for which in range(len(self.starts))}
+
+    def _key(self, which: int) -> str:
+        return f"starting/talk:t{which}/channel:{self._channel}/{self.starts[which].date()}"
+
+    def _expected(self, which: int) -> Expected:
+        _, shown = topic(self._variant + which)
+        role = f"<@&{self._role}> " if self._role else ""
+        at = int(self.starts[which].timestamp())
+        # As in a text of one line: what stands around a topic is not part of it.
+        text = f'{role}**Starting <t:{at}:R>:** ada: "{shown}"\n{self.link}'
+        return Expected((Arrival(text, channel_id=self._channel),))
+
+    def change(self, event: WorldEvent) -> WorldChange | None:
+        """Each talk is changed once at the most."""
+        which = event.which
+        if which >= len(self.starts) or which in self._changed:
+            return None
+        if event.what not in ("cancel", "move"):
+            return None
+        self._changed.add(which)
+        write = _cancel if event.what == "cancel" else _postpone
+        return WorldChange(partial(write, self._talk(which)), [self._key(which)])
+
+    def problems(self, store: Store) -> Sequence[str]:
+        """Each run has stored that it looked."""
+        return [] if store.marks.get("look starting") else ["no look was stored"]
+
+
+def _cancel(talk: Talk, store: Store) -> None:
+    store.talks.delete(talk.id)
+
+
+def _postpone(talk: Talk, store: Store) -> None:
+    store.talks.reschedule(talk.id, talk.date + timedelta(days=7))
