@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from threading import Thread
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -688,3 +689,63 @@ def test_which_bot_we_are_is_asked_only_where_the_token_does_not_say(
     community.asked()
     community.keep()
     assert community.asked() == [LISTS, "get_my_user"]
+
+
+BETWEEN = [
+    "before server_events.swap",
+    "after server_events.swap",
+    "before discord.make_event",
+    "after discord.make_event",
+    "before discord.update_event",
+    "after discord.update_event",
+    "before discord.remove_event",
+    "after discord.remove_event",
+]
+
+
+@pytest.mark.parametrize("boundary", BETWEEN)
+def test_of_two_runs_at_once_one_makes_each_change(community: Community, boundary: str) -> None:
+    """Another run begins and ends while this one stands at the boundary."""
+    gone = replace(KITES, id="c", topic="On looms")
+    community.has(ENGINES, gone)
+    community.keep()
+    community.later(community.settings.lease * 2)
+    community.has(replace(ENGINES, room="Attic"), KITES)
+    beside: list[Ended] = []
+
+    def reached(name: str) -> None:
+        if name == boundary and not beside:
+            other = Thread(target=lambda: beside.append(community.keep()))
+            beside.append(Ended())
+            other.start()
+            other.join()
+
+    community.run_with(reached, job=JOB)
+    assert len(beside) == 2
+    community.keep_later()
+    assert sorted((event.name, event.location) for event in community.events) == [
+        ("On engines", "Attic"),
+        ("On kites", "Discord"),
+    ]
+    assert len(community.discord.events) == 3, "none was made twice"
+    assert community.keep().changes == []
+
+
+@pytest.mark.parametrize("boundary", BETWEEN)
+def test_a_run_that_dies_anywhere_is_completed_by_a_later_one(
+    community: Community, boundary: str
+) -> None:
+    community.has(ENGINES, replace(KITES, id="c"))
+    community.keep()
+    community.later(community.settings.lease * 2)
+    community.has(replace(ENGINES, room="Attic"), KITES)
+    community.die(boundary, job=JOB)
+    community.keep_later()
+    assert sorted((event.name, event.location) for event in community.events) == [
+        ("On engines", "Attic"),
+        ("On kites", "Discord"),
+    ]
+    assert len(community.discord.events) == 3, "none was made twice"
+    community.asked()
+    assert community.keep().changes == []
+    assert community.asked() == [LISTS]
