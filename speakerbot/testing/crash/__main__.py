@@ -15,9 +15,11 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import Annotated
 
 import typer
+from msgspec import structs
 
 from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
+from speakerbot.testing.crash.confirm_world import ConfirmWorld
 from speakerbot.testing.crash.events_world import EventsWorld
 from speakerbot.testing.crash.installed import play as play_installed
 from speakerbot.testing.crash.node_bot_world import NodeBotWorld
@@ -42,6 +44,7 @@ MODULE = (sys.executable, "-m", "speakerbot.testing.crash")
 WORLDS: dict[str, WorldOf] = {
     "reminders": RemindersWorld,
     "inbox": InboxWorld,
+    "confirm": ConfirmWorld,
     "weekly": WeeklyWorld,
     "changes": ChangesWorld,
     "engagement": EngagementWorld,
@@ -64,6 +67,8 @@ SHARES = (
     "events",
     "events",
     "node-bot",
+    "confirm",
+    "confirm",
 )
 """The world of each seed, in turn. Their number is odd, so that each comes to play on MongoDB, as
 every fourth seed does."""
@@ -128,7 +133,9 @@ def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Play
 
 def _schedule(seed: int, job: str) -> CrashSchedule:
     drawn_by = {"node-bot": around_node_bot, "events": about_events}
-    return drawn_by.get(job, of_seed)(seed)
+    drawn = drawn_by.get(job, of_seed)(seed)
+    # Of what is refused once, the next occurrence sees more: there must be one.
+    return structs.replace(drawn, every="minute") if job in ("confirm", "events") else drawn
 
 
 def _play_installed(folder: Path, seeds: range, mongodb: str | None) -> int:

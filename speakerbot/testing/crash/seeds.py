@@ -187,8 +187,7 @@ _INSTEAD: Mapping[Operation | None, Operation] = {
 
 
 def about_events(seed: int) -> CrashSchedule:
-    """A schedule at random for a job that sends no message, but changes events of a server: it
-    comes to nothing in the end only by later occurrences."""
+    """A schedule at random for a job that sends no message, but changes events of a server."""
     drawn = of_seed(seed)
     rounds = [
         msgspec.structs.replace(
@@ -200,7 +199,7 @@ def about_events(seed: int) -> CrashSchedule:
         )
         for each in drawn.rounds
     ]
-    return msgspec.structs.replace(drawn, rounds=tuple(rounds), every="minute")
+    return msgspec.structs.replace(drawn, rounds=tuple(rounds))
 
 
 def _undisturbed(
