@@ -86,7 +86,7 @@ class ServiceChange(NamedTuple):
                 return f"to_{self.action}"
             case ChangeState.DONE:
                 return f"{self.action}d"
-        return self.state
+        return str(self.state)
 
 
 class RunHeader(NamedTuple):

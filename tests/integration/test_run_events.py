@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from threading import Thread
 from zoneinfo import ZoneInfo
 
@@ -650,6 +651,30 @@ def test_long_and_strange_texts_fit(community: Community) -> None:
     community.has(replace(strange, room=None))
     community.keep()
     assert community.events[0].location == "Discord", "a link that is cut leads nowhere"
+
+
+def test_a_text_that_is_wrong_changes_no_event_and_ends_with_78(
+    community: Community, tmp_path: Path
+) -> None:
+    community.has(ENGINES)
+    community.keep()
+    (tmp_path / "event.md").write_text("{{ nothing }}")
+    community.settings = replace(community.settings, templates=tmp_path)
+    community.has(replace(ENGINES, room="Attic"), KITES)
+    ended = community.keep()
+    assert isinstance(ended.error, ConfigError)
+    assert "event.md, line 1: 'nothing' is unknown" in str(ended.error)
+    assert [(change.state, change.name) for change in ended.changes] == [
+        ("failed", "On engines"),
+        ("failed", "On kites"),
+    ]
+    assert [event.location for event in community.events] == ["Hall"]
+    (tmp_path / "event.md").write_text("{{ topic }} at {{ time }}")
+    assert community.keep().error is None
+    assert [event.description for event in community.events] == [
+        "On engines at 18:00\n\nspeakerbot:a",
+        "On kites at 19:00\n\nspeakerbot:b",
+    ]
 
 
 def test_a_talk_that_cannot_be_read_keeps_its_event(community: Community) -> None:
