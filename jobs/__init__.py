@@ -57,4 +57,10 @@ JOBS = JobRegistry(
         posts_to="announcements",
         timed=True,
     ),
+    JobDeclaration(
+        "events",
+        "jobs.events",
+        "Keep the server's events equal to the coming talks.",
+        posts_to="server",
+    ),
 )

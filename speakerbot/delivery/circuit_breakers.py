@@ -68,6 +68,8 @@ class Guard:
     stopped: ChannelStopped | None = None
     refused_targets: dict[str, Refused] = field(default_factory=dict)
     """Targets of our own settings that refused us: nothing more is sent there by this run."""
+    refused_settings: dict[str, str] = field(default_factory=dict)
+    """What the service refused of what a setting names, by setting, in words for people."""
     reached: bool = False
     """The service has answered about a message: it works."""
     faulty: dict[str, None] = field(default_factory=dict)
@@ -85,6 +87,12 @@ class Guard:
         if route.target not in self.refused_targets:
             self.refused_targets[route.target] = refusal
             self.log.error("channel_refused", channel=route.target, detail=refusal.detail)
+
+    def setting_refused(self, setting: str, target: str, refusal: Refused) -> None:
+        """As ``target_refused``, for something other than a message."""
+        if setting not in self.refused_settings:
+            self.refused_settings[setting] = f"{setting} {target}: {refusal.detail}"
+            self.log.error("setting_refused", setting=setting, id=target, detail=refusal.detail)
 
     def service_fault(self, target: str, refusal: Refused) -> None:
         """Looks at a fault that is not the message's. A rate limit says that the service works."""

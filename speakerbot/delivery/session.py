@@ -52,6 +52,8 @@ class Traffic:
     """By name."""
     refused_targets: Mapping[str, str] = field(default_factory=dict)
     """Targets of the settings that refused us, and how."""
+    refused_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings whose targets refused something else, and how."""
     waited: float = 0.0
     """Seconds with nothing to do, which do not count as the run's time."""
 
@@ -238,6 +240,11 @@ def _traffic(channels: OpenChannels) -> Traffic:
             target: refusal.detail
             for guard in guards.values()
             for target, refusal in guard.refused_targets.items()
+        },
+        refused_settings={
+            setting: how
+            for guard in guards.values()
+            for setting, how in guard.refused_settings.items()
         },
     )
 

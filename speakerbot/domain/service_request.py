@@ -19,10 +19,17 @@ class ServiceRequest(Generic[T_co]):
     """It changes something at the service. Then a run may die with it done and not known to be: so
     doing it twice must change nothing, or the next run must look before it asks again."""
 
+    setting: ClassVar[str] = ""
+    """The setting that names its target: then a refusal there is an error of the configuration."""
+
     @property
     def target(self) -> str:
         """The id of what it is about. Requests with one target go one after another, in order."""
         raise NotImplementedError
+
+    def assumed(self) -> T_co | None:
+        """What comes back of a change if all goes well, for a preview."""
+        return None
 
 
 class NoResponse(NamedTuple):
@@ -32,6 +39,8 @@ class NoResponse(NamedTuple):
     """Why, for people."""
     passing: bool = False
     """A fault of the service, or no time left: a later run may do better."""
+    rejected: bool = False
+    """Refused for what it says: asked again as it is, it would be refused again."""
 
 
 NOT_ASKED = NoResponse("nobody has asked the service")

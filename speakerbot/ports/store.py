@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.domain.person import Person
     from speakerbot.domain.run import Run
+    from speakerbot.domain.server_event import EventChange, EventRecord
     from speakerbot.domain.talk import Talk
     from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot
 
@@ -329,6 +330,19 @@ class Calendar(Protocol):
         """As for Snapshots."""
 
 
+class ServerEvents(Protocol):
+    """What is remembered of the server's event of each talk. See domain.server_event."""
+
+    def all(self) -> Iterator[EventRecord]:
+        """Every record; read in pages."""
+
+    @writes
+    def swap(self, changes: Sequence[EventChange]) -> set[str]:
+        """Takes each step that still starts from the stored revision, atomically one by one;
+        returns the talk ids of those that won. Truthful also where an answer was lost and the
+        write repeated. Of two that forget a record, both have won."""
+
+
 class Limits(Protocol):
     """What processes of one bot share: send slots, breakers, known DM channels.
 
@@ -411,6 +425,7 @@ class Store(Protocol):
     occurrences: Occurrences
     snapshots: Snapshots
     calendar: Calendar
+    server_events: ServerEvents
     limits: Limits
     guilds: Guilds
     marks: Marks

@@ -13,11 +13,12 @@ from speakerbot.domain.job_registry import JobDeclaration
 from speakerbot.domain.message import Decision, Message
 from speakerbot.domain.service_request import NOT_ASKED, NoResponse, Responses, ServiceRequest
 from speakerbot.ports.store import Store
-from speakerbot.runs.steps import Step
+from speakerbot.runs.steps import Claimed, Step
 from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
     from speakerbot.delivery.content import Content
+    from speakerbot.runs.report import ServiceChange
 
 T = TypeVar("T")
 
@@ -48,6 +49,11 @@ class JobContext:
     only what is written down. False in a dry run: decide as if they had been carried out."""
     responses: Responses = field(default_factory=dict)
     """Of the requests that this run has made so far."""
+    run_id: str = ""
+    only: str | None = None
+    """A Discord user id: all others are left out. Messages are left out by the runner."""
+    limit: int | None = None
+    """At most so many changes at a service. Messages are counted by the runner."""
     first_round: bool = True
     """False where a run that stays decides again, for what has fallen due meanwhile."""
 
@@ -89,7 +95,10 @@ class Job:
 
     ``service_steps``, for jobs that change something at a service: carried out once everything is
     sent, if anything was sent or wanted; never in a dry run. What came back is in the context of
-    ``steps`` afterwards.
+    ``steps`` afterwards. What must not be done twice is ``Claimed``.
+
+    ``service_changes``, for the same jobs: what was changed there, or would be in a dry run, and
+    what is not as it should be and stays so, for people.
 
     ``prospects``, for jobs that write to speakers: every message about a talk, by its id, that
     ``decide`` yields now, yielded before, or will yield.
@@ -112,7 +121,8 @@ class Job:
     windows: Callable[[JobContext, datetime], Iterator[Window]] | None = None
     content: Content | None = None
     wanted: Callable[[JobContext], Iterator[ServiceRequest[Any]]] | None = None
-    service_steps: Callable[[JobContext], Iterator[ServiceRequest[Any]]] | None = None
+    service_steps: Callable[[JobContext], Iterator[ServiceRequest[Any] | Claimed]] | None = None
+    service_changes: Callable[[JobContext], Iterator[ServiceChange]] | None = None
 
 
 class Outlook(NamedTuple):

@@ -34,7 +34,7 @@ from speakerbot.runs.report import (
     Waits,
     failure,
 )
-from speakerbot.runs.steps import Step, carry_out
+from speakerbot.runs.steps import Step, carry_out, claimed
 from speakerbot.runs.timetable import Timetable
 from speakerbot.templates import Templates
 
@@ -192,6 +192,7 @@ class Runner:
             with process.let_in(self._until):
                 first = self._first_to_send(plans, timetable)
             if first is None and not self._left_over(at):
+                self._tell_changes(at, timetable, report)
                 return None  # nothing to send: nothing of the network was imported
             plans = chain([first] if first else [], plans)
         claim_store(self.store, self.settings.guild_id)
@@ -202,7 +203,13 @@ class Runner:
             timetable.deadline = self._until
         if not traffic.stopped:
             self._write_down(timetable.context(at))
+        self._tell_changes(at, timetable, report)
         return traffic
+
+    def _tell_changes(self, at: datetime, timetable: Timetable, report: Report) -> None:
+        if self.job.service_changes:
+            for change in self.job.service_changes(timetable.context(at)):
+                report.changed(change)
 
     def _wanted(
         self, at: datetime, timetable: Timetable, log: Any
@@ -267,8 +274,8 @@ class Runner:
             if self.job.steps:
                 self._write_down(timetable.context())
 
-        def afterwards() -> Iterator[ServiceRequest[Any]]:
-            return (self.job.service_steps or _none)(timetable.context())
+        def afterwards() -> Sequence[ServiceRequest[Any]]:
+            return claimed((self.job.service_steps or _none)(timetable.context()), self.store)
 
         session = Session(
             store=self.store,
@@ -373,4 +380,5 @@ def _joined(before: Traffic | None, after: Traffic | None) -> Traffic | None:
         rate_limited=before.rate_limited + after.rate_limited,
         stopped_channels={**before.stopped_channels, **after.stopped_channels},
         refused_targets={**before.refused_targets, **after.refused_targets},
+        refused_settings={**before.refused_settings, **after.refused_settings},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speakerbot import booking
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from speakerbot.domain.confirmation import Answer
     from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.message import Message
+    from speakerbot.domain.server_event import EventChange
+    from speakerbot.domain.service_request import ServiceRequest
     from speakerbot.domain.talk_changes import TalkSnapshot
     from speakerbot.ports.store import Store
 
@@ -60,7 +62,36 @@ class KeepAnswer:
     answer: Answer
 
 
-Step = FollowTalks | TakeSnapshot | AdvanceSnapshot | KeepAnswer
+@dataclass(frozen=True, slots=True)
+class RememberEvents:
+    """What is remembered of the server's events; of each talk at most one change."""
+
+    changes: tuple[EventChange, ...]
+
+
+Step = FollowTalks | TakeSnapshot | AdvanceSnapshot | KeepAnswer | RememberEvents
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A request that is made only once its change has been won: what twice would do harm."""
+
+    claim: EventChange
+    request: ServiceRequest[Any]
+
+
+def claimed(
+    asks: Iterable[ServiceRequest[Any] | Claimed], store: Store
+) -> list[ServiceRequest[Any]]:
+    """Those to be made, in their order. Claims are taken in one go."""
+    asked = list(asks)
+    claims = [each.claim for each in asked if isinstance(each, Claimed)]
+    talks = store.server_events.swap(claims) if claims else set()
+    return [
+        each.request if isinstance(each, Claimed) else each
+        for each in asked
+        if not isinstance(each, Claimed) or each.claim.talk_id in talks
+    ]
 
 
 def carry_out(steps: Iterable[Step], store: Store, real: datetime) -> None:
@@ -79,6 +110,8 @@ def carry_out(steps: Iterable[Step], store: Store, real: datetime) -> None:
                 store.snapshots.take(step.at)
             case KeepAnswer(answer):
                 store.answers.put([answer])
+            case RememberEvents(changes):
+                store.server_events.swap(changes)
             case FollowTalks():
                 booking.follow(store.calendar, real, step.since)
     _advance(batch, store, real)

@@ -126,6 +126,9 @@ class Timetable:
             settled=not self.options.dry_run,
             templates=self.templates,
             responses=self.responses,
+            run_id=self.run_id,
+            only=self._only() if self.job.service_steps else None,
+            limit=self.options.limit,
             first_round=self.rounds <= 1,
         )
 

@@ -28,6 +28,7 @@ from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
+from speakerbot.domain.server_event import EventChange, EventDetails, EventRecord
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.domain.talk_changes import ChangeRules, step
 from speakerbot.ports.store import Breaker, FlagWrite, Store
@@ -65,6 +66,11 @@ GRACE = {"userId": "2", "username": "grace"}
 WITH_GRACE = replace(SPOILT, co_speakers=(Speaker("2", "grace"),))
 
 
+def event(name: str) -> EventRecord:
+    shown = EventDetails("name", "text", "Hall", NOW, LATER)
+    return EventRecord(name, "1", NOW, "55", shown, shown, shown, "refused")
+
+
 def entry_of(talk: Talk) -> CalendarEntry:
     shown = talk.date, talk.starts_at, talk.topic, talk.username
     return CalendarEntry(talk.id, 0, *shown, False, NOW)
@@ -84,6 +90,8 @@ def fill(store: Store) -> None:
     store.inbox.put(message("spoilt"))
     store.inbox.put(message("sound"))
     store.answers.put([answer("spoilt"), answer("sound")])
+    for name in ("spoilt", "sound"):
+        store.server_events.swap([EventChange(name, None, event(name))])
     store.runs.put(Run("r1", "weekly", NOW, NOW))
     store.runs.put(Run("r2", "weekly", NOW, LATER))
     for at in (NOW, LATER):
@@ -131,6 +139,8 @@ def ask_everything(store: Store) -> None:
     assert store.inbox.forget_before(NOW) in (0, 1)
     assert answer("sound") in store.answers.about(["spoilt", "sound"]).values()
     store.answers.put([answer("spoilt")])
+    assert event("sound") in list(store.server_events.all())
+    store.server_events.swap([EventChange("spoilt", None, event("spoilt"))])
     assert store.answers.forget_before(DAY) in (0, 1)
     for runs in (store.runs.list(), store.runs.list(job="weekly")):
         assert "r2" in [run.id for run in runs]
@@ -175,6 +185,7 @@ SPOILT_DOCUMENTS = {
     "speakerbot_deliveries": {"_id": delivery("spoilt").key},
     "speakerbot_inbox": {"_id": message("spoilt").key},
     "speakerbot_answers": {"talk_id": "spoilt"},
+    "speakerbot_server_events": {"_id": "spoilt"},
     "speakerbot_runs": {"_id": "r1"},
     "speakerbot_occurrences": {"_id": "hourly/2026-11-20T16:05Z"},
     "speakerbot_snapshot": {"talk_id": SPOILT.id},
@@ -199,6 +210,10 @@ FIELDS = {
         "id", "recipient", "text", "created_at", "read_at", "put_by", "read_by",
     ),
     "speakerbot_answers": ("kind", "talk_id", "user_id", "date", "answer", "at"),
+    "speakerbot_server_events": (
+        "revision", "at", "event_id", "written", "stands", "writing", "refused", "written.name",
+        "stands.starts_at",
+    ),
     "speakerbot_runs": (
         "job", "now", "started_at", "finished_at", "outcome", "schedule", "occurrence", "counts",
         "error",
@@ -256,6 +271,7 @@ TABLES = {
     "deliveries": "key LIKE '%spoilt%'",
     "inbox": "key LIKE '%spoilt%'",
     "answers": "talk_id = 'spoilt'",
+    "server_events": "talk_id = 'spoilt'",
     "runs": "id = 'r1'",
     "occurrences": "occurrence < (SELECT max(occurrence) FROM occurrences)",
     "snapshot": f"talk_id = '{SPOILT.id}'",

@@ -188,7 +188,7 @@ def test_an_inbox_cannot_be_asked(harness: RunHarness, probe: Probe) -> None:
     harness.settings = replace(harness.settings, reminder_routes=("dm", "inbox"))
     harness.run(job=probe.job)
     [told] = probe.told
-    assert told == NoResponse("there is nothing to ask an inbox")
+    assert told == NoResponse("there is nothing to ask an inbox", rejected=True)
 
 
 @pytest.fixture

@@ -3,15 +3,31 @@ discord.py's own retries safe."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from discord.http import Route as RestRoute
 from discord.utils import snowflake_time, time_snowflake
 
-from speakerbot.channels.discord.error_codes import NOT_OURS
+from speakerbot.channels.discord.error_codes import (
+    EVENT_OVER,
+    NO_ACCESS,
+    NO_PERMISSION,
+    NOT_OURS,
+    TOO_MANY_EVENTS,
+    UNKNOWN_EVENT,
+)
 from speakerbot.channels.discord.rest import DiscordRest, id_of
 from speakerbot.domain.message import ROLE
+from speakerbot.domain.server_event import (
+    FIELDS,
+    EventDetails,
+    EventField,
+    EventStatus,
+    ServerEvent,
+)
 from speakerbot.ports.channel import Posted, Ready, RefusalClass, Refused
 from speakerbot.text import name_custom_emoji
 
@@ -192,6 +208,55 @@ class DiscordApi(DiscordRest):
         )
         await self.ask(route, empty=True)
 
+    async def events(self, guild_id: str, likely_me: str) -> list[ServerEvent]:
+        """All that are scheduled or running there. ``likely_me``: the bot that most likely made
+        those that name a talk; only if it did not, Discord is asked which bot we are."""
+        with _about_events():
+            answer = await self.ask(_events_of(guild_id))
+        try:
+            listed = [(_event(each), str(each.get("creator_id"))) for each in answer]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            detail = "Discord's answer is not a list of events"
+            raise Refused(RefusalClass.SERVICE, detail) from error
+        makers = {creator for event, creator in listed if event.talk_id}
+        me = likely_me if likely_me in makers or not makers else await self.my_id()
+        return [event._replace(ours=creator == me) for event, creator in listed]
+
+    async def make_event(self, guild_id: str, details: EventDetails, ready: Ready) -> ServerEvent:
+        """Doing so again makes another one: it is never repeated where no clear answer came."""
+        body = {
+            **_parts(FIELDS, details),
+            "entity_type": EXTERNAL,
+            "privacy_level": GUILD_ONLY,
+            "channel_id": None,
+        }
+        route = _events_of(guild_id, "POST")
+        with _about_events():
+            made = await self.ask(route, once=True, ready=ready, blind=False, json=body)
+        return _made(made)
+
+    async def update_event(
+        self,
+        guild_id: str,
+        event_id: str,
+        fields: Sequence[EventField],
+        details: EventDetails,
+        ready: Ready,
+    ) -> ServerEvent:
+        """Gives it these fields, and leaves all others."""
+        route = _event_at(guild_id, event_id, "PATCH")
+        with _about_events():
+            return _made(await self.ask(route, ready=ready, json=_parts(fields, details)))
+
+    async def remove_event(self, guild_id: str, event_id: str) -> None:
+        """One that is gone already is content with that."""
+        try:
+            with _about_events():
+                await self.ask(_event_at(guild_id, event_id, "DELETE"), empty=True)
+        except Refused as refusal:
+            if refusal.code != UNKNOWN_EVENT:
+                raise
+
     async def unarchive(self, thread_id: str) -> None:
         route = RestRoute("PATCH", "/channels/{channel_id}", channel_id=thread_id)
         await self.ask(route, json={"archived": False})
@@ -213,6 +278,79 @@ class DiscordApi(DiscordRest):
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             detail = "Discord's answer is not a list of messages"
             raise Refused(RefusalClass.SERVICE, detail) from error
+
+
+EXTERNAL, GUILD_ONLY = 3, 2
+"""An event that takes place outside Discord; there is no other privacy level."""
+_STATUSES = {1: EventStatus.SCHEDULED, 2: EventStatus.RUNNING}
+
+
+def _events_of(guild_id: str, method: str = "GET") -> RestRoute:
+    return RestRoute(method, "/guilds/{guild_id}/scheduled-events", guild_id=guild_id)
+
+
+def _event_at(guild_id: str, event_id: str, method: str) -> RestRoute:
+    path = "/guilds/{guild_id}/scheduled-events/{event_id}"
+    return RestRoute(method, path, guild_id=guild_id, event_id=event_id)
+
+
+def _parts(fields: Sequence[EventField], details: EventDetails) -> dict[str, Any]:
+    """These fields as Discord wants them."""
+    parts: dict[EventField, dict[str, Any]] = {
+        "name": {"name": details.name},
+        "description": {"description": details.description},
+        "place": {"entity_metadata": {"location": details.place}},
+        "time": {
+            "scheduled_start_time": details.starts_at.isoformat(),
+            "scheduled_end_time": details.ends_at.isoformat(),
+        },
+    }
+    return {name: value for field in fields for name, value in parts[field].items()}
+
+
+def _event(answer: Any) -> ServerEvent:
+    """Whether it is ours is not known yet. Raises what a strange answer does."""
+    place = (answer.get("entity_metadata") or {}).get("location")
+    begin = datetime.fromisoformat(answer["scheduled_start_time"])
+    end = answer.get("scheduled_end_time")
+    details = EventDetails(
+        name=str(answer["name"]),
+        description=str(answer.get("description") or ""),
+        place=str(place or ""),
+        starts_at=begin.astimezone(UTC),
+        ends_at=(datetime.fromisoformat(end) if end else begin).astimezone(UTC),
+    )
+    status = _STATUSES.get(answer["status"], EventStatus.OVER)
+    return ServerEvent(str(int(answer["id"])), details, status, ours=False)
+
+
+def _made(answer: Any) -> ServerEvent:
+    """Of the bot that has just written it."""
+    try:
+        return _event(answer)._replace(ours=True)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        detail = "Discord's answer is not an event"
+        raise Refused(RefusalClass.SERVICE, detail, maybe_accepted=True) from error
+
+
+@contextmanager
+def _about_events() -> Iterator[None]:
+    """Says of a refusal what it means for events. Raises Refused."""
+    try:
+        yield
+    except Refused as refusal:
+        if refusal.code == NO_PERMISSION:
+            detail = (
+                "the bot may not manage events there: give its role the permissions Create Events "
+                "and Manage Events"
+            )
+            raise Refused(RefusalClass.TARGET, detail, code=refusal.code) from refusal
+        if refusal.code == NO_ACCESS:
+            detail = "the bot is not in that server: invite it there"
+            raise Refused(RefusalClass.TARGET, detail, code=refusal.code) from refusal
+        if refusal.code in (TOO_MANY_EVENTS, EVENT_OVER):  # not for what it says
+            raise Refused(RefusalClass.RECIPIENT, refusal.detail, code=refusal.code) from refusal
+        raise
 
 
 def _allowed(mention: str | None) -> dict[str, list[str]]:

@@ -13,8 +13,23 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from speakerbot.channels.discord.api import DiscordApi
-from speakerbot.channels.discord.error_codes import ARCHIVED, NO_NEW_DMS, UNKNOWN_CHANNEL
+from speakerbot.channels.discord.error_codes import (
+    ARCHIVED,
+    NO_ACCESS,
+    NO_NEW_DMS,
+    NO_PERMISSION,
+    TOO_MANY_EVENTS,
+    UNKNOWN_CHANNEL,
+)
 from speakerbot.domain.message import Route
+from speakerbot.domain.server_event import (
+    EventList,
+    ListEvents,
+    MakeEvent,
+    RemoveEvent,
+    ServerEvent,
+    UpdateEvent,
+)
 from speakerbot.domain.service_request import (
     PutReaction,
     Reactions,
@@ -37,6 +52,8 @@ LIMIT = 50
 """Requests in any one second, over all processes of a bot."""
 REST = timedelta(minutes=5)
 """How long no new DM channel is opened after Discord refused one."""
+REFUSED_OF_ALL = (NO_ACCESS, NO_PERMISSION, TOO_MANY_EVENTS)
+"""Codes with which a server refuses events whatever they say."""
 NEW_DMS = "new_dms"
 """What its lane and its circuit breaker are called."""
 
@@ -167,6 +184,7 @@ class DiscordChannel:
         self.api = api
         self._host = host
         self._dms = DmChannels(host, self._open_dm, every=new_dm_every)
+        self._refused_events: dict[tuple[str, str], Refused] = {}
 
     @property
     def requests(self) -> int:
@@ -246,7 +264,45 @@ class DiscordChannel:
                 return await self._awake(
                     channel_id, lambda: self.api.put_reaction(channel_id, message_id, emoji)
                 )
+            case ListEvents(guild_id):
+                at = self._host.clock.real()
+                return EventList(tuple(await self.api.events(guild_id, self._host.sender)), at)
+            case MakeEvent() | UpdateEvent() | RemoveEvent():
+                return await self._change_event(request)
         raise Refused(RefusalClass.REJECTED, f"Discord does not know {type(request).__name__}")
+
+    async def _change_event(
+        self, request: MakeEvent | UpdateEvent | RemoveEvent
+    ) -> ServerEvent | None:
+        """What the server refuses of one event for what we are, or for how many there are, it
+        refuses of all: it is not asked again."""
+        kind = type(request).__name__, request.guild_id
+        if refused := self._refused_events.get(kind):
+            raise refused
+        try:
+            return await self._changed_event(request)
+        except Refused as refusal:
+            if refusal.code in REFUSED_OF_ALL:
+                self._refused_events[kind] = refusal
+            raise
+
+    async def _changed_event(
+        self, request: MakeEvent | UpdateEvent | RemoveEvent
+    ) -> ServerEvent | None:
+        async def in_time() -> None:
+            if not isinstance(request, RemoveEvent) and self._host.clock.real() >= request.until:
+                raise Refused(RefusalClass.SERVICE, "there was no time left for it", limited=True)
+
+        match request:
+            case MakeEvent():
+                return await self.api.make_event(request.guild_id, request.details, in_time)
+            case UpdateEvent():
+                return await self.api.update_event(
+                    request.guild_id, request.event_id, request.fields, request.details, in_time
+                )
+            case RemoveEvent():
+                await self.api.remove_event(request.guild_id, request.event.id)
+        return None
 
     async def _reactions(self, request: ReadReactions) -> Reactions:
         """One request; where others can react too, one more for each emoji that somebody else than

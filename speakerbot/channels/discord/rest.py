@@ -129,9 +129,12 @@ class _Tries:
         self,
         notice: Callable[[aiohttp.ClientResponse], None],
         ready: Ready | None,
+        *,
+        blind: bool,
     ) -> None:
         self._notice = notice
         self._ready = ready
+        self._blind = blind
         self.unclear = False
         """One got no clear answer: whatever a later one is told, the request may have been done."""
         self.last: _Answer | None = None
@@ -155,6 +158,8 @@ class _Tries:
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         self.last = None
+        if self.unclear and not self._blind:
+            raise Withheld
         self._under_way = True
         try:
             response = await self._try(request, send)
@@ -293,16 +298,18 @@ class DiscordRest:
         *,
         once: bool = False,
         ready: Ready | None = None,
+        blind: bool = True,
         empty: bool = False,
         **options: Any,
     ) -> Any:
         """The decoded answer. Raises Refused for whatever is none; of what must be done but
         ``once``, only a refusal of every try says that it was not done. ``ready`` is awaited before
         each try; what it raises goes through where no try before it can have been done. Once the
-        lane has stopped, a try that is under way is the last. ``empty``: the answer has no body
-        (204), and that is all there is to it."""
+        lane has stopped, a try that is under way is the last. ``blind`` False: there is no other
+        try once one got no clear answer. ``empty``: the answer has no body (204), and that is all
+        there is to it."""
         await self._pace.slot()
-        tries = _Tries(self._count, ready)
+        tries = _Tries(self._count, ready, blind=blind)
         self._open.add(tries)
         try:
             async with asyncio.timeout(self._timeout) as tries.limit:

@@ -18,7 +18,7 @@ from speakerbot.clock import real_now
 from speakerbot.errors import ConfigError
 from speakerbot.logs import get_logger
 from speakerbot.stores.mongo import schema
-from speakerbot.stores.mongo.calendar import MongoCalendar
+from speakerbot.stores.mongo.calendar import MongoCalendar, MongoServerEvents
 from speakerbot.stores.mongo.community import MongoGuilds, MongoMarks
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
 from speakerbot.stores.mongo.ledger import MongoLedger
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Occurrences,
         People,
         Runs,
+        ServerEvents,
         Snapshots,
         SpeakerAnswers,
         Talks,
@@ -68,6 +69,7 @@ class MongoStore:
         self.occurrences: Occurrences = MongoOccurrences(db)
         self.snapshots: Snapshots = MongoSnapshots(db)
         self.calendar: Calendar = MongoCalendar(db)
+        self.server_events: ServerEvents = MongoServerEvents(db)
         self.limits: Limits = MongoLimits(db)
         self.guilds: Guilds = MongoGuilds(db)
         self.marks: Marks = MongoMarks(db)

@@ -90,7 +90,11 @@ def _answers(db: Database) -> None:
     _make(db, ANSWERS, ANSWERS_INDEXES)
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3, _answers)
+def _server_events(_db: Database) -> None:
+    """The events of the server are found by their talks' ids: they need no index."""
+
+
+STEPS: Steps = (_version_1, _version_2, _version_3, _answers, _server_events)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from speakerbot.errors import ConfigError, StoreCorrupt
 from speakerbot.stores.sqlite import schema
-from speakerbot.stores.sqlite.calendar import SqliteCalendar
+from speakerbot.stores.sqlite.calendar import SqliteCalendar, SqliteServerEvents
 from speakerbot.stores.sqlite.community import SqliteGuilds, SqliteMarks
 from speakerbot.stores.sqlite.connection import Database
 from speakerbot.stores.sqlite.ledger import SqliteLedger
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Occurrences,
         People,
         Runs,
+        ServerEvents,
         Snapshots,
         SpeakerAnswers,
         Talks,
@@ -53,6 +54,7 @@ class SqliteStore:
         self.occurrences: Occurrences = SqliteOccurrences(db)
         self.snapshots: Snapshots = SqliteSnapshots(db)
         self.calendar: Calendar = SqliteCalendar(db)
+        self.server_events: ServerEvents = SqliteServerEvents(db)
         self.limits: Limits = SqliteLimits(db)
         self.guilds: Guilds = SqliteGuilds(db)
         self.marks: Marks = SqliteMarks(db)

@@ -168,7 +168,16 @@ def _answers(db: Database) -> None:
         db.run(statement)
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3, _calendar_details, _answers)
+def _server_events(db: Database) -> None:
+    db.run(
+        """CREATE TABLE server_events (
+            talk_id TEXT PRIMARY KEY, revision TEXT NOT NULL, at INTEGER NOT NULL,
+            event_id TEXT, written TEXT, stands TEXT, writing TEXT,
+            refused TEXT NOT NULL) WITHOUT ROWID"""
+    )
+
+
+STEPS: Steps = (_version_1, _version_2, _version_3, _calendar_details, _answers, _server_events)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

@@ -20,6 +20,7 @@ from msgspec import structs
 from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
 from speakerbot.testing.crash.confirm_world import ConfirmWorld
+from speakerbot.testing.crash.events_world import EventsWorld
 from speakerbot.testing.crash.installed import play as play_installed
 from speakerbot.testing.crash.node_bot_world import NodeBotWorld
 from speakerbot.testing.crash.posts_worlds import (
@@ -31,6 +32,7 @@ from speakerbot.testing.crash.posts_worlds import (
 from speakerbot.testing.crash.reminders_world import EveningsWorld, InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import (
     CrashSchedule,
+    about_events,
     around_node_bot,
     of_seed,
     plays_on_mongodb,
@@ -49,6 +51,7 @@ WORLDS: dict[str, WorldOf] = {
     "engagement": EngagementWorld,
     "digest": DigestWorld,
     "starting": StartingWorld,
+    "events": EventsWorld,
     "node-bot": NodeBotWorld,
 }
 SHARES = (
@@ -62,6 +65,8 @@ SHARES = (
     "digest",
     "starting",
     "starting",
+    "events",
+    "events",
     "node-bot",
     "confirm",
     "confirm",
@@ -138,9 +143,10 @@ def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Play
 
 
 def _schedule(seed: int, job: str) -> CrashSchedule:
-    drawn = around_node_bot(seed) if job == "node-bot" else of_seed(seed)
+    drawn_by = {"node-bot": around_node_bot, "events": about_events}
+    drawn = drawn_by.get(job, of_seed)(seed)
     # Of what is refused once, the next occurrence sees more: there must be one.
-    return structs.replace(drawn, every="minute") if job == "confirm" else drawn
+    return structs.replace(drawn, every="minute") if job in ("confirm", "events") else drawn
 
 
 def _on(mongodb: str | None) -> list[str]:
