@@ -18,7 +18,7 @@ def last_looks(schedules: Iterable[str]) -> dict[str, datetime]:
     from speakerbot import logs
     from speakerbot.config import load
     from speakerbot.errors import SpeakerbotError
-    from speakerbot.runs.looks import last_look
+    from speakerbot.runs.timed_jobs import last_look
 
     try:
         if not load().database_url.startswith("mongodb"):

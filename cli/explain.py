@@ -18,11 +18,12 @@ from cli.terminal import ListEntry, entries
 from cli.user_argument import User, find_user
 from jobs import JOBS
 from speakerbot.domain.confirmation import in_words
-from speakerbot.errors import ConfigError, DamagedTalk, NotFound
+from speakerbot.errors import CORRECT_IT, ConfigError, DamagedTalk, NotFound
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
     from speakerbot.domain.person import Person
+    from speakerbot.domain.talk import Talk
     from speakerbot.explain import Explainer, Explanation
     from speakerbot.ports.store import Store
     from speakerbot.runs.job import Job
@@ -53,20 +54,30 @@ def talk(
     with _explainer(now) as (explainer, store, settings):
         found = talk_named(store, talk)
         explained = explainer.talk(found.id if found else talk)
+        hidden = None if found else store.talks.why_hidden(talk)
         if found is None and not explained:
-            if why := store.talks.why_hidden(talk):
-                raise DamagedTalk(talk, why)
+            if hidden:
+                raise DamagedTalk(talk, hidden)
             raise NotFound(f"there is no talk {talk!r}, and no message about one of that id")
         answers = store.answers.about([found.id]) if found else {}
         if as_json:
             document = talk_document(found, settings.timezone, answers) if found else None
-            emit_json({"talk": document, "messages": [_document(each) for each in explained]})
+            messages = [_document(each) for each in explained]
+            emit_json({"talk": document, "hidden": hidden, "messages": messages})
             return
         if on_terminal():
-            title = f"{found.date}, {found.username}: {found.topic}" if found else f"gone: {talk}"
             said = in_words(found, answers) if found else ""
+            title = _title(talk, found, hidden)
             say(f"Talk {plain(f'{title} ({said})' if said else title)}\n")
         _show(explained, empty="There is no message about it.")
+
+
+def _title(name: str, found: Talk | None, hidden: str | None) -> str:
+    if found:
+        return f"{found.date}, {found.username}: {found.topic}"
+    return (
+        f"{name} is in the store but hidden: {hidden}. {CORRECT_IT}" if hidden else f"gone: {name}"
+    )
 
 
 @app.command(epilog="Example: speakerbot explain person 802345678901234564")

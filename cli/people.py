@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cli.documents import person_document
-from cli.export_file import Output, write_export
-from cli.open_store import all_or_nothing, to_change, to_read
+from cli.export_file import Output, form_of, write_export
+from cli.imports import File, Mapped, emit_import, say_notes, show_rows, summary
+from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Parsed
-from cli.output import amount, emit_json, on_terminal, plain, say, table
+from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, progress, show
 from cli.user_argument import User, find_user
 from speakerbot.domain import person as preferences
@@ -203,68 +203,88 @@ def show_person(user: User, as_json: AsJson = False) -> None:
 
 @app.command("import", epilog="Example: speakerbot people import people.csv --partial")
 def import_people(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
-            metavar="FILE",
-            help="CSV or JSON lines; - is standard input.",
-        ),
-    ],
-    partial: Annotated[
+    file: File,
+    some: Annotated[
         bool, typer.Option("--partial", help="Leave out who has a mistake, take the others.")
     ] = False,
+    mapped: Mapped = None,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Take in people from a CSV or JSON lines file: all of them, or none.
+    """Take in people from a sheet (CSV, .xlsx) or a JSON lines file: all of them, or none.
 
-    What the file leaves out or empty stays as it is, and no opt-out is lifted.
+    Shows who is new, changed and unchanged before anything is written. What the file leaves out
+    or empty stays as it is, and no opt-out is lifted.
     """
     from speakerbot.formats import people as formats
     from speakerbot.formats.problems import ImportProblems
     from speakerbot.formats.source import read_source
 
+    fields = formats.COLUMNS.parse_map(mapped or [])
     source = read_source(file)
-    refused = ImportProblems(source.problems.source) if partial else source.problems
+    refused = ImportProblems(source.problems.source) if some else source.problems
     with to_change(dry_run=dry_run) as (store, _):
-        people = formats.read(source, refused)
+        people = formats.read(source, refused, fields)
         entries = list(progress(people, source.line_count, "reading"))
-        with all_or_nothing(store, dry_run=dry_run):
-            change = formats.plan(entries, store.people.all(), refused)
+        before = list(refused.found)
+
+        def plan() -> PersonImport:
+            refused.found[:] = before
+            planned = formats.plan(entries, store.people.all(), refused)
             if not entries and not refused.found:
                 source.problems.add("", "there are no people in it")
             source.problems.refuse()
-            if not dry_run:
+            return planned
+
+        shown = change = plan()
+        if not as_json:
+            show_rows(shown.rows, ("user", "name"), _imported, formats.differences)
+            say_notes([*source.notes, *_left_out(refused)])
+        if not dry_run:
+            with store.at_once():
+                change = plan()
                 store.people.put([*change.new, *change.updated])
-    _say_imported(change, refused, dry_run=dry_run)
+    if as_json:
+        notes = [*source.notes, *_left_out(refused)]
+        emit_import(change, person_document, formats.differences, notes, dry_run=dry_run)
+        return
+    if change != shown:
+        say("somebody changed the store meanwhile; this was written:")
+        show_rows(change.rows, ("user", "name"), _imported, formats.differences)
+    say(summary(change, "person" if len(change.rows) == 1 else "people", dry_run=dry_run))
 
 
-def _say_imported(change: PersonImport, refused: ImportProblems, *, dry_run: bool) -> None:
-    total = len(change.new) + len(change.updated) + change.unchanged
-    people = f"{total:,} {'person' if total == 1 else 'people'}"
-    counts = f"{len(change.new):,} new, {len(change.updated):,} updated"
-    done = "would import" if dry_run else "imported"
-    say(f"{done} {people}: {counts}, {change.unchanged:,} unchanged")
-    if refused.found:
-        say(f"left out, for {amount(len(refused.found), 'problem')}:")
-        say("\n".join(f"  {problem}" for problem in refused.found))
+def _left_out(refused: ImportProblems) -> list[str]:
+    return [f"left out: {problem}" for problem in refused.found]
 
 
-@app.command("export", epilog="Example: speakerbot people export --format csv -o people.csv")
+def _imported(person: Person) -> tuple[object, ...]:
+    return (_user(person), person.name)
+
+
+PersonForm = Literal["jsonl", "csv"]
+PERSON_FORMS: dict[str, PersonForm] = {
+    ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".csv": "csv",
+}  # fmt: skip
+
+
+@app.command("export", epilog="Example: speakerbot people export -o people.csv")
 def export_people(
     form: Annotated[
-        Literal["jsonl", "csv"],
-        typer.Option("--format", help="jsonl keeps everything; csv for spreadsheets."),
-    ] = "jsonl",
+        PersonForm | None,
+        typer.Option(
+            "--format",
+            help="jsonl (the default) keeps everything; csv for spreadsheets. Else as FILE ends.",
+        ),
+    ] = None,
     output: Output = None,
 ) -> None:
     """Write everybody who is known, in a form that import reads."""
     from speakerbot.formats import people as formats
 
+    chosen = form_of(form, output, PERSON_FORMS, "jsonl")
     with to_read() as (store, _):
-        if form == "jsonl":
+        if chosen == "jsonl":
             write_export(formats.write_json(store.people.all()), output)
         else:
             write_export(formats.write_csv(list(store.people.all())), output)

@@ -65,7 +65,7 @@ def _timed_schedules(store: Store, settings: Settings) -> list[TimedSchedule]:
     """Those of schedules.json that are enabled; none where that cannot be read."""
     from jobs import JOBS
     from speakerbot.clock import Clock
-    from speakerbot.runs.looks import is_late, last_look
+    from speakerbot.runs.timed_jobs import is_late, last_look
     from speakerbot.schedules.reading import read_schedules
 
     try:

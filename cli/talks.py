@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
-from enum import StrEnum
+from collections.abc import Iterator
+from datetime import date, datetime
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -15,19 +14,38 @@ import typer
 
 from cli.deliveries import show_deliveries
 from cli.documents import delivery_document, talk_document
-from cli.export_file import Output, write_export
-from cli.open_store import all_or_nothing, to_change, to_read
+from cli.export_file import Output, form_of, write_export
+from cli.imports import File, Mapped, emit_import, say_notes, show_rows, summary
+from cli.open_store import to_change, to_read
 from cli.options import (
     AsJson,
     DryRun,
     Now,
     decision_time,
-    parse_clock,
     parse_date,
-    parse_some_time,
 )
-from cli.output import amount, emit_json, on_terminal, plain, say, table
-from cli.talk_argument import TOPIC_SHOWN, Which, about, find_talk, no_talk
+from cli.output import emit_json, on_terminal, plain, say, table
+from cli.talk_argument import (
+    TOPIC_SHOWN,
+    Clearable,
+    CoSpeakers,
+    Length,
+    Link,
+    Room,
+    Start,
+    Thread,
+    Which,
+    about,
+    cleared,
+    differences,
+    filled,
+    find_talk,
+    link_of,
+    minutes_of,
+    no_talk,
+    start_of,
+    thread_id,
+)
 from cli.terminal import narrow, progress, show
 from cli.user_argument import co_speakers, find_user, name_of, user_id_of
 from speakerbot import logs
@@ -44,69 +62,15 @@ if TYPE_CHECKING:
     from speakerbot.formats.talk_import import TalkImport
     from speakerbot.ports.store import Store
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
-
-Start = Annotated[
-    time | None,
-    typer.Option(
-        "--at", parser=parse_clock, metavar="HH:MM", help="Start, in the community's zone."
-    ),
-]
-Length = Annotated[
-    timedelta | None,
-    typer.Option("--length", parser=parse_some_time, metavar="45m", help="How long it takes."),
-]
-Room = Annotated[str | None, typer.Option("--room", help="Where it is.")]
-Link = Annotated[str | None, typer.Option("--link", metavar="URL", help="Where it is online.")]
-Thread = Annotated[str | None, typer.Option("--thread", metavar="ID", help="The sign-up thread.")]
-CoSpeakers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--speaker",
-        metavar="USER",
-        help="Who speaks as well, as ID=NAME where their name is not known yet. May be repeated.",
-    ),
-]
-
-
-class Clearable(StrEnum):
-    """What `talks edit --clear` takes."""
-
-    AT = "at"
-    LENGTH = "length"
-    ROOM = "room"
-    LINK = "link"
-    THREAD = "thread"
-    SPEAKER = "speaker"
-
-
+NARROW_TOPIC = 24
 COLUMNS = ("date", "start", "speaker", "topic", "state", "id", "room", "co-speakers", "answer")
 """Of `talks list` off a terminal."""
 PAGE = 200
 """Talks whose answers are read at once."""
-FIELDS = {
-    "topic": "topic",
-    "user": "user_id",
-    "name": "username",
-    "at": "starts_at",
-    "length": "length",
-    "room": "room",
-    "link": "link",
-    "thread": "thread_id",
-    "speaker": "co_speakers",
-}
-"""Which field of a talk each option of `talks edit` changes."""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
 Day = Annotated[date, typer.Argument(parser=parse_date, metavar="DATE", help="YYYY-MM-DD")]
-File = Annotated[
-    Path,
-    typer.Argument(
-        exists=True,
-        dir_okay=False,
-        allow_dash=True,
-        metavar="FILE",
-        help="JSON lines, a JSON array or CSV; - is standard input.",
-    ),
-]
 
 
 @app.command(
@@ -138,15 +102,15 @@ def add(
         talk = Talk(
             id=new_talk_id(now),
             user_id=user_id_of("--user", find_user(store, user)),
-            username=_filled("--name", name),
-            topic=_filled("--topic", topic),
+            username=filled("--name", name),
+            topic=filled("--topic", topic),
             date=day,
             booked_at=now,
-            thread_id=_thread(thread),
+            thread_id=thread_id(thread),
             starts_at=at,
-            length=_minutes(length),
-            room=_filled("--room", room) if room is not None else None,
-            link=_link(link),
+            length=minutes_of(length),
+            room=filled("--room", room) if room is not None else None,
+            link=link_of(link),
             co_speakers=co_speakers(store, speaker or []),
         )
         _require_free(store, day)
@@ -189,13 +153,13 @@ def edit(
     from speakerbot.clock import real_now
 
     given = {
-        "topic": _filled("--topic", topic) if topic is not None else None,
-        "username": _filled("--name", name) if name is not None else None,
+        "topic": filled("--topic", topic) if topic is not None else None,
+        "username": filled("--name", name) if name is not None else None,
         "starts_at": at,
-        "length": _minutes(length),
-        "room": _filled("--room", room) if room is not None else None,
-        "link": _link(link),
-        "thread_id": _thread(thread),
+        "length": minutes_of(length),
+        "room": filled("--room", room) if room is not None else None,
+        "link": link_of(link),
+        "thread_id": thread_id(thread),
     }
     values: dict[str, Any] = {field: to for field, to in given.items() if to is not None}
     with to_change(dry_run=dry_run) as (store, settings):
@@ -204,8 +168,8 @@ def edit(
             values |= _handed_over(store, user, name)
         if speaker:
             values["co_speakers"] = co_speakers(store, speaker)
-        after = replace(found, **values, **_cleared(clear or [], values))
-        changed = _differences(found, after)
+        after = replace(found, **values, **cleared(clear or [], values))
+        changed = differences(found, after)
         if changed and not dry_run and not booking.edit(store, found, after, real_now()):
             raise no_talk(talk)
         if as_json:
@@ -227,32 +191,6 @@ def _handed_over(store: Store, user: str, name: str | None) -> dict[str, Any]:
     if not username:
         raise UsageError(f"--user {user}: it is not known how to call them; add --name")
     return {"user_id": user_id, "username": username}
-
-
-def _cleared(fields: Sequence[Clearable], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What --clear makes of a talk."""
-    for option in fields:
-        if FIELDS[option] in values:
-            raise UsageError(f"--clear {option} takes away what --{option} gives: leave one out")
-    empty: Mapping[str, Any] = {"co_speakers": ()}
-    return {FIELDS[option]: empty.get(FIELDS[option]) for option in fields}
-
-
-def _differences(before: Talk, after: Talk) -> dict[str, tuple[str, str]]:
-    """By the names of the options, what was and what is."""
-    pairs = {name: (_said(name, before), _said(name, after)) for name in FIELDS}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def _said(name: str, talk: Talk) -> str:
-    match name:
-        case "at":
-            return _start(talk)
-        case "length":
-            return f"{talk.length} min" if talk.length else ""
-        case "speaker":
-            return ", ".join(f"{each.username} ({each.user_id})" for each in talk.co_speakers)
-    return str(getattr(talk, FIELDS[name]) or "")
 
 
 @app.command("list", epilog="Example: speakerbot talks list --all")
@@ -309,7 +247,7 @@ def _list(answered: Iterator[tuple[Talk, Answers]], zone: ZoneInfo, *, empty: st
 def _row(talk: Talk) -> tuple[object, ...]:
     state = "completed" if talk.completed else ""
     others = ", ".join(each.username for each in talk.speakers[1:])
-    main = (talk.date, _start(talk), talk.username, talk.topic, state, talk.id)
+    main = (talk.date, start_of(talk), talk.username, talk.topic, state, talk.id)
     return (*main, talk.room or "", others)
 
 
@@ -401,42 +339,76 @@ def _confirmed(named: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-@app.command("import", epilog="Example: speakerbot talks import scheduledspeakers.jsonl")
-def import_talks(file: File, dry_run: DryRun = False) -> None:
-    """Take in talks from a mongoexport (JSON lines) or a CSV file: all of them, or none.
+@app.command("import", epilog="Example: speakerbot talks import programme.xlsx --dry-run")
+def import_talks(
+    file: File,
+    mapped: Mapped = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take in talks from a sheet (CSV, .xlsx) or a mongoexport: all of them, or none.
 
-    What the file leaves out or empty stays as it is in the store.
+    Shows what is new, changed and unchanged before anything is written. What the file leaves out
+    or empty stays as it is in the store. A sheet needs the columns Speaker, Discord ID, Title and
+    Date; `speakerbot talks template` writes an empty one.
     """
     from speakerbot import booking
     from speakerbot.clock import real_now
-    from speakerbot.formats import talk_files
+    from speakerbot.formats import talk_files, talk_import
     from speakerbot.formats.source import read_source
+    from speakerbot.formats.talk_fields import COLUMNS
 
+    fields = COLUMNS.parse_map(mapped or [])
     source = read_source(file)
-    with to_change(dry_run=dry_run) as (store, _):
-        entries = list(progress(talk_files.read(source), source.line_count, "reading"))
-        with all_or_nothing(store, dry_run=dry_run):
-            change = _plan(entries, source, store)
-            if not dry_run:
-                booking.take_in(store, change, real_now())
-    total = len(change.new) + len(change.updated) + change.unchanged
-    counts = f"{len(change.new):,} new, {len(change.updated):,} updated"
-    done = "would import" if dry_run else "imported"
-    say(f"{done} {amount(total, 'talk')}: {counts}, {change.unchanged:,} unchanged")
-    _name_unknown(entries)
+    with to_change(dry_run=dry_run) as (store, settings):
+        now, zone = real_now(), settings.timezone
+        read = talk_files.read(source, now.astimezone(zone).date(), settings.date_order, fields)
+        entries = list(progress(read, source.line_count, "reading"))
+        shown = change = _plan(entries, source, store, now, zone)
+        notes = [*source.notes, *_kept(entries)]
+        if not as_json:
+            _show_import(shown)
+            say_notes(notes)
+        if not dry_run:
+            with store.at_once():
+                change = _plan(entries, source, store, now, zone)
+                booking.take_in(store, change, now)
+    if as_json:
+        emit_import(
+            change,
+            partial(talk_document, zone=zone),
+            talk_import.differences,
+            notes,
+            dry_run=dry_run,
+        )
+        return
+    if not change.same_as(shown):
+        say("somebody changed the store meanwhile; this was written:")
+        _show_import(change)
+    say(summary(change, "talk" if len(change.rows) == 1 else "talks", dry_run=dry_run))
 
 
-def _plan(entries: list[TalkEntry], source: Source, store: Store) -> TalkImport:
+def _show_import(change: TalkImport) -> None:
+    from speakerbot.formats import talk_import
+
+    columns = ("when", "topic") if narrow() else ("when", "speaker", "topic")
+    show_rows(change.rows, columns, _imported, talk_import.differences)
+
+
+def _imported(talk: Talk) -> tuple[object, ...]:
+    if narrow():
+        return (_when(talk), shorten(talk.topic, NARROW_TOPIC))
+    return (_when(talk), _names(talk), _brief(talk) if on_terminal() else talk.topic)
+
+
+def _plan(
+    entries: list[TalkEntry], source: Source, store: Store, now: datetime, zone: ZoneInfo
+) -> TalkImport:
     """Raises InputRefused with everything that is wrong, in the file and against the store."""
-    from speakerbot.clock import real_now
     from speakerbot.formats import talk_import
 
     change = talk_import.plan(
-        entries,
-        store.talks.all(),
-        real_now(),
-        source.problems,
-        one_a_date=store.talks.one_a_date,
+        entries, store.talks.all(), now, source.problems, zone, one_a_date=store.talks.one_a_date
     )
     if not entries and not source.problems.found:
         source.problems.add("", "there are no talks in it")
@@ -444,17 +416,40 @@ def _plan(entries: list[TalkEntry], source: Source, store: Store) -> TalkImport:
     return change
 
 
-def _name_unknown(entries: list[TalkEntry]) -> None:
+def _kept(entries: list[TalkEntry]) -> Iterator[str]:
     if unknown := sorted({name for entry in entries for name in entry.extra}):
-        say(f"kept as they came: fields this product does not know ({', '.join(unknown)})")
+        yield f"kept as they came, though nothing uses them: {', '.join(unknown)}"
 
 
-@app.command("export", epilog="Example: speakerbot talks export --format ics -o talks.ics")
+@app.command(epilog="Example: speakerbot talks template -o talks.xlsx")
+def template(output: Output = None) -> None:
+    """Write an empty sheet to fill in and import: CSV, or .xlsx where FILE ends so.
+
+    Its example row is left out by import.
+    """
+    from speakerbot.formats import talk_files
+
+    kind = form_of(None, output, {".csv": "csv", ".xlsx": "xlsx"}, "csv")
+    pieces = [talk_files.template_workbook()] if kind == "xlsx" else talk_files.write_template()
+    write_export(pieces, output)
+
+
+TalkForm = Literal["jsonl", "csv", "ics"]
+TALK_FORMS: dict[str, TalkForm] = {
+    ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".ics": "ics",
+}  # fmt: skip
+
+
+@app.command("export", epilog="Example: speakerbot talks export -o talks.ics")
 def export_talks(
     form: Annotated[
-        Literal["jsonl", "csv", "ics"],
-        typer.Option("--format", help="jsonl keeps everything; csv for spreadsheets; ics."),
-    ] = "jsonl",
+        TalkForm | None,
+        typer.Option(
+            "--format",
+            help="jsonl (the default) keeps everything; csv for spreadsheets; ics. Else as FILE "
+            "ends.",
+        ),
+    ] = None,
     output: Output = None,
 ) -> None:
     """Write all talks: as mongoexport does, as CSV, or as a calendar.
@@ -462,11 +457,12 @@ def export_talks(
     CSV cells that a spreadsheet would run as formulas get an apostrophe in front; import takes
     it off again.
     """
+    chosen = form_of(form, output, TALK_FORMS, "jsonl")
     with to_read() as (store, settings):
-        write_export(_exported(form, store, settings), output)
+        write_export(_exported(chosen, store, settings), output)
 
 
-def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
+def _exported(form: TalkForm, store: Store, settings: Settings) -> Iterator[str]:
     from speakerbot.formats import talk_files
 
     if form == "jsonl":
@@ -483,7 +479,7 @@ def _exported(form: str, store: Store, settings: Settings) -> Iterator[str]:
         from speakerbot.clock import real_now
 
         shown = booking.current(store.calendar.all(), store.talks.all(), real_now())
-        yield talk_files.write_calendar(shown, settings.timezone)
+        yield from talk_files.write_calendar(shown, settings.timezone)
 
 
 def _require_free(store: Store, day: date) -> None:
@@ -496,54 +492,12 @@ def _require_free(store: Store, day: date) -> None:
         )
 
 
-def _thread(thread: str | None) -> str | None:
-    from speakerbot.formats.ids import snowflake
-
-    try:
-        return snowflake(thread) if thread is not None else None
-    except ValueError as problem:
-        raise UsageError(f"--thread: {problem}") from problem
-
-
-def _minutes(length: timedelta | None) -> int | None:
-    from speakerbot.domain.talk import talk_length
-
-    if length is None:
-        return None
-    minutes, rest = divmod(length, timedelta(minutes=1))
-    if rest:
-        raise UsageError("--length: write whole minutes, e.g. 45m")
-    try:
-        return talk_length(minutes)
-    except ValueError as problem:
-        raise UsageError(f"--length: {problem}") from problem
-
-
-def _link(link: str | None) -> str | None:
-    from speakerbot.domain.talk import talk_link
-
-    try:
-        return talk_link(link) if link is not None else None
-    except ValueError as problem:
-        raise UsageError(f"--link: {problem}") from problem
-
-
-def _filled(option: str, text: str) -> str:
-    if not text.strip():
-        raise UsageError(f"{option} is empty")
-    return text
-
-
-def _start(talk: Talk) -> str:
-    return f"{talk.starts_at:%H:%M}" if talk.starts_at else ""
-
-
 def _day(talk: Talk) -> str:
     return f"{talk.date:%a %Y-%m-%d}"
 
 
 def _when(talk: Talk) -> str:
-    return f"{_day(talk)} {_start(talk)}".rstrip()
+    return f"{_day(talk)} {start_of(talk)}".rstrip()
 
 
 def _names(talk: Talk) -> str:

@@ -330,7 +330,8 @@ def _unconfirmed(context: JobContext) -> Iterator[tuple[Talk, Confirmation]]:
             continue
         for view in talk.views():
             confirmed = confirmations[talk.id, view.user_id]
-            if confirmed.questions and not confirmed.answer:
+            meant = context.only in (None, view.user_id)
+            if meant and confirmed.questions and not confirmed.answer:
                 yield view, confirmed
 
 

@@ -24,6 +24,7 @@ from speakerbot.logs import get_logger
 T = TypeVar("T")
 
 DISCORD_API = "https://discord.com/api/v10"
+DateOrder = Literal["dmy", "mdy"]
 ROUTES = ("dm", "thread", "channel", "inbox")
 OURS = "SPEAKERBOT_"
 PREFIXES = (OURS, "DISCORD_", "PROACTIVE_", "NODE_BOT_")
@@ -65,6 +66,8 @@ class Settings:
     confirm_again: timedelta = timedelta(hours=4)
     """How long after that those who have not answered are asked again, and after that the
     organisers are told."""
+    date_order: DateOrder | None = None
+    """Of dates like 05/06/2026 in files, where nothing in the file decides it."""
     weekly_mode: Literal["post", "edit"] = "post"
     engagement_every: timedelta = timedelta(days=14)
     engagement_empty_days: int = 14
@@ -139,6 +142,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         fallback_channel_id=read("SPEAKERBOT_FALLBACK_CHANNEL_ID", _snowflake),
         confirm=read("SPEAKERBOT_CONFIRM", _confirm, "off"),
         confirm_again=read("SPEAKERBOT_CONFIRM_AGAIN", _positive, timedelta(hours=4)),
+        date_order=read("SPEAKERBOT_DATE_ORDER", _date_order),
         weekly_mode=read("SPEAKERBOT_WEEKLY_MODE", _weekly_mode, "post"),
         engagement_every=read("SPEAKERBOT_ENGAGEMENT_EVERY", _positive, timedelta(days=14)),
         engagement_empty_days=read("SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS", _count, 14),
@@ -266,6 +270,12 @@ def _confirm(text: str) -> Literal["off", "reactions"]:
     if text in ("links", "buttons"):
         raise ValueError(f"{text} need the web process, which is still to come; write reactions")
     raise ValueError(f"{text!r} is not a way to confirm; write reactions or off")
+
+
+def _date_order(text: str) -> DateOrder:
+    if text in ("dmy", "mdy"):
+        return "dmy" if text == "dmy" else "mdy"
+    raise ValueError(f"{text!r} is neither dmy nor mdy")
 
 
 def _positive(text: str) -> timedelta:

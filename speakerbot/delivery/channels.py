@@ -23,7 +23,14 @@ from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.domain.message import Route
 from speakerbot.domain.run import StopReason
 from speakerbot.domain.service_request import NoResponse, Responses, ServiceRequest
-from speakerbot.ports.channel import Channel, ChannelAccess, Channels, RefusalClass, Refused
+from speakerbot.ports.channel import (
+    Channel,
+    ChannelAccess,
+    Channels,
+    RefusalClass,
+    Refused,
+    Withheld,
+)
 from speakerbot.ports.store import Breaker, Store
 
 T = TypeVar("T")
@@ -317,6 +324,8 @@ class _Asking:
         except ChannelStopped as stopped:
             channel.halt(stopped)
             return NoResponse(str(stopped), passing=True)
+        except Withheld:
+            return NoResponse("it was not repeated", passing=True)
         except (Refused, TimeoutError) as fault:
             return await self._fault(request, channel, fault)
         channel.guard.answered()

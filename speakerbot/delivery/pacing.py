@@ -65,6 +65,10 @@ class Pacer:
             else:
                 overslept = True  # its slot is gone; but once only, or else none might ever come
 
+    async def stopped(self) -> None:
+        """Returns when the channel stops."""
+        await self._stop.wait()
+
     def slow_down(self, seconds: float, everywhere: bool) -> None:
         """After a 429: everybody goes slower for a while, once an incident; where the limit holds
         for everything, nobody sends for ``seconds``."""

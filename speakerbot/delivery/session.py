@@ -14,7 +14,7 @@ from typing import Any
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.attempt import Attempt
-from speakerbot.delivery.batches import Batches, StillTrue
+from speakerbot.delivery.batches import Batches, Keep, StillTrue
 from speakerbot.delivery.channels import OpenChannels, RunStop
 from speakerbot.delivery.circuit_breakers import ChannelStopped, RunStopped
 from speakerbot.delivery.claims import Claim, Revisions, longest_send
@@ -71,6 +71,8 @@ class Session:
     now: datetime
     log: Any
     still_true: StillTrue
+    keep: Keep = lambda *_: False
+    """See ``Batches``."""
     content: Content | None = None
     """Where texts need more than what was decided."""
     timeout: timedelta | None = None
@@ -203,6 +205,7 @@ class Session:
             zone=self.settings.timezone,
             lease=self.settings.lease,
             still_true=self.still_true,
+            keep=self.keep,
             coexist=self.settings.node_bot_coexist,
             report=held,
         )

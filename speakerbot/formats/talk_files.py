@@ -1,55 +1,92 @@
-"""Files of talks: the Node bot's documents in Extended JSON, CSV, and a calendar (iCalendar).
+"""Files of talks: the Node bot's documents in Extended JSON, sheets, and a calendar (iCalendar).
 
-CSV names its columns as the documents name their fields; the start is ``starts_at``. The calendar
-has no METHOD, as RFC 5545 has it for what is read rather than sent: then DTSTAMP says when an event
-last changed, and the same talks are the same text, whenever they are written.
+Sheets are read with the names, dates and times that people write. Our own CSV names its columns as
+the documents name their fields, but for what is ours in them: ``starts_at``, ``length``, …
+
+The calendar has no METHOD, as RFC 5545 has it for what is read rather than sent: then DTSTAMP says
+when an event last changed, and the same talks are the same text, whenever they are written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from speakerbot import __version__
 from speakerbot.clock import instant
+from speakerbot.config import DateOrder
 from speakerbot.domain.calendar_entry import CalendarEntry
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
+from speakerbot.formats.dates import DateColumn
 from speakerbot.formats.extended import date_value, id_value, relaxed
+from speakerbot.formats.ids import discord_id, rounded_ids, why_rounded
 from speakerbot.formats.json_lines import Document, documents, write_lines
 from speakerbot.formats.source import Source
-from speakerbot.formats.spreadsheet import Cells, rows, write_rows
+from speakerbot.formats.spreadsheet import Cells, Table, read_table, write_rows
 from speakerbot.formats.talk_fields import (
     BY_NAME,
+    COLUMNS,
+    DATE,
     FIELDS,
+    ID_COLUMNS,
     REQUIRED,
+    SPEAKER_COLUMNS,
+    STARTS_AT,
     SUBDOCUMENTS,
-    Field,
     TalkEntry,
+    text,
 )
+from speakerbot.formats.workbook import write_workbook
 
-if TYPE_CHECKING:
-    from icalendar import Event
-
-_STARTS_AT = "speakerbot.startsAt"
-
-
-def _column(field: Field) -> str:
-    return "starts_at" if field.name == _STARTS_AT else field.name
-
-
-COLUMNS = {_column(field): field for field in FIELDS}
-_COLUMNS_READ = COLUMNS | {_STARTS_AT: COLUMNS["starts_at"]}
-"""mongoexport --type=csv writes the dotted name."""
+USUAL_LENGTH = timedelta(hours=1)
+"""Of a talk whose length is not known: programs hide events without an end."""
+LONGEST_CONTENT_LINE = 75
+"""Octets, without the line break (RFC 5545)."""
+CSV_NAMES = tuple(
+    field.attribute if field.name.startswith("speakerbot.") else field.name for field in FIELDS
+)
+_CO_SPEAKERS = {name for pair in SPEAKER_COLUMNS for name in pair}
+EXAMPLE = {
+    "discordUsername": "EXAMPLE: replace this row",
+    "discordUserId": "802345678901234561",
+    "topic": "Evals that catch regressions before users do",
+    "scheduledDate": "2026-11-27",
+    "speakerbot.startsAt": "19:30",
+    "speakerbot.length": "45",
+    "speakerbot.room": "Main stage",
+    "speakerbot.link": "https://example.org/evals",
+    "speaker2": "",
+    "speaker2_id": "",
+}
+"""The template's row, by field."""
+TEMPLATE = tuple(COLUMNS.title(field) for field in EXAMPLE)
+TEMPLATE_FORMATS = {
+    COLUMNS.title(field): "yyyy-mm-dd" if field == DATE else "hh:mm" if field == STARTS_AT else "@"
+    for field in EXAMPLE
+}
 _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
 """Characters that RFC 5545 has no place for in a text."""
 
 
-def read(source: Source) -> Iterator[TalkEntry]:
-    """Talks whose fields are all in order; every other problem becomes one of the source."""
-    return _read_json(source) if source.kind == "json" else _read_csv(source)
+def read(
+    source: Source,
+    today: date,
+    order: DateOrder | None = None,
+    mapped: Mapping[str, str] | None = None,
+) -> Iterator[TalkEntry]:
+    """Talks whose fields are all in order; every other problem becomes one of the source.
+
+    Of a sheet: ``today`` in the community's zone is what a date without a year comes after,
+    ``order`` is for a column of dates that does not decide its own, ``mapped`` as
+    :meth:`Columns.parse_map` returns it."""
+    return (
+        _read_json(source)
+        if source.kind == "json"
+        else _read_table(source, DateColumn(today, order), mapped)
+    )
 
 
 def _read_json(source: Source) -> Iterator[TalkEntry]:
@@ -153,82 +190,198 @@ def _ours(talk: Talk) -> Document:
     return {name: value for name, value in given.items() if value not in (None, [])}
 
 
-def _read_csv(source: Source) -> Iterator[TalkEntry]:
-    for place, cells in rows(source, REQUIRED):
+def _read_table(
+    source: Source, dates: DateColumn, mapped: Mapping[str, str] | None
+) -> Iterator[TalkEntry]:
+    table = read_table(source, COLUMNS, mapped)
+    rows = [(place, cells) for place, cells in table.rows if not _is_example(source, place, cells)]
+    reader = _RowReader(table, dates, rows)
+    source.notes.extend(dates.notes)
+    for place, cells in rows:
         before = len(source.problems.found)
-        entry = _entry_of_cells(source, place, cells)
+        entry = reader.entry(place, cells, partial(source.problems.add, place))
         if len(source.problems.found) == before:
             yield entry
 
 
-def _entry_of_cells(source: Source, place: str, cells: Cells) -> TalkEntry:
-    values: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for name, cell in cells.items():
-        field = _COLUMNS_READ.get(name)
-        try:
-            if field:
-                values[field.attribute] = field.from_cell(cell)
-            elif (name, cell.strip()) != ("__v", "0"):
-                extra[_unknown(name)] = cell
-        except ValueError as problem:
-            source.problems.add(place, str(problem), field=name)
-    for name in REQUIRED:
-        if name not in cells:
-            source.problems.add(place, "missing", field=name)
-    return TalkEntry(place, values, extra)
+def _is_example(source: Source, place: str, cells: Cells) -> bool:
+    if cells.get("discordUsername") != EXAMPLE["discordUsername"]:
+        return False
+    source.notes.append(f"{place} is the example of the template, and was left out")
+    return True
 
 
-def _unknown(name: str) -> str:
-    if "." in name or name.startswith("$"):
-        raise ValueError("no such column, and not a name under which it could be kept")
-    return name
+class _RowReader:
+    """Reads rows of a table whose columns have been looked at as a whole."""
+
+    def __init__(self, table: Table, dates: DateColumn, rows: list[tuple[str, Cells]]) -> None:
+        self._table = table
+        self._days: dict[str, tuple[date, time | None] | ValueError] = {}
+        for place, cells in rows:
+            if DATE in cells:
+                try:
+                    dates.add(place, cells[DATE])
+                except ValueError as problem:
+                    self._days[place] = problem
+        self._days.update(dates.read())
+        self._rounded = {
+            name: rounded_ids([cells[name] for _, cells in rows if name in cells])
+            for name in ID_COLUMNS
+        }
+
+    def entry(self, place: str, cells: Cells, add: Callable[..., None]) -> TalkEntry:
+        values: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
+        beside_date = None
+        for name, cell in cells.items():
+            field = BY_NAME.get(name)
+            try:
+                if name == DATE:
+                    values["date"], beside_date = self._day(place)
+                elif field:
+                    values[field.attribute] = field.from_cell(self._as_written(name, cell))
+                elif name in _CO_SPEAKERS:
+                    continue
+                elif name != "__v":  # which mongoexport --type=csv writes
+                    extra[name] = text(cell)
+            except ValueError as problem:
+                add(str(problem), field=self._title(name))
+        for name in REQUIRED:
+            if name not in cells:
+                add("missing", field=self._title(name))
+        if co_speakers := tuple(self._co_speakers(cells, add)):
+            values["co_speakers"] = co_speakers
+        if beside_date and values.setdefault("starts_at", beside_date) != beside_date:
+            other = f"{beside_date:%H:%M} stands beside the date"
+            add(f"{cells[STARTS_AT]!r}, but {other}", field=self._title(STARTS_AT))
+        return TalkEntry(place, values, extra, self._table.titles)
+
+    def _day(self, place: str) -> tuple[date, time | None]:
+        found = self._days[place]
+        if isinstance(found, ValueError):
+            raise found
+        return found
+
+    def _co_speakers(self, cells: Cells, add: Callable[..., None]) -> Iterator[Speaker]:
+        for pair in SPEAKER_COLUMNS:
+            name, identifier = cells.get(pair.name), cells.get(pair.id)
+            try:
+                if identifier is not None:
+                    user_id = discord_id(self._as_written(pair.id, identifier))
+                    if name is not None:
+                        yield Speaker(user_id, text(name))
+            except ValueError as problem:
+                add(str(problem), field=self._title(pair.id))
+            if (name is None) != (identifier is None):
+                missing = pair.name if name is None else pair.id
+                add("missing: a speaker has a name and a Discord ID", field=self._title(missing))
+
+    def _title(self, name: str) -> str:
+        return self._table.titles.get(name) or COLUMNS.title(name)
+
+    def _as_written(self, name: str, cell: str) -> str:
+        """Raises ValueError for an id that a spreadsheet has rounded."""
+        if cell in self._rounded.get(name, ()):
+            raise ValueError(why_rounded(cell))
+        return cell
 
 
-def write_csv(talks: Iterable[Talk]) -> Iterator[str]:
+def write_csv(talks: Sequence[Talk]) -> Iterator[str]:
     """The header and one row a talk. Unknown fields are left out."""
-    return write_rows(tuple(COLUMNS), map(_cells, talks))
+    many = max((len(talk.co_speakers) for talk in talks), default=0)
+    pairs = SPEAKER_COLUMNS[: max(many, 1)]
+    columns = [*CSV_NAMES, *(name for pair in pairs for name in pair)]
+    return write_rows(columns, (_cells(talk, len(pairs)) for talk in talks))
 
 
-def _cells(talk: Talk) -> list[str]:
+def _cells(talk: Talk, pairs: int) -> list[str]:
     values = ((field, getattr(talk, field.attribute)) for field in FIELDS)
-    return ["" if value is None else field.to_cell(value) for field, value in values]
+    cells = ["" if value is None else field.to_cell(value) for field, value in values]
+    for number in range(pairs):
+        others = talk.co_speakers[number : number + 1]
+        cells += [others[0].username, others[0].user_id] if others else ["", ""]
+    return cells
+
+
+def write_template() -> Iterator[str]:
+    """An empty sheet as CSV: the header, and an example that import leaves out."""
+    return write_rows(TEMPLATE, [tuple(EXAMPLE.values())])
+
+
+def template_workbook() -> bytes:
+    """The same as .xlsx, in which ids stay texts. Raises UsageError without openpyxl."""
+    return write_workbook(TEMPLATE, [tuple(EXAMPLE.values())], TEMPLATE_FORMATS)
 
 
 def left_out(talks: Iterable[Talk]) -> int:
     """How many of the talks have fields that CSV leaves out."""
-    return sum(1 for talk in talks if talk.extra)
+    most = len(SPEAKER_COLUMNS)
+    return sum(1 for talk in talks if talk.extra or len(talk.co_speakers) > most)
 
 
-def write_calendar(entries: Iterable[CalendarEntry], zone: ZoneInfo) -> str:
-    """The calendar as text. ``zone`` is the community's."""
-    from icalendar import Calendar
+def write_calendar(entries: Iterable[CalendarEntry], zone: ZoneInfo) -> Iterator[str]:
+    """The calendar, event by event. ``zone`` is the community's.
 
-    calendar = Calendar()
-    calendar.add("prodid", f"-//speakerbot//{__version__}//EN")
-    calendar.add("version", "2.0")
-    calendar.add("x-wr-calname", "Talks")
+    Starts are written as instants in UTC: programs disagree about the rules of time zones that a
+    file brings along, and all show UTC in their own."""
+    head = ("VERSION:2.0", f"PRODID:-//speakerbot//{__version__}//EN", "X-WR-CALNAME:Talks")
+    yield _content(("BEGIN:VCALENDAR", *head))
     for entry in entries:
-        calendar.add_component(_event(entry, zone))
-    calendar.add_missing_timezones()
-    return bytes(calendar.to_ical()).decode()
+        yield _content(("BEGIN:VEVENT", *_event(entry, zone), "END:VEVENT"))
+    yield _content(("END:VCALENDAR",))
 
 
-def _event(entry: CalendarEntry, zone: ZoneInfo) -> Event:
-    from icalendar import Event
-
-    event = Event()
-    event.add("uid", f"{entry.talk_id}@speakerbot")
-    event.add("sequence", entry.sequence)
-    event.add("status", "CANCELLED" if entry.cancelled else "CONFIRMED")
-    for name in ("dtstamp", "last-modified"):
-        event.add(name, entry.changed_at.replace(microsecond=0))
-    summary = f"{entry.username}: {entry.topic}".translate(_CONTROLS)
-    event.add("summary", " ".join(summary.split()))
+def _event(entry: CalendarEntry, zone: ZoneInfo) -> Iterator[str]:
+    changed_at = _utc(entry.changed_at)
+    yield f"UID:{_escaped(entry.talk_id)}@speakerbot"
+    yield f"SEQUENCE:{entry.sequence}"
+    yield f"STATUS:{'CANCELLED' if entry.cancelled else 'CONFIRMED'}"
+    yield f"DTSTAMP:{changed_at}"
+    yield f"LAST-MODIFIED:{changed_at}"
+    yield f"SUMMARY:{_escaped(f'{entry.username}: {entry.topic}')}"
     if entry.starts_at is None:
-        event.add("dtstart", entry.date)
-        event.add("dtend", entry.date + timedelta(days=1))
-        event.add("transp", "TRANSPARENT")
+        yield f"DTSTART;VALUE=DATE:{entry.date:%Y%m%d}"
+        yield f"DTEND;VALUE=DATE:{entry.date + timedelta(days=1):%Y%m%d}"
+        yield "TRANSP:TRANSPARENT"
     else:
-        event.add("dtstart", instant(entry.date, entry.starts_at, zone).astimezone(zone))
-    return event
+        start = instant(entry.date, entry.starts_at, zone)
+        yield f"DTSTART:{_utc(start)}"
+        length = timedelta(minutes=entry.length) if entry.length else USUAL_LENGTH
+        yield f"DTEND:{_utc(start + length)}"
+    if entry.room:
+        yield f"LOCATION:{_escaped(entry.room)}"
+    if entry.link:
+        yield f"URL:{entry.link.translate(_CONTROLS)}"
+
+
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def _escaped(value: str) -> str:
+    line = " ".join(value.translate(_CONTROLS).split())
+    return line.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,")
+
+
+def _content(lines: Iterable[str]) -> str:
+    return "".join(f"{_folded(line)}\r\n" for line in lines)
+
+
+def _folded(line: str) -> str:
+    """With a line break and a space before what goes beyond 75 octets, between characters."""
+    if len(line) <= LONGEST_CONTENT_LINE // 4:
+        return line
+    if line.isascii():
+        most = LONGEST_CONTENT_LINE - 1  # beside the space
+        rest = line[LONGEST_CONTENT_LINE:]
+        pieces = (rest[begin : begin + most] for begin in range(0, len(rest), most))
+        return "\r\n ".join((line[:LONGEST_CONTENT_LINE], *pieces))
+    folded, room = [], LONGEST_CONTENT_LINE
+    for mark in line:
+        octets = len(mark.encode())
+        if octets > room:
+            folded.append("\r\n ")
+            room = LONGEST_CONTENT_LINE - 1
+        folded.append(mark)
+        room -= octets
+    return "".join(folded)

@@ -210,6 +210,9 @@ class Lane(Protocol):
     async def slot(self) -> None:
         """Returns when a request may begin. Raises what ends the run."""
 
+    async def stopped(self) -> None:
+        """Returns once no request may begin any more."""
+
     def slow_down(self, seconds: float, everywhere: bool) -> None:
         """After a rate limit: everybody goes slower for a while; where it holds for everything,
         nothing is sent for so many seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -25,9 +25,6 @@ T = TypeVar("T")
 AHEAD = timedelta(hours=1, minutes=5)
 """How far a run of a schedule looks for messages that are over before anybody ticks again: the
 longest interval of a machine, and some time for it to start."""
-LOOKS_BACK = timedelta(days=1)
-"""How long ago the time of a timed job's message may be over that a run still looks after."""
-
 
 Pause = Callable[[datetime, Callable[[], bool] | None], None]
 """Sleeps until a real instant; ends earlier once what it is given, asked at least once a second,
@@ -158,32 +155,6 @@ def look_ahead(
         elif window.due_at <= last or window.expires_at <= over_by:
             next_due = min(next_due or window.due_at, window.due_at)
     return Outlook(next_due, due)
-
-
-class Work(NamedTuple):
-    """What a run of a timed job finds when it starts."""
-
-    is_due: bool = False
-    """Something may be sent now."""
-    was_due: bool = False
-    """The time of something was over less than a day ago: a run that died may have left it."""
-    next_due: datetime | None = None
-    """When the next message falls due."""
-
-
-def look_for_work(job: Job, context: JobContext, until: datetime) -> Work:
-    """What is due at the context's time, was due lately, and falls due by ``until``. One query."""
-    now, found = context.now, Work()
-    earlier = replace(context, now=now - LOOKS_BACK)
-    for window in job.windows(earlier, until) if job.windows else ():
-        if window.due_at > now:
-            next_due = min(window.due_at, found.next_due or window.due_at)
-            found = found._replace(next_due=next_due)
-        elif window.expires_at > now:
-            found = found._replace(is_due=True)
-        else:
-            found = found._replace(was_due=True)
-    return found
 
 
 def load_job(declaration: JobDeclaration) -> Job:

@@ -97,12 +97,15 @@ class OccurrenceLock:
         """Sleeps until this real instant, or until it is woken, and holds the occurrence for the
         work after it, too."""
         self.log.info("run_waits", seconds=round((until - self.clock.real()).total_seconds()))
-        renew_at = self.clock.real()
-        while (left := until - self.clock.real()) > timedelta():
-            if self.clock.real() >= renew_at:
+        renew_at = now = self.clock.real()
+        while now < until:
+            if now >= renew_at:
                 self._renew(STEP)
-                renew_at = self.clock.real() + STEP
+                now = self.clock.real()  # the store may have been slow
+                renew_at = now + STEP
+            left = max(until - now, timedelta())
             self.sleep(min(left, STEP if woken is None else LOOK_EVERY).total_seconds())
+            now = self.clock.real()
             if woken is not None and woken():
                 break
         self._renew(timedelta())

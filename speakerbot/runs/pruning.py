@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from speakerbot import process
+from speakerbot.clock import real_now
 from speakerbot.errors import SpeakerbotError
 
 if TYPE_CHECKING:
@@ -38,6 +39,23 @@ class Pruned:
     answers: int = 0
     runs: int = 0
     more: bool = False
+
+
+def prune_opened(
+    open_store: Callable[..., Store], settings: Settings, run_id: str, log: Any
+) -> None:
+    """As :func:`prune_daily`, of a store that is opened for it. A store that cannot be opened is
+    logged, too."""
+    with process.held_off():
+        try:
+            store = open_store(settings, read_only=False)
+        except SpeakerbotError as error:
+            log.warning("pruning_failed", error=str(error))
+            return
+        try:
+            prune_daily(store, settings, run_id, real_now(), log)
+        finally:
+            store.close()
 
 
 def prune_daily(store: Store, settings: Settings, run_id: str, real: datetime, log: Any) -> None:

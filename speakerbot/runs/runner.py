@@ -264,11 +264,9 @@ class Runner:
         def still_true(messages: Sequence[Message]) -> Collection[str]:
             """Asked at the present: what was decided earlier may be cancelled, moved or handed
             over."""
-            # No flag of the Node bot's is set in its minute: this is asked right before.
-            asked = [message for message in messages if not timetable.kept_until(message)]
             if self.job.still_true is None:
-                return [message.key for message in asked]
-            return self.job.still_true(timetable.context(self.clock.decision()), asked)
+                return [message.key for message in messages]
+            return self.job.still_true(timetable.context(self.clock.decision()), messages)
 
         def responded(responses: Responses) -> None:
             """Before the first message is decided, and again for what was changed."""
@@ -290,6 +288,7 @@ class Runner:
             log=log,
             timeout=self._time_left(),
             still_true=still_true,
+            keep=timetable.keep,
             content=self.job.content,
             retry_within=self.retry_within,
             not_before=timetable.not_before,

@@ -17,6 +17,7 @@ from speakerbot.clock import Clock
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
 from speakerbot.domain.run import Run, RunSkipReason, StopReason, named, new_run
 from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable, UsageError
+from speakerbot.runs.timed_jobs import TimedSchedule
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
@@ -55,15 +56,6 @@ class Scheduling(NamedTuple):
     """True also outside a schedule: send what falls due before anybody ticks again."""
 
 
-class TimedSchedule(NamedTuple):
-    """What a run of a timed job is called by: there are no occurrences to hold."""
-
-    name: str
-    timeout: timedelta
-    enabled: bool = True
-    """False: the run says so and does nothing."""
-
-
 class RunRequest(NamedTuple):
     """One run of one job, as somebody asked for it."""
 
@@ -88,8 +80,7 @@ class RunEnd(NamedTuple):
     wait_until: datetime | None = None
     """Where it was not to wait: the real instant at which there is more to do."""
     next_due: datetime | None = None
-    """Of a timed job that was not to wait: when something falls due that is worth waking for, by a
-    run that waits for something else."""
+    """Of a timed job: when something falls due, for whoever waits for something else meanwhile."""
 
 
 def _load_job(declaration: JobDeclaration) -> Job:
@@ -185,60 +176,30 @@ class RunService:
     def _timed(self, schedule: TimedSchedule, work: _Work, record: Run) -> RunEnd:
         """A run that looks. Most find nothing to do and nothing to stay for: that costs one query,
         and writing down that there was a look."""
-        from speakerbot.runs.job import AHEAD, JobContext, look_for_work
-        from speakerbot.runs.looks import Looks
+        from speakerbot.runs import timed_jobs
+        from speakerbot.runs.job import AHEAD, JobContext
+        from speakerbot.runs.routes import check_configured
 
-        request, declared, store = work.request, self.jobs[work.request.job], work.store
-        options, asked = request.options, request.scheduling
+        declared, options, asked = self.jobs[work.request.job], *work.request[1:3]
         by_hand = asked.schedule is None and asked.cron is None
         record = record._replace(schedule=None if by_hand else schedule.name)
         if not (options.dry_run or options.narrowed or work.clock.offset):
-            work.looked = Looks(schedule.name, store, work.clock, self.log).note
+            work.looked = timed_jobs.Looks(schedule.name, work.store, work.clock, self.log).note
         horizon = options.horizon or timedelta()
         job, templates = self.load(declared), bootstrap.templates(self.settings.templates)
-        context = JobContext(store, self.settings, record.now, templates=templates)
-        found = look_for_work(job, context, record.now + max(horizon, AHEAD))
+        context = JobContext(work.store, self.settings, record.now, templates=templates)
+        found = timed_jobs.look_for_work(job, context, record.now + max(horizon, AHEAD))
         work.looked()
-        stays = found.next_due is not None and found.next_due <= record.now + horizon
-        if by_hand:
-            self._check_configured(declared, store)
-        else:
-            if not (found.is_due or stays or (found.was_due and self._left_over(work, record))):
-                end = self._skip(
-                    record, RunSkipReason.NOT_DUE, options.dry_run, work.observers,
-                    quietly=asked.quiet,
-                )  # fmt: skip
-                return end._replace(next_due=found.next_due)
-            if not self._is_configured(declared, store):
-                reason = RunSkipReason.NOT_CONFIGURED
-                return self._skip(record, reason, options.dry_run, work.observers)
+        if by_hand:  # whoever types a job's name is told what it lacks, also where nothing is due
+            check_configured(declared.posts_to, work.store.guilds, self.settings)
+        elif reason := timed_jobs.why_not(declared, found, context, horizon, work.clock):
+            quietly = asked.quiet and reason in HARMLESS
+            end = self._skip(record, reason, options.dry_run, work.observers, quietly=quietly)
+            return end._replace(next_due=found.next_due)
         if asked.may_wait:
-            work.pause = self._pausing_on_record(record, work)
+            work.pause = timed_jobs.on_record(self.pausing(work.clock), work.store, record)
         work(record)
         return self._ended(work, record)._replace(next_due=found.next_due)
-
-    def _check_configured(self, declared: JobDeclaration, store: Store) -> None:
-        """Also where nothing is due: whoever types a job's name is told what it lacks."""
-        from speakerbot.runs.routes import check_configured
-
-        check_configured(declared.posts_to, store.guilds, self.settings)
-
-    def _left_over(self, work: _Work, record: Run) -> bool:
-        from speakerbot.runs.runner import is_left_over
-
-        return is_left_over(work.store, record.now, work.clock)
-
-    def _pausing_on_record(self, record: Run, work: _Work) -> Pause:
-        """As others pause; people see in the list of runs that this one stays."""
-        pause = self.pausing(work.clock)
-
-        def recorded(until: datetime, woken: Callable[[], bool] | None = None) -> None:
-            if not work.recorded:
-                work.store.runs.put(record)
-                work.recorded = True
-            pause(until, woken)
-
-        return recorded
 
     def _is_configured(self, declared: JobDeclaration, store: Store) -> bool:
         from speakerbot.runs.routes import is_configured  # a tick that is not due asks nothing
@@ -260,26 +221,10 @@ class RunService:
     def _ended(self, work: _Work, record: Run) -> RunEnd:
         end = work.end()
         if work.sent and end.seconds_left:
-            self._prune(work.store, record.id)
+            from speakerbot.runs.pruning import prune_daily
+
+            prune_daily(work.store, self.settings, record.id, Clock().real(), self.log)
         return end
-
-    def _prune(self, store: Store, run_id: str) -> None:
-        from speakerbot.runs.pruning import prune_daily
-
-        prune_daily(store, self.settings, run_id, Clock().real(), self.log)
-
-    def prune(self) -> None:
-        """Forgets what is old, if no other run has done so today. Never fails."""
-        with process.held_off():
-            store = None
-            try:
-                store = self.open_store(self.settings, read_only=False)
-                self._prune(store, "due")
-            except SpeakerbotError as error:
-                self.log.warning("pruning_failed", error=str(error))
-            finally:
-                if store:
-                    store.close()
 
     def run_due(
         self,
@@ -301,7 +246,9 @@ class RunService:
             self.pausing(Clock())(wake, None)
             exit_code = max(exit_code, turn.serve(wake))
         if self.settings.enabled and not dry_run and exit_code not in STORE_FAILED:
-            self.prune()
+            from speakerbot.runs.pruning import prune_opened
+
+            prune_opened(self.open_store, self.settings, "due", self.log)
         return exit_code
 
     def runner(
@@ -349,11 +296,10 @@ class RunService:
     def _named(self, request: RunRequest) -> TimedSchedule:
         """What names a timed job's run. With a cron expression no file is read."""
         asked = request.scheduling
-        if asked.cron is None and asked.schedule is not None:
-            schedule = self._in_file(request)
-            timeout = request.timeout or schedule.timeout
-            return TimedSchedule(schedule.name, timeout, schedule.enabled)
-        return TimedSchedule(asked.schedule or request.job, request.timeout or TIMEOUT)
+        if asked.cron is not None or asked.schedule is None:
+            return TimedSchedule(asked.schedule or request.job, request.timeout or TIMEOUT)
+        schedule = self._in_file(request)
+        return TimedSchedule(schedule.name, request.timeout or schedule.timeout, schedule.enabled)
 
     def _locked(self, request: RunRequest) -> LockedSchedule | None:
         """The schedule the run belongs to. With a cron expression no file is read."""
@@ -378,12 +324,7 @@ class RunService:
         from speakerbot.schedules.reading import read_schedules
 
         name = request.scheduling.schedule or ""
-        schedule = read_schedules(self.settings.schedules, self.jobs).get(name)
-        if schedule.job != request.job:
-            raise UsageError(
-                f"--schedule: schedule {schedule.name!r} runs {schedule.job}, not {request.job}"
-            )
-        return schedule
+        return read_schedules(self.settings.schedules, self.jobs).get(name, request.job)
 
     def _from_file(self, request: RunRequest) -> LockedSchedule:
         from speakerbot.runs.occurrence_lock import LockedSchedule
@@ -445,8 +386,7 @@ class _Turn:
     waiting: dict[str, datetime] = field(default_factory=dict)
     """By schedule: the instant at which there is more to do."""
     coming: dict[str, datetime] = field(default_factory=dict)
-    """By schedule of a timed job: when something falls due. It is served then if this turn still
-    waits for something else; if not, the next ``run due`` finds it."""
+    """By schedule of a timed job: when something falls due. Nobody waits for that alone."""
 
     def serve(self, at: datetime | None = None) -> int:
         """Runs what is due; at the instant waited for, also what was waited for."""
@@ -519,8 +459,6 @@ class _Work:
     stays_until: Callable[[], datetime | None] = lambda: None
     looked: Callable[[], None] = lambda: None
     """Called after each look of a timed job."""
-    recorded: bool = False
-    """The run has been put on record before its end."""
     sent: bool = False
     outlived: bool = False
     seconds_left: float = 0.0
@@ -561,9 +499,8 @@ class _Work:
 
 def _at_occurrence(record: Run, schedule: LockedSchedule | TimedSchedule | None) -> Run:
     """The run as one of its schedule, before the store is asked about the occurrence."""
-    if schedule is None:
+    if not schedule:
         return record
-    if isinstance(schedule, TimedSchedule):
-        return record._replace(schedule=schedule.name)
-    occurrence = schedule.rules.occurrence(record.now)
+    held = None if isinstance(schedule, TimedSchedule) else schedule.rules
+    occurrence = held.occurrence(record.now) if held else None
     return record._replace(schedule=schedule.name, occurrence=occurrence)

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from speakerbot import process
 from speakerbot.clock import OUR_CLOCK_IS_OFF
 from speakerbot.delivery.planning import Look, MessagePlan, Moment, weigh, with_texts
-from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, within_reason
+from speakerbot.domain.delivery import (
+    Delivery,
+    DeliveryChange,
+    DeliveryState,
+    SkipReason,
+    within_reason,
+)
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.service_request import NoResponse, Responses
 from speakerbot.errors import UsageError
@@ -145,14 +151,21 @@ class Timetable:
 
     def held(self, plan: MessagePlan) -> None:
         """Notes a message that is not sent now. In a later round only what is new is reported."""
+        if plan.overtaken is not None and not self.options.dry_run:
+            self._settle(plan.message, plan.overtaken)
         if plan.error_class and not self.options.dry_run:
             self.report.counts.planned -= 1  # it was, until its text could not be made
         kept = plan.message.key in self._kept
         if self.rounds == 1 or kept or plan.error_class or not self.sleeps:
             self._kept.discard(plan.message.key)
             self.report.held(plan)
-        elif plan.record is None or plan.record.run_id != self.run_id:
+        elif not self._under_way(plan):
             self.report.waits.held(plan)
+
+    def _under_way(self, plan: MessagePlan) -> bool:
+        """Whether this run itself is sending it: what becomes of it is reported then."""
+        own = plan.record is not None and plan.record.run_id == self.run_id
+        return own and plan.skip == SkipReason.IN_PROGRESS
 
     @property
     def sleeps(self) -> bool:
@@ -264,7 +277,7 @@ class Timetable:
             if plan.record is not None and not self.options.dry_run:
                 self._correct(plan.record)
             if plan.state == DeliveryState.PLANNED:
-                if end := self.kept_until(plan.message):
+                if end := self._kept_until_end(plan.message):
                     if not self.may_wait:
                         yield held_until(plan, end)
                     self._kept.add(plan.message.key)
@@ -281,19 +294,27 @@ class Timetable:
             if shown_up_to is None or _due_after(decision, shown_up_to):
                 yield decision
 
-    def kept_until(self, message: Message) -> datetime | None:
+    def keep(self, plan: MessagePlan, since: datetime) -> bool:
+        """Whether a message that was planned must wait after all: the Node bot's minute has begun,
+        or has come and gone after ``since`` (real time). Once it is over, it is decided again."""
+        end = self._kept_until_end(plan.message, since)
+        if end is None:
+            return False
+        self.report.counts.planned -= 1
+        self._kept.add(plan.message.key)
+        if not self.may_wait:
+            self.held(held_until(plan, end))
+        return True
+
+    def _kept_until_end(self, message: Message, since: datetime | None = None) -> datetime | None:
         """The end of the Node bot's minute, if the message must wait for it. Then it is noted."""
-        end = self._end_of_minute()
+        if not self.keeps_clear or not self.sleeps:
+            return None
+        end = end_of_minute(self.clock.real(), since)
         if end is None or not must_wait(message, end):
             return None
         self._kept_until = end
         return end
-
-    def _end_of_minute(self) -> datetime | None:
-        """When the Node bot's minute is over; None where it does not matter or is not now."""
-        if not self.keeps_clear or not self.sleeps:
-            return None
-        return end_of_minute(self.clock.real())
 
     def _correct(self, record: Delivery) -> None:
         """What a machine with a wrong clock has left ends like any other; not where the wrong clock
@@ -311,6 +332,18 @@ class Timetable:
             swapped = self.store.ledger.swap([change])
         if swapped:
             self.log.warning("instant_corrected", key=record.key, run_id_of_claim=record.run_id)
+
+    def _settle(self, message: Message, overtaken: Delivery) -> None:
+        """What was claimed, or failed, and the Node bot has sent since, is open no longer."""
+        from speakerbot.delivery.transitions import sent_by_node_bot  # few runs need it
+
+        if message.flag is None or message.flag.seen is None:
+            return
+        change = sent_by_node_bot(overtaken, message.flag.seen, self.clock.real())
+        with process.held_off():
+            settled = self.store.ledger.swap([change])
+        if settled:
+            self.log.info("sent_by_node_bot", key=message.key, run_id_of_claim=overtaken.run_id)
 
     def _only(self) -> str | None:
         only = self.options.only

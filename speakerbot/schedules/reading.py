@@ -14,7 +14,7 @@ from speakerbot.clock import read_zone
 from speakerbot.domain.cron import Cron
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
 from speakerbot.durations import parse_duration
-from speakerbot.errors import ConfigError
+from speakerbot.errors import ConfigError, UsageError
 from speakerbot.schedules import checks
 from speakerbot.schedules.model import (
     FileProblems,
@@ -40,10 +40,14 @@ class Schedules:
     def __iter__(self) -> Iterator[Schedule]:
         return iter(self.schedules)
 
-    def get(self, name: str) -> Schedule:
-        """The schedule of that name. Raises ConfigError naming those there are."""
+    def get(self, name: str, job: str | None = None) -> Schedule:
+        """The schedule of that name. Raises ConfigError naming those there are, and UsageError
+        where it does not run ``job``."""
         for schedule in self:
             if schedule.name == name:
+                if job not in (None, schedule.job):
+                    text = f"--schedule: schedule {name!r} runs {schedule.job}, not {job}"
+                    raise UsageError(text)
                 return schedule
         names = ", ".join(schedule.name for schedule in self)
         raise ConfigError(f"{self.source}: there is no schedule {name!r}; there are {names}")

@@ -80,9 +80,12 @@ def person_of(values: Mapping[str, Any], reader: Reader) -> Person:
     )
 
 
-def talk_fields_of(values: Mapping[str, Any], reader: Reader, path: str = "") -> dict[str, Any]:
+def talk_fields_of(
+    values: Mapping[str, Any], reader: Reader, main_speaker: str, path: str = ""
+) -> dict[str, Any]:
     """What a talk has beside the Node bot's fields, from a document's subdocument of ours;
-    ``path`` is what stands in front of its fields' names."""
+    ``path`` is what stands in front of its fields' names, ``main_speaker`` empty where their id
+    cannot be read."""
     read = reader.read
     given = values.get("speakers")
     speakers, all_read = _speakers_of(given, reader, f"{path}speakers") if given else ((), True)
@@ -92,7 +95,7 @@ def talk_fields_of(values: Mapping[str, Any], reader: Reader, path: str = "") ->
         "link": read(f"{path}link", values.get("link"), LINK, None),
         "co_speakers": speakers,
         "source_id": read(f"{path}sourceId", values.get("sourceId"), TEXT, None) or None,
-        "speakers_known": all_read,
+        "speakers_known": all_read and main_speaker != "",
     }
 
 
@@ -264,6 +267,9 @@ def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntr
             username=reader.need("username", values.get("username"), WORDS, so),
             cancelled=reader.need("cancelled", values.get("cancelled"), TRUTH, so),
             changed_at=reader.need("changed_at", values.get("changed_at"), INSTANT, so),
+            length=_optional(reader, "length", values.get("length"), WHOLE, so),
+            room=_optional(reader, "room", values.get("room"), TEXT, so),
+            link=_optional(reader, "link", values.get("link"), TEXT, so),
         )
     except Unreadable:
         return None

@@ -26,6 +26,7 @@ from speakerbot.testing.discord import (
     loopback_process,
 )
 from tests.bench.figures import Figure
+from tests.bench.files import files
 from tests.bench.jobs import idle, much
 from tests.bench.measure import ROOT, alternately, python, run, start, wait
 
@@ -44,6 +45,7 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
     env = {"DATABASE_URL": url, "DISCORD_TOKEN": "bench"}
     connect = f"import typer, structlog, sqlite3; sqlite3.connect({url[10:]!r}).execute('SELECT 1')"
     gated = ["--schedule", "bench", "--cron", "@hourly", "--now", CALM]
+    timed = ["--schedule", "bench", "--cron", "@hourly", "--horizon", "75m"]
     run([SPEAKERBOT, "run", "reminders", *gated], env)  # finishes the occurrence
     took = alternately(
         {
@@ -53,6 +55,7 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
             "--version": ([SPEAKERBOT, "--version"], {}),
             "empty": ([SPEAKERBOT, "run", "reminders", "--now", CALM], env),
             "gated": ([SPEAKERBOT, "run", "reminders", *gated], env),
+            "timed": ([SPEAKERBOT, "run", "starting", *timed], env),
         },
         runs,
     )
@@ -66,8 +69,9 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
     yield row("--version", "--version", "interpreter", "bare interpreter")
     yield row("run, nothing due", "empty", "floor", "import typer, structlog")
     yield row("run, gated, not due", "gated", "floor and query", "the same + one SQLite query")
+    yield row("run of a timed job, not due", "timed", "floor and query", "the same")
     if os.environ.get("SPEAKERBOT_TEST_MONGODB_URI"):
-        yield _not_due_on_mongodb(gated, runs)
+        yield from _not_due_on_mongodb(gated, timed, runs)
 
 
 def _new_database() -> str:
@@ -76,7 +80,7 @@ def _new_database() -> str:
     return urlunsplit(server._replace(path=f"/bench_{uuid4().hex}"))
 
 
-def _not_due_on_mongodb(gated: list[str], runs: int) -> Figure:
+def _not_due_on_mongodb(gated: list[str], timed: list[str], runs: int) -> Iterator[Figure]:
     url = _new_database()
     env = {"DATABASE_URL": url, "DISCORD_TOKEN": "bench"}
     query = (
@@ -88,16 +92,19 @@ def _not_due_on_mongodb(gated: list[str], runs: int) -> Figure:
         {
             "floor": (python("-c", query), {}),
             "gated": ([SPEAKERBOT, "run", "reminders", *gated], env),
+            "timed": ([SPEAKERBOT, "run", "starting", *timed], env),
         },
         runs,
     )
-    mine, base = took["gated"], took["floor"]
-    return Figure(
-        "run, gated, not due, MongoDB",
-        f"{mine.seconds * 1000:.0f} ms, {mine.peak_mb:.0f} MB",
-        f"{mine.seconds / base.seconds:.2f} × the same + pymongo and one query "
-        f"({base.seconds * 1000:.0f} ms)",
-    )
+    base = took["floor"]
+    for name, what in (("gated", "run, gated"), ("timed", "run of a timed job")):
+        mine = took[name]
+        yield Figure(
+            f"{what}, not due, MongoDB",
+            f"{mine.seconds * 1000:.0f} ms, {mine.peak_mb:.0f} MB",
+            f"{mine.seconds / base.seconds:.2f} × the same + pymongo and one query "
+            f"({base.seconds * 1000:.0f} ms)",
+        )
 
 
 def thousand_talks(folder: Path) -> Iterator[Figure]:
@@ -199,7 +206,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=11, help="of each command that starts")
     parser.add_argument("--messages", type=int, default=2000)
     parser.add_argument(
-        "--only", choices=["starting", "talks", "jobs", "much", "sending", "memory"]
+        "--only", choices=["starting", "talks", "files", "jobs", "much", "sending", "memory"]
     )
     options = parser.parse_args()
     with TemporaryDirectory() as name:
@@ -207,6 +214,7 @@ def main() -> None:
         parts: dict[str, Callable[[], Iterator[Figure]]] = {
             "starting": lambda: starting(folder, options.runs),
             "talks": lambda: thousand_talks(folder),
+            "files": lambda: files(folder, 10_000),
             "jobs": lambda: idle(folder, options.runs),
             "much": lambda: much(folder),
             "sending": lambda: sending(folder, options.messages),

@@ -31,6 +31,9 @@ class Lane:
 
     async def slot(self) -> None: ...
 
+    async def stopped(self) -> None:
+        await asyncio.Event().wait()
+
     def slow_down(self, seconds: float, everywhere: bool) -> None: ...
 
 

@@ -683,6 +683,16 @@ def test_co_speakers_who_cannot_be_read_in_a_document_have_not_left(
     assert list(mongo.snapshots.differing()) == []
 
 
+@pytest.mark.parametrize("user", [["1"], None, {"id": "1"}])
+def test_a_speaker_whose_id_cannot_be_read_has_not_left(
+    mongo: Store, documents: Any, user: Any
+) -> None:
+    mongo.talks.put([WITH_GRACE, SOUND])
+    mongo.snapshots.take(NOW)
+    documents.scheduledspeakers.update_one({"_id": OID}, {"$set": {"discordUserId": user}})
+    assert [pair.key for pair in mongo.snapshots.differing() if pair.talk is None] == []
+
+
 def test_an_edit_puts_a_field_where_no_subdocument_was(mongo: Store, documents: Any) -> None:
     mongo.talks.put([SPOILT])
     documents.scheduledspeakers.update_one({"_id": OID}, {"$set": {"speakerbot": "19:30"}})

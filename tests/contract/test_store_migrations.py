@@ -132,6 +132,24 @@ def test_a_file_of_version_1_is_brought_to_the_newest_with_all_it_holds(version_
     assert (version(version_1), colours(version_1)) == (len(NEXT), ["blue"])
 
 
+def test_a_calendar_of_version_3_says_more_once_its_talks_do(tmp_path: Path) -> None:
+    with closing(in_file(tmp_path / "store.db")) as db:
+        sqlite_schema.migrate(db, sqlite_schema.STEPS[:3])
+        store = SqliteStore(db)
+        store.talks.put([TALK])
+        db.run(
+            "INSERT INTO calendar SELECT id, 2, date, starts_at, topic, username, FALSE, 5"
+            " FROM talks"
+        )
+        store.prepare()
+        assert list(store.calendar.differing()) == []
+        [entry] = store.calendar.all()
+        assert (entry.sequence, entry.room, entry.length, entry.link) == (2, None, None, None)
+        told = replace(TALK, room="Main stage")
+        store.talks.put([told])
+        assert list(store.calendar.differing()) == [(told, entry)]
+
+
 def test_a_file_of_version_1_has_an_inbox_once_it_is_prepared(version_1: Path) -> None:
     with closing(in_file(version_1)) as db:
         store = SqliteStore(db)

@@ -127,6 +127,15 @@ def test_fields_that_the_talk_does_not_name_stay(mongo: Store, documents: Any) -
     assert _stored(documents) == _document(customNote="hi", room={"b": 2})
 
 
+def test_a_date_beyond_our_calendar_stays_what_it_is(several: Store) -> None:
+    """In a field that we do not use it is none of our business."""
+    extra = {"until": {"$date": {"$numberLong": "999999999999999"}}}
+    several.talks.put([replace(TALK, extra=extra)])
+    found = several.talks.get(TALK.id)
+    assert found is not None
+    assert found.extra == extra
+
+
 def test_a_field_that_cannot_be_set_is_refused_before_anything_is_written(
     mongo: Store, documents: Any
 ) -> None:

@@ -37,8 +37,8 @@ class Community:
 
     harness: RunHarness
 
-    def run(self, *, dry_run: bool = False) -> Ended:
-        return self.harness.run(job=JOB, options=RunOptions(dry_run=dry_run))
+    def run(self, options: RunOptions | None = None) -> Ended:
+        return self.harness.run(job=JOB, options=options)
 
     def later(self, hours: float) -> Ended:
         self.harness.later(hours * HOUR)
@@ -418,12 +418,36 @@ def test_who_opted_out_is_not_asked_again_and_the_organisers_are_told(
     assert community.kinds() == ["reminder.day_before", "confirm.escalated"]
 
 
+def test_a_run_that_stays_reads_again_before_it_asks_again(community: Community) -> None:
+    with community.requests(create_message=3, add_my_message_reaction=4, get_message=1 + 2):
+        community.run(RunOptions(horizon=5 * HOUR))
+    assert community.kinds() == ["reminder.day_before", "confirm.again", "confirm.escalated"]
+
+
+def test_an_answer_that_comes_while_a_run_stays_counts(community: Community) -> None:
+    def answer(boundary: str) -> None:
+        if boundary == "before discord.reactions":
+            community.react(YES)
+
+    community.harness.run_with(answer, job=JOB, options=RunOptions(horizon=9 * HOUR))
+    assert community.kinds() == ["reminder.day_before"]
+    assert community.answer() == "yes"
+
+
+def test_a_run_for_one_person_reads_what_that_one_has_answered(community: Community) -> None:
+    community.run()
+    with community.requests():
+        community.run(RunOptions(only="8"))
+    with community.requests(get_message=1):
+        community.run(RunOptions(only="7"))
+
+
 def test_a_dry_run_looks_at_nothing_and_says_so(community: Community) -> None:
     community.run()
     community.react(YES)
     community.harness.later(4.1 * HOUR)
     with community.requests():
-        ended = community.run(dry_run=True)
+        ended = community.run(RunOptions(dry_run=True))
     [again] = [each for each in ended.outcomes if each.message.kind == "confirm.again"]
     assert again.state == "planned"
     assert "a dry run does not look" in again.reason

@@ -19,7 +19,7 @@ from speakerbot.testing.crash.posts_worlds import (
     StartingWorld,
     WeeklyWorld,
 )
-from speakerbot.testing.crash.reminders_world import InboxWorld, RemindersWorld
+from speakerbot.testing.crash.reminders_world import EveningsWorld, InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import LONG_LEASE, SHORT_LEASE, VARIANTS, Every, Gap, WorldEvent
 from speakerbot.testing.discord import Fault
 
@@ -40,6 +40,10 @@ STORES = (
     ),
 )
 NODE_BOT_WAYS, NODE_BOT_REMINDERS = len(WAYS), 2
+NODE_BOT_SENDS = 30.03
+"""So many seconds into its minute it has read what to send, and has not saved the first one yet."""
+BEFORE_THE_MINUTE = 8
+"""Boundaries in a row after which all is flagged before the minute begins."""
 GAPS: tuple[Gap, ...] = ("window", "lease")
 EVERY: tuple[Every, ...] = ("minute", "hour", "day")
 
@@ -80,6 +84,7 @@ def dying_at(boundary: int, gap: Gap) -> CrashSchedule:
         pytest.param(RemindersWorld, 40, id="reminders", marks=pytest.mark.slow_suite),
         pytest.param(InboxWorld, 30, id="inbox", marks=pytest.mark.slow_suite),
         pytest.param(ConfirmWorld, 40, id="confirm", marks=pytest.mark.slow_suite),
+        pytest.param(EveningsWorld, 35, id="evenings", marks=pytest.mark.slow_suite),
         pytest.param(WeeklyWorld, 5, id="weekly", marks=pytest.mark.slow_suite),
         pytest.param(ChangesWorld, 35, id="changes", marks=pytest.mark.slow_suite),
         pytest.param(DigestWorld, 15, id="digest", marks=pytest.mark.slow_suite),
@@ -113,6 +118,7 @@ def test_a_run_may_die_at_every_boundary_around_the_node_bots_minute(
         minute = CrashRound(
             (dying,) if dies_in_minute else (living, living),
             gap="minute",
+            into_minute=boundary % 9 * 12.0,
             events=(WorldEvent("node_bot", 0, after=0.0),),
         )
         after = CrashRound((living, living), gap="window")
@@ -132,6 +138,37 @@ def test_a_run_may_die_at_every_boundary_around_the_node_bots_minute(
     assert boundary > 25, "it came to its end far too early"
     assert by_node_bot > 0
     assert (by_us == 0) == dies_in_minute
+
+
+@pytest.mark.parametrize("mongodb", STORES)
+@pytest.mark.parametrize("dies", [False, True], ids=["and goes on", "and dies then"])
+@pytest.mark.slow_suite
+def test_a_run_may_stall_at_every_boundary_until_the_node_bot_is_sending(
+    arena: Arena, dies: bool, mongodb: str | None
+) -> None:
+    """What it had claimed by then, and what it had flagged, is the Node bot's or ours, never
+    both's."""
+    by_node_bot, over = [], 0
+    for boundary in count(1):
+        kill_at = boundary + 1 if dies else None
+        stalled = CrashProcess(kill_at=kill_at, stall_at=boundary, stall_until=NODE_BOT_SENDS)
+        minute = CrashRound(
+            (stalled,),
+            gap="minute",
+            into_minute=-10.0,
+            events=(WorldEvent("node_bot", 0, after=0.25),),
+        )
+        after = CrashRound((CrashProcess(), CrashProcess()), gap="window")
+        variant = boundary % 9 * NODE_BOT_WAYS
+        schedule = CrashSchedule((minute, after), variant, every=EVERY[boundary % 3])
+        played = arena.play(NodeBotWorld, schedule, mongodb)
+        assert not played.problems, f"{schedule.text()}\n{played.text()}"
+        by_node_bot.append(played.by_node_bot)
+        over = 0 if played.by_node_bot else over + 1
+        if over == BEFORE_THE_MINUTE:
+            break
+    assert NODE_BOT_REMINDERS in by_node_bot, "it has read before the flags were set"
+    assert len(by_node_bot) > 5 + BEFORE_THE_MINUTE, "it came to its end far too early"
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3, 4])

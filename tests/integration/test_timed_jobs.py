@@ -19,8 +19,8 @@ from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.run import RunOutcome
 from speakerbot.errors import Unreachable
-from speakerbot.runs.looks import is_late, last_look
 from speakerbot.runs.service import RunEnd, RunRequest, Scheduling
+from speakerbot.runs.timed_jobs import is_late, last_look
 from speakerbot.schedules.reading import read_schedules
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.testing.discord import Fault

@@ -35,6 +35,9 @@ class Lane:
     async def slot(self) -> None:
         self.slots += 1
 
+    async def stopped(self) -> None:
+        await asyncio.Event().wait()
+
     def slow_down(self, seconds: float, everywhere: bool) -> None:
         raise AssertionError("nothing is limited here")
 

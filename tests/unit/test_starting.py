@@ -17,7 +17,8 @@ from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
-from speakerbot.runs.job import JobContext, look_for_work
+from speakerbot.runs.job import JobContext
+from speakerbot.runs.timed_jobs import look_for_work
 from speakerbot.stores import open_store
 
 DAY = date(2026, 11, 21)

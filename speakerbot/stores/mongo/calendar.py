@@ -52,6 +52,7 @@ def _unlike(entry: Any, talk: Any) -> Document:
     return {"$ne": [{"$ifNull": [entry, None]}, {"$ifNull": [talk, None]}]}
 
 
+DETAILS = ("length", "room", "link")
 DIFFERS: Document = {
     "$match": {
         "$expr": {
@@ -64,12 +65,15 @@ DIFFERS: Document = {
                 _unlike("$entry.starts_at", "$speakerbot.startsAt"),
                 _unlike("$entry.topic", "$topic"),
                 _unlike("$entry.username", "$discordUsername"),
+                {"$ne": [{"$ifNull": ["$speakerbot.speakers", []]}, []]},
+                *(_unlike(f"$entry.{name}", f"$speakerbot.{name}") for name in DETAILS),
             ]
         }
     }
 }
-"""What may differ: all but what surely shows the same. Values that people's hands have written in
-another way come through here, and are compared once they are read."""
+"""What may differ: all but what surely shows the same. Talks of several speakers, and values that
+people's hands have written in another way, come through here and are compared once they are
+read."""
 
 
 class MongoCalendar:
@@ -190,6 +194,7 @@ def _document(entry: CalendarEntry) -> Document:
         "username": entry.username,
         "cancelled": entry.cancelled,
         "changed_at": entry.changed_at,
+        **{name: getattr(entry, name) for name in DETAILS},
     }
 
 

@@ -86,15 +86,15 @@ def _version_3(db: Database) -> None:
     _make(db, TALKS, [TALKS_BY_SOURCE])
 
 
-def _version_4(db: Database) -> None:
+def _answers(db: Database) -> None:
     _make(db, ANSWERS, ANSWERS_INDEXES)
 
 
-def _version_5(_db: Database) -> None:
+def _server_events(_db: Database) -> None:
     """The events of the server are found by their talks' ids: they need no index."""
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3, _version_4, _version_5)
+STEPS: Steps = (_version_1, _version_2, _version_3, _answers, _server_events)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

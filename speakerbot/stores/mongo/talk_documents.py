@@ -138,9 +138,10 @@ def read_talk(document: Document, damage: Damage) -> Talk:
         name: read(f"reminders.{flag}", reminders.get(flag), INSTANT, None, "taken as not sent")
         for flag, name in FLAGS.items()
     }
+    user_id = read("discordUserId", document.get("discordUserId"), IDENTIFIER, "")
     return Talk(
         id=reader.id,
-        user_id=read("discordUserId", document.get("discordUserId"), IDENTIFIER, ""),
+        user_id=user_id,
         username=read("discordUsername", document.get("discordUsername"), WORDS, ""),
         topic=read("topic", document.get("topic"), WORDS, ""),
         date=day,
@@ -156,7 +157,7 @@ def read_talk(document: Document, damage: Damage) -> Talk:
             "schedulerUsername", document.get("schedulerUsername"), WORDS, None
         ),
         **flags,
-        **talk_fields_of(ours, reader, f"{OURS}."),
+        **talk_fields_of(ours, reader, user_id, f"{OURS}."),
     )
 
 

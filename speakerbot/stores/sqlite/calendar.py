@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from speakerbot.domain.server_event import EventChange, EventRecord
     from speakerbot.domain.talk import Talk
 
-COLUMNS = "talk_id, sequence, date, starts_at, topic, username, cancelled, changed_at"
+COLUMNS = (
+    "talk_id, sequence, date, starts_at, topic, username, cancelled, changed_at, length, room, link"
+)
 NAMES = COLUMNS.split(", ")
 ENTRY = [f"e.{name}" for name in NAMES]
 PAIR = ", ".join([*ENTRY, *(f"t.{name}" for name in TALK_COLUMNS.split(", "))])
@@ -43,8 +45,10 @@ CHANGED_TALKS = f"""
     WHERE (t.date, t.id) > (?, ?) AND (
         e.talk_id IS NULL OR e.cancelled OR e.date IS NOT t.date
         OR e.starts_at IS NOT t.starts_at OR e.topic IS NOT t.topic
-        OR e.username IS NOT t.username)
+        OR e.username IS NOT t.username OR t.co_speakers IS NOT NULL
+        OR e.length IS NOT t.length OR e.room IS NOT t.room OR e.link IS NOT t.link)
     ORDER BY t.date, t.id LIMIT ?"""  # noqa: S608
+"""What may differ: a talk of several speakers is compared once it is read."""
 ELSEWHERE = f"""
     SELECT {PAIR} FROM calendar e LEFT JOIN talks t ON e.talk_id = t.id
     WHERE (e.date, e.talk_id) > (?, ?) AND NOT e.cancelled AND (t.id IS NULL OR t.date < ?)
@@ -52,8 +56,9 @@ ELSEWHERE = f"""
 """Live entries dated so whose talks are gone, or are not dated so."""
 ALL = f"SELECT {COLUMNS} FROM calendar WHERE talk_id > ? ORDER BY talk_id LIMIT ?"  # noqa: S608
 ONE = f"SELECT {COLUMNS} FROM calendar WHERE talk_id = ?"  # noqa: S608
-INSERT = f"INSERT INTO calendar ({COLUMNS}) VALUES ({placeholders(8)}) ON CONFLICT DO NOTHING"  # noqa: S608
-UPDATE = f"UPDATE calendar SET ({COLUMNS}) = ({placeholders(8)}) WHERE talk_id = ? AND sequence = ?"  # noqa: S608
+VALUES = placeholders(len(NAMES))
+INSERT = f"INSERT INTO calendar ({COLUMNS}) VALUES ({VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608
+UPDATE = f"UPDATE calendar SET ({COLUMNS}) = ({VALUES}) WHERE talk_id = ? AND sequence = ?"  # noqa: S608
 
 
 class SqliteCalendar:
@@ -121,6 +126,9 @@ def _row(entry: CalendarEntry) -> Sequence[Any]:
         entry.username,
         entry.cancelled,
         to_ms(entry.changed_at),
+        entry.length,
+        entry.room,
+        entry.link,
     )
 
 

@@ -126,8 +126,14 @@ VERSION_3 = (
     "ALTER TABLE snapshot ADD COLUMN seen_start TEXT",
 )
 
+CALENDAR_DETAILS = (
+    "ALTER TABLE calendar ADD COLUMN length INTEGER",
+    "ALTER TABLE calendar ADD COLUMN room TEXT",
+    "ALTER TABLE calendar ADD COLUMN link TEXT",
+)
 
-VERSION_4 = (
+
+ANSWERS = (
     """CREATE TABLE answers (
         kind TEXT, talk_id TEXT, user_id TEXT, date TEXT, answer TEXT NOT NULL,
         at INTEGER NOT NULL, PRIMARY KEY (talk_id, user_id, date, kind)) WITHOUT ROWID""",
@@ -152,12 +158,17 @@ def _version_3(db: Database) -> None:
         db.run(statement)
 
 
-def _version_4(db: Database) -> None:
-    for statement in VERSION_4:
+def _calendar_details(db: Database) -> None:
+    for statement in CALENDAR_DETAILS:
         db.run(statement)
 
 
-def _version_5(db: Database) -> None:
+def _answers(db: Database) -> None:
+    for statement in ANSWERS:
+        db.run(statement)
+
+
+def _server_events(db: Database) -> None:
     db.run(
         """CREATE TABLE server_events (
             talk_id TEXT PRIMARY KEY, revision TEXT NOT NULL, at INTEGER NOT NULL,
@@ -166,7 +177,7 @@ def _version_5(db: Database) -> None:
     )
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3, _version_4, _version_5)
+STEPS: Steps = (_version_1, _version_2, _version_3, _calendar_details, _answers, _server_events)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

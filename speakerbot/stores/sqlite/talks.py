@@ -203,9 +203,10 @@ def read_talk(row: Row, damage: Damage) -> Talk:
         name: read(name, instant(values[name]), INSTANT, None, "taken as not sent")
         for name in FLAGS.values()
     }
+    user_id = read("user_id", values["user_id"], IDENTIFIER, "")
     return Talk(
         id=reader.id,
-        user_id=read("user_id", values["user_id"], IDENTIFIER, ""),
+        user_id=user_id,
         username=read("username", values["username"], WORDS, ""),
         topic=read("topic", values["topic"], WORDS, ""),
         date=day,
@@ -224,5 +225,6 @@ def read_talk(row: Row, damage: Damage) -> Talk:
                 "sourceId": values["source_id"],
             },
             reader,
+            user_id,
         ),
     )

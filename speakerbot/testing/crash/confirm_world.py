@@ -18,7 +18,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import TOKEN, Arrival, Expected, SharedTime, WorldChange, topic
+from speakerbot.testing.crash.world import TOKEN, Arrival, Expected, SharedClock, WorldChange, topic
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 DAY = date(2026, 11, 20)
@@ -91,7 +91,7 @@ class ConfirmWorld:
     now = NOW
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
 
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.reminders").JOB

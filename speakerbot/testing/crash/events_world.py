@@ -13,7 +13,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import Expected, SharedTime, WorldChange
+from speakerbot.testing.crash.world import Expected, SharedClock, WorldChange
 from speakerbot.testing.discord import DiscordWorld, LoopbackClient, ScheduledEvent
 
 FIRST_DAY = date(2500, 1, 1)
@@ -27,7 +27,7 @@ class EventsWorld:
 
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
     dm_channels: Mapping[str, str] = {}
 
     def __init__(self, number: int, variant: int) -> None:

@@ -9,22 +9,25 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from importlib import import_module
 
+from speakerbot.clock import real_now
 from speakerbot.config import Settings
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import Arrival, Expected, SharedTime, WorldChange, topic
+from speakerbot.testing.crash.world import Arrival, Expected, SharedClock, WorldChange, topic
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
+
+LATE = '3. **Wednesday 2026-11-18, 20:00** - grace and kaz: "Looms" (<t:1795032000:F>)'
 
 
 class WeeklyWorld:
-    """A schedule in two parts, which must stand in order. With an odd ``variant`` the Node bot has
-    posted it already, and nothing may follow."""
+    """A schedule in two parts, which must stand in order; the second day has two talks. With an odd
+    ``variant`` the Node bot has posted it already, and nothing may follow."""
 
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
     dm_channels: Mapping[str, str] = {}
 
     def __init__(self, number: int, variant: int) -> None:
@@ -34,12 +37,15 @@ class WeeklyWorld:
         self._posted = variant % 2 == 1
 
     def settings(self, base: Settings) -> Settings:
-        return replace(base, announcements_channel_id=self._channel)
+        return replace(base, announcements_channel_id=self._channel, node_bot_coexist=self._posted)
 
     def fill(self, store: Store) -> None:
         for day in (17, 18):
             topic = f"  <:tada:323456789012345678> {day} @here {'x' * 1500} "
             store.talks.put([Talk(f"t{day}", str(day), "ada", topic, date(2026, 11, day))])
+        if not self._posted:
+            late = Talk("late", "5", "grace", "Looms", date(2026, 11, 18), starts_at=time(20))
+            store.talks.put([replace(late, co_speakers=(Speaker("6", "kaz"),))])
 
     def _line(self, day: int) -> str:
         topic = f":tada: {day} @\u200bhere {'x' * 1500}"
@@ -58,7 +64,7 @@ class WeeklyWorld:
             return {}
         return {
             self._key(): self._expected(f"## Upcoming Talks\n\n{self._line(17)}"),
-            f"{self._key()}/2": self._expected(self._line(18)),
+            f"{self._key()}/2": self._expected(f"{self._line(18)}\n{LATE}"),
         }
 
     def change(self, event: WorldEvent) -> WorldChange | None:  # noqa: ARG002  # as all worlds
@@ -82,7 +88,7 @@ class _OnePost:
 
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
     dm_channels: Mapping[str, str] = {}
 
     name: str
@@ -170,7 +176,8 @@ class StartingWorld:
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.starting").JOB
         self.now = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-        self.shared_time: SharedTime | None = SharedTime()  # looks are stored by real clocks only
+        # Looks are stored by real clocks only.
+        self.clock: SharedClock | None = SharedClock(skew=self.now - real_now())
         self._channel = str(6 * 10**17 + number)
         self._variant = variant
         self._role = "9001" if variant % 2 else None
