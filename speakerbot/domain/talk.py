@@ -94,8 +94,10 @@ class Talk:
         """Everybody who speaks, the main speaker first, each once."""
         if not self.co_speakers:
             return (Speaker(self.user_id, self.username),)
-        everybody = (Speaker(self.user_id, self.username), *self.co_speakers)
-        return tuple({each.user_id: each for each in reversed(everybody)}.values())[::-1]
+        everybody = {self.user_id: Speaker(self.user_id, self.username)}
+        for each in self.co_speakers:
+            everybody.setdefault(each.user_id, each)
+        return tuple(everybody.values())
 
     def views(self) -> Iterator[Talk]:
         """The talk as each of its speakers has it, the main speaker's first."""

@@ -26,6 +26,7 @@ from speakerbot.runs.report import (
     RunCounts,
     RunHeader,
     RunSummary,
+    ServiceChange,
     Waits,
 )
 
@@ -39,7 +40,7 @@ MESSAGE = Message(
     occasion="2026-11-21",
     routes=(Route("dm", "42"), Route("thread", "900", mention="42")),
     template="reminder.day_before",
-    values={"username": "ada", "topic": TOPIC, "date": "2026-11-21", "days": 1},
+    values={"username": "ada", "topic": TOPIC, "date": "2026-11-21", "days": 1, "starts_at": ""},
     due_at=NOW - 5 * MINUTE,
     expires_at=NOW + timedelta(hours=7),
     reason="talk on 2026-11-21",
@@ -53,12 +54,16 @@ class Shown:
     """An observer that keeps what it is shown."""
 
     outcomes: list[MessageOutcome] = field(default_factory=list)
+    changes: list[ServiceChange] = field(default_factory=list)
 
     def begin(self, header: RunHeader) -> None:
         """Of no use here."""
 
     def add(self, outcome: MessageOutcome) -> None:
         self.outcomes.append(outcome)
+
+    def change(self, change: ServiceChange) -> None:
+        self.changes.append(change)
 
     def end(self, summary: RunSummary) -> None:
         """Of no use here."""
