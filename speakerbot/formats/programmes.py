@@ -80,7 +80,7 @@ def read(
         raise _web_page(first)
     elif head.startswith(b"<"):
         raise SourceRefused(
-            f"{first.name} is XML; pretalx writes the same as JSON (…/schedule/export/schedule.json)"
+            f"{first.name} is XML; pretalx writes the same as JSON: …/schedule/export/schedule.json"
         )
     else:
         source = source_of(first.data, first.name, Path(first.name).suffix)
