@@ -6,19 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import real_now
 from speakerbot.delivery import status as statuses
+from speakerbot.domain.confirmation import answers_of
 
 if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
+    from speakerbot.domain.confirmation import Answers
     from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.person import Person
     from speakerbot.domain.talk import Talk
 
 
-def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
+def talk_document(talk: Talk, zone: ZoneInfo, answers: Answers | None = None) -> dict[str, Any]:
     """A talk as JSON shows it; ``start`` is the instant, ``starts_at`` the community's clock,
-    ``length`` minutes; the first of ``speakers`` is the main one."""
+    ``length`` minutes; the first of ``speakers`` is the main one, with what they have answered
+    where ``answers`` are given."""
     return {
         "id": talk.id,
         "date": talk.date.isoformat(),
@@ -27,9 +30,7 @@ def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
         "user_id": talk.user_id,
         "username": talk.username,
         "topic": talk.topic,
-        "speakers": [
-            {"user_id": each.user_id, "username": each.username} for each in talk.speakers
-        ],
+        "speakers": _speakers(talk, answers),
         "length": talk.length,
         "room": talk.room,
         "link": talk.link,
@@ -43,6 +44,14 @@ def talk_document(talk: Talk, zone: ZoneInfo) -> dict[str, Any]:
         "source_id": talk.source_id,
         "extra": dict(talk.extra),
     }
+
+
+def _speakers(talk: Talk, answers: Answers | None) -> list[dict[str, Any]]:
+    named = [{"user_id": each.user_id, "username": each.username} for each in talk.speakers]
+    if answers is None:
+        return named
+    given = answers_of(talk, answers)
+    return [{**each, "answer": given.get(each["user_id"])} for each in named]
 
 
 def person_document(person: Person) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from cli.talk_argument import Which, talk_named
 from cli.terminal import ListEntry, entries
 from cli.user_argument import User, find_user
 from jobs import JOBS
+from speakerbot.domain.confirmation import in_words
 from speakerbot.errors import CORRECT_IT, ConfigError, DamagedTalk, NotFound
 
 if TYPE_CHECKING:
@@ -58,13 +59,16 @@ def talk(
             if hidden:
                 raise DamagedTalk(talk, hidden)
             raise NotFound(f"there is no talk {talk!r}, and no message about one of that id")
+        answers = store.answers.about([found.id]) if found else {}
         if as_json:
-            document = talk_document(found, settings.timezone) if found else None
+            document = talk_document(found, settings.timezone, answers) if found else None
             messages = [_document(each) for each in explained]
             emit_json({"talk": document, "hidden": hidden, "messages": messages})
             return
         if on_terminal():
-            say(f"Talk {plain(_title(talk, found, hidden))}\n")
+            said = in_words(found, answers) if found else ""
+            title = _title(talk, found, hidden)
+            say(f"Talk {plain(f'{title} ({said})' if said else title)}\n")
         _show(explained, empty="There is no message about it.")
 
 

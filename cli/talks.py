@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import date, datetime
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -50,11 +51,13 @@ from cli.talk_argument import (
 from cli.terminal import narrow, progress, show
 from cli.user_argument import co_speakers, find_user, name_of, user_id_of
 from speakerbot import logs
+from speakerbot.domain.confirmation import in_words
 from speakerbot.errors import DateTaken, UsageError
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
+    from speakerbot.domain.confirmation import Answers
     from speakerbot.domain.talk import Talk
     from speakerbot.formats.source import Source
     from speakerbot.formats.talk_fields import TalkEntry
@@ -62,6 +65,10 @@ if TYPE_CHECKING:
     from speakerbot.ports.store import Store
 
 NARROW_TOPIC = 24
+COLUMNS = ("date", "start", "speaker", "topic", "state", "id", "room", "co-speakers", "answer")
+"""Of `talks list` off a terminal."""
+PAGE = 200
+"""Talks whose answers are read at once."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command(
@@ -202,23 +209,38 @@ def list_talks(
         zone = settings.timezone
         today = decision_time(now).astimezone(zone).date()
         talks = store.talks.all() if all_talks else _upcoming(store, today)
+        answered = _with_answers(store, talks)
         if as_json:
-            emit_json({"talks": [talk_document(talk, zone) for talk in talks]})
+            documents = [talk_document(talk, zone, answers) for talk, answers in answered]
+            emit_json({"talks": documents})
             return
-        _list(talks, zone, empty=f"No talks to come in {store.describe()}; --all shows past ones.")
+        empty = f"No talks to come in {store.describe()}; --all shows past ones."
+        _list(answered, zone, empty=empty)
+
+
+def _with_answers(store: Store, talks: Iterator[Talk]) -> Iterator[tuple[Talk, Answers]]:
+    """Each with what speakers have answered; read in pages."""
+    while page := list(islice(talks, PAGE)):
+        answers = store.answers.about([talk.id for talk in page])
+        yield from ((talk, answers) for talk in page)
 
 
 def _upcoming(store: Store, today: date) -> Iterator[Talk]:
     return (talk for talk in store.talks.between(today, date.max) if not talk.completed)
 
 
-def _list(talks: Iterator[Talk], zone: ZoneInfo, *, empty: str) -> None:
+def _list(answered: Iterator[tuple[Talk, Answers]], zone: ZoneInfo, *, empty: str) -> None:
     if not on_terminal():
-        columns = ("date", "start", "speaker", "topic", "state", "id", "room", "co-speakers")
-        table(columns, map(_row, talks), empty=empty)
+        rows = ((*_row(talk), in_words(talk, answers)) for talk, answers in answered)
+        table(COLUMNS, rows, empty=empty)
         return
-    shown = list(talks)
+    shown, said = [], {}
+    for talk, answers in answered:
+        shown.append(talk)
+        said[talk.id] = in_words(talk, answers)
     cells = {"when": _when, "speaker": _names, "topic": _brief}
+    if any(said.values()):
+        cells["answer"] = lambda talk: said[talk.id]
     if any(talk.room for talk in shown):
         cells["room"] = lambda talk: talk.room or ""
     if not narrow():
@@ -243,7 +265,8 @@ def show_talk(talk: Which, now: Now = None, as_json: AsJson = False) -> None:
     """Show a talk and the messages sent for it."""
     with to_read() as (store, settings):
         found = find_talk(store, talk)
-        document = talk_document(found, settings.timezone)
+        answers = store.answers.about([found.id])
+        document = talk_document(found, settings.timezone, answers)
         deliveries = list(store.ledger.find(f"talk:{found.id}"))
         if as_json:
             decided = decision_time(now)
@@ -251,6 +274,7 @@ def show_talk(talk: Which, now: Now = None, as_json: AsJson = False) -> None:
             emit_json({**document, "deliveries": shown})
             return
         document["speakers"] = ", ".join(f"{name} ({user})" for user, name in found.speakers)
+        document["answer"] = in_words(found, answers)
         extra = document.pop("extra")
         show([*document.items(), *extra.items()])
         if on_terminal() or deliveries:

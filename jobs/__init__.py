@@ -15,6 +15,7 @@ JOBS = JobRegistry(
         "jobs.reminders",
         "Remind speakers of their talks.",
         opt_out="reminders",
+        asks_speakers=True,
         keeps_clear_of_node_bot=True,
         short_windows=short_windows,
     ),
@@ -55,5 +56,11 @@ JOBS = JobRegistry(
         "Announce each talk some minutes before it starts.",
         posts_to="announcements",
         timed=True,
+    ),
+    JobDeclaration(
+        "events",
+        "jobs.events",
+        "Keep the server's events equal to the coming talks.",
+        posts_to="server",
     ),
 )

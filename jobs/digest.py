@@ -7,6 +7,7 @@ from datetime import date, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import instant
+from speakerbot.domain.confirmation import in_words
 from speakerbot.domain.delivery import MessageKey
 from speakerbot.domain.message import Decision, Message
 from speakerbot.domain.person import Person
@@ -76,12 +77,20 @@ def _inbox_only(context: JobContext) -> list[str]:
 
 
 def _coming(store: Store, today: date, zone: ZoneInfo) -> dict[str, Any]:
-    talks = store.talks.between(today, today + LOOKS_AHEAD - timedelta(days=1))
+    talks = [
+        talk
+        for talk in store.talks.between(today, today + LOOKS_AHEAD - timedelta(days=1))
+        if not talk.completed
+    ]
+    answers = store.answers.about([talk.id for talk in talks])
     return {
         "talks": [
-            {**talk_values(talk, zone), "topic": shorten(talk.topic, LONGEST_TOPIC)}
+            {
+                **talk_values(talk, zone),
+                "topic": shorten(talk.topic, LONGEST_TOPIC),
+                "answer": in_words(talk, answers),
+            }
             for talk in talks
-            if not talk.completed
         ]
     }
 

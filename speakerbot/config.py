@@ -61,6 +61,11 @@ class Settings:
     reminder_offsets: tuple[Offset, ...] = ()
     reminder_routes: tuple[str, ...] = ("dm", "thread")
     fallback_channel_id: str | None = None
+    confirm: Literal["off", "reactions"] = "off"
+    """How reminders ask speakers whether they will be there."""
+    confirm_again: timedelta = timedelta(hours=4)
+    """How long after that those who have not answered are asked again, and after that the
+    organisers are told."""
     date_order: DateOrder | None = None
     """Of dates like 05/06/2026 in files, where nothing in the file decides it."""
     weekly_mode: Literal["post", "edit"] = "post"
@@ -137,6 +142,8 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         ),
         reminder_routes=read("SPEAKERBOT_REMINDER_ROUTES", parse_routes, ("dm", "thread")),
         fallback_channel_id=read("SPEAKERBOT_FALLBACK_CHANNEL_ID", _snowflake),
+        confirm=read("SPEAKERBOT_CONFIRM", _confirm, "off"),
+        confirm_again=read("SPEAKERBOT_CONFIRM_AGAIN", _positive, timedelta(hours=4)),
         date_order=read("SPEAKERBOT_DATE_ORDER", _date_order),
         weekly_mode=read("SPEAKERBOT_WEEKLY_MODE", _weekly_mode, "post"),
         engagement_every=read("SPEAKERBOT_ENGAGEMENT_EVERY", _positive, timedelta(days=14)),
@@ -264,6 +271,14 @@ def _weekly_mode(text: str) -> Literal["post", "edit"]:
     if text in ("post", "edit"):
         return "edit" if text == "edit" else "post"
     raise ValueError(f"{text!r} is neither post nor edit")
+
+
+def _confirm(text: str) -> Literal["off", "reactions"]:
+    if text in ("off", "reactions"):
+        return "reactions" if text == "reactions" else "off"
+    if text in ("links", "buttons"):
+        raise ValueError(f"{text} need the web process, which is still to come; write reactions")
+    raise ValueError(f"{text!r} is not a way to confirm; write reactions or off")
 
 
 def _date_order(text: str) -> DateOrder:

@@ -15,7 +15,7 @@ from speakerbot.errors import UsageError
 from speakerbot.text import did_you_mean
 
 LONGEST_HORIZON = timedelta(days=7)
-PostsTo = Literal["announcements", "organisers"]
+PostsTo = Literal["announcements", "organisers", "server"]
 
 
 class RunOptions(NamedTuple):
@@ -83,7 +83,9 @@ class JobDeclaration(NamedTuple):
     """The kind of message people can opt out of; None where it writes to a channel."""
     own_options: tuple[JobOption, ...] = ()
     posts_to: PostsTo | None = None
-    """The channel of the settings without which it has nothing to do."""
+    """The channel, or the server, of the settings without which it has nothing to do."""
+    asks_speakers: bool = False
+    """It asks them whether they will be there, where the settings say so."""
     keeps_clear_of_node_bot: bool = False
     """The Node bot sends the same messages: none goes in the minute of its own job."""
     timed: bool = False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from speakerbot.clock import Clock
     from speakerbot.domain.message import ReaderTime, Route
+    from speakerbot.domain.service_request import ServiceRequest
     from speakerbot.ports.store import Breaker, Store
 
 T = TypeVar("T")
@@ -100,6 +101,8 @@ class Capabilities:
     notifies: bool
     """Whether people are told of a message at once. Where they only find it when they look, the
     Node bot is left to remind them as well."""
+    reactions: bool
+    """Whether people can answer by reacting to a message, and we can see how."""
     max_length: int
     """Of one message, as ``length`` counts it."""
     length: Callable[[str], int]
@@ -191,6 +194,11 @@ class Channel(Protocol):
         """Gives our message this text; doing so again changes nothing. Sends no notification.
         Raises Refused with ``DELETED`` if it does not exist any more, ``NOT_OURS`` if it is
         another's."""
+
+    async def ask(self, request: ServiceRequest[T]) -> T:
+        """Carries out something other than a message. Raises Refused, with ``REJECTED`` for what
+        this channel cannot do; where the request changes something and ``maybe_accepted`` is set,
+        that may be done nevertheless. It repeats by itself only what may be done twice."""
 
     async def probe(self) -> None:
         """Asks the service a question that names no target. Raises Refused if even that fails."""

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from datetime import date, datetime, timedelta
 
     from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.confirmation import Answer, Answers
     from speakerbot.domain.delivery import Delivery, DeliveryChange
     from speakerbot.domain.inbox import InboxMessage
     from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.domain.person import Person
     from speakerbot.domain.run import Run
+    from speakerbot.domain.server_event import EventChange, EventRecord
     from speakerbot.domain.talk import Talk
     from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot
 
@@ -218,6 +220,30 @@ class Inbox(Protocol):
         at most ``limit``. Returns how many."""
 
 
+class SpeakerAnswers(Protocol):
+    """What speakers have answered. See ``domain.confirmation``."""
+
+    def about(self, talk_ids: Sequence[str]) -> Answers:
+        """All answers about these talks, on whatever date. One query; none for no talks."""
+
+    @writes
+    def put(self, answers: Sequence[Answer]) -> None:
+        """Adds each, unless there is one with its key: that stays, but a no replaces a yes.
+        Repeating it changes nothing; of any number at once the outcome is the same."""
+
+    @writes
+    def erase(self, user_id: str) -> int:
+        """Deletes what this user has answered. Returns how many."""
+
+    def count_before(self, before: date) -> int:
+        """How many are about dates before ``before``. One query."""
+
+    @writes
+    def forget_before(self, before: date, limit: int | None = None) -> int:
+        """Deletes those about dates before ``before``: the oldest, in batches, at most ``limit``.
+        Returns how many."""
+
+
 class Runs(Protocol):
     """What ran, when, with which outcome."""
 
@@ -304,6 +330,19 @@ class Calendar(Protocol):
         """As for Snapshots."""
 
 
+class ServerEvents(Protocol):
+    """What is remembered of the server's event of each talk. See domain.server_event."""
+
+    def all(self) -> Iterator[EventRecord]:
+        """Every record; read in pages."""
+
+    @writes
+    def swap(self, changes: Sequence[EventChange]) -> set[str]:
+        """Takes each step that still starts from the stored revision, atomically one by one;
+        returns the talk ids of those that won. Truthful also where an answer was lost and the
+        write repeated. Of two that forget a record, both have won."""
+
+
 class Limits(Protocol):
     """What processes of one bot share: send slots, breakers, known DM channels.
 
@@ -381,10 +420,12 @@ class Store(Protocol):
     people: People
     ledger: Ledger
     inbox: Inbox
+    answers: SpeakerAnswers
     runs: Runs
     occurrences: Occurrences
     snapshots: Snapshots
     calendar: Calendar
+    server_events: ServerEvents
     limits: Limits
     guilds: Guilds
     marks: Marks

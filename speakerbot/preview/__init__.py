@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from heapq import heapify, heappop, heappush
 from math import ceil
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
@@ -27,8 +28,14 @@ from speakerbot.ports.channel import Receipt
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.preview.overlay import overlay
 from speakerbot.runs.job import AHEAD, Job, JobContext, load_job, look_ahead
-from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
-from speakerbot.runs.steps import carry_out
+from speakerbot.runs.report import (
+    ChangeState,
+    MessageOutcome,
+    ServiceChange,
+    Waits,
+    outcome_of_plan,
+)
+from speakerbot.runs.steps import carry_out, claimed
 from speakerbot.runs.timetable import discord_id, narrowed
 from speakerbot.schedules.schedule import TICKS, Schedule
 from speakerbot.templates import Templates
@@ -44,6 +51,16 @@ class Coming:
     schedule: str
     job: str
     outcome: MessageOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class ComingChange:
+    """A change at a service and the decision time (UTC) of the run that will make it."""
+
+    at: datetime
+    schedule: str
+    job: str
+    change: ServiceChange
 
 
 @dataclass(slots=True)
@@ -64,6 +81,10 @@ class Preview:
     def until(self, end: datetime) -> Iterator[Coming]:
         """What goes out from now to before ``end``, in order; also, as failed, each message whose
         text cannot be made."""
+        return (each for each in self.all_until(end) if isinstance(each, Coming))
+
+    def all_until(self, end: datetime) -> Iterator[Coming | ComingChange]:
+        """The same, and what changes at services, if all goes well there."""
         unrendered: set[str] = set()
         able = [(schedule, job) for schedule, job in self.schedules if self._able(schedule, job)]
         store = overlay(self.store)
@@ -82,7 +103,11 @@ class Preview:
             )  # fmt: skip
             try:
                 for outcome in run.run():
-                    yield Coming(tick.at, schedule.name, job.name, outcome)
+                    run_of = (tick.at, schedule.name, job.name)
+                    if isinstance(outcome, ServiceChange):
+                        yield ComingChange(*run_of, outcome)
+                    else:
+                        yield Coming(*run_of, outcome)
             except ConfigError as error:
                 self.obstacles[schedule.name] = str(error)
                 timeline.drop(tick)
@@ -214,12 +239,14 @@ class _SimulatedRun:
     waits_for: datetime | None = None
     """Once it has been run: when that falls due for which the real run would wait."""
 
-    def run(self) -> Iterator[MessageOutcome]:
+    def run(self) -> Iterator[MessageOutcome | ServiceChange]:
         """What goes out, and what fails because its text cannot be made, each of these once. What
         the job writes down, it does before and after, as in a real run."""
         context = self._context()
         self._write_down(context)
         yield from self._outcomes(context)
+        if self.job.service_changes:
+            yield from self._changes(context)
         self._write_down(context)
         options = self.schedule.options
         # A run of a timed job stays for as long as its horizon says, and no longer.
@@ -232,6 +259,15 @@ class _SimulatedRun:
         if self.job.steps:
             carry_out(self.job.steps(context), self.store, self._real)
 
+    def _changes(self, context: JobContext) -> Iterator[ServiceChange]:
+        """Those that the run makes, if all goes well: nobody asks the service."""
+        looking_ahead = replace(context, settled=False)
+        for change in (self.job.service_changes or _none)(looking_ahead):
+            if change.state == ChangeState.PLANNED:
+                yield change
+        asked = claimed((self.job.service_steps or _none)(looking_ahead), self.store)
+        self._write_down(replace(context, responses={each: each.assumed() for each in asked}))
+
     def _context(self) -> JobContext:
         return JobContext(
             store=self.store,
@@ -241,6 +277,9 @@ class _SimulatedRun:
             edit_only=self.schedule.options.edit_only,
             settled=True,
             templates=self.templates,
+            run_id=f"preview {self.schedule.name} {self.at.isoformat()}",
+            only=self.only if self.job.service_steps else None,
+            limit=self.schedule.options.limit,
         )
 
     def _outcomes(self, context: JobContext) -> Iterator[MessageOutcome]:
@@ -297,6 +336,10 @@ class _SimulatedRun:
             return claimed._replace(state=DeliveryState.EXPIRED, revision=revisions.next())
         record = claimed._replace(text=text)
         return sent(record, Receipt("", ""), revision=revisions.next(), now=now)
+
+
+def _none(_context: JobContext) -> Iterator[Any]:
+    return iter(())
 
 
 def jobs_of(schedules: Iterable[Schedule], jobs: JobRegistry) -> list[tuple[Schedule, Job]]:

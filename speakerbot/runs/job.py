@@ -6,17 +6,21 @@ import importlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from speakerbot.config import Settings
 from speakerbot.domain.job_registry import JobDeclaration
 from speakerbot.domain.message import Decision, Message
+from speakerbot.domain.service_request import NOT_ASKED, NoResponse, Responses, ServiceRequest
 from speakerbot.ports.store import Store
-from speakerbot.runs.steps import Step
+from speakerbot.runs.steps import Claimed, Step
 from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
     from speakerbot.delivery.content import Content
+    from speakerbot.runs.report import ServiceChange
+
+T = TypeVar("T")
 
 AHEAD = timedelta(hours=1, minutes=5)
 """How far a run of a schedule looks for messages that are over before anybody ticks again: the
@@ -43,6 +47,20 @@ class JobContext:
     settled: bool = False
     """The job's steps have been carried out, and messages may be sent: a job that remembers decides
     only what is written down. False in a dry run: decide as if they had been carried out."""
+    responses: Responses = field(default_factory=dict)
+    """Of the requests that this run has made so far."""
+    run_id: str = ""
+    only: str | None = None
+    """A Discord user id: all others are left out. Messages are left out by the runner."""
+    limit: int | None = None
+    """At most so many changes at a service. Messages are counted by the runner."""
+    first_round: bool = True
+    """False where a run that stays decides again, for what has fallen due meanwhile."""
+
+    def response(self, request: ServiceRequest[T]) -> T | NoResponse:
+        """What came back of it; ``NOT_ASKED`` where it was not made, as in a dry run."""
+        found: T | NoResponse = self.responses.get(request, NOT_ASKED)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +85,20 @@ class Window(NamedTuple):
 class Job:
     """``decide`` reads and yields, lazily; it writes nothing and asks no clock.
 
-    ``steps``, for jobs that remember: what to write down, as data, from what the ledger knows. The
-    runner carries them out before deciding and after sending, never in a dry run; doing so again
-    changes nothing.
+    ``wanted``, for jobs that read a service before they decide: requests that change nothing. What
+    comes back is in the context of ``steps`` and ``decide``; where something does not, they decide
+    without it. Nothing wanted, nothing opened. One query or two.
+
+    ``steps``, for jobs that remember: what to write down, as data, from what the ledger and the
+    service say. The runner carries them out before deciding and after sending, never in a dry run;
+    doing so again changes nothing.
+
+    ``service_steps``, for jobs that change something at a service: carried out once everything is
+    sent, if anything was sent or wanted; never in a dry run. What came back is in the context of
+    ``steps`` afterwards. What must not be done twice is ``Claimed``.
+
+    ``service_changes``, for the same jobs: what was changed there, or would be in a dry run, and
+    what is not as it should be and stays so, for people.
 
     ``prospects``, for jobs that write to speakers: every message about a talk, by its id, that
     ``decide`` yields now, yielded before, or will yield.
@@ -91,6 +120,9 @@ class Job:
     still_true: Callable[[JobContext, Sequence[Message]], Collection[str]] | None = None
     windows: Callable[[JobContext, datetime], Iterator[Window]] | None = None
     content: Content | None = None
+    wanted: Callable[[JobContext], Iterator[ServiceRequest[Any]]] | None = None
+    service_steps: Callable[[JobContext], Iterator[ServiceRequest[Any] | Claimed]] | None = None
+    service_changes: Callable[[JobContext], Iterator[ServiceChange]] | None = None
 
 
 class Outlook(NamedTuple):

@@ -44,17 +44,25 @@ def organisers_channel(settings: Settings) -> str:
     raise ConfigError("DISCORD_LOGS_CHANNEL_ID is not set: it names the channel organisers read")
 
 
+def server(settings: Settings) -> str:
+    """The Discord id of the community's server. Raises ConfigError if it is not set."""
+    if guild_id := settings.guild_id:
+        return guild_id
+    raise ConfigError("DISCORD_GUILD_ID is not set: it names the community's server")
+
+
 def check_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) -> None:
-    """Raises ConfigError if the channel that a job posts to is not set anywhere. At most one
-    query."""
+    """Raises ConfigError if what a job posts to is not set anywhere. At most one query."""
     if posts_to == "announcements":
         announcement_channel(guilds, settings)
     elif posts_to == "organisers":
         organisers_channel(settings)
+    elif posts_to == "server":
+        server(settings)
 
 
 def is_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) -> bool:
-    """Whether the channel that a job posts to is set anywhere. At most one query."""
+    """Whether what a job posts to is set anywhere. At most one query."""
     try:
         check_configured(posts_to, guilds, settings)
     except ConfigError:

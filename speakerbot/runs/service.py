@@ -127,7 +127,7 @@ class RunService:
             # The schedule that edits ships enabled, for whoever switches the mode on.
             record = _at_occurrence(record, schedule)
             return self._skip(record, RunSkipReason.DISABLED, dry_run, observers, quietly=True)
-        self._warn()
+        self._warn(declared)
         with process.let_in():
             store = self.open_store(self.settings, read_only=dry_run)
         (self.log.debug if quiet else self.log.info)("store_opened", store=store.describe())
@@ -355,7 +355,7 @@ class RunService:
             observer.end(RunSummary(RunCounts(), 0, reason, quietly=quietly))
         return RunEnd(skipped=reason)
 
-    def _warn(self) -> None:
+    def _warn(self, declared: JobDeclaration) -> None:
         from speakerbot.config import SHORT_LEASE
         from speakerbot.durations import format_duration
 
@@ -365,6 +365,13 @@ class RunService:
                 lease=format_duration(self.settings.lease),
                 advised=format_duration(SHORT_LEASE),
                 hint="SPEAKERBOT_LEASE does not cover the longest send with its retries",
+            )
+        asks = declared.asks_speakers and self.settings.confirm != "off"
+        if asks and not self.settings.logs_channel_id:
+            self.log.warning(
+                "organisers_not_told",
+                hint="set DISCORD_LOGS_CHANNEL_ID to the channel that organisers read: who does "
+                "not answer SPEAKERBOT_CONFIRM, or can't make it, is told of there once it is set",
             )
 
 

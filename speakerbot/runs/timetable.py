@@ -9,6 +9,7 @@ shortly before their time and sent at it, never early.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ from speakerbot.domain.delivery import (
     within_reason,
 )
 from speakerbot.domain.message import Decision, Message, Skip
+from speakerbot.domain.service_request import NoResponse, Responses
 from speakerbot.errors import UsageError
 from speakerbot.runs.job import AHEAD, NOTHING_AHEAD, Job, JobContext, Outlook, look_ahead
 from speakerbot.runs.node_bot_minute import end_of_minute, held_until, must_wait
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from speakerbot.clock import Clock
     from speakerbot.config import Settings
     from speakerbot.domain.job_registry import RunOptions
+    from speakerbot.domain.service_request import ServiceRequest
     from speakerbot.ports.store import Store
     from speakerbot.runs.report import Report
     from speakerbot.templates import Templates
@@ -44,6 +47,10 @@ NEAR = timedelta(seconds=30)
 """A round that begins within so long is waited for with open channels."""
 LOOK_EVERY = timedelta(seconds=1)
 """How often a run that waits looks whether the store has changed."""
+
+
+ASK_AGAIN = timedelta(minutes=5)
+"""How long after a request that got no response it is worth being made again."""
 
 
 class NextRound(NamedTuple):
@@ -82,6 +89,8 @@ class Timetable:
     deadline: float | None = None
     """Of ``time.monotonic``: deciding is cut short then."""
     rounds: int = 0
+    responses: dict[ServiceRequest[Any], Any] = field(default_factory=dict)
+    """Of the requests that this run has made so far."""
     _before: datetime | None = None
     """The decision time of the round before."""
     _kept_until: datetime | None = None
@@ -116,7 +125,29 @@ class Timetable:
             edit_only=self.options.edit_only,
             settled=not self.options.dry_run,
             templates=self.templates,
+            responses=self.responses,
+            run_id=self.run_id,
+            only=self._only() if self.job.service_steps else None,
+            limit=self.options.limit,
+            first_round=self.rounds <= 1,
         )
+
+    def wanted(self, at: datetime) -> list[ServiceRequest[Any]]:
+        """What is to be read before the next round, at this decision time, decides."""
+        if self.job.wanted is None:
+            return []
+        context = replace(self.context(at), first_round=self.rounds == 0)
+        return list(self.job.wanted(context))
+
+    def responded(self, responses: Responses) -> None:
+        """Takes note of what came back. An occurrence of which something could not be read, and may
+        be in a while, stays open."""
+        self.responses.update(responses)
+        failed = [each for each in responses.values() if isinstance(each, NoResponse)]
+        for detail, count in Counter(each.detail for each in failed).items():
+            self.log.warning("service_did_not_respond", requests=count, detail=detail)
+        if any(each.passing for each in failed):
+            self.report.waits.retry(self.clock.real() + ASK_AGAIN)
 
     def held(self, plan: MessagePlan) -> None:
         """Notes a message that is not sent now. In a later round only what is new is reported."""
@@ -215,7 +246,7 @@ class Timetable:
         self.looked()
         coming = min(self._rounds(outlook, now), default=None)
         if coming is not None and coming.begins <= now:
-            return self._round(coming.at)
+            return None if self.wanted(coming.at) else self._round(coming.at)  # it reads first
         if self._stays and outlook.due != self._due:
             return self._round(now)
         near = coming is not None and coming.begins <= now + NEAR

@@ -40,8 +40,10 @@ from speakerbot.stores.talk_dates import DATE_TEXT
 
 if TYPE_CHECKING:
     from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.confirmation import Answer
     from speakerbot.domain.inbox import InboxMessage
     from speakerbot.domain.occurrence import OccurrenceRecord
+    from speakerbot.domain.server_event import EventDetails, EventRecord
     from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 
 T = TypeVar("T")
@@ -56,6 +58,7 @@ def _one_of(words: Mapping[str, Any]) -> Kind[Any]:
 
 STATE = _one_of(STATES)
 OUTCOME = _one_of({outcome.value: outcome for outcome in RunOutcome})
+ANSWER = _one_of({word: word for word in ("yes", "no")})
 STANDING = _one_of({word: word for word in ("running", "open", "finished", "missed", "superseded")})
 
 
@@ -181,6 +184,25 @@ def inbox_message_of(values: Mapping[str, Any], reader: Reader) -> InboxMessage:
     )
 
 
+def answer_of(values: Mapping[str, Any], reader: Reader) -> Answer | None:
+    """None, so that the question counts as unanswered and the next answer replaces it, where part
+    of it cannot be read."""
+    from speakerbot.domain.confirmation import Answer  # most runs read none
+
+    so = "taken as no answer"
+    try:
+        return Answer(
+            kind=reader.need("kind", values.get("kind"), TEXT, so),
+            talk_id=reader.need("talk_id", values.get("talk_id"), TEXT, so),
+            user_id=reader.need("user_id", values.get("user_id"), IDENTIFIER, so),
+            date=reader.need("date", values.get("date"), DATE_TEXT, so),
+            answer=reader.need("answer", values.get("answer"), ANSWER, so),
+            at=reader.read("at", values.get("at"), INSTANT, FIRST_INSTANT),
+        )
+    except Unreadable:
+        return None
+
+
 def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
     """None where it is not known until when: as if it were closed."""
     try:
@@ -253,6 +275,54 @@ def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntr
         )
     except Unreadable:
         return None
+
+
+def event_record_of(values: Mapping[str, Any], reader: Reader) -> EventRecord | None:
+    """What is remembered of the event of the talk whose id is ``reader.id``. None, as if there were
+    no record, where part of it cannot be read: the event itself names its talk."""
+    from speakerbot.domain.server_event import EventRecord  # one job needs it
+
+    details = Kind("what an event shows", _event_details)
+    so = "the talk's event is left as it is"
+    try:
+        return EventRecord(
+            talk_id=reader.id,
+            revision=reader.need("revision", values.get("revision"), TEXT, so),
+            at=reader.need("at", values.get("at"), INSTANT, so),
+            event_id=_optional(reader, "event_id", values.get("event_id"), SNOWFLAKE, so),
+            written=_optional(reader, "written", values.get("written"), details, so),
+            stands=_optional(reader, "stands", values.get("stands"), details, so),
+            writing=_optional(reader, "writing", values.get("writing"), details, so),
+            refused=reader.read("refused", values.get("refused"), TEXT, ""),
+        )
+    except Unreadable:
+        return None
+
+
+def _event_details(value: Any) -> EventDetails:
+    from speakerbot.domain.server_event import EventDetails
+
+    stored = FIELDS.parse(value)
+    name, text, place = (TEXT.parse(stored.get(key)) for key in ("name", "description", "place"))
+    begin, end = (datetime.fromisoformat(stored[key]) for key in ("starts_at", "ends_at"))
+    return EventDetails(name, text, place, INSTANT.parse(begin), INSTANT.parse(end))
+
+
+def event_document(record: EventRecord) -> dict[str, Any]:
+    """The fields of a record, but for the talk's id, as texts, instants and documents of texts."""
+
+    def stored(details: EventDetails | None) -> dict[str, str] | None:
+        if details is None:
+            return None
+        times = {name: getattr(details, name).isoformat() for name in ("starts_at", "ends_at")}
+        return {**details._asdict(), **times}
+
+    document = {**record._asdict(), **{n: stored(getattr(record, n)) for n in EVENT_DETAILS}}
+    del document["talk_id"]
+    return document
+
+
+EVENT_DETAILS = ("written", "stands", "writing")
 
 
 def occurrence_of(

@@ -358,7 +358,7 @@ def test_an_export_that_cannot_be_written_says_so(filled: Cli) -> None:
 def test_list_shows_what_is_to_come_one_line_a_talk(filled: Cli) -> None:
     header, *rows = filled.out("talks", "list", *NOW).splitlines()
     assert header.split("\t") == [
-        "date", "start", "speaker", "topic", "state", "id", "room", "co-speakers",
+        "date", "start", "speaker", "topic", "state", "id", "room", "co-speakers", "answer",
     ]  # fmt: skip
     assert [row.split("\t")[0] for row in rows] == [
         "2026-11-20", "2026-11-21", "2026-11-27", "2026-12-04", "2026-12-11", "2027-01-08",
@@ -390,7 +390,7 @@ def test_add_takes_all_that_a_talk_has(cli: Cli) -> None:
     assert (talk["length"], talk["room"], talk["link"]) == (90, "Hall 2", "https://talks.example/1")
     assert [each["username"] for each in talk["speakers"]] == ["kaz", "mira", "ina"]
     _, row = cli.out("talks", "list").splitlines()
-    assert row.split("\t")[-2:] == ["Hall 2", "mira, ina"]
+    assert row.split("\t")[-3:] == ["Hall 2", "mira, ina", ""]
     assert "speakers\tkaz (802), mira (803), ina (804)" in cli.out("talks", "show", talk["id"])
     again = add(cli, "--speaker", "mira", day=SOON + timedelta(days=1))
     assert "kaz, mira" in again, "the first talk says how to call them"

@@ -22,11 +22,13 @@ from pymongo.errors import WriteError
 from structlog.testing import capture_logs
 
 from speakerbot.domain.calendar_entry import CalendarEntry
+from speakerbot.domain.confirmation import Answer
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, standing
 from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
+from speakerbot.domain.server_event import EventChange, EventDetails, EventRecord
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.domain.talk_changes import ChangeRules, step
 from speakerbot.ports.store import Breaker, FlagWrite, Store
@@ -64,9 +66,18 @@ GRACE = {"userId": "2", "username": "grace"}
 WITH_GRACE = replace(SPOILT, co_speakers=(Speaker("2", "grace"),))
 
 
+def event(name: str) -> EventRecord:
+    shown = EventDetails("name", "text", "Hall", NOW, LATER)
+    return EventRecord(name, "1", NOW, "55", shown, shown, shown, "refused")
+
+
 def entry_of(talk: Talk) -> CalendarEntry:
     shown = talk.date, talk.starts_at, talk.topic, talk.username
     return CalendarEntry(talk.id, 0, *shown, False, NOW)
+
+
+def answer(talk_id: str) -> Answer:
+    return Answer("confirm", talk_id, "1", DAY, "yes", NOW)
 
 
 def fill(store: Store) -> None:
@@ -78,6 +89,9 @@ def fill(store: Store) -> None:
     )
     store.inbox.put(message("spoilt"))
     store.inbox.put(message("sound"))
+    store.answers.put([answer("spoilt"), answer("sound")])
+    for name in ("spoilt", "sound"):
+        store.server_events.swap([EventChange(name, None, event(name))])
     store.runs.put(Run("r1", "weekly", NOW, NOW))
     store.runs.put(Run("r2", "weekly", NOW, LATER))
     for at in (NOW, LATER):
@@ -123,6 +137,11 @@ def ask_everything(store: Store) -> None:
     store.inbox.put(message("spoilt"))
     assert store.inbox.mark_read(["user:1"], message("sound").id, NOW) == 1
     assert store.inbox.forget_before(NOW) in (0, 1)
+    assert answer("sound") in store.answers.about(["spoilt", "sound"]).values()
+    store.answers.put([answer("spoilt")])
+    assert event("sound") in list(store.server_events.all())
+    store.server_events.swap([EventChange("spoilt", None, event("spoilt"))])
+    assert store.answers.forget_before(DAY) in (0, 1)
     for runs in (store.runs.list(), store.runs.list(job="weekly")):
         assert "r2" in [run.id for run in runs]
     store.runs.get("r1")
@@ -165,6 +184,8 @@ SPOILT_DOCUMENTS = {
     "speakerbot_people": {"_id": "p1"},
     "speakerbot_deliveries": {"_id": delivery("spoilt").key},
     "speakerbot_inbox": {"_id": message("spoilt").key},
+    "speakerbot_answers": {"talk_id": "spoilt"},
+    "speakerbot_server_events": {"_id": "spoilt"},
     "speakerbot_runs": {"_id": "r1"},
     "speakerbot_occurrences": {"_id": "hourly/2026-11-20T16:05Z"},
     "speakerbot_snapshot": {"talk_id": SPOILT.id},
@@ -187,6 +208,11 @@ FIELDS = {
     "speakerbot_deliveries": (*Delivery._fields[1:], "subject"),
     "speakerbot_inbox": (
         "id", "recipient", "text", "created_at", "read_at", "put_by", "read_by",
+    ),
+    "speakerbot_answers": ("kind", "talk_id", "user_id", "date", "answer", "at"),
+    "speakerbot_server_events": (
+        "revision", "at", "event_id", "written", "stands", "writing", "refused", "written.name",
+        "stands.starts_at",
     ),
     "speakerbot_runs": (
         "job", "now", "started_at", "finished_at", "outcome", "schedule", "occurrence", "counts",
@@ -244,6 +270,8 @@ TABLES = {
     "people": "id = 'p1'",
     "deliveries": "key LIKE '%spoilt%'",
     "inbox": "key LIKE '%spoilt%'",
+    "answers": "talk_id = 'spoilt'",
+    "server_events": "talk_id = 'spoilt'",
     "runs": "id = 'r1'",
     "occurrences": "occurrence < (SELECT max(occurrence) FROM occurrences)",
     "snapshot": f"talk_id = '{SPOILT.id}'",
@@ -728,3 +756,17 @@ def test_a_damaged_inbox_message_is_left_out_where_it_must_be_and_never_put_agai
         (message("lost").key, "created_at"),
         (message("read").key, "read_at"),
     ]
+
+
+@pytest.mark.parametrize("said", ["maybe", "", None, 5])
+def test_a_damaged_answer_counts_as_none_and_the_next_one_replaces_it(
+    mongo: Store, documents: Any, said: object
+) -> None:
+    mongo.answers.put([answer("a")])
+    documents.speakerbot_answers.update_one({}, {"$set": {"answer": said}})
+    with capture_logs() as logs:
+        assert mongo.answers.about(["a"]) == {}
+    [warning] = logs
+    assert (warning["kind"], warning["field"]) == ("answer", "answer")
+    mongo.answers.put([answer("a")])
+    assert mongo.answers.about(["a"]) == {answer("a").key: answer("a")}

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from speakerbot.domain.confirmation import Answer
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.person import Person
@@ -35,6 +36,7 @@ SENT = Delivery(
 )
 
 
+YES = Answer("confirm", TALK.id, "1", TALK.date, "yes", NOW)
 MESSAGE = InboxMessage("k/talk:1/user:1/x", "user:1", "Hi", NOW)
 
 
@@ -155,6 +157,18 @@ def test_a_file_of_version_1_has_an_inbox_once_it_is_prepared(version_1: Path) -
         assert_filled(store)
         assert store.inbox.put(MESSAGE)
         assert list(store.inbox.of(["user:1"], unread_only=True)) == [MESSAGE]
+
+
+def test_a_file_of_each_earlier_version_keeps_answers_once_it_is_prepared(tmp_path: Path) -> None:
+    for version in range(1, len(sqlite_schema.STEPS)):
+        with closing(in_file(tmp_path / f"{version}.db")) as db:
+            sqlite_schema.migrate(db, sqlite_schema.STEPS[:version])
+            store = SqliteStore(db)
+            if version == len(sqlite_schema.STEPS) - 1:
+                fill(store)
+            store.prepare()
+            store.answers.put([YES])
+            assert store.answers.about([TALK.id]) == {YES.key: YES}
 
 
 def at(ms: int) -> datetime:
@@ -315,6 +329,20 @@ def test_a_database_of_version_1_has_the_inboxs_indexes_once_it_is_prepared(
         for each in documents.speakerbot_inbox.index_information().values()
     ]
     assert ["recipient", "read_at", "created_at", "_id"] in indexed
+
+
+def test_a_database_of_version_1_has_the_answers_indexes_once_it_is_prepared(
+    database: MongoDatabase, documents: Any
+) -> None:
+    store = MongoStore(database)
+    store.prepare()
+    store.answers.put([YES])
+    assert store.answers.about([TALK.id]) == {YES.key: YES}
+    indexed = [
+        [field for field, _ in each["key"]]
+        for each in documents.speakerbot_answers.index_information().values()
+    ]
+    assert ["talk_id"] in indexed
 
 
 def test_a_step_that_dies_in_the_middle_is_done_again(

@@ -12,11 +12,13 @@ import pytest
 from pymongo import MongoClient, monitoring
 
 from speakerbot.domain.calendar_entry import CalendarEntry
+from speakerbot.domain.confirmation import Answer
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person
 from speakerbot.domain.run import Run
+from speakerbot.domain.server_event import EventChange, EventRecord
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Breaker, FlagWrite, Store
 from speakerbot.stores.mongo import MongoStore
@@ -42,6 +44,8 @@ def _use(store: Store) -> None:
     _use_talks_and_people(store)
     _use_snapshots(store)
     _use_inbox(store)
+    _use_answers(store)
+    _use_server_events(store)
     store.ledger.swap([DeliveryChange(None, SENT)])
     store.ledger.swap([DeliveryChange(SENT, SENT)])
     store.ledger.get([SENT.key])
@@ -111,6 +115,24 @@ def _use_snapshots(store: Store) -> None:
     assert len(list(store.snapshots.differing())) == 2
     store.talks.delete("a")
     assert len(list(store.snapshots.differing(DAY))) == 2
+
+
+def _use_server_events(store: Store) -> None:
+    first = EventRecord("a", "1", NOW, "55")
+    second = first._replace(revision="2")
+    for change in ((None, first), (first, second), (second, None), (None, first)):
+        assert store.server_events.swap([EventChange("a", *change)])
+    assert list(store.server_events.all()) == [first]
+
+
+def _use_answers(store: Store) -> None:
+    yes = Answer("confirm", "a", "1", DAY, "yes", NOW)
+    store.answers.put([yes])
+    assert store.answers.about(["a", "b"])
+    assert store.answers.count_before(DAY + timedelta(days=1))
+    assert store.answers.forget_before(DAY + timedelta(days=1))
+    store.answers.put([yes])
+    assert store.answers.erase("1")
 
 
 def _use_inbox(store: Store) -> None:

@@ -14,6 +14,7 @@ from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run, RunOutcome
+from speakerbot.domain.server_event import EventChange, EventDetails, EventRecord
 from speakerbot.domain.talk import LONGEST, Speaker, Talk
 from speakerbot.ports.store import Store
 
@@ -66,6 +67,28 @@ def talks(draw: st.DrawFn) -> Talk:
         co_speakers=tuple(draw(st.lists(st.builds(Speaker, snowflakes, texts), max_size=3))),
         source_id=draw(st.none() | st.text(min_size=1, max_size=80)),
     )
+
+
+@st.composite
+def event_records(draw: st.DrawFn) -> EventRecord:
+    shown = st.builds(EventDetails, texts, texts, texts, instants, instants)
+    return EventRecord(
+        talk_id=f"talk {next(NUMBERS)}",
+        revision=draw(texts),
+        at=draw(instants),
+        event_id=draw(st.none() | snowflakes),
+        written=draw(st.none() | shown),
+        stands=draw(st.none() | shown),
+        writing=draw(st.none() | shown),
+        refused=draw(texts),
+    )
+
+
+@given(record=event_records())
+@on_one_store
+def test_what_is_remembered_of_an_event_comes_back(store: Store, record: EventRecord) -> None:
+    assert store.server_events.swap([EventChange(record.talk_id, None, record)])
+    assert record in list(store.server_events.all())
 
 
 @st.composite

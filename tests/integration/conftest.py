@@ -17,7 +17,7 @@ import pytest
 import time_machine
 
 from speakerbot.channels.discord.access import bot_of
-from speakerbot.channels.discord.channel import DiscordApi
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.clock import real_now
 from speakerbot.config import Settings
 from speakerbot.delivery.status import retried

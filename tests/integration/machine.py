@@ -14,7 +14,7 @@ from speakerbot.config import Settings
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
-from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary
+from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary, ServiceChange
 from speakerbot.runs.service import RunEnd, RunRequest, RunService, Scheduling
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.testing.crash.boundaries import Reached, stepping_store
@@ -66,6 +66,9 @@ class Machine:
 
     def add(self, outcome: MessageOutcome) -> None:
         self.states.append(outcome.state)
+
+    def change(self, change: ServiceChange) -> None:
+        self.states.append(change.counted_as)
 
     def end(self, summary: RunSummary) -> None:
         self.ends.append(summary.skipped_because)

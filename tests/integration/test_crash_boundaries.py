@@ -11,6 +11,7 @@ import pytest
 
 from speakerbot.testing.crash import Arena, CrashProcess, CrashRound, CrashSchedule, WorldOf
 from speakerbot.testing.crash.changes_world import ChangesWorld
+from speakerbot.testing.crash.confirm_world import ConfirmWorld
 from speakerbot.testing.crash.node_bot_world import WAYS, NodeBotWorld
 from speakerbot.testing.crash.posts_worlds import (
     DigestWorld,
@@ -82,6 +83,7 @@ def dying_at(boundary: int, gap: Gap) -> CrashSchedule:
         pytest.param(EngagementWorld, 15, id="engagement"),
         pytest.param(RemindersWorld, 40, id="reminders", marks=pytest.mark.slow_suite),
         pytest.param(InboxWorld, 30, id="inbox", marks=pytest.mark.slow_suite),
+        pytest.param(ConfirmWorld, 40, id="confirm", marks=pytest.mark.slow_suite),
         pytest.param(EveningsWorld, 35, id="evenings", marks=pytest.mark.slow_suite),
         pytest.param(WeeklyWorld, 5, id="weekly", marks=pytest.mark.slow_suite),
         pytest.param(ChangesWorld, 35, id="changes", marks=pytest.mark.slow_suite),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from speakerbot.channels.discord.channel import DiscordApi
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.ports.channel import Refused
 from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault
 from speakerbot.testing.discord.routing import Operation

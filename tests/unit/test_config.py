@@ -44,6 +44,8 @@ def test_every_problem_is_in_one_message_and_names_its_variable() -> None:
         "SPEAKERBOT_REMINDER_OFFSETS": "1d",
         "SPEAKERBOT_REMINDER_ROUTES": "dm,pigeon",
         "SPEAKERBOT_FALLBACK_CHANNEL_ID": "#general",
+        "SPEAKERBOT_CONFIRM": "mail",
+        "SPEAKERBOT_CONFIRM_AGAIN": "0h",
         "SPEAKERBOT_DATE_ORDER": "ymd",
         "SPEAKERBOT_WEEKLY_MODE": "replace",
         "SPEAKERBOT_ENGAGEMENT_EVERY": "0d",

@@ -26,6 +26,7 @@ from speakerbot.runs.report import (
     RunCounts,
     RunHeader,
     RunSummary,
+    ServiceChange,
     Waits,
 )
 
@@ -53,12 +54,16 @@ class Shown:
     """An observer that keeps what it is shown."""
 
     outcomes: list[MessageOutcome] = field(default_factory=list)
+    changes: list[ServiceChange] = field(default_factory=list)
 
     def begin(self, header: RunHeader) -> None:
         """Of no use here."""
 
     def add(self, outcome: MessageOutcome) -> None:
         self.outcomes.append(outcome)
+
+    def change(self, change: ServiceChange) -> None:
+        self.changes.append(change)
 
     def end(self, summary: RunSummary) -> None:
         """Of no use here."""

@@ -22,7 +22,14 @@ from speakerbot.domain.run import Run
 from speakerbot.errors import Unreachable
 from speakerbot.ports.store import Runs, Store
 from speakerbot.runs.job import Job, JobContext
-from speakerbot.runs.report import MessageOutcome, RunHeader, RunObserver, RunSummary, Waits
+from speakerbot.runs.report import (
+    MessageOutcome,
+    RunHeader,
+    RunObserver,
+    RunSummary,
+    ServiceChange,
+    Waits,
+)
 from speakerbot.runs.runner import Runner
 from speakerbot.runs.steps import Step, TakeSnapshot
 from speakerbot.stores import open_store
@@ -54,6 +61,9 @@ class Shown:
 
     def add(self, outcome: MessageOutcome) -> None:
         self.outcomes.append(outcome)
+
+    def change(self, change: ServiceChange) -> None:
+        """No job here makes any."""
 
     def end(self, summary: RunSummary) -> None:
         self.summary = summary

@@ -34,7 +34,7 @@ AT_HALF_PAST_SEVEN = {
     "link": "https://talks.example/a_b_c",
 }
 KNOWN = (
-    "there are date, days, discord_relative, discord_time, length, link, room, speakers, "
+    "there are asks, date, days, discord_relative, discord_time, length, link, room, speakers, "
     "starts_at, topic, username, weekday"
 )
 

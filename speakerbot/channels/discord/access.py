@@ -104,6 +104,7 @@ CAPABILITIES: Final = Capabilities(
     idempotent_for=timedelta(minutes=2),
     looks_back=True,
     notifies=True,
+    reactions=True,
     max_length=LIMIT,
     length=length,
     escape=escape,

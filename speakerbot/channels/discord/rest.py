@@ -129,9 +129,12 @@ class _Tries:
         self,
         notice: Callable[[aiohttp.ClientResponse], None],
         ready: Ready | None,
+        *,
+        blind: bool,
     ) -> None:
         self._notice = notice
         self._ready = ready
+        self._blind = blind
         self.unclear = False
         """One got no clear answer: whatever a later one is told, the request may have been done."""
         self.last: _Answer | None = None
@@ -155,6 +158,8 @@ class _Tries:
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         self.last = None
+        if self.unclear and not self._blind:
+            raise Withheld
         self._under_way = True
         try:
             response = await self._try(request, send)
@@ -293,18 +298,25 @@ class DiscordRest:
         *,
         once: bool = False,
         ready: Ready | None = None,
+        blind: bool = True,
+        empty: bool = False,
         **options: Any,
     ) -> Any:
         """The decoded answer. Raises Refused for whatever is none; of what must be done but
         ``once``, only a refusal of every try says that it was not done. ``ready`` is awaited before
         each try; what it raises goes through where no try before it can have been done. Once the
-        lane has stopped, a try that is under way is the last."""
+        lane has stopped, a try that is under way is the last. ``blind`` False: there is no other
+        try once one got no clear answer. ``empty``: the answer has no body (204), and that is all
+        there is to it."""
         await self._pace.slot()
-        tries = _Tries(self._count, ready)
+        tries = _Tries(self._count, ready, blind=blind)
         self._open.add(tries)
         try:
             async with asyncio.timeout(self._timeout) as tries.limit:
                 answer = await self._connected(route, {**options, "middlewares": (tries.watch,)})
+        except asyncio.CancelledError:
+            self._let_others_go_on()
+            raise
         except Withheld:
             await self._check_withheld(tries, once)
             raise
@@ -331,7 +343,7 @@ class DiscordRest:
             raise refusal from error
         finally:
             self._open.discard(tries)
-        if isinstance(answer, str):
+        if isinstance(answer, str) and (answer or not empty):
             raise _makes_no_sense("it is not JSON")
         return answer
 
@@ -364,8 +376,7 @@ class DiscordRest:
                 detail = f"{self._base} cannot be reached: {error.strerror or error}"
                 return Refused(RefusalClass.SERVICE, detail)
             case TimeoutError():
-                # discord.py leaves everybody waiting if its wait for the global limit is cut short.
-                self._http._global_over.set()
+                self._let_others_go_on()
                 detail = f"no answer within {self._timeout:.0f} s"
                 return Refused(RefusalClass.SERVICE, detail, maybe_accepted=True)
             case aiohttp.ClientError() | OSError():
@@ -374,6 +385,10 @@ class DiscordRest:
         if answer is not None:
             return _refused(answer)
         return _makes_no_sense(type(error).__name__)
+
+    def _let_others_go_on(self) -> None:
+        """discord.py leaves everybody waiting if its wait for the global limit is cut short."""
+        self._http._global_over.set()
 
     def _count(self, response: aiohttp.ClientResponse) -> None:
         self.requests += 1

@@ -18,12 +18,12 @@ from speakerbot.clock import real_now
 from speakerbot.errors import ConfigError
 from speakerbot.logs import get_logger
 from speakerbot.stores.mongo import schema
-from speakerbot.stores.mongo.calendar import MongoCalendar
+from speakerbot.stores.mongo.calendar import MongoCalendar, MongoServerEvents
 from speakerbot.stores.mongo.community import MongoGuilds, MongoMarks
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
 from speakerbot.stores.mongo.ledger import MongoLedger
 from speakerbot.stores.mongo.limits import MongoLimits
-from speakerbot.stores.mongo.people import MongoInbox, MongoPeople
+from speakerbot.stores.mongo.people import MongoAnswers, MongoInbox, MongoPeople
 from speakerbot.stores.mongo.runs import MongoOccurrences, MongoRuns
 from speakerbot.stores.mongo.snapshots import MongoSnapshots
 from speakerbot.stores.mongo.talks import MongoTalks
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
         Occurrences,
         People,
         Runs,
+        ServerEvents,
         Snapshots,
+        SpeakerAnswers,
         Talks,
     )
 
@@ -62,10 +64,12 @@ class MongoStore:
         self.people: People = MongoPeople(db)
         self.ledger: Ledger = MongoLedger(db)
         self.inbox: Inbox = MongoInbox(db)
+        self.answers: SpeakerAnswers = MongoAnswers(db)
         self.runs: Runs = MongoRuns(db)
         self.occurrences: Occurrences = MongoOccurrences(db)
         self.snapshots: Snapshots = MongoSnapshots(db)
         self.calendar: Calendar = MongoCalendar(db)
+        self.server_events: ServerEvents = MongoServerEvents(db)
         self.limits: Limits = MongoLimits(db)
         self.guilds: Guilds = MongoGuilds(db)
         self.marks: Marks = MongoMarks(db)

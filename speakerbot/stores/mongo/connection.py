@@ -45,7 +45,7 @@ REFUSED_LOGIN = frozenset({13, 18, 8000})
 OTHER_INDEX = frozenset({85, 86})
 DUPLICATE_KEY = 11000
 
-Write = pymongo.ReplaceOne[Document] | pymongo.DeleteOne
+Write = pymongo.ReplaceOne[Document] | pymongo.UpdateOne | pymongo.DeleteOne
 
 
 class Database:

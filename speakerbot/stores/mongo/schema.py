@@ -17,7 +17,7 @@ from speakerbot.errors import ConfigError, StoreCorrupt, StoreTooNew
 from speakerbot.stores.mongo.calendar import CALENDAR
 from speakerbot.stores.mongo.community import GUILDS
 from speakerbot.stores.mongo.ledger import DELIVERIES
-from speakerbot.stores.mongo.people import INBOX, PEOPLE
+from speakerbot.stores.mongo.people import ANSWERS, INBOX, PEOPLE
 from speakerbot.stores.mongo.runs import OCCURRENCES, RUNS
 from speakerbot.stores.mongo.snapshots import SNAPSHOT
 from speakerbot.stores.mongo.talks import TALKS
@@ -66,6 +66,13 @@ TALKS_BY_SOURCE = IndexModel(
 )
 
 
+ANSWERS_INDEXES = [
+    IndexModel([("talk_id", 1)]),
+    IndexModel([("user_id", 1), ("date", 1), ("_id", 1)]),
+    IndexModel([("date", 1), ("_id", 1)]),
+]
+
+
 def _version_1(db: Database) -> None:
     for collection, indexes in INDEXES.items():
         _make(db, collection, indexes)
@@ -79,7 +86,15 @@ def _version_3(db: Database) -> None:
     _make(db, TALKS, [TALKS_BY_SOURCE])
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3)
+def _answers(db: Database) -> None:
+    _make(db, ANSWERS, ANSWERS_INDEXES)
+
+
+def _server_events(_db: Database) -> None:
+    """The events of the server are found by their talks' ids: they need no index."""
+
+
+STEPS: Steps = (_version_1, _version_2, _version_3, _answers, _server_events)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

@@ -133,6 +133,15 @@ CALENDAR_DETAILS = (
 )
 
 
+ANSWERS = (
+    """CREATE TABLE answers (
+        kind TEXT, talk_id TEXT, user_id TEXT, date TEXT, answer TEXT NOT NULL,
+        at INTEGER NOT NULL, PRIMARY KEY (talk_id, user_id, date, kind)) WITHOUT ROWID""",
+    "CREATE INDEX answers_user ON answers (user_id)",
+    "CREATE INDEX answers_date ON answers (date)",
+)
+
+
 def _version_1(db: Database) -> None:
     for statement in VERSION_1:
         db.run(statement)
@@ -154,7 +163,21 @@ def _calendar_details(db: Database) -> None:
         db.run(statement)
 
 
-STEPS: Steps = (_version_1, _version_2, _version_3, _calendar_details)
+def _answers(db: Database) -> None:
+    for statement in ANSWERS:
+        db.run(statement)
+
+
+def _server_events(db: Database) -> None:
+    db.run(
+        """CREATE TABLE server_events (
+            talk_id TEXT PRIMARY KEY, revision TEXT NOT NULL, at INTEGER NOT NULL,
+            event_id TEXT, written TEXT, stands TEXT, writing TEXT,
+            refused TEXT NOT NULL) WITHOUT ROWID"""
+    )
+
+
+STEPS: Steps = (_version_1, _version_2, _version_3, _calendar_details, _answers, _server_events)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

@@ -16,9 +16,12 @@ from selectors import EVENT_READ, DefaultSelector
 from typing import Annotated
 
 import typer
+from msgspec import structs
 
 from speakerbot.testing.crash.arena import Arena, Played
 from speakerbot.testing.crash.changes_world import ChangesWorld
+from speakerbot.testing.crash.confirm_world import ConfirmWorld
+from speakerbot.testing.crash.events_world import EventsWorld
 from speakerbot.testing.crash.installed import play as play_installed
 from speakerbot.testing.crash.node_bot_world import NodeBotWorld
 from speakerbot.testing.crash.posts_worlds import (
@@ -30,6 +33,7 @@ from speakerbot.testing.crash.posts_worlds import (
 from speakerbot.testing.crash.reminders_world import EveningsWorld, InboxWorld, RemindersWorld
 from speakerbot.testing.crash.seeds import (
     CrashSchedule,
+    about_events,
     around_node_bot,
     of_seed,
     plays_on_mongodb,
@@ -41,12 +45,14 @@ MODULE = (sys.executable, "-m", "speakerbot.testing.crash")
 WORLDS: dict[str, WorldOf] = {
     "reminders": RemindersWorld,
     "inbox": InboxWorld,
+    "confirm": ConfirmWorld,
     "evenings": EveningsWorld,
     "weekly": WeeklyWorld,
     "changes": ChangesWorld,
     "engagement": EngagementWorld,
     "digest": DigestWorld,
     "starting": StartingWorld,
+    "events": EventsWorld,
     "node-bot": NodeBotWorld,
 }
 SHARES = (
@@ -60,7 +66,11 @@ SHARES = (
     "digest",
     "starting",
     "starting",
+    "events",
+    "events",
     "node-bot",
+    "confirm",
+    "confirm",
 )
 """The world of each seed, in turn. Their number is odd, so that each comes to play on MongoDB, as
 every fourth seed does."""
@@ -142,7 +152,10 @@ def _play_anyway(arena: Arena, seed: int, job: str | None, mongodb: str | None) 
 
 
 def _schedule(seed: int, job: str) -> CrashSchedule:
-    return around_node_bot(seed) if job == "node-bot" else of_seed(seed)
+    drawn_by = {"node-bot": around_node_bot, "events": about_events}
+    drawn = drawn_by.get(job, of_seed)(seed)
+    # Of what is refused once, the next occurrence sees more: there must be one.
+    return structs.replace(drawn, every="minute") if job in ("confirm", "events") else drawn
 
 
 def _on(mongodb: str | None) -> list[str]:

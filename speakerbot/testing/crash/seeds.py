@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Literal
 
@@ -211,6 +212,32 @@ def _stalled(random: Random, process: CrashProcess) -> CrashProcess:
         stall_at=random.randint(1, random.choice(STEPS)),
         stall_until=until + random.uniform(0.0, RUN_TAKES),
     )
+
+
+_INSTEAD: Mapping[Operation | None, Operation] = {
+    "create_message": "create_guild_scheduled_event",
+    "create_dm": "list_guild_scheduled_events",
+    "list_messages": "list_guild_scheduled_events",
+    "get_message": "update_guild_scheduled_event",
+    "get_channel": "update_guild_scheduled_event",
+    "update_channel": "delete_guild_scheduled_event",
+}
+
+
+def about_events(seed: int) -> CrashSchedule:
+    """A schedule at random for a job that sends no message, but changes events of a server."""
+    drawn = of_seed(seed)
+    rounds = [
+        msgspec.structs.replace(
+            each,
+            gap="window" if each.gap == "end" else each.gap,
+            faults=tuple(
+                replace(fault, on=_INSTEAD.get(fault.on, fault.on)) for fault in each.faults
+            ),
+        )
+        for each in drawn.rounds
+    ]
+    return msgspec.structs.replace(drawn, rounds=tuple(rounds))
 
 
 def _undisturbed(each: CrashRound) -> CrashRound:
