@@ -1,17 +1,23 @@
-"""Imports: the options they share, and what each row comes to, shown before anything is written."""
+"""Imports and syncs: the options they share, and what each row comes to."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from cli.output import emit_json, on_terminal, plain, say, table
+from cli.output import amount, emit_json, on_terminal, plain, say, table
+from cli.terminal import narrow
+from speakerbot.text import shorten
 
 if TYPE_CHECKING:
+    from speakerbot.domain.talk import Talk
     from speakerbot.formats.import_rows import Difference, Import, Row
+    from speakerbot.formats.programme_plan import SyncPlan, SyncRow, Unlinked
+    from speakerbot.formats.sessions import Programme
 
 T = TypeVar("T")
 
@@ -35,7 +41,8 @@ Mapped = Annotated[
 ]
 MOST_DRAWN = 200
 """Rows of a drawn table; more are printed plainly, which takes a hundredth of the time."""
-SHOWN_CHANGES = 3
+TOPIC_SHOWN = 60
+UNLINKED_SHOWN = 30
 
 
 def show_rows(
@@ -110,3 +117,131 @@ def summary(plan: Import[T], noun: str, *, dry_run: bool) -> str:
     """``imported 9 talks: 8 new, 1 changed, 0 unchanged``; ``noun`` fits the number."""
     each = ", ".join(f"{number:,} {change}" for change, number in counts(plan).items())
     return f"{'would import' if dry_run else 'imported'} {len(plan.rows):,} {noun}: {each}"
+
+
+def show_sync(change: SyncPlan, programme: Programme, *, dry_run: bool) -> None:
+    """What becomes of each session, and how speakers are linked who are not known."""
+    counts = change.counts
+    rows = [row for row in change.rows if row.state not in ("unchanged", "over")]
+    _show_sync_rows(rows, change)
+    told = ", ".join(f"{number:,} {state}" for state, number in counts.items() if number)
+    done = "would sync" if dry_run else "synced"
+    say(f"{done} {amount(len(programme.sessions), 'session')}: {told or 'there are none'}")
+    say_notes(programme.notes)
+    kept = counts["gone"] + counts["called off"] - len(change.to_cancel)
+    if kept and any(row.before for row in rows if row.state in ("gone", "called off")):
+        say("talks that are gone or called off stay; --prune cancels them")
+    if change.unlinked:
+        say("speakers without a known Discord id, who are not booked:")
+        for line in _how_to_link(change):
+            say(f"  {line}")
+
+
+def _show_sync_rows(rows: Sequence[SyncRow], change: SyncPlan) -> None:
+    lines = (_cells(row, change) for row in rows)
+    if on_terminal() and len(rows) > MOST_DRAWN:
+        for line in lines:
+            say("  ".join(plain(cell) for cell in line if cell != ""))
+        return
+    columns = ("state", "when", "speakers", "topic", "change", "session")
+    shown = len(columns) - narrow()  # there is no room for the last one
+    if rows:
+        table(columns[:shown], (line[:shown] for line in lines), empty="", whole=("state", "when"))
+
+
+def _cells(row: SyncRow, change: SyncPlan) -> tuple[object, ...]:
+    shown = row.after or row.before
+    topic = shown.topic if shown else row.session.topic if row.session else ""
+    return (
+        row.state,
+        _when(row),
+        ", ".join(_names(row)),
+        shorten(topic, TOPIC_SHOWN) if on_terminal() else topic,
+        "; ".join(_sync_changes(row, change)),
+        row.session.id if row.session else shown.source_id if shown else "",
+    )
+
+
+def _when(row: SyncRow) -> str:
+    talk: Talk | None = row.after or row.before
+    day, start = None, None
+    if talk is not None:
+        day, start = talk.date, talk.starts_at
+    elif row.session is not None:
+        day, start = row.session.day, row.session.starts_at
+    return " ".join(
+        filter(None, (f"{day:%a %Y-%m-%d}" if day else "", f"{start:%H:%M}" if start else ""))
+    )
+
+
+def _names(row: SyncRow) -> Iterator[str]:
+    if talk := row.after or row.before:
+        yield from (each.username for each in talk.speakers)
+    elif row.session is not None:
+        yield from (guest.name for guest in row.session.guests)
+
+
+def _sync_changes(row: SyncRow, change: SyncPlan) -> Iterator[str]:
+    for name, old, new in row.differences:
+        if name == "source_id":
+            if not old:
+                yield "booked by hand, now known by its session"
+        else:
+            yield f"{name.replace('_', ' ')}: {old or '(none)'} → {new or '(none)'}"
+    if row.state in ("gone", "called off") and row.before:
+        yield "cancelled" if change.prune else "kept"
+
+
+def _how_to_link(change: SyncPlan) -> Iterator[str]:
+    for unlinked in change.unlinked[:UNLINKED_SHOWN]:
+        about = ", ".join(repr(shorten(topic, 40)) for topic in unlinked.topics[:2])
+        yield plain(f"{unlinked.name} ({about}): {_link_command(unlinked)}")
+    if (more := len(change.unlinked) - UNLINKED_SHOWN) > 0:
+        yield f"… and {more:,} more; --json lists all"
+
+
+def _link_command(unlinked: Unlinked) -> str:
+    if unlinked.ambiguous:
+        return "several people have this name: give their Discord ids in the programme"
+    return f"speakerbot people link {shlex.quote(unlinked.name)} --discord ID"
+
+
+def sync_document(
+    change: SyncPlan, programme: Programme, name: str, *, dry_run: bool
+) -> dict[str, Any]:
+    return {
+        "source": name,
+        "source_id": programme.source,
+        "dry_run": dry_run,
+        "counts": change.counts,
+        "cancelled": [talk.id for talk in change.to_cancel],
+        "rows": [_row_document(row) for row in change.rows],
+        "unlinked": [
+            {
+                "name": each.name,
+                "handle": each.handle,
+                "topics": list(each.topics),
+                "how": _link_command(each),
+            }
+            for each in change.unlinked
+        ],
+        "notes": list(programme.notes),
+    }
+
+
+def _row_document(row: SyncRow) -> dict[str, Any]:
+    talk, session = row.after or row.before, row.session
+    day = talk.date if talk else session.day if session else None
+    start = talk.starts_at if talk else session.starts_at if session else None
+    return {
+        "state": row.state.value,
+        "session": session.id if session else None,
+        "talk": talk.id if talk else None,
+        "date": day.isoformat() if day else None,
+        "starts_at": f"{start:%H:%M}" if start else None,
+        "speakers": list(_names(row)),
+        "topic": talk.topic if talk else session.topic if session else None,
+        "changes": {
+            name: {"old": old or None, "new": new or None} for name, old, new in row.differences
+        },
+    }

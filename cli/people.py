@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from speakerbot.domain.person import Person
     from speakerbot.formats.people import PersonImport
     from speakerbot.formats.problems import ImportProblems
+    from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -142,6 +145,116 @@ def _change(
             return store.people.change(found.id, change, newcomer)
         before = found.person or newcomer()
         return before, change(before)
+
+
+@app.command(
+    "link", epilog="Example: speakerbot people link 'Ada Ferreira' --discord 802345678901234561"
+)
+def link(
+    user: Annotated[
+        str,
+        typer.Argument(
+            metavar="USER", help="A person's own id, or the name a programme calls them by."
+        ),
+    ],
+    discord: Annotated[str, typer.Option("--discord", metavar="ID", help="Their Discord id.")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say who somebody is on Discord: a person without a Discord id, or a programme's speaker.
+
+    The next `talks sync` books the sessions of a speaker that was linked.
+    """
+    user_id = _discord_id(discord)
+    with to_change(dry_run=dry_run) as (store, _):
+        person = _without_discord(store, user)
+        if person is not None and (person.id == user or store.people.get(user_id) is None):
+            after, said = _link_person(store, person, user_id, dry_run=dry_run)
+        else:
+            after, said = _link_name(store, user, user_id, dry_run=dry_run)
+    if as_json:
+        emit_json({"dry_run": dry_run, "person": person_document(after)})
+    else:
+        say("\n".join(said))
+
+
+def _without_discord(store: Store, user: str) -> Person | None:
+    """The person of that id, or the only one of that name who has no Discord id."""
+    if person := store.people.get(user):
+        return person
+    wanted = preferences.plain_name(user)
+    named = [
+        person
+        for person in store.people.all()
+        if person.discord_user_id is None and preferences.plain_name(person.name or "") == wanted
+    ]
+    if len(named) > 1:
+        listed = "\n".join(f"  {plain(person.name)} ({person.id})" for person in named)
+        raise UsageError(f"several people are called {user!r}; give the id of one:\n{listed}")
+    return named[0] if named else None
+
+
+def _discord_id(text: str) -> str:
+    found = re.fullmatch(r"<@!?([0-9]{15,20})>|([0-9]{15,20})", text.strip())
+    if found is None:
+        raise UsageError(
+            f"--discord: {text!r} is not a Discord id, which has 17 to 20 digits; Discord's "
+            "developer mode adds Copy User ID to its menus"
+        )
+    return found[1] or found[2]
+
+
+def _link_person(
+    store: Store, person: Person, user_id: str, *, dry_run: bool
+) -> tuple[Person, list[str]]:
+    """Gives a person a Discord id, who has none."""
+    if person.discord_user_id == user_id:
+        return person, [f"unchanged: {_who(person)} has this Discord id already"]
+    if person.discord_user_id is not None:
+        raise UsageError(f"{person.id} is {person.discord_user_id} on Discord already")
+    if holder := store.people.get(user_id):
+        raise UsageError(
+            f"{user_id} is {_who(holder)} (id {holder.id}) already, who has preferences of their "
+            f"own; {person.id} cannot become the same person"
+        )
+
+    def link(who: Person) -> Person:
+        if who.discord_user_id not in (None, user_id):
+            raise UsageError(f"{who.id} has just become {who.discord_user_id} on Discord")
+        return replace(who, discord_user_id=user_id)
+
+    after = link(person)
+    if not dry_run:
+        _, after = store.people.change(person.id, link, lambda: person)
+    done = "would be" if dry_run else "is now"
+    return after, [f"{plain(person.name or person.id)} {done} {user_id} on Discord"]
+
+
+def _link_name(store: Store, name: str, user_id: str, *, dry_run: bool) -> tuple[Person, list[str]]:
+    """What a programme calls a Discord user; nobody else has this name there from now on."""
+    if not name.strip() or name.strip().isdigit():
+        raise UsageError(f"{name!r} is not a name; write USER as `talks sync` lists it")
+    name = " ".join(name.split())
+    holder = store.people.get(user_id) or preferences.new_person(user_id)
+    link = partial(preferences.linked, name=name)
+    unlink = partial(preferences.unlinked, name=name)
+    others = [
+        person
+        for person in store.people.all()
+        if person.id != holder.id and unlink(person) != person
+    ]
+    after = link(holder)
+    if after == holder and not others:
+        return holder, [f"unchanged: programmes' {plain(name)} is {_who(holder)} already"]
+    if not dry_run:
+        # First the new one: while two have the name, a sync takes it for neither.
+        _, after = store.people.change(user_id, link, lambda: holder)
+        for person in others:
+            store.people.change(person.id, unlink, partial(replace, person))
+    done = "would be" if dry_run else "is now"
+    said = [f"programmes' {plain(name)} {done} {_who(after)}; `speakerbot talks sync` books them"]
+    no_more = "would not be" if dry_run else "not"
+    return after, [*said, *(f"(and {no_more} {_who(person)} any more)" for person in others)]
 
 
 def _unknown(user: str) -> NotFound:

@@ -14,15 +14,18 @@ import typer
 from cli.deliveries import show_deliveries
 from cli.documents import delivery_document, talk_document, with_answers
 from cli.export_file import Output, form_of, write_export
-from cli.imports import File, Mapped, emit_import, say_notes, show_rows, summary
-from cli.open_store import to_change, to_read
-from cli.options import (
-    AsJson,
-    DryRun,
-    Now,
-    decision_time,
-    parse_date,
+from cli.imports import (
+    File,
+    Mapped,
+    emit_import,
+    say_notes,
+    show_rows,
+    show_sync,
+    summary,
+    sync_document,
 )
+from cli.open_store import all_or_nothing, to_change, to_read
+from cli.options import AsJson, DryRun, Now, decision_time, parse_date
 from cli.output import emit_json, on_terminal, plain, say, table
 from cli.talk_argument import (
     TOPIC_SHOWN,
@@ -56,6 +59,8 @@ if TYPE_CHECKING:
     from speakerbot.config import Settings
     from speakerbot.domain.confirmation import Answers
     from speakerbot.domain.talk import Talk
+    from speakerbot.formats.programme_plan import SyncPlan
+    from speakerbot.formats.sessions import Programme
     from speakerbot.formats.source import Source
     from speakerbot.formats.talk_fields import TalkEntry
     from speakerbot.formats.talk_import import TalkImport
@@ -411,6 +416,86 @@ def _kept(entries: list[TalkEntry]) -> Iterator[str]:
         yield f"kept as they came, though nothing uses them: {', '.join(unknown)}"
 
 
+@app.command(
+    epilog="Example: speakerbot talks sync https://pretalx.com/demo/schedule/export/schedule.json"
+)
+def sync(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A file or an address: pretalx's schedule.json or API, a calendar (.ics), or a "
+            "sheet (CSV, .xlsx).",
+        ),
+    ],
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Cancel talks that the programme does not name any more."),
+    ] = False,
+    allow_mass_change: Annotated[
+        bool,
+        typer.Option("--allow-mass-change", help="Even if they are more than half of the coming."),
+    ] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Also from an address of a private network.")
+    ] = False,
+    mapped: Mapped = None,
+    now: Now = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the talks equal to a programme, again and again; a talk that moved there moves here.
+
+    Sessions whose speakers have no known Discord id are listed, not booked. Nothing is cancelled
+    without --prune. SPEAKERBOT_SYNC_TOKEN is shown to the source, over https only.
+    """
+    from speakerbot import booking
+    from speakerbot.clock import real_now
+    from speakerbot.config import load
+    from speakerbot.formats import programmes, talk_files, web_source
+
+    settings, at = load(), decision_time(now)
+    fields = talk_files.SESSION_COLUMNS.parse_map(mapped or ())
+    access = web_source.Access(settings.sync_token, allow_private)
+    documents = web_source.load(source, access)
+    programme = programmes.read(
+        documents, settings.timezone, at, order=settings.date_order, mapped=fields
+    )
+    name = documents[0].name
+    with to_change(dry_run=dry_run) as (store, _), all_or_nothing(store, dry_run=dry_run):
+        change = _sync_plan(programme, name, store, settings, at, prune=prune)
+        if not allow_mass_change:
+            change.refuse_mass_change(name)
+        if not dry_run:
+            booking.synchronise(store, change, real_now())
+    if as_json:
+        emit_json(sync_document(change, programme, name, dry_run=dry_run))
+    else:
+        show_sync(change, programme, dry_run=dry_run)
+
+
+def _sync_plan(
+    programme: Programme, name: str, store: Store, settings: Settings, now: datetime, *, prune: bool
+) -> SyncPlan:
+    """Raises InputRefused with everything in the programme that does not fit the store."""
+    from speakerbot.formats.problems import ImportProblems
+    from speakerbot.formats.programme_plan import plan
+
+    problems = ImportProblems(name)
+    change = plan(
+        programme,
+        store.talks.all(),
+        store.people.all(),
+        now,
+        settings.timezone,
+        problems,
+        prune=prune,
+        one_a_date=store.talks.one_a_date,
+    )
+    problems.refuse()
+    return change
+
+
 @app.command(epilog="Example: speakerbot talks template -o talks.xlsx")
 def template(output: Output = None) -> None:
     """Write an empty sheet to fill in and import: CSV, or .xlsx where FILE ends so.
@@ -467,9 +552,10 @@ def _exported(form: TalkForm, store: Store, settings: Settings) -> Iterator[str]
     else:
         from speakerbot import booking
         from speakerbot.clock import real_now
+        from speakerbot.formats import calendar_file
 
         shown = booking.current(store.calendar.all(), store.talks.all(), real_now())
-        yield from talk_files.write_calendar(shown, settings.timezone)
+        yield from calendar_file.write_calendar(shown, settings.timezone)
 
 
 def _require_free(store: Store, day: date) -> None:

@@ -34,7 +34,7 @@ AROUND_THE_LINES = len(f"{HEADING}\n\n") - 1
 override of the template needs more, topics are shortened when it is rendered."""
 AROUND_A_LINE = len('. **2026-11-20** - : ""\n')
 """Characters of a line beside its number, the speakers' names and the topic."""
-AROUND_A_START = len("Wednesday , 19:30 (, <t:1795203000:F>)")
+AROUND_A_START = len("Wednesday , 19:30 (, <t:32503680000:F>)")
 """Characters that a start adds to it, beside the room's name."""
 AGAIN = "/again"
 

@@ -86,6 +86,8 @@ class Settings:
     new_dm_every: timedelta = timedelta(seconds=5)
     templates: Path | None = None
     schedules: Path = Path("deploy/schedules.json")
+    sync_token: str | None = field(repr=False, default=None)
+    """Shown to the source of ``talks sync``, over https and at its own host only."""
     enabled: bool = True
     disabled_jobs: frozenset[str] = frozenset()
     node_bot_coexist: bool = True
@@ -162,6 +164,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         new_dm_every=read("SPEAKERBOT_NEW_DM_EVERY", parse_duration, timedelta(seconds=5)),
         templates=read("SPEAKERBOT_TEMPLATES", _folder),
         schedules=read("SPEAKERBOT_SCHEDULES", Path, Path("deploy/schedules.json")),
+        sync_token=read("SPEAKERBOT_SYNC_TOKEN", _header_value),
         enabled=read("SPEAKERBOT_ENABLED", _switch, True),
         disabled_jobs=_disabled_jobs(read),
         node_bot_coexist=read("NODE_BOT_COEXIST", _switch, True),
@@ -253,6 +256,12 @@ def _snowflake(text: str) -> str:
         raise ValueError(
             f"{text!r} is not a Discord id (digits only); copy it with developer mode on"
         )
+    return text
+
+
+def _header_value(text: str) -> str:
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("holds characters that no token has; copy it again")
     return text
 
 

@@ -58,8 +58,14 @@ class NotFound(SpeakerbotError):
     exit_code = 65
 
 
+class SourceRefused(SpeakerbotError):
+    """What a programme's source answered, or where it lies, is not taken; nothing was changed."""
+
+    exit_code = 65
+
+
 class Unreachable(SpeakerbotError):
-    """The store, Discord or Fly did not answer, after retries."""
+    """The store, Discord, Fly or a programme's source did not answer, after retries."""
 
     exit_code = 69
 

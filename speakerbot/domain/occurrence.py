@@ -119,27 +119,23 @@ class OccurrenceRules(NamedTuple):
         ``real``: the real time, which leases and retries follow."""
         if occurrence is None:
             return NotDue(RunSkipReason.NOT_DUE, None, self.cron.next(now))
-        if record is not None and (settled := self._settled(record, now, real)):
+        if record is not None and (settled := self._settled(record, real)):
             return settled
         if (late := now - occurrence) > self.whole_grace:
             return Missed(occurrence, late, begun=record is not None)
-        if (
-            record is not None
-            and record.standing == OccurrenceStanding.OPEN
-            and (at := _rests(record, now, real))
-        ):
+        if record is not None and (at := _rests(record, now, real)):
             return NotDue(RunSkipReason.NOT_DUE, occurrence, at)
         return Due(occurrence, resumed=record is not None)
 
-    def _settled(self, record: OccurrenceRecord, now: datetime, real: datetime) -> NotDue | None:
+    def _settled(self, record: OccurrenceRecord, real: datetime) -> NotDue | None:
         """The answer where the record alone gives it."""
-        following = self.cron.next(max(now + self.wait, record.occurrence)) - self.wait
+        following = self.cron.next(record.occurrence) - self.wait
         if record.standing in (OccurrenceStanding.FINISHED, OccurrenceStanding.SUPERSEDED):
             return NotDue(RunSkipReason.ALREADY_DONE, record.occurrence, following)
         if record.standing == OccurrenceStanding.MISSED:
             return NotDue(RunSkipReason.MISSED, record.occurrence, following)
         held = record.lease_until is not None and record.lease_until > real
-        if record.standing == OccurrenceStanding.RUNNING and held and not self.share:
+        if held and not self.share:
             return NotDue(RunSkipReason.ALREADY_RUNNING, record.occurrence, record.lease_until)
         return None
 

@@ -25,6 +25,8 @@ def talk_day(day: date) -> date:
 
 LONGEST = 7 * 24 * 60
 """Minutes."""
+LONGEST_LINK = 500
+"""Characters."""
 
 
 def talk_length(minutes: int) -> int:
@@ -36,11 +38,13 @@ def talk_length(minutes: int) -> int:
 
 def talk_link(address: str) -> str:
     """The same address without the spaces around it. Raises ValueError, with a message for people,
-    for anything that is not a web address."""
+    for anything that is not a web address, or too long a one for a message."""
     link = address.strip()
+    if len(link) > LONGEST_LINK:
+        raise ValueError(f"a link of {len(link)} characters is too long; at most {LONGEST_LINK}")
     host = link.partition("://")[2].partition("/")[0]
     known = link.lower().startswith(("https://", "http://"))
-    if not known or not host or any(mark.isspace() or mark in '<>"' for mark in link):
+    if not known or not host or not link.isprintable() or any(mark in ' <>"' for mark in link):
         raise ValueError(f"{address!r} is not a link; write https://…")
     return link
 
@@ -90,8 +94,10 @@ class Talk:
         """Everybody who speaks, the main speaker first, each once."""
         if not self.co_speakers:
             return (Speaker(self.user_id, self.username),)
-        everybody = (Speaker(self.user_id, self.username), *self.co_speakers)
-        return tuple({each.user_id: each for each in reversed(everybody)}.values())[::-1]
+        everybody = {self.user_id: Speaker(self.user_id, self.username)}
+        for each in self.co_speakers:
+            everybody.setdefault(each.user_id, each)
+        return tuple(everybody.values())
 
     def views(self) -> Iterator[Talk]:
         """The talk as each of its speakers has it, the main speaker's first."""

@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
 
+from speakerbot.clock import around_gap
 from speakerbot.config import DateOrder
 from speakerbot.domain.talk import talk_day, talk_length
 from speakerbot.formats.extended import iso, parse_instant
@@ -323,3 +325,14 @@ def read_length(text: str) -> int:
         hours = float((match["hours"] or "0").replace(",", "."))
         return talk_length(round(hours * 60) + int(match["minutes"] or 0))
     raise ValueError(f"{text.strip()!r} is not a length; write 45 (minutes), 45m, 1h or 1:30")
+
+
+def skipped(day: date, clock: time, zone: ZoneInfo) -> str:
+    """Why it is not known when that is, where clocks go forward past it; empty where it is."""
+    choices = around_gap(day, clock, zone)
+    if choices is None:
+        return ""
+    return (
+        f"{clock:%H:%M} does not exist on {day} in {zone.key}, where clocks go forward; "
+        f"write {choices[0]:%H:%M} or {choices[1]:%H:%M}"
+    )

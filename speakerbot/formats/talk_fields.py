@@ -222,7 +222,7 @@ SPEAKER_COLUMNS = tuple(
 )
 
 
-def _columns_of_speakers() -> Iterator[Column]:
+def columns_of_speakers() -> Iterator[Column]:
     for number, (name, identifier) in enumerate(SPEAKER_COLUMNS, 2):
         yield Column(name, f"Speaker {number}", (f"speaker {number} name",))
         yield Column(
@@ -233,7 +233,7 @@ def _columns_of_speakers() -> Iterator[Column]:
 
 
 COLUMNS = Columns(
-    [*(field.column for field in FIELDS), *_columns_of_speakers()],
+    [*(field.column for field in FIELDS), *columns_of_speakers()],
     reserved=SUBDOCUMENTS,
 )
 ID_COLUMNS = (

@@ -1,31 +1,45 @@
-"""Files of talks: the Node bot's documents in Extended JSON, sheets, and a calendar (iCalendar).
+"""Files of talks: the Node bot's documents in Extended JSON, and sheets.
 
 Sheets are read with the names, dates and times that people write. Our own CSV names its columns as
 the documents name their fields, but for what is ours in them: ``starts_at``, ``length``, …
-
-The calendar has no METHOD, as RFC 5545 has it for what is read rather than sent: then DTSTAMP says
-when an event last changed, and the same talks are the same text, whenever they are written.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from functools import partial
-from typing import Any
+from hashlib import sha256
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from speakerbot import __version__
-from speakerbot.clock import instant
 from speakerbot.config import DateOrder
-from speakerbot.domain.calendar_entry import CalendarEntry
-from speakerbot.domain.talk import Speaker, Talk
-from speakerbot.formats.dates import DateColumn
+from speakerbot.domain.person import plain_name
+from speakerbot.domain.talk import Speaker, Talk, talk_link
+from speakerbot.formats.dates import DateColumn, read_clock, read_date, read_length, skipped
 from speakerbot.formats.extended import date_value, id_value, relaxed
 from speakerbot.formats.ids import discord_id, rounded_ids, why_rounded
 from speakerbot.formats.json_lines import Document, documents, write_lines
+from speakerbot.formats.sessions import (
+    Guest,
+    Programme,
+    Session,
+    name_of,
+    plain_id,
+    topic_of,
+)
 from speakerbot.formats.source import Source
-from speakerbot.formats.spreadsheet import Cells, Table, read_table, write_rows
+from speakerbot.formats.spreadsheet import (
+    Cells,
+    Column,
+    Columns,
+    Table,
+    read_table,
+    write_rows,
+)
 from speakerbot.formats.talk_fields import (
     BY_NAME,
     COLUMNS,
@@ -37,14 +51,13 @@ from speakerbot.formats.talk_fields import (
     STARTS_AT,
     SUBDOCUMENTS,
     TalkEntry,
+    columns_of_speakers,
     text,
 )
 from speakerbot.formats.workbook import write_workbook
 
-USUAL_LENGTH = timedelta(hours=1)
-"""Of a talk whose length is not known: programs hide events without an end."""
-LONGEST_CONTENT_LINE = 75
-"""Octets, without the line break (RFC 5545)."""
+T = TypeVar("T")
+
 CSV_NAMES = tuple(
     field.attribute if field.name.startswith("speakerbot.") else field.name for field in FIELDS
 )
@@ -67,8 +80,6 @@ TEMPLATE_FORMATS = {
     COLUMNS.title(field): "yyyy-mm-dd" if field == DATE else "hh:mm" if field == STARTS_AT else "@"
     for field in EXAMPLE
 }
-_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
-"""Characters that RFC 5545 has no place for in a text."""
 
 
 def read(
@@ -286,6 +297,127 @@ class _RowReader:
         return cell
 
 
+SESSION_ID, STATUS = "session", "status"
+CALLED_OFF = ("cancelled", "canceled", "called off", "withdrawn")
+NEEDED = ("username", "topic", "date")
+SESSION_COLUMNS = Columns(
+    [
+        Column(SESSION_ID, "ID", ("session id", "code", "key", "talk id", "_id", "uid")),
+        Column(STATUS, "Status", ("state",)),
+        *(
+            replace(field.column, required=field.attribute in NEEDED)
+            for field in FIELDS
+            if field.attribute not in ("id", "source_id")
+        ),
+        *columns_of_speakers(),
+    ],
+    reserved=SUBDOCUMENTS,
+)
+"""Of a sheet that is a programme: its rows have ids of their own, and speakers may have none."""
+_LIKE_AN_ID = re.compile(r"[\d.,eE+\s]+|<@!?\d*>", re.ASCII)
+
+
+def read_programme(
+    source: Source,
+    scope: str,
+    zone: ZoneInfo,
+    today: date,
+    order: DateOrder | None = None,
+    mapped: Mapping[str, str] | None = None,
+) -> Programme:
+    """A sheet as a programme that is read again and again; ``scope`` tells it from others. What
+    cannot be read becomes a problem of the source."""
+    table = read_table(source, SESSION_COLUMNS, mapped)
+    rows = [(place, cells) for place, cells in table.rows if not _is_example(source, place, cells)]
+    dates = DateColumn(today, order)
+    reader = _SessionReader(table, dates, rows)
+    counted: Counter[str] = Counter()
+    sessions = []
+    for place, cells in rows:
+        session = reader.session(place, cells, zone, partial(source.problems.add, place))
+        if session is not None and SESSION_ID not in cells:
+            counted[session.id] += 1
+            if (number := counted[session.id]) > 1:
+                session = replace(session, id=f"{session.id}-{number}")
+        sessions += [session] if session else []
+    return Programme(
+        f"sheet:{scope}:",
+        tuple(sessions),
+        stable_ids=all(SESSION_ID in cells for _, cells in rows),
+        notes=(*source.notes, *dates.notes),
+    )
+
+
+class _SessionReader(_RowReader):
+    """Reads rows as sessions: of a speaker the Discord id may be missing, of a session the date."""
+
+    def session(
+        self, place: str, cells: Cells, zone: ZoneInfo, add: Callable[..., None]
+    ) -> Session | None:
+        """None where something is wrong; ``add`` is called with each problem."""
+        wrong: list[tuple[str, str]] = []
+
+        def said(name: str, read: Callable[[str], T]) -> T | None:
+            try:
+                return read(self._as_written(name, cells[name])) if name in cells else None
+            except ValueError as problem:
+                wrong.append((str(problem), name))
+                return None
+
+        day, beside_date = said(DATE, partial(self._dated, place)) or (None, None)
+        start = said(STARTS_AT, read_clock) or beside_date
+        topic = said("topic", topic_of)
+        if topic is None and "topic" not in cells:
+            wrong.append(("missing", "topic"))
+        if day and start and (why := skipped(day, start, zone)):
+            wrong.append((why, STARTS_AT if STARTS_AT in cells else DATE))
+        guests = []
+        for name, identifier in (("discordUsername", "discordUserId"), *SPEAKER_COLUMNS):
+            user_id, handle = said(identifier, _discord_user) or (None, None)
+            if who := name_of(cells.get(name)) or handle or user_id:
+                guests.append(Guest(who, user_id, handle))
+        length = said("speakerbot.length", read_length)
+        link = said("speakerbot.link", talk_link)
+        for what, name in wrong:
+            add(what, field=self._title(name))
+        if wrong or topic is None:
+            return None
+        return Session(
+            id=plain_id(cells.get(SESSION_ID) or _made_id(guests, topic)),
+            topic=topic,
+            guests=tuple(guests),
+            day=day,
+            starts_at=start,
+            length=length,
+            room=name_of(cells.get("speakerbot.room")) or None,
+            link=link,
+            cancelled=cells.get(STATUS, "").strip().casefold() in CALLED_OFF,
+        )
+
+    def _dated(self, place: str, cell: str) -> tuple[date, time | None]:
+        """Next week, '26 Nov' would be another day: nobody wants their talk moved by a year."""
+        day, clock = self._day(place)
+        if read_date(cell, day).year is None:
+            raise ValueError(
+                f"{cell.strip()!r} has no year, which a sheet that is read again and again needs; "
+                f"write {day}"
+            )
+        return day, clock
+
+
+def _discord_user(cell: str) -> tuple[str | None, str | None]:
+    """An id, or else what may be somebody's name there. Raises ValueError for a broken id."""
+    if _LIKE_AN_ID.fullmatch(cell.strip()):
+        return discord_id(cell), None
+    return None, name_of(cell).removeprefix("@") or None
+
+
+def _made_id(guests: Sequence[Guest], topic: str) -> str:
+    """Where a sheet has no ids: who speaks about what, which stays when a talk moves."""
+    names = [plain_name(guest.name) for guest in guests[:1]]
+    return sha256("\n".join([*names, plain_name(topic)]).encode()).hexdigest()[:16]
+
+
 def write_csv(talks: Sequence[Talk]) -> Iterator[str]:
     """The header and one row a talk. Unknown fields are left out."""
     many = max((len(talk.co_speakers) for talk in talks), default=0)
@@ -317,71 +449,3 @@ def left_out(talks: Iterable[Talk]) -> int:
     """How many of the talks have fields that CSV leaves out."""
     most = len(SPEAKER_COLUMNS)
     return sum(1 for talk in talks if talk.extra or len(talk.co_speakers) > most)
-
-
-def write_calendar(entries: Iterable[CalendarEntry], zone: ZoneInfo) -> Iterator[str]:
-    """The calendar, event by event. ``zone`` is the community's.
-
-    Starts are written as instants in UTC: programs disagree about the rules of time zones that a
-    file brings along, and all show UTC in their own."""
-    head = ("VERSION:2.0", f"PRODID:-//speakerbot//{__version__}//EN", "X-WR-CALNAME:Talks")
-    yield _content(("BEGIN:VCALENDAR", *head))
-    for entry in entries:
-        yield _content(("BEGIN:VEVENT", *_event(entry, zone), "END:VEVENT"))
-    yield _content(("END:VCALENDAR",))
-
-
-def _event(entry: CalendarEntry, zone: ZoneInfo) -> Iterator[str]:
-    changed_at = _utc(entry.changed_at)
-    yield f"UID:{_escaped(entry.talk_id)}@speakerbot"
-    yield f"SEQUENCE:{entry.sequence}"
-    yield f"STATUS:{'CANCELLED' if entry.cancelled else 'CONFIRMED'}"
-    yield f"DTSTAMP:{changed_at}"
-    yield f"LAST-MODIFIED:{changed_at}"
-    yield f"SUMMARY:{_escaped(f'{entry.username}: {entry.topic}')}"
-    if entry.starts_at is None:
-        yield f"DTSTART;VALUE=DATE:{entry.date:%Y%m%d}"
-        yield f"DTEND;VALUE=DATE:{entry.date + timedelta(days=1):%Y%m%d}"
-        yield "TRANSP:TRANSPARENT"
-    else:
-        start = instant(entry.date, entry.starts_at, zone)
-        yield f"DTSTART:{_utc(start)}"
-        length = timedelta(minutes=entry.length) if entry.length else USUAL_LENGTH
-        yield f"DTEND:{_utc(start + length)}"
-    if entry.room:
-        yield f"LOCATION:{_escaped(entry.room)}"
-    if entry.link:
-        yield f"URL:{entry.link.translate(_CONTROLS)}"
-
-
-def _utc(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
-
-
-def _escaped(value: str) -> str:
-    line = " ".join(value.translate(_CONTROLS).split())
-    return line.replace("\\", "\\\\").replace(";", "\\;").replace(",", "\\,")
-
-
-def _content(lines: Iterable[str]) -> str:
-    return "".join(f"{_folded(line)}\r\n" for line in lines)
-
-
-def _folded(line: str) -> str:
-    """With a line break and a space before what goes beyond 75 octets, between characters."""
-    if len(line) <= LONGEST_CONTENT_LINE // 4:
-        return line
-    if line.isascii():
-        most = LONGEST_CONTENT_LINE - 1  # beside the space
-        rest = line[LONGEST_CONTENT_LINE:]
-        pieces = (rest[begin : begin + most] for begin in range(0, len(rest), most))
-        return "\r\n ".join((line[:LONGEST_CONTENT_LINE], *pieces))
-    folded, room = [], LONGEST_CONTENT_LINE
-    for mark in line:
-        octets = len(mark.encode())
-        if octets > room:
-            folded.append("\r\n ")
-            room = LONGEST_CONTENT_LINE - 1
-        folded.append(mark)
-        room -= octets
-    return "".join(folded)

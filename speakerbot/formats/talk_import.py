@@ -18,8 +18,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from speakerbot.clock import around_gap
 from speakerbot.domain.talk import Talk
+from speakerbot.formats.dates import skipped
 from speakerbot.formats.ids import new_talk_id
 from speakerbot.formats.import_rows import Difference, Import, Row, differing
 from speakerbot.formats.problems import ImportProblems
@@ -209,13 +209,8 @@ def _name_gaps(
         day, clock, before = row.after.date, row.after.starts_at, row.before
         if clock is None or (before and (before.date, before.starts_at) == (day, clock)):
             continue
-        if choices := around_gap(day, clock, zone):
-            problems.add(
-                row.place,
-                f"{clock:%H:%M} does not exist on {day} in {zone.key}, where clocks go forward; "
-                f"write {choices[0]:%H:%M} or {choices[1]:%H:%M}",
-                field=entry.title(STARTS_AT),
-            )
+        if why := skipped(day, clock, zone):
+            problems.add(row.place, why, field=entry.title(STARTS_AT))
 
 
 def _name_taken(

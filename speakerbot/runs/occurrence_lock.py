@@ -43,7 +43,7 @@ class LockedSchedule(NamedTuple):
     name: str
     rules: OccurrenceRules
     timeout: timedelta
-    enabled: bool = True
+    enabled: bool
     """False: the run says so and does nothing."""
 
 

@@ -318,7 +318,8 @@ class RunService:
         except ValueError as error:
             raise UsageError(f"--cron, --timezone: {error}") from error
         rules = OccurrenceRules(cron, grace=asked.grace, wait=asked.wait, share=asked.share)
-        return LockedSchedule(asked.schedule or request.job, rules, request.timeout or TIMEOUT)
+        timeout = request.timeout or TIMEOUT
+        return LockedSchedule(asked.schedule or request.job, rules, timeout, enabled=True)
 
     def _in_file(self, request: RunRequest) -> Schedule:
         from speakerbot.schedules.reading import read_schedules

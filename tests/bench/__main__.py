@@ -26,7 +26,7 @@ from speakerbot.testing.discord import (
     loopback_process,
 )
 from tests.bench.figures import Figure
-from tests.bench.files import files
+from tests.bench.files import files, syncs
 from tests.bench.jobs import idle, much
 from tests.bench.measure import ROOT, alternately, python, run, start, wait
 
@@ -206,7 +206,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=11, help="of each command that starts")
     parser.add_argument("--messages", type=int, default=2000)
     parser.add_argument(
-        "--only", choices=["starting", "talks", "files", "jobs", "much", "sending", "memory"]
+        "--only",
+        choices=["starting", "talks", "files", "sync", "jobs", "much", "sending", "memory"],
     )
     options = parser.parse_args()
     with TemporaryDirectory() as name:
@@ -215,6 +216,7 @@ def main() -> None:
             "starting": lambda: starting(folder, options.runs),
             "talks": lambda: thousand_talks(folder),
             "files": lambda: files(folder, 10_000),
+            "sync": lambda: syncs(folder, 1_000),
             "jobs": lambda: idle(folder, options.runs),
             "much": lambda: much(folder),
             "sending": lambda: sending(folder, options.messages),

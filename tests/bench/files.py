@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import openpyxl
@@ -60,6 +61,69 @@ def files(folder: Path, count: int) -> Iterator[Figure]:
         _cost(took),
         f"icalendar alone, with four fields: {_cost(floor)}",
     )
+
+
+SYNC_FLOOR = "import msgspec, sys; print(len(msgspec.json.decode(open(sys.argv[1], 'rb').read())))"
+
+
+def syncs(folder: Path, count: int) -> Iterator[Figure]:
+    """A programme of so many sessions, in each format."""
+    for name, text in (("json", _submissions(count)), ("ics", _events(count))):
+        file = folder / f"programme.{name}"
+        file.write_text(text)
+        env = {"DATABASE_URL": f"sqlite:///{folder / 'sync'}-{name}.db"}
+        source = "pretalx" if name == "json" else "a calendar"
+        if name == "json":
+            floor = run(python("-c", SYNC_FLOOR, str(file)))
+            beside = f"msgspec alone: {_cost(floor)}"
+        else:
+            floor = run(python("-c", ICS_READ, str(file)))
+            beside = f"icalendar alone: {_cost(floor)}"
+        for what in ("new", "again"):
+            took = run([SPEAKERBOT, "talks", "sync", str(file), "--now", SYNC_NOW], env)
+            yield Figure(f"sync of {count:,} sessions of {source}, {what}", _cost(took), beside)
+
+
+SYNC_NOW = "2026-11-20T16:00:00Z"
+ICS_READ = (
+    "import sys; from icalendar import Calendar; "
+    "print(len(Calendar.from_ical(open(sys.argv[1], 'rb').read()).walk('VEVENT')))"
+)
+
+
+def _submissions(count: int) -> str:
+    question = {"identifier": "DISCORD", "question": {"en": "Your Discord id"}}
+    rows = [
+        {
+            "code": f"C{number:05d}", "title": f"A talk about something, part {number}",
+            "state": "confirmed", "duration": 30, "abstract": "What it is about. " * 40,
+            "speakers": [
+                {"code": f"S{number % 500}", "name": f"Speaker {number % 500}", "answers": [
+                    {"answer": str(802345678901234561 + number % 500), "question": question}]}
+            ],
+            "slots": [
+                {"start": _start(number).isoformat(), "room": {"name": {"en": "Main stage"}}}
+            ],
+        }
+        for number in range(count)
+    ]  # fmt: skip
+    return json.dumps({"count": count, "next": None, "results": rows})
+
+
+def _events(count: int) -> str:
+    events = (
+        f"BEGIN:VEVENT\r\nUID:{number}@bench\r\nDTSTAMP:20261101T000000Z\r\n"
+        f"DTSTART:{_start(number):%Y%m%dT%H%M%SZ}\r\nDURATION:PT30M\r\n"
+        f"SUMMARY:A talk about something\\, part {number}\r\nLOCATION:Main stage\r\n"
+        f"DESCRIPTION:Speaker: Speaker {number % 500}\\nDiscord: "
+        f"{802345678901234561 + number % 500}\r\nEND:VEVENT\r\n"
+        for number in range(count)
+    )
+    return f"BEGIN:VCALENDAR\r\nVERSION:2.0\r\n{''.join(events)}END:VCALENDAR\r\n"
+
+
+def _start(number: int) -> datetime:
+    return datetime(2026, 12, 1, 8, tzinfo=UTC) + timedelta(minutes=30 * number)
 
 
 def _cost(took: Finished) -> str:

@@ -162,7 +162,8 @@ class Runs:
             grace=parse_duration(options["--grace"]),
             wait=parse_duration(options["--wait"]),
         )
-        schedule = LockedSchedule(options["--schedule"], gate, parse_duration(options["--timeout"]))
+        timeout = parse_duration(options["--timeout"])
+        schedule = LockedSchedule(options["--schedule"], gate, timeout, enabled=True)
         slept = 0.0
 
         def sleep(seconds: float) -> None:

@@ -136,7 +136,7 @@ def run(store: Store, chosen: Settings, schedule: Schedule, now: datetime) -> No
         runner.pause = pause
         return runner.run()
 
-    locked = LockedSchedule(schedule.name, schedule.rules, schedule.timeout)
+    locked = LockedSchedule(schedule.name, schedule.rules, schedule.timeout, schedule.enabled)
     OccurrenceLock(locked, store, clock, False, log).serve(new_run(schedule.job, clock), work)
 
 

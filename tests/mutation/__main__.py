@@ -13,7 +13,6 @@ tests that call its function, the quickest first, until one fails.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 import time
@@ -23,7 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.mutation.mutants import Mutant, mutants
-from tests.mutation.running import Calls, Child, Outcome, see_calls, start
+from tests.mutation.running import (
+    CORES,
+    Calls,
+    Child,
+    Outcome,
+    Start,
+    code_of,
+    see_calls,
+    start,
+    with_collected,
+)
 
 TARGETS = (
     "speakerbot/delivery/claims.py",
@@ -49,7 +58,6 @@ TESTS = (
 """Those that run the code in their own process; a mutant does not exist in any other."""
 ACCEPTED = Path(__file__).with_name("accepted.toml")
 MINUTES = 60.0
-CORES = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -106,29 +114,45 @@ def tasks_of(path: str, calls: Calls) -> Iterator[Task]:
 
 
 def try_all(tasks: Sequence[Task], deadline: float) -> dict[str, Outcome]:
-    """What became of each that there was time for, by its name. As many at once as there are
-    cores, in an order that leaves no file for the end."""
+    """What became of each that there was time for, by its name."""
+    outcomes: dict[str, Outcome] = {}
+    quick: list[Task] = []
+    slow: list[Task] = []
+    for task in tasks:
+        (quick if task.tests and code_of(task.path, task.mutant) else slow).append(task)
+    # First those for which nothing of the project may have been imported.
+    try_some(slow, start, outcomes, deadline)
+    if quick:
+        all_tests = {test for task in quick for test in task.tests}
+        with_collected(all_tests, lambda begin: try_some(quick, begin, outcomes, deadline))
+    return outcomes
+
+
+def try_some(
+    tasks: Sequence[Task], begin: Start, outcomes: dict[str, Outcome], deadline: float
+) -> None:
+    """As many at once as there are cores, in an order that leaves no file for the end."""
     waiting = random.Random(0).sample(tasks, len(tasks))
     running: list[Child] = []
-    outcomes: dict[str, Outcome] = {}
     try:
         while (waiting and time.monotonic() < deadline) or running:
             while waiting and len(running) < CORES and time.monotonic() < deadline:
                 task = waiting.pop()
                 if task.tests:
-                    running.append(start(task.path, task.mutant, task.tests, task.limit))
+                    running.append(begin(task.path, task.mutant, task.tests, task.limit))
                 else:
                     outcomes[task.mutant.name] = Outcome.UNTESTED
             for child in [child for child in running if child.ended()]:
                 running.remove(child)
                 outcomes[child.name] = child.outcome()
+                if not outcomes[child.name].noticed:
+                    say(f"survived: {child.name}")
                 if len(outcomes) % 50 == 0:
-                    say(f"{len(outcomes)} of {len(tasks)} …")
+                    say(f"{len(outcomes)} tried …")
             time.sleep(0.01)
     finally:
         for child in running:
             child.kill()
-    return outcomes
 
 
 def tell_of_the_list(
@@ -169,8 +193,10 @@ def tell_of_the_outcomes(
 
 
 def say(*lines: str) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    """Also while pytest captures what tests say."""
+    assert sys.__stdout__ is not None
+    sys.__stdout__.write("\n".join(lines) + "\n")
+    sys.__stdout__.flush()
 
 
 if __name__ == "__main__":

@@ -54,6 +54,10 @@ def mutants(path: str, source: str) -> list[Mutant]:
     return found
 
 
+def functions(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)]
+
+
 @dataclass(frozen=True)
 class _Place:
     node: ast.AST
@@ -71,6 +75,8 @@ def _places(
         lines = (first, node.end_lineno or node.lineno)
     yield _Place(node, names, lines)
     for child in _parts(node):
+        if isinstance(node, ast.ClassDef) and _is_member(node, child):
+            continue
         yield from _places(child, names, lines)
 
 
@@ -81,6 +87,12 @@ def _parts(node: ast.AST) -> Iterator[ast.AST]:
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST) and not _left_alone(child):
                 yield child
+
+
+def _is_member(parent: ast.ClassDef, node: ast.AST) -> bool:
+    """Another value is another name for the same: that can only be compared with a list of them."""
+    enums = [base for base in parent.bases if isinstance(base, ast.Name) and "Enum" in base.id]
+    return bool(enums) and isinstance(node, ast.Assign)
 
 
 def _left_alone(node: ast.AST) -> bool:
@@ -122,7 +134,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             for left_out in conditions:
                 rest = [condition for condition in conditions if condition is not left_out]
                 yield f"if {_code(left_out)} → left out", _but(node, ifs=rest)
-        case ast.Return(value=ast.expr() as value) if not _is_none(value):
+        case ast.Return(value=ast.expr() as value) if not _is_none_or_bool(value):
             yield _told(node, _but(node, value=ast.Constant(None)))
         case ast.Break():
             yield "break → continue", ast.Continue()
@@ -185,8 +197,9 @@ def _negated(test: ast.expr) -> ast.expr:
     return ast.UnaryOp(ast.Not(), test)
 
 
-def _is_none(value: ast.expr) -> bool:
-    return isinstance(value, ast.Constant) and value.value is None
+def _is_none_or_bool(value: ast.expr) -> bool:
+    """None is returned already, or is as good as False, which stands for True in a mutant."""
+    return isinstance(value, ast.Constant) and isinstance(value.value, (bool, type(None)))
 
 
 def _is_yield(node: ast.AST) -> bool:

@@ -1,41 +1,52 @@
 """Tests run in child processes: once to see what each calls, then once for each mutant.
 
-A child is forked from a process that has imported pytest and what the project stands on, but
-nothing of the project itself: importing those would take longer than most of the tests.
+Importing the project and collecting its tests takes longer than most of the tests. So that is done
+once, and a mutant is a fork of the process that has done it, in which the function's code is
+another. Where the fault is outside of all functions, the child is forked from a process that has
+imported what the project stands on, and imports the project with the mutant in it.
 """
 
 from __future__ import annotations
 
+import ast
+import gc
 import importlib
+import inspect
 import json
 import os
+import random
 import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
-from tests.mutation.mutants import Mutant
+from tests.mutation.mutants import Mutant, functions
 
 PRELOADED = (
     "aiohttp", "discord", "hypothesis.stateful", "icalendar", "jinja2", "mongomock", "msgspec",
     "pymongo", "rich.console", "structlog.testing", "typer.testing", "time_machine",
 )  # fmt: skip
-QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not mongodb_server",
+QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist",
+         "-m", "not mongodb_server and not slow_suite",
          "-W", "ignore::pytest.PytestAssertRewriteWarning")  # fmt: skip
+
+CORES = os.cpu_count() or 1
+SHARES = 4 * CORES
+"""Of all tests, when it is seen what they call: the longest should not be waited for alone."""
 
 
 class Outcome(Enum):
@@ -54,10 +65,15 @@ class Calls:
     """Which test calls what."""
 
     tests: dict[str, dict[str, list[int]]] = field(default_factory=dict)
-    """By test and file: the first lines of the functions called."""
+    """By test and file: where the functions called begin."""
     seconds: dict[str, float] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     """Tests that call the code and fail."""
+
+    def add(self, more: Calls) -> None:
+        self.tests |= more.tests
+        self.seconds |= more.seconds
+        self.failed += more.failed
 
     def of(self, path: str, lines: tuple[int, int] | None) -> list[str]:
         """The tests that call a function that begins in these lines, or any in the file; the
@@ -105,37 +121,137 @@ class Child:
 
 def see_calls(paths: Collection[str], tests: Sequence[str]) -> Calls:
     """Raises RuntimeError if they cannot be run at all."""
+    files = [str(file) for test in tests for file in _test_files(Path(test))]
+    shares = [random.Random(0).sample(files, len(files))[start::SHARES] for start in range(SHARES)]
+    waiting = [share for share in shares if share]
+    running: list[tuple[Child, Path, Path]] = []
+    calls, said = Calls(), ""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "calls.json"
-
-        def run() -> int:
-            recorder = Recorder(paths)
-            exit_code = pytest.main([*QUIET, *tests], plugins=[recorder])
-            file.write_text(json.dumps(recorder.calls.__dict__))
-            return int(exit_code)
-
-        output = Path(folder) / "output"
-        child = _fork("calls", run, limit=3600, output=output)
-        while not child.ended():
+        while waiting or running:
+            while waiting and len(running) < CORES:
+                name = str(len(waiting))
+                seen, output = Path(folder) / f"{name}.json", Path(folder) / name
+                run = partial(_record, paths, waiting.pop(), seen)
+                running.append((_fork(name, run, limit=3600, output=output), seen, output))
+            for child, seen, output in [each for each in running if each[0].ended()]:
+                running.remove((child, seen, output))
+                child.kill()
+                said = output.read_text("utf-8", "replace")
+                if not seen.exists():
+                    raise RuntimeError(said)
+                calls.add(Calls(**json.loads(seen.read_text())))
             time.sleep(0.05)
-        child.kill()
-        said = output.read_text("utf-8", "replace")
-        if not file.exists():
-            raise RuntimeError(said)
-        calls = Calls(**json.loads(file.read_text()))
     if not calls.tests:
         raise RuntimeError(f"no test calls {', '.join(paths)}\n{said}")
     return calls
 
 
+def _test_files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(path.rglob("test_*.py"))
+    else:
+        yield path
+
+
+def _record(paths: Collection[str], tests: Sequence[str], file: Path) -> int:
+    recorder = Recorder()
+    for path in paths:
+        tree = telling_calls(ast.parse(Path(path).read_text("utf-8")))
+        called = partial(recorder.called, path)
+        sys.meta_path.insert(0, TreeFinder(path, tree, {CALLED: called}))
+    exit_code = pytest.main([*QUIET, *tests], plugins=[recorder])
+    file.write_text(json.dumps(recorder.calls.__dict__))
+    return int(exit_code)
+
+
 def start(path: str, mutant: Mutant, tests: Sequence[str], limit: float) -> Child:
-    """Begins to run the tests, until one fails, in a process in which the module is the mutant."""
+    """Begins to run the tests, until one fails, in a process that imports the mutant where the
+    module is asked for. It must not have been imported before."""
+    files = list(dict.fromkeys(test.partition("::")[0] for test in reversed(tests)))
 
     def run() -> int:
-        sys.meta_path.insert(0, MutantFinder(path, mutant))
-        return int(pytest.main([*QUIET, "-x", *tests], plugins=[InThisOrder(tests)]))
+        sys.meta_path.insert(0, TreeFinder(path, mutant.tree))
+        # One file after another: collecting them takes longer than most of the tests.
+        for file in reversed(files):
+            some = [test for test in tests if test.partition("::")[0] == file]
+            if exit_code := int(pytest.main([*QUIET, "-x", *some], plugins=[InThisOrder(some)])):
+                return exit_code
+        return 0
 
     return _fork(mutant.name, run, limit)
+
+
+Start = Callable[[str, Mutant, Sequence[str], float], Child]
+
+
+def with_collected(tests: Collection[str], work: Callable[[Start], None]) -> None:
+    """Collects the tests, then does the work with a faster ``start``: for mutants of which
+    ``code_of`` tells the function. Raises RuntimeError if they cannot be collected."""
+    files = sorted({test.partition("::")[0] for test in tests})
+    plugin = Collected(work)
+    # Captured in memory: a file would be shared by all forks.
+    exit_code = pytest.main([*QUIET, "-q", "--capture=sys", *files], plugins=[plugin])
+    if not plugin.worked:
+        raise RuntimeError(f"the tests cannot be collected: {exit_code!r}")
+
+
+class Collected:
+    """A plugin that does other work once all tests have been collected."""
+
+    def __init__(self, work: Callable[[Start], None]) -> None:
+        self.worked = False
+        self._work = work
+        self._items: dict[str, pytest.Item] = {}
+        self._functions: dict[tuple[str, int], list[FunctionType]] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self._items = {item.nodeid: item for item in session.items}
+        for function in (each for each in gc.get_objects() if isinstance(each, FunctionType)):
+            place = function.__code__.co_filename, function.__code__.co_firstlineno
+            self._functions.setdefault(place, []).append(function)
+        gc.freeze()
+        self._work(self._start)
+        self.worked = True
+        return True
+
+    def _start(self, path: str, mutant: Mutant, tests: Sequence[str], limit: float) -> Child:
+        code = code_of(path, mutant)
+        assert code is not None
+        functions = self._functions[str(Path(path).resolve()), code.co_firstlineno]
+        items = [self._items[test] for test in tests]
+
+        def run() -> int:
+            for function in functions:
+                function.__code__ = code
+            for item, following in zip(items, [*items[1:], None], strict=True):
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                if item.session.testsfailed:
+                    return 1
+            return 0
+
+        return _fork(mutant.name, run, limit)
+
+
+def code_of(path: str, mutant: Mutant) -> CodeType | None:
+    """The code of the outermost function that the mutant is in. None where it is in none, or in
+    what is computed when the function is made: a default, a decorator."""
+    if mutant.lines is None:
+        return None
+    source = Path(path).read_text("utf-8")
+    before = _code_at(compile(source, Path(path).resolve(), "exec"), mutant.lines[0])
+    after = _code_at(compile(mutant.tree, Path(path).resolve(), "exec"), mutant.lines[0])
+    if before is None or after is None or before.co_freevars != after.co_freevars:
+        return None
+    return None if before == after else after
+
+
+def _code_at(module: CodeType, line: int) -> CodeType | None:
+    inner = [const for const in module.co_consts if isinstance(const, CodeType)]
+    for code in inner:
+        if code.co_firstlineno == line and code.co_flags & inspect.CO_OPTIMIZED:
+            return code
+    return next((found for code in inner if (found := _code_at(code, line))), None)
 
 
 def _fork(
@@ -161,39 +277,41 @@ def _fork(
         os._exit(exit_code)
 
 
-class Recorder:
-    """A plugin that sees which functions of these files each test calls, in any thread."""
+CALLED = "__called__"
 
-    def __init__(self, paths: Collection[str]) -> None:
+
+def telling_calls(tree: ast.Module) -> ast.Module:
+    """The tree, in which each function first tells its line. A profiler would see the same, but
+    makes everything else that tests do several times slower."""
+    for function in functions(tree):
+        call = ast.parse(f"{CALLED}({function.lineno})").body[0]
+        after_docstring = 0 if ast.get_docstring(function, clean=False) is None else 1
+        function.body.insert(after_docstring, ast.copy_location(call, function))
+    return ast.fix_missing_locations(tree)
+
+
+class Recorder:
+    """A plugin that keeps which functions each test calls, in any thread."""
+
+    def __init__(self) -> None:
         self.calls = Calls()
-        self._paths = {str(Path(path).resolve()): path for path in paths}
-        self._seen: set[CodeType] = set()
+        self._seen: dict[str, set[int]] = {}
         self._failed: set[str] = set()
+
+    def called(self, path: str, line: int) -> None:
+        self._seen.setdefault(path, set()).add(line)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Any:
-        self._seen = set()
+        self._seen.clear()
         begin = time.monotonic()
-        sys.setprofile(self._profile)
-        threading.setprofile(self._profile)
         try:
             return (yield)
         finally:
-            sys.setprofile(None)
-            threading.setprofile(None)
-            self._keep(item.nodeid, time.monotonic() - begin)
-
-    def _profile(self, frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename in self._paths:
-            self._seen.add(frame.f_code)
-
-    def _keep(self, test: str, seconds: float) -> None:
-        files: dict[str, list[int]] = {}
-        for code in self._seen:
-            files.setdefault(self._paths[code.co_filename], []).append(code.co_firstlineno)
-        if files:
-            self.calls.tests[test] = files
-            self.calls.seconds[test] = seconds
+            if self._seen:
+                seen = {path: sorted(lines) for path, lines in self._seen.items()}
+                self.calls.tests[item.nodeid] = seen
+                self.calls.seconds[item.nodeid] = time.monotonic() - begin
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -213,25 +331,34 @@ class InThisOrder:
         items.sort(key=lambda item: self._places.get(item.nodeid, 0))
 
 
-class MutantFinder(MetaPathFinder):
-    """Imports the mutant where the module is asked for."""
+class TreeFinder(MetaPathFinder):
+    """Imports this tree where the module is asked for."""
 
-    def __init__(self, path: str, mutant: Mutant) -> None:
-        names = Path(path).with_suffix("").parts
-        self._name = ".".join(names[:-1] if names[-1] == "__init__" else names)
+    def __init__(
+        self, path: str, tree: ast.Module, names: Mapping[str, object] | None = None
+    ) -> None:
+        parts = Path(path).with_suffix("").parts
+        self._name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         self._path = str(Path(path).resolve())
-        self._mutant = mutant
+        self._tree = tree
+        self._names = names or {}
 
     def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         if fullname != self._name:
             return None
-        loader = _MutantLoader(fullname, self._path)
-        loader.mutant = self._mutant
+        loader = _TreeLoader(fullname, self._path)
+        loader.tree, loader.names = self._tree, self._names
         return spec_from_file_location(fullname, self._path, loader=loader)
 
 
-class _MutantLoader(SourceFileLoader):
-    mutant: Mutant
+class _TreeLoader(SourceFileLoader):
+    tree: ast.Module
+    names: Mapping[str, object]
+    """What the module finds among its globals before it begins."""
 
     def get_code(self, _: str) -> CodeType:
-        return compile(self.mutant.tree, self.path, "exec", dont_inherit=True)
+        return compile(self.tree, self.path, "exec", dont_inherit=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module).update(self.names)
+        super().exec_module(module)

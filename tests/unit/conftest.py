@@ -58,7 +58,7 @@ class FakeChannel:
 
     refusals: dict[str, list[Refused]] = field(default_factory=dict)
     """By channel id, in order; once they are used up it accepts."""
-    history: str | Refused | None = None
+    history: str | Exception | None = None
     asked: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     capabilities: Capabilities = CAPABILITIES
@@ -90,8 +90,8 @@ class FakeChannel:
         self, message: Outgoing, *, since: datetime, known: Collection[str], author: str | None
     ) -> Receipt | None:
         channel_id = _channel_id(message.route)
-        self.asked.append(f"find {channel_id}" + (f" by {author}" if author else ""))
-        if isinstance(self.history, Refused):
+        self.asked.append(f"find {channel_id}" + ("" if author is None else f" by {author}"))
+        if isinstance(self.history, Exception):
             raise self.history
         return Receipt(channel_id, self.history) if self.history else None
 
@@ -128,6 +128,8 @@ class Desk:
     stopped: dict[str, ChannelStopped] = field(default_factory=dict)
     """Afterwards: which channels were stopped, by name."""
     refused_targets: dict[str, Refused] = field(default_factory=dict)
+    halted: ChannelStopped | None = None
+    """Why Discord's channel has stopped before."""
 
     def deliver(
         self, claim: Claim, *, later: timedelta = timedelta(), offset: timedelta = timedelta()
@@ -166,6 +168,8 @@ class Desk:
         discord = channels.named("discord")
         assert discord is not None
         discord.guard.refused_targets = self.refused_targets
+        if self.halted:
+            discord.halt(self.halted)
         try:
             async with channels:
                 return await self._attempt(channels, clock).deliver(claim)

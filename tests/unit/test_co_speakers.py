@@ -209,3 +209,9 @@ def test_a_view_of_a_talk_is_the_same_talk(store: Store) -> None:
 )
 def test_a_length_is_said_in_hours_and_minutes(length: int | None, said: str) -> None:
     assert talk_values(replace(TALK, length=length), SETTINGS.timezone)["length"] == said
+
+
+def test_the_main_speaker_comes_first_even_where_they_are_stored_as_a_co_speaker_too() -> None:
+    ada, bob = Speaker("1", "ada"), Speaker("2", "bob")
+    talk = Talk("t", *ada, "Kites", date(2026, 11, 27), co_speakers=(bob, ada, bob))
+    assert talk.speakers == (ada, bob)

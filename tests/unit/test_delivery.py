@@ -16,7 +16,10 @@ from speakerbot.domain.delivery import (
     Delivery,
     DeliveryChange,
     DeliveryState,
+    MessageKey,
+    SkipReason,
     claimed,
+    may_be_closed,
     standing,
     within_reason,
 )
@@ -83,6 +86,58 @@ def test_a_new_claim_goes_on_where_the_last_one_was() -> None:
     assert (record.revision, record.run_id) == ("r2", "run2")
 
 
+def test_a_new_claim_keeps_the_nonce_and_the_refused_edits() -> None:
+    before = RECORD._replace(route="dm", target="7", nonce="n1", edit_failures=3)
+    record = claimed(RECORD._replace(nonce="n2"), before)
+    assert (record.nonce, record.edit_failures) == ("n1", 3)
+
+
+def test_where_nothing_was_unconfirmed_a_new_claim_is_from_its_own_begin() -> None:
+    fresh = RECORD._replace(unconfirmed_since=NOW)
+    assert claimed(fresh, RECORD._replace(state=DeliveryState.FAILED)).unconfirmed_since == NOW
+
+
+@pytest.mark.parametrize(
+    ("state", "attempts", "found"), [("sent", 0, True), ("sent", 1, False), ("failed", 0, False)]
+)
+def test_what_was_sent_without_a_try_stood_there_before(
+    state: str, attempts: int, *, found: bool
+) -> None:
+    record = RECORD._replace(state=DeliveryState(state), attempts=attempts)
+    assert record.found is found
+
+
+@pytest.mark.parametrize(
+    ("state", "since", "unconfirmed"),
+    [("failed", NOW, True), ("failed", None, False), ("undeliverable", NOW, False)],
+)
+def test_a_failed_attempt_may_have_arrived_until_that_is_settled(
+    state: str, since: datetime | None, *, unconfirmed: bool
+) -> None:
+    record = RECORD._replace(state=DeliveryState(state), unconfirmed_since=since)
+    assert record.unconfirmed(NOW) is unconfirmed
+
+
+@pytest.mark.parametrize(
+    ("changes", "closed"),
+    [
+        ({"lease_until": NOW}, True),
+        ({"lease_until": NOW + MINUTE}, False),
+        ({"state": "failed", "attempts": MAX_ATTEMPTS}, True),
+        ({"state": "failed", "retry_at": NOW + MINUTE}, False),
+        ({"state": "sent"}, False),
+    ],
+)
+def test_only_what_no_run_holds_may_be_closed(changes: dict[str, Any], *, closed: bool) -> None:
+    assert may_be_closed(RECORD._replace(**changes), NOW) is closed
+
+
+def test_a_key_is_read_into_its_parts() -> None:
+    key = MessageKey("weekly", "week:2026/47", "channel:300", "2026-W47/1")
+    assert MessageKey.parse(str(key)) == key
+    assert MessageKey.parse("weekly/300") is None
+
+
 def test_the_flag_to_give_back_is_the_one_before_our_first_claim() -> None:
     before = RECORD._replace(flag_at=NOW, flag_was=NOW - MINUTE)
     ours = RECORD._replace(flag_at=NOW, flag_was=NOW)
@@ -106,3 +161,16 @@ def test_an_instant_that_only_a_wrong_clock_can_have_written_is_cut(field: str) 
     assert getattr(within_reason(wrong, NOW, lease), field) == NOW + LONGEST_WAIT
     longer = 2 * LONGEST_WAIT
     assert getattr(within_reason(wrong, NOW, longer), field) == NOW + longer
+
+
+def test_names_that_are_stored_or_told_to_programs_stay_what_they_are() -> None:
+    assert {str(state) for state in DeliveryState} == {
+        "planned", "held_back", "already_sent", "claimed", "sent", "failed", "undeliverable",
+        "expired", "unknown",
+    }  # fmt: skip
+    assert {str(reason) for reason in SkipReason} == {
+        "completed", "overtaken", "first_snapshot", "talk_coming", "asked_recently",
+        "weekly_mode_is_post", "nothing_posted", "deleted_twice", "edit_given_up", "opted_out",
+        "quiet_hours", "expired", "in_progress", "retry_later", "in_order", "changed_meanwhile",
+        "new_dm_pace", "node_bot_minute", "given_back", "limit", "only",
+    }  # fmt: skip

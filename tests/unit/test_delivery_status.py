@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,36 @@ def test_what_failed_too_often_reads_as_undeliverable_and_can_be_tried_again() -
     assert status(often, NOW, NOW) == "undeliverable"
     assert refusal(often, NOW, NOW) == ""
     assert standing(retried(often, NOW, "r2"), NOW) == "planned"
+
+
+def test_what_failed_reads_as_expired_from_the_very_end_of_its_time() -> None:
+    assert status(RECORD, NOW + HOUR, NOW) == "expired"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"state": "sent", "sent_at": NOW}, "it was sent at 2026-11-20 16:05 UTC"),
+        ({"state": "claimed", "lease_until": NOW}, "the next run looks whether it arrived"),
+        ({"state": "claimed", "lease_until": NOW + HOUR}, "run run-1 is sending it"),
+        ({"state": "expired"}, "its time was over at 2026-11-20 17:05 UTC"),
+    ],
+)
+def test_why_it_cannot_be_tried_again_is_told(changes: dict[str, Any], why: str) -> None:
+    assert refusal(RECORD._replace(**changes), NOW, NOW).startswith(why)
+
+
+@pytest.mark.parametrize("state", RETRIED)
+def test_what_is_tried_again_is_free_at_once_with_all_its_tries(state: DeliveryState) -> None:
+    before = RECORD._replace(state=state, lease_until=NOW + HOUR)
+    after = retried(before, NOW, "r2")
+    assert (after.state, after.attempts, after.lease_until) == ("failed", 0, None)
+    assert (after.retry_at, after.updated_at) == (NOW, NOW)
+
+
+def test_one_given_up_begins_at_its_first_route() -> None:
+    after = retried(RECORD._replace(state=DeliveryState.UNDELIVERABLE), NOW, "r2")
+    assert (after.route, after.target) == ("", "")
 
 
 @pytest.mark.parametrize("state", RETRIED)

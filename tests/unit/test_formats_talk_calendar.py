@@ -21,7 +21,7 @@ from icalendar import Calendar
 from icalendar.cal import Component
 
 from speakerbot.domain.calendar_entry import CalendarEntry
-from speakerbot.formats import talk_files
+from speakerbot.formats import calendar_file
 
 NOW = datetime(2026, 11, 20, 16, 5, 0, 123000, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -43,7 +43,7 @@ def talk(
 
 
 def written(entries: Iterable[CalendarEntry], zone: ZoneInfo = BERLIN) -> str:
-    return "".join(talk_files.write_calendar(entries, zone))
+    return "".join(calendar_file.write_calendar(entries, zone))
 
 
 def parsed(entry: CalendarEntry, zone: ZoneInfo = BERLIN) -> tuple[Component, Component, str]:

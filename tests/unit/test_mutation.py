@@ -62,6 +62,7 @@ def test_some_find_a_seat():
         ("a: int | None = c", ["return None"]),
         ("return 'sent'", ["return None", "return 'not_sent'"]),
         ("return 'a text'", ["return None"]),
+        ("return False", ["return True"]),
     ],
 )
 def test_one_small_fault_at_a_time(before: str, after: list[str]) -> None:
@@ -70,6 +71,11 @@ def test_one_small_fault_at_a_time(before: str, after: list[str]) -> None:
 
     made = sorted(ast.unparse(mutant.tree) for mutant in mutants("f.py", function(before)))
     assert made == sorted(function(body.replace("; yield", "\n    yield")) for body in after)
+
+
+def test_names_in_an_enumeration_are_left_alone() -> None:
+    code = "class State(StrEnum):\n    SENT = 'sent'\n\n\nclass Limits:\n    TRIES = 3\n"
+    assert [mutant.name for mutant in mutants("f.py", code)] == ["f.py Limits: 3 → 4"]
 
 
 def test_a_mutant_keeps_its_name_when_lines_are_added_above() -> None:

@@ -42,6 +42,11 @@ def test_an_occurrence_is_due_from_its_instant_to_the_end_of_its_grace() -> None
     assert tick(MONDAY + 24 * HOUR) == Due(MONDAY)
 
 
+def test_of_a_schedule_that_has_had_no_occurrence_the_first_is_waited_for() -> None:
+    answer = WEEKLY.decide(None, None, now=MONDAY - HOUR, real=MONDAY - HOUR)
+    assert answer == NotDue(RunSkipReason.NOT_DUE, None, MONDAY)
+
+
 def test_past_its_grace_it_is_missed_and_says_how_late() -> None:
     late = 24 * HOUR + timedelta(seconds=1)
     assert tick(MONDAY + late) == Missed(MONDAY, late, begun=False)
@@ -160,11 +165,24 @@ def test_what_only_a_wrong_clock_can_have_written_is_cut() -> None:
     waiting = OccurrenceRecord(
         MONDAY, OccurrenceStanding.OPEN, retry_at=now + LONGEST_WAIT, resume_at=year
     )
+    assert within_reason(waiting, now, HOUR) is waiting
     assert within_reason(waiting._replace(retry_at=year), now, HOUR) == waiting
+
+
+def test_a_claim_without_a_lease_needs_no_cut() -> None:
+    record = OccurrenceRecord(MONDAY, OccurrenceStanding.RUNNING)
+    assert within_reason(record, MONDAY, HOUR) is record
+
+
+def test_standings_are_stored_under_their_names() -> None:
+    assert {str(standing) for standing in OccurrenceStanding} == {
+        "running", "open", "finished", "missed", "superseded",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("standing", ["finished", "missed", "superseded"])
 def test_what_is_over_needs_no_cut(standing: OccurrenceStanding) -> None:
-    """The store leaves the lease of an occurrence that a later one supersedes."""
-    record = OccurrenceRecord(MONDAY, standing, lease_until=MONDAY + 365 * 24 * HOUR)
+    """The store leaves both to an occurrence that a later one supersedes."""
+    year = MONDAY + 365 * 24 * HOUR
+    record = OccurrenceRecord(MONDAY, standing, lease_until=year, retry_at=year)
     assert within_reason(record, MONDAY, HOUR) is record

@@ -415,8 +415,8 @@ def decided_with_a_store(talk: Talk, using: Settings, now: datetime) -> list[Mes
 def assert_true(text: str, talk: Talk, now: datetime, zone: ZoneInfo) -> None:
     """What it says of the day or of the time left holds at ``now``."""
     today = now.astimezone(zone).date()
-    start = f", {talk.starts_at:%H:%M}" if talk.starts_at else ""
-    assert f"{talk.date}{start})" in text
+    clock = f", {talk.starts_at:%H:%M}" if talk.starts_at else ""
+    assert f"{talk.date}{clock})" in text
     if "tomorrow" in text:
         assert today == talk.date - timedelta(days=1)
     elif "today" in text:

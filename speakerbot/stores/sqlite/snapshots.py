@@ -55,9 +55,9 @@ ALL = ENTRIES % "TRUE"
 ELSEWHERE = f"""
     SELECT {PAIR} FROM snapshot e LEFT JOIN talks t ON e.talk_id = t.id
     WHERE (e.seen_date, e.talk_id, e.user_id) > (?, ?, ?) AND NOT e.pending
-    AND (t.id IS NULL OR t.date < ? OR t.user_id IS NOT e.user_id)
+    AND (t.id IS NULL OR t.date < ? OR (t.user_id IS NOT e.user_id AND t.co_speakers IS NULL))
     ORDER BY e.seen_date, e.talk_id, e.user_id LIMIT ?"""  # noqa: S608
-"""Entries dated so whose talks are gone, are not dated so, or are mainly another's."""
+"""Entries dated so whose talks are gone, are not dated so, or are another's alone."""
 FIRST = f"""
     INSERT INTO snapshot ({COLUMNS})
     SELECT id, user_id, date, topic, date, topic, FALSE, 1, ?1, username, thread_id, start, start
@@ -113,18 +113,15 @@ class SqliteSnapshots:
         return (pair for pair in found if not pair.at_rest())
 
     def _co_speakers_pairs(self, first: date) -> Iterator[TalkPair]:
-        """Of all talks from that day on that several give, but for their main speakers."""
-        from speakerbot.domain.talk_changes import TalkPair
-
+        """Of all talks from that day on that several give, but for their main speakers: those who
+        speak, and those who have an entry and do not any more."""
         talks = self._shared(first) if self.taken() else iter(())
         while page := list(islice(talks, PAGE)):
-            rows = self._db.rows_among(OF_TALKS, [talk.id for talk in page])
-            entries = {(row[0], row[1]): self._entry(row) for row in rows}
+            entries: dict[str, dict[str, TalkSnapshot | None]] = {talk.id: {} for talk in page}
+            for row in self._db.rows_among(OF_TALKS, list(entries)):
+                entries[row[0]][row[1]] = self._entry(row)
             for talk in page:
-                for user_id, _ in talk.speakers[1:]:
-                    key = (talk.id, user_id)
-                    if key not in entries or entries[key] is not None:
-                        yield TalkPair(entries.get(key), talk.seen_by(user_id))
+                yield from _of_co_speakers(talk, entries[talk.id])
 
     def _shared(self, first: date) -> Iterator[Talk]:
         after: Sequence[Any] = (first.isoformat(), "")
@@ -184,6 +181,20 @@ class SqliteSnapshots:
                 else:
                     own = (before.talk_id, before.user_id, before.sequence)
                     self._db.run(UPDATE, (*_row(after), *own))
+
+
+def _of_co_speakers(talk: Talk, known: dict[str, TalkSnapshot | None]) -> Iterator[TalkPair]:
+    """``known``: the talk's entries by user, None for those that cannot be read."""
+    from speakerbot.domain.talk_changes import TalkPair  # other jobs need none
+
+    speakers = {each.user_id: None for each in talk.speakers[1:]}
+    for user_id in {**speakers, **known}:
+        if user_id == talk.user_id or (user_id in known and known[user_id] is None):
+            continue
+        view = talk.seen_by(user_id)
+        entry = known.get(user_id)
+        if view is not None or (talk.speakers_known and entry and not entry.pending):
+            yield TalkPair(entry, view)
 
 
 def _row(entry: TalkSnapshot) -> Sequence[Any]:

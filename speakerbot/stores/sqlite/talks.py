@@ -26,7 +26,7 @@ from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_j
 from speakerbot.stores.talk_dates import DATE_TEXT, HIDDEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import date
 
     from speakerbot.ports.store import FlagWrite
@@ -218,13 +218,17 @@ def read_talk(row: Row, damage: Damage) -> Talk:
         starts_at=read("starts_at", values["starts_at"], CLOCK_TIME, None),
         extra=read("extra", from_json(values["extra"]), FIELDS, {}),
         **flags,
-        **talk_fields_of(
-            {
-                **{name: values[name] for name in ("length", "room", "link")},
-                "speakers": from_json(values["co_speakers"]),
-                "sourceId": values["source_id"],
-            },
-            reader,
-            user_id,
-        ),
+        **talk_fields_of(_ours(values), reader, user_id),
     )
+
+
+def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands beside the Node bot's fields, by the names that documents have."""
+    speakers = values["co_speakers"]
+    return {
+        "length": values["length"],
+        "room": values["room"],
+        "link": values["link"],
+        "speakers": from_json(speakers) if speakers is not None else None,
+        "sourceId": values["source_id"],
+    }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,7 +122,7 @@ def main(
             return
         if step:
             for number in range(first, seeds or 0, step):
-                _say(number, _play(arena, number, job, mongodb))
+                _say(number, _play_anyway(arena, number, job, mongodb))
             return
     seeds = seeds if seeds is not None else 0 if installed else DEFAULT_SEEDS
     installed = seeds // INSTALLED if installed is None else installed
@@ -140,6 +141,14 @@ def _play(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Play
     server = mongodb if plays_on_mongodb(seed) else None
     job = job or job_of(seed)
     return arena.play(WORLDS[job], _schedule(seed, job), server)
+
+
+def _play_anyway(arena: Arena, seed: int, job: str | None, mongodb: str | None) -> Played:
+    """One that cannot even be played keeps none of the others from it."""
+    try:
+        return _play(arena, seed, job, mongodb)
+    except Exception as error:
+        return Played([f"it could not be played: {error!r}"], [traceback.format_exc()])
 
 
 def _schedule(seed: int, job: str) -> CrashSchedule:

@@ -159,8 +159,8 @@ class DigestWorld(_OnePost):
 
 
 class StartingWorld:
-    """Talks that start in some hours, which is soon here; two of them at one time. ``variant``
-    chooses their topics; with an odd one a role is mentioned."""
+    """Talks that start in some hours, which is soon here; two of them at one time, so there can be
+    no Node bot. ``variant`` chooses their topics; with an odd one a role is mentioned."""
 
     ends_after: timedelta | None = timedelta(hours=14)
     minute: datetime | None = None
@@ -186,6 +186,7 @@ class StartingWorld:
     def settings(self, base: Settings) -> Settings:
         return replace(
             base,
+            node_bot_coexist=False,
             announcements_channel_id=self._channel,
             starting_before=self.before,
             starting_mention=self._role,
