@@ -12,6 +12,7 @@ import pytest
 from speakerbot.testing.crash import Arena, CrashProcess, CrashRound, CrashSchedule, WorldOf
 from speakerbot.testing.crash.changes_world import ChangesWorld
 from speakerbot.testing.crash.confirm_world import ConfirmWorld
+from speakerbot.testing.crash.events_world import EventsWorld
 from speakerbot.testing.crash.node_bot_world import WAYS, NodeBotWorld
 from speakerbot.testing.crash.posts_worlds import (
     DigestWorld,
@@ -89,6 +90,7 @@ def dying_at(boundary: int, gap: Gap) -> CrashSchedule:
         pytest.param(ChangesWorld, 35, id="changes", marks=pytest.mark.slow_suite),
         pytest.param(DigestWorld, 15, id="digest", marks=pytest.mark.slow_suite),
         pytest.param(StartingWorld, 25, id="starting", marks=pytest.mark.slow_suite),
+        pytest.param(EventsWorld, 20, id="events", marks=pytest.mark.slow_suite),
     ],
 )
 def test_a_run_may_die_at_every_boundary(
