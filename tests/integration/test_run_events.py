@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -434,6 +435,23 @@ def test_an_update_whose_answer_was_lost_is_told_by_the_list(
     community.has(replace(ENGINES, room="Cellar", topic="On looms"))
     assert [change.state for change in community.keep().changes] == ["done"], "it is still ours"
     assert community.events[0].location == "Cellar"
+
+
+def test_nothing_is_written_once_the_claim_may_be_another_runs(community: Community) -> None:
+    community.has(ENGINES)
+    community.settings = replace(community.settings, lease=timedelta(seconds=1))
+
+    def dawdle(boundary: str) -> None:
+        if boundary == "before discord.make_event":
+            sleep(1.1)
+
+    ended = community.run_with(dawdle, job=JOB)
+    assert [(c.state, c.reason) for c in ended.changes] == [
+        ("unknown", "there was no time left for it")
+    ]
+    assert community.asked() == [LISTS]
+    community.keep_later()
+    assert community.names == ["On engines"]
 
 
 def test_a_removal_whose_answer_was_lost_is_made_again(community: Community) -> None:
