@@ -360,19 +360,11 @@ class RunService:
         from speakerbot.durations import format_duration
 
         if self.settings.lease < SHORT_LEASE:
-            self.log.warning(
-                "lease_short",
-                lease=format_duration(self.settings.lease),
-                advised=format_duration(SHORT_LEASE),
-                hint="SPEAKERBOT_LEASE does not cover the longest send with its retries",
-            )
-        asks = declared.asks_speakers and self.settings.confirm != "off"
-        if asks and not self.settings.logs_channel_id:
-            self.log.warning(
-                "organisers_not_told",
-                hint="set DISCORD_LOGS_CHANNEL_ID to the channel that organisers read: who does "
-                "not answer SPEAKERBOT_CONFIRM, or can't make it, is told of there once it is set",
-            )
+            lease, advised = map(format_duration, (self.settings.lease, SHORT_LEASE))
+            hint = "SPEAKERBOT_LEASE does not cover the longest send with its retries"
+            self.log.warning("lease_short", lease=lease, advised=advised, hint=hint)
+        if declared.asks_speakers and self.settings.tells_nobody:
+            self.log.warning("organisers_not_told", hint="set DISCORD_LOGS_CHANNEL_ID")
 
 
 @dataclass(slots=True)
