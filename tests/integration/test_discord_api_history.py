@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from speakerbot.channels.discord.channel import DiscordApi
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.testing.discord import NO_LIMITS, LoopbackClock
 from tests.integration.conftest import Unpaced
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import CapturingLogger
@@ -25,6 +26,7 @@ from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, Route
+from speakerbot.domain.service_request import ServiceRequest
 from speakerbot.ports.channel import (
     Capabilities,
     ChannelAccess,
@@ -100,6 +102,9 @@ class FakeChannel:
 
     async def edit(self, receipt: Receipt, text: str) -> None:
         raise AssertionError("nothing is edited here")
+
+    async def ask(self, request: ServiceRequest[Any]) -> Any:
+        raise AssertionError("nothing but messages is asked for here")
 
     async def probe(self) -> None:
         raise AssertionError("no outage is suspected here")
