@@ -67,7 +67,7 @@ SHARES = (
     "starting",
     "starting",
     "events",
-    "events",
+    "evenings",
     "node-bot",
     "confirm",
     "confirm",
