@@ -18,6 +18,7 @@ from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.server_event import EventChange
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import ConfigError, TokenRefused, Unreachable
+from speakerbot.ports.store import Talks
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import (
     BOT_ID,
@@ -705,6 +706,29 @@ def test_a_talk_that_cannot_be_read_keeps_its_event(community: Community) -> Non
         ("left", "its talk cannot be read: its date is a letter")
     ]
     assert community.names == ["On engines"]
+
+
+def test_a_talk_that_one_look_did_not_find_keeps_its_event(community: Community) -> None:
+    """Somebody was replacing its document at that moment."""
+    community.has(ENGINES)
+    community.keep()
+    community.store.talks = Missed(community.store.talks)  # type: ignore[assignment]
+    ended = community.keep()
+    assert [(c.state, c.reason) for c in ended.changes] == [("left", "its talk was being changed")]
+    assert community.names == ["On engines"]
+
+
+class Missed:
+    """Talks that are found one by one only."""
+
+    def __init__(self, talks: Talks) -> None:
+        self._talks = talks
+
+    def by_ids(self, _ids: object) -> dict[str, Talk]:
+        return {}
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._talks, name)
 
 
 class Hidden:
