@@ -67,7 +67,7 @@ SHARES = (
     "starting",
     "evenings",
     "events",
-    "events",
+    "evenings",
     "node-bot",
     "confirm",
     "confirm",
