@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import real_now
@@ -9,6 +10,7 @@ from speakerbot.delivery import status as statuses
 from speakerbot.domain.confirmation import answers_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
@@ -16,6 +18,17 @@ if TYPE_CHECKING:
     from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.person import Person
     from speakerbot.domain.talk import Talk
+    from speakerbot.ports.store import Store
+
+PAGE = 200
+"""Talks whose answers are read at once."""
+
+
+def with_answers(store: Store, talks: Iterator[Talk]) -> Iterator[tuple[Talk, Answers]]:
+    """Each with what speakers have answered; read in pages."""
+    while page := list(islice(talks, PAGE)):
+        answers = store.answers.about([talk.id for talk in page])
+        yield from ((talk, answers) for talk in page)
 
 
 def talk_document(talk: Talk, zone: ZoneInfo, answers: Answers | None = None) -> dict[str, Any]:

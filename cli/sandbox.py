@@ -11,7 +11,7 @@ from cli.output import utc
 from jobs import JOBS
 
 if TYPE_CHECKING:
-    from speakerbot.testing.discord import Conversation, ScheduledEvent
+    from speakerbot.testing.discord import Conversation, DiscordMessage, ScheduledEvent
 
 app = typer.Typer(add_completion=False)
 
@@ -50,9 +50,20 @@ def _document(conversation: Conversation) -> dict[str, object]:
         "channel_id": conversation.channel_id,
         "name": conversation.name,
         "messages": [
-            {"author": line.author, "text": line.message.content} for line in conversation.lines
+            {
+                "author": line.author,
+                "text": line.message.content,
+                "reactions": {emoji: len(users) for emoji, users in line.message.reactions.items()},
+            }
+            for line in conversation.lines
         ],
     }
+
+
+def _seen(message: DiscordMessage) -> str:
+    """The text, and the reactions below it."""
+    reactions = " ".join(f"{emoji} {len(users)}" for emoji, users in message.reactions.items())
+    return f"{message.content}\n{reactions}" if reactions else message.content
 
 
 def _event_document(event: ScheduledEvent) -> dict[str, object]:
@@ -78,10 +89,10 @@ def _show(conversations: tuple[Conversation, ...], events: tuple[ScheduledEvent,
         title = f"{_PLACES[conversation.kind]}{conversation.name}"
         if not on_terminal():
             for line in conversation.lines:
-                say(f"{title}\t{line.author}\t{plain(line.message.content)}")
+                say(f"{title}\t{line.author}\t{plain(_seen(line.message))}")
             continue
         body = Text("\n\n").join(
-            Text.assemble((line.author, "bold"), "\n", line.message.content)
+            Text.assemble((line.author, "bold"), "\n", _seen(line.message))
             for line in conversation.lines
         )
         Console().print(Panel(body, title=Text(title), title_align="left", expand=False))

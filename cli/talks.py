@@ -6,14 +6,13 @@ import sys
 from collections.abc import Iterator
 from datetime import date, datetime
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import typer
 
 from cli.deliveries import show_deliveries
-from cli.documents import delivery_document, talk_document
+from cli.documents import delivery_document, talk_document, with_answers
 from cli.export_file import Output, form_of, write_export
 from cli.imports import (
     File,
@@ -67,8 +66,6 @@ if TYPE_CHECKING:
 NARROW_TOPIC = 24
 COLUMNS = ("date", "start", "speaker", "topic", "state", "id", "room", "co-speakers", "answer")
 """Of `talks list` off a terminal."""
-PAGE = 200
-"""Talks whose answers are read at once."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command(
@@ -209,20 +206,13 @@ def list_talks(
         zone = settings.timezone
         today = decision_time(now).astimezone(zone).date()
         talks = store.talks.all() if all_talks else _upcoming(store, today)
-        answered = _with_answers(store, talks)
+        answered = with_answers(store, talks)
         if as_json:
             documents = [talk_document(talk, zone, answers) for talk, answers in answered]
             emit_json({"talks": documents})
             return
         empty = f"No talks to come in {store.describe()}; --all shows past ones."
         _list(answered, zone, empty=empty)
-
-
-def _with_answers(store: Store, talks: Iterator[Talk]) -> Iterator[tuple[Talk, Answers]]:
-    """Each with what speakers have answered; read in pages."""
-    while page := list(islice(talks, PAGE)):
-        answers = store.answers.about([talk.id for talk in page])
-        yield from ((talk, answers) for talk in page)
 
 
 def _upcoming(store: Store, today: date) -> Iterator[Talk]:

@@ -92,6 +92,12 @@ class Settings:
     disabled_jobs: frozenset[str] = frozenset()
     node_bot_coexist: bool = True
 
+    @property
+    def tells_nobody(self) -> bool:
+        """Speakers are asked whether they will be there, and organisers have no channel in which
+        to read of who does not answer."""
+        return self.confirm != "off" and not self.logs_channel_id
+
     def runs(self, job: str) -> bool:
         """False: the kill switch, or the job's own, is off."""
         return self.enabled and job not in self.disabled_jobs

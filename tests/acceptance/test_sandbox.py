@@ -46,6 +46,15 @@ def test_in_a_pipe_it_is_a_line_a_message_and_the_log_stays_json(cli: Cli, sampl
     assert (lines[-1]["event"], lines[-1]["sent"]) == ("run_finished", 2)
 
 
+def test_it_shows_what_stands_under_a_message_that_asks(cli: Cli, samples: Path) -> None:
+    on = {"SPEAKERBOT_CONFIRM": "reactions"}
+    document = cli.json("sandbox", "reminders", "--now", NOW, **on)
+    [message] = document["conversations"][0]["messages"]
+    assert message["reactions"] == {"✅": 1, "❌": 1}
+    shown = cli.out("sandbox", "reminders", "--now", NOW, **on)
+    assert shown.count("✅ 1 ❌ 1") == 2
+
+
 def test_it_shows_the_events_that_a_server_would_have(cli: Cli, store: Store) -> None:
     store.talks.put(
         [Talk("t1", KAZ, "kaz", "Agents", date(2026, 11, 21), starts_at=time(18), room="Hall")]

@@ -104,7 +104,7 @@ class FakeChannel:
         raise AssertionError("nothing is edited here")
 
     async def ask(self, request: ServiceRequest[Any]) -> Any:
-        raise AssertionError("nothing but messages is asked for here")
+        raise AssertionError("nothing beside messages is asked here")
 
     async def probe(self) -> None:
         raise AssertionError("no outage is suspected here")

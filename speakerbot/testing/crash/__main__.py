@@ -65,7 +65,7 @@ SHARES = (
     "engagement",
     "digest",
     "starting",
-    "starting",
+    "evenings",
     "events",
     "events",
     "node-bot",
