@@ -17,12 +17,16 @@ from speakerbot.text import shorten
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from zoneinfo import ZoneInfo
 
     from speakerbot.config import Settings
     from speakerbot.domain.talk import Talk
     from speakerbot.formats.import_rows import Difference, Import, Row
     from speakerbot.formats.programme_plan import SyncPlan, SyncRow, Unlinked
     from speakerbot.formats.sessions import Programme
+    from speakerbot.formats.source import Source
+    from speakerbot.formats.talk_fields import TalkEntry
+    from speakerbot.formats.talk_import import TalkImport
     from speakerbot.ports.store import Store
 
 T = TypeVar("T")
@@ -123,6 +127,28 @@ def summary(plan: Import[T], noun: str, *, dry_run: bool) -> str:
     """``imported 9 talks: 8 new, 1 changed, 0 unchanged``; ``noun`` fits the number."""
     each = ", ".join(f"{number:,} {change}" for change, number in counts(plan).items())
     return f"{'would import' if dry_run else 'imported'} {len(plan.rows):,} {noun}: {each}"
+
+
+def plan_import(
+    entries: list[TalkEntry], source: Source, store: Store, now: datetime, zone: ZoneInfo
+) -> TalkImport:
+    """What importing talks changes. Raises InputRefused with everything that is wrong, in the file
+    and against the store."""
+    from speakerbot.formats import talk_import
+
+    change = talk_import.plan(
+        entries, store.talks.all(), now, source.problems, zone, one_a_date=store.talks.one_a_date
+    )
+    if not entries and not source.problems.found:
+        source.problems.add("", "there are no talks in it")
+    source.problems.refuse()
+    return change
+
+
+def kept_as_they_came(entries: list[TalkEntry]) -> Iterator[str]:
+    """A note on the fields of a file that nothing here uses."""
+    if unknown := sorted({name for entry in entries for name in entry.extra}):
+        yield f"kept as they came, though nothing uses them: {', '.join(unknown)}"
 
 
 def sync(

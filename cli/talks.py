@@ -18,6 +18,8 @@ from cli.imports import (
     File,
     Mapped,
     emit_import,
+    kept_as_they_came,
+    plan_import,
     say_notes,
     show_rows,
     summary,
@@ -58,8 +60,6 @@ if TYPE_CHECKING:
     from speakerbot.config import Settings
     from speakerbot.domain.confirmation import Answers
     from speakerbot.domain.talk import Talk
-    from speakerbot.formats.source import Source
-    from speakerbot.formats.talk_fields import TalkEntry
     from speakerbot.formats.talk_import import TalkImport
     from speakerbot.ports.store import Store
 
@@ -359,14 +359,14 @@ def import_talks(
         now, zone = real_now(), settings.timezone
         read = talk_files.read(source, now.astimezone(zone).date(), settings.date_order, fields)
         entries = list(progress(read, source.line_count, "reading"))
-        shown = change = _plan(entries, source, store, now, zone)
-        notes = [*source.notes, *_kept(entries)]
+        shown = change = plan_import(entries, source, store, now, zone)
+        notes = [*source.notes, *kept_as_they_came(entries)]
         if not as_json:
             _show_import(shown)
             say_notes(notes)
         if not dry_run:
             with store.at_once():
-                change = _plan(entries, source, store, now, zone)
+                change = plan_import(entries, source, store, now, zone)
                 booking.take_in(store, change, now)
     if as_json:
         emit_import(
@@ -394,26 +394,6 @@ def _imported(talk: Talk) -> tuple[object, ...]:
     if narrow():
         return (_when(talk), shorten(talk.topic, NARROW_TOPIC))
     return (_when(talk), _names(talk), _brief(talk) if on_terminal() else talk.topic)
-
-
-def _plan(
-    entries: list[TalkEntry], source: Source, store: Store, now: datetime, zone: ZoneInfo
-) -> TalkImport:
-    """Raises InputRefused with everything that is wrong, in the file and against the store."""
-    from speakerbot.formats import talk_import
-
-    change = talk_import.plan(
-        entries, store.talks.all(), now, source.problems, zone, one_a_date=store.talks.one_a_date
-    )
-    if not entries and not source.problems.found:
-        source.problems.add("", "there are no talks in it")
-    source.problems.refuse()
-    return change
-
-
-def _kept(entries: list[TalkEntry]) -> Iterator[str]:
-    if unknown := sorted({name for entry in entries for name in entry.extra}):
-        yield f"kept as they came, though nothing uses them: {', '.join(unknown)}"
 
 
 @app.command(epilog="Example: speakerbot talks template -o talks.xlsx")
