@@ -319,8 +319,9 @@ def test_a_second_part_that_was_sent_needs_no_first(store: Store) -> None:
 
 def test_only_planned_parts_are_sent_one_after_another(store: Store) -> None:
     first, second = (each for each in weigh([MESSAGE, SECOND], store, MOMENT) if has_state(each))
-    [chain] = chained([first, second])
-    assert chain.then == (second,)
+    third = replace(second, reason="the third")
+    chain, last = chained([first, second, third, first])
+    assert (chain.then, last) == ((second, third), first)
     assert list(chained([second])) == [second]
     sent = replace(first, state=DeliveryState.ALREADY_SENT)
     assert list(chained([sent, second])) == [sent, second]
