@@ -13,14 +13,17 @@ from cli.documents import person_document, talk_document
 from cli.open_store import to_read
 from cli.options import AsJson, Now
 from cli.output import emit_json, on_terminal, plain, say, table
+from cli.talk_argument import Which, talk_named
 from cli.terminal import ListEntry, entries
 from cli.user_argument import User, find_user
 from jobs import JOBS
-from speakerbot.errors import ConfigError, DamagedTalk, NotFound
+from speakerbot.domain.confirmation import in_words
+from speakerbot.errors import CORRECT_IT, ConfigError, DamagedTalk, NotFound
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
     from speakerbot.domain.person import Person
+    from speakerbot.domain.talk import Talk
     from speakerbot.explain import Explainer, Explanation
     from speakerbot.ports.store import Store
     from speakerbot.runs.job import Job
@@ -43,26 +46,38 @@ STYLES = {
 
 @app.command(epilog="Example: speakerbot explain talk 2026-11-21")
 def talk(
-    talk: Annotated[str, typer.Argument(metavar="TALK", help="Its id, or its date (YYYY-MM-DD).")],
+    talk: Which,
     now: Now = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain every message about a talk, also of one that was cancelled (by its id)."""
     with _explainer(now) as (explainer, store, settings):
-        found = store.talks.get(talk)
+        found = talk_named(store, talk)
         explained = explainer.talk(found.id if found else talk)
+        hidden = None if found else store.talks.why_hidden(talk)
         if found is None and not explained:
-            if why := store.talks.why_hidden(talk):
-                raise DamagedTalk(talk, why)
+            if hidden:
+                raise DamagedTalk(talk, hidden)
             raise NotFound(f"there is no talk {talk!r}, and no message about one of that id")
+        answers = store.answers.about([found.id]) if found else {}
         if as_json:
-            document = talk_document(found, settings.timezone) if found else None
-            emit_json({"talk": document, "messages": [_document(each) for each in explained]})
+            document = talk_document(found, settings.timezone, answers) if found else None
+            messages = [_document(each) for each in explained]
+            emit_json({"talk": document, "hidden": hidden, "messages": messages})
             return
         if on_terminal():
-            title = f"{found.date}, {found.username}: {found.topic}" if found else f"gone: {talk}"
-            say(f"Talk {plain(title)}\n")
+            said = in_words(found, answers) if found else ""
+            title = _title(talk, found, hidden)
+            say(f"Talk {plain(f'{title} ({said})' if said else title)}\n")
         _show(explained, empty="There is no message about it.")
+
+
+def _title(name: str, found: Talk | None, hidden: str | None) -> str:
+    if found:
+        return f"{found.date}, {found.username}: {found.topic}"
+    return (
+        f"{name} is in the store but hidden: {hidden}. {CORRECT_IT}" if hidden else f"gone: {name}"
+    )
 
 
 @app.command(epilog="Example: speakerbot explain person 802345678901234564")

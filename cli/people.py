@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from cli.documents import person_document
-from cli.export_file import Output, write_export
-from cli.open_store import all_or_nothing, to_change, to_read
+from cli.export_file import Output, form_of, write_export
+from cli.imports import File, Mapped, emit_import, say_notes, show_rows, summary
+from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Parsed
-from cli.output import amount, emit_json, on_terminal, plain, say, table
+from cli.output import emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow, progress, show
 from cli.user_argument import User, find_user
 from speakerbot.domain import person as preferences
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from speakerbot.domain.person import Person
     from speakerbot.formats.people import PersonImport
     from speakerbot.formats.problems import ImportProblems
+    from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -144,6 +147,116 @@ def _change(
         return before, change(before)
 
 
+@app.command(
+    "link", epilog="Example: speakerbot people link 'Ada Ferreira' --discord 802345678901234561"
+)
+def link(
+    user: Annotated[
+        str,
+        typer.Argument(
+            metavar="USER", help="A person's own id, or the name a programme calls them by."
+        ),
+    ],
+    discord: Annotated[str, typer.Option("--discord", metavar="ID", help="Their Discord id.")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say who somebody is on Discord: a person without a Discord id, or a programme's speaker.
+
+    The next `talks sync` books the sessions of a speaker that was linked.
+    """
+    user_id = _discord_id(discord)
+    with to_change(dry_run=dry_run) as (store, _):
+        person = _without_discord(store, user)
+        if person is not None and (person.id == user or store.people.get(user_id) is None):
+            after, said = _link_person(store, person, user_id, dry_run=dry_run)
+        else:
+            after, said = _link_name(store, user, user_id, dry_run=dry_run)
+    if as_json:
+        emit_json({"dry_run": dry_run, "person": person_document(after)})
+    else:
+        say("\n".join(said))
+
+
+def _without_discord(store: Store, user: str) -> Person | None:
+    """The person of that id, or the only one of that name who has no Discord id."""
+    if person := store.people.get(user):
+        return person
+    wanted = preferences.plain_name(user)
+    named = [
+        person
+        for person in store.people.all()
+        if person.discord_user_id is None and preferences.plain_name(person.name or "") == wanted
+    ]
+    if len(named) > 1:
+        listed = "\n".join(f"  {plain(person.name)} ({person.id})" for person in named)
+        raise UsageError(f"several people are called {user!r}; give the id of one:\n{listed}")
+    return named[0] if named else None
+
+
+def _discord_id(text: str) -> str:
+    found = re.fullmatch(r"<@!?([0-9]{15,20})>|([0-9]{15,20})", text.strip())
+    if found is None:
+        raise UsageError(
+            f"--discord: {text!r} is not a Discord id, which has 17 to 20 digits; Discord's "
+            "developer mode adds Copy User ID to its menus"
+        )
+    return found[1] or found[2]
+
+
+def _link_person(
+    store: Store, person: Person, user_id: str, *, dry_run: bool
+) -> tuple[Person, list[str]]:
+    """Gives a person a Discord id, who has none."""
+    if person.discord_user_id == user_id:
+        return person, [f"unchanged: {_who(person)} has this Discord id already"]
+    if person.discord_user_id is not None:
+        raise UsageError(f"{person.id} is {person.discord_user_id} on Discord already")
+    if holder := store.people.get(user_id):
+        raise UsageError(
+            f"{user_id} is {_who(holder)} (id {holder.id}) already, who has preferences of their "
+            f"own; {person.id} cannot become the same person"
+        )
+
+    def link(who: Person) -> Person:
+        if who.discord_user_id not in (None, user_id):
+            raise UsageError(f"{who.id} has just become {who.discord_user_id} on Discord")
+        return replace(who, discord_user_id=user_id)
+
+    after = link(person)
+    if not dry_run:
+        _, after = store.people.change(person.id, link, lambda: person)
+    done = "would be" if dry_run else "is now"
+    return after, [f"{plain(person.name or person.id)} {done} {user_id} on Discord"]
+
+
+def _link_name(store: Store, name: str, user_id: str, *, dry_run: bool) -> tuple[Person, list[str]]:
+    """What a programme calls a Discord user; nobody else has this name there from now on."""
+    if not name.strip() or name.strip().isdigit():
+        raise UsageError(f"{name!r} is not a name; write USER as `talks sync` lists it")
+    name = " ".join(name.split())
+    holder = store.people.get(user_id) or preferences.new_person(user_id)
+    link = partial(preferences.linked, name=name)
+    unlink = partial(preferences.unlinked, name=name)
+    others = [
+        person
+        for person in store.people.all()
+        if person.id != holder.id and unlink(person) != person
+    ]
+    after = link(holder)
+    if after == holder and not others:
+        return holder, [f"unchanged: programmes' {plain(name)} is {_who(holder)} already"]
+    if not dry_run:
+        # First the new one: while two have the name, a sync takes it for neither.
+        _, after = store.people.change(user_id, link, lambda: holder)
+        for person in others:
+            store.people.change(person.id, unlink, partial(replace, person))
+    done = "would be" if dry_run else "is now"
+    said = [f"programmes' {plain(name)} {done} {_who(after)}; `speakerbot talks sync` books them"]
+    no_more = "would not be" if dry_run else "not"
+    return after, [*said, *(f"(and {no_more} {_who(person)} any more)" for person in others)]
+
+
 def _unknown(user: str) -> NotFound:
     return NotFound(f"nothing is known about {user!r}; `speakerbot people list` shows who is known")
 
@@ -203,68 +316,88 @@ def show_person(user: User, as_json: AsJson = False) -> None:
 
 @app.command("import", epilog="Example: speakerbot people import people.csv --partial")
 def import_people(
-    file: Annotated[
-        Path,
-        typer.Argument(
-            exists=True,
-            dir_okay=False,
-            allow_dash=True,
-            metavar="FILE",
-            help="CSV or JSON lines; - is standard input.",
-        ),
-    ],
-    partial: Annotated[
+    file: File,
+    some: Annotated[
         bool, typer.Option("--partial", help="Leave out who has a mistake, take the others.")
     ] = False,
+    mapped: Mapped = None,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Take in people from a CSV or JSON lines file: all of them, or none.
+    """Take in people from a sheet (CSV, .xlsx) or a JSON lines file: all of them, or none.
 
-    What the file leaves out or empty stays as it is, and no opt-out is lifted.
+    Shows who is new, changed and unchanged before anything is written. What the file leaves out
+    or empty stays as it is, and no opt-out is lifted.
     """
     from speakerbot.formats import people as formats
     from speakerbot.formats.problems import ImportProblems
     from speakerbot.formats.source import read_source
 
+    fields = formats.COLUMNS.parse_map(mapped or [])
     source = read_source(file)
-    refused = ImportProblems(source.problems.source) if partial else source.problems
+    refused = ImportProblems(source.problems.source) if some else source.problems
     with to_change(dry_run=dry_run) as (store, _):
-        people = formats.read(source, refused)
+        people = formats.read(source, refused, fields)
         entries = list(progress(people, source.line_count, "reading"))
-        with all_or_nothing(store, dry_run=dry_run):
-            change = formats.plan(entries, store.people.all(), refused)
+        before = list(refused.found)
+
+        def plan() -> PersonImport:
+            refused.found[:] = before
+            planned = formats.plan(entries, store.people.all(), refused)
             if not entries and not refused.found:
                 source.problems.add("", "there are no people in it")
             source.problems.refuse()
-            if not dry_run:
+            return planned
+
+        shown = change = plan()
+        if not as_json:
+            show_rows(shown.rows, ("user", "name"), _imported, formats.differences)
+            say_notes([*source.notes, *_left_out(refused)])
+        if not dry_run:
+            with store.at_once():
+                change = plan()
                 store.people.put([*change.new, *change.updated])
-    _say_imported(change, refused, dry_run=dry_run)
+    if as_json:
+        notes = [*source.notes, *_left_out(refused)]
+        emit_import(change, person_document, formats.differences, notes, dry_run=dry_run)
+        return
+    if change != shown:
+        say("somebody changed the store meanwhile; this was written:")
+        show_rows(change.rows, ("user", "name"), _imported, formats.differences)
+    say(summary(change, "person" if len(change.rows) == 1 else "people", dry_run=dry_run))
 
 
-def _say_imported(change: PersonImport, refused: ImportProblems, *, dry_run: bool) -> None:
-    total = len(change.new) + len(change.updated) + change.unchanged
-    people = f"{total:,} {'person' if total == 1 else 'people'}"
-    counts = f"{len(change.new):,} new, {len(change.updated):,} updated"
-    done = "would import" if dry_run else "imported"
-    say(f"{done} {people}: {counts}, {change.unchanged:,} unchanged")
-    if refused.found:
-        say(f"left out, for {amount(len(refused.found), 'problem')}:")
-        say("\n".join(f"  {problem}" for problem in refused.found))
+def _left_out(refused: ImportProblems) -> list[str]:
+    return [f"left out: {problem}" for problem in refused.found]
 
 
-@app.command("export", epilog="Example: speakerbot people export --format csv -o people.csv")
+def _imported(person: Person) -> tuple[object, ...]:
+    return (_user(person), person.name)
+
+
+PersonForm = Literal["jsonl", "csv"]
+PERSON_FORMS: dict[str, PersonForm] = {
+    ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".csv": "csv",
+}  # fmt: skip
+
+
+@app.command("export", epilog="Example: speakerbot people export -o people.csv")
 def export_people(
     form: Annotated[
-        Literal["jsonl", "csv"],
-        typer.Option("--format", help="jsonl keeps everything; csv for spreadsheets."),
-    ] = "jsonl",
+        PersonForm | None,
+        typer.Option(
+            "--format",
+            help="jsonl (the default) keeps everything; csv for spreadsheets. Else as FILE ends.",
+        ),
+    ] = None,
     output: Output = None,
 ) -> None:
     """Write everybody who is known, in a form that import reads."""
     from speakerbot.formats import people as formats
 
+    chosen = form_of(form, output, PERSON_FORMS, "jsonl")
     with to_read() as (store, _):
-        if form == "jsonl":
+        if chosen == "jsonl":
             write_export(formats.write_json(store.people.all()), output)
         else:
             write_export(formats.write_csv(list(store.people.all())), output)

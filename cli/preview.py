@@ -15,15 +15,14 @@ import typer
 from cli.open_store import to_read
 from cli.options import AsJson, Now
 from cli.output import on_terminal, plain, say, utc
-from cli.run_output import MOST_ROWS, message_document
+from cli.run_output import MOST_ROWS, change_document, message_document
 from jobs import JOBS
+from speakerbot.preview import Coming, ComingChange, Preview, end_of_day, jobs_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from speakerbot.preview import Coming
-
-    Days = Iterable[tuple[date, list[Coming]]]
+    Days = Iterable[tuple[date, list[Coming | ComingChange]]]
 
 app = typer.Typer(add_completion=False)
 
@@ -39,11 +38,10 @@ def preview(
     now: Now = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every message that will go out: what the schedules' next runs will send, by simulating
-    them on the present data. Nothing is sent or written."""
+    """Show every message that will go out, and each event that will change: what the schedules'
+    next runs will send, by simulating them on the present data. Nothing is sent or written."""
     from speakerbot import bootstrap, logs
     from speakerbot.clock import Clock
-    from speakerbot.preview import Preview, end_of_day, jobs_of
     from speakerbot.schedules.reading import read_schedules
 
     with to_read() as (store, settings):
@@ -57,7 +55,7 @@ def preview(
             now=begin,
             ahead=clock.offset,
         )
-        comings = looked_ahead.until(end_of_day(days, begin, zone))
+        comings = looked_ahead.all_until(end_of_day(days, begin, zone))
         first = begin.astimezone(zone).date()
         by_day = _by_day(comings, first, first + timedelta(days=days), zone)
         if as_json:
@@ -71,13 +69,13 @@ def preview(
 
 
 def _by_day(
-    comings: Iterator[Coming], first: date, last: date, zone: ZoneInfo
-) -> Iterator[tuple[date, list[Coming]]]:
+    comings: Iterator[Coming | ComingChange], first: date, last: date, zone: ZoneInfo
+) -> Iterator[tuple[date, list[Coming | ComingChange]]]:
     """Every date from first to last, in the community's zone, with what goes out on it."""
     groups = groupby(comings, key=lambda coming: coming.at.astimezone(zone).date())
     group = next(groups, None)
     for day in (first + timedelta(days=number) for number in range((last - first).days + 1)):
-        messages: list[Coming] = []
+        messages: list[Coming | ComingChange] = []
         if group is not None and group[0] == day:
             messages = list(group[1])
             group = next(groups, None)
@@ -90,17 +88,26 @@ def _write_json(days: Days, zone: ZoneInfo, obstacles: dict[str, str]) -> None:
     for day, messages in days:
         document = {
             "date": day.isoformat(),
-            "messages": [_document(message, zone) for message in messages],
+            "messages": [
+                message_document(each.outcome) | _run_of(each, zone)
+                for each in messages
+                if isinstance(each, Coming)
+            ],
         }
+        changes = [
+            change_document(each.change) | _run_of(each, zone)
+            for each in messages
+            if isinstance(each, ComingChange)
+        ]
+        document |= {"changes": changes} if changes else {}
         sys.stdout.write(head + separator + json.dumps(document, ensure_ascii=False))
         separator, head = ",\n    ", ""
     named = [{"schedule": name, "problem": problem} for name, problem in obstacles.items()]
     sys.stdout.write(f'\n  ],\n  "obstacles": {json.dumps(named, ensure_ascii=False)}\n}}\n')
 
 
-def _document(coming: Coming, zone: ZoneInfo) -> dict[str, Any]:
+def _run_of(coming: Coming | ComingChange, zone: ZoneInfo) -> dict[str, Any]:
     return {
-        **message_document(coming.outcome),
         "at": utc(coming.at),
         "local": coming.at.astimezone(zone).isoformat(),
         "schedule": coming.schedule,
@@ -112,15 +119,14 @@ def _write_rows(days: Days, zone: ZoneInfo) -> None:
     say("\t".join(COLUMNS))
     for day, messages in days:
         for coming in messages:
-            outcome, local = coming.outcome, coming.at.astimezone(zone)
+            local = coming.at.astimezone(zone)
             cells = (
                 day,
                 f"{local:%H:%M}",
                 utc(coming.at),
                 coming.schedule,
                 coming.job,
-                outcome.message.recipient,
-                outcome.route,
+                *_where(coming),
                 _said(coming),
             )
             say("\t".join(plain(cell) for cell in cells))
@@ -142,7 +148,7 @@ def _draw(days: Days, zone: ZoneInfo) -> None:
     console.print(f"\n{count:,} messages {until}." if count else f"Nothing will go out {until}.")
 
 
-def _table(messages: list[Coming], zone: ZoneInfo) -> Table:
+def _table(messages: list[Coming | ComingChange], zone: ZoneInfo) -> Table:
     """A line a message, cut to the terminal's width."""
     from rich.table import Table
     from rich.text import Text
@@ -162,14 +168,25 @@ def _table(messages: list[Coming], zone: ZoneInfo) -> Table:
     return table
 
 
-def _said(coming: Coming) -> str:
+def _said(coming: Coming | ComingChange) -> str:
     """Its text; why there is none where it cannot be made."""
+    if isinstance(coming, ComingChange):
+        return coming.change.text.removeprefix("would ")
     outcome = coming.outcome
     return f"{outcome.state}: {outcome.reason}" if outcome.error_class else outcome.text
 
 
-def _to(coming: Coming) -> str:
+def _where(coming: Coming | ComingChange) -> tuple[str, str]:
+    """Recipient and route."""
+    if isinstance(coming, ComingChange):
+        return "", coming.change.thing
+    return coming.outcome.message.recipient, coming.outcome.route
+
+
+def _to(coming: Coming | ComingChange) -> str:
     """Whom it goes to, by name if the job knows one."""
+    if isinstance(coming, ComingChange):
+        return coming.change.thing
     message = coming.outcome.message
     name = message.values.get("username") if message.user_id else None
     return str(name or message.recipient.replace(":", " "))

@@ -48,23 +48,50 @@ def _command(job: JobDeclaration) -> TyperCommand:
         params=[
             *(_declared(option) for option in job.options),
             _now(),
-            _scheduled("schedule", "NAME", "Run only if an occurrence of this schedule is due "
-                       "(schedules.json, or --cron)."),
-            _scheduled("cron", "EXPR", "The schedule itself: five fields, or @hourly, @daily …"),
-            _scheduled("timezone", "TZ", "Of --cron.", default="UTC"),
-            _scheduled("grace", "D", "How late an occurrence may still run.", parse_length,
-                       default=timedelta(hours=6)),
-            _scheduled("wait", "D", "Sleep up to this long for an occurrence to come.",
-                       parse_length, default=timedelta(0)),
+            *(_of_timed_job() if job.timed else _of_occurrences()),
             _scheduled("timeout", "D", "End the run in order after this long. Default: the "
                        "schedule's, else 10m.", parse_some_time),
-            TyperOption(param_decls=["--share"], is_flag=True, default=False,
-                        help="Several runs may share an occurrence.", rich_help_panel=_SCHEDULED),
         ],
         help=job.help,
         epilog=EXAMPLE.format(job.name),
         rich_markup_mode=None,
     )  # fmt: skip
+
+
+def _of_occurrences() -> list[TyperOption]:
+    return [
+        _scheduled("schedule", "NAME", "Run only if an occurrence of this schedule is due "
+                   "(schedules.json, or --cron)."),
+        _scheduled("cron", "EXPR", "The schedule itself: five fields, or @hourly, @daily …"),
+        _scheduled("timezone", "TZ", "Of --cron.", default="UTC"),
+        _scheduled("grace", "D", "How late an occurrence may still run.", parse_length,
+                   default=timedelta(hours=6)),
+        _scheduled("wait", "D", "Sleep up to this long for an occurrence to come.",
+                   parse_length, default=timedelta(0)),
+        _share("Several runs may share an occurrence."),
+    ]  # fmt: skip
+
+
+def _of_timed_job() -> list[TyperOption]:
+    none = "Has no effect: this job has no occurrences."
+    return [
+        _scheduled("schedule", "NAME", "The schedule whose run this is. It looks at every tick."),
+        _scheduled("cron", "EXPR", "When that ticks; read by nobody."),
+        _scheduled("timezone", "TZ", "Of --cron.", default="UTC"),
+        _scheduled("grace", "D", none, parse_length),
+        _scheduled("wait", "D", none, parse_length),
+        _share(none),
+    ]
+
+
+def _share(about: str) -> TyperOption:
+    return TyperOption(
+        param_decls=["--share"],
+        is_flag=True,
+        default=False,
+        help=about,
+        rich_help_panel=_SCHEDULED,
+    )
 
 
 def _due_command() -> TyperCommand:
@@ -101,7 +128,9 @@ def _now() -> TyperOption:
     )
 
 
-def _scheduled(name: str, metavar: str, about: str, parse: Any = str, default: Any = None) -> Any:
+def _scheduled(
+    name: str, metavar: str, about: str, parse: Any = str, default: Any = None
+) -> TyperOption:
     return TyperOption(
         param_decls=[f"--{name}"],
         type=Parsed(parse),
@@ -119,6 +148,8 @@ def _run(job: JobDeclaration, given: dict[str, Any]) -> None:
     from speakerbot.process import STALLED
     from speakerbot.runs.service import TIMEOUT, RunRequest, RunService, Scheduling
 
+    if job.timed:
+        _drop_about_occurrences(job, given)
     now, timeout = given.pop("now"), given.pop("timeout")
     options = RunOptions(**{option.field: given.pop(option.field) for option in job.options})
     request = RunRequest(job.name, options, Scheduling(**given), now, timeout)
@@ -130,6 +161,20 @@ def _run(job: JobDeclaration, given: dict[str, Any]) -> None:
         end = RunService(settings, JOBS).run(request, observers)
         if not options.dry_run:
             output.patience = max(end.seconds_left, STALLED)
+
+
+def _drop_about_occurrences(job: JobDeclaration, given: dict[str, Any]) -> None:
+    """A scheduler that gives a timed job what it gives to all must not fail for that."""
+    dropped = {name: given.pop(name) for name in ("grace", "wait", "share")}
+    without_effect = [f"--{name}" for name, value in dropped.items() if value not in (None, False)]
+    if without_effect:
+        from speakerbot.logs import get_logger
+
+        get_logger().warning(
+            "options_without_effect",
+            options=", ".join(without_effect),
+            hint=f"{job.name} has no occurrences, it looks whenever it runs: leave them out",
+        )
 
 
 def due(dry_run: bool, now: Any, as_json: bool) -> None:

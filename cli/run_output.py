@@ -11,7 +11,13 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 from cli.output import plain, utc
 from speakerbot import logs
 from speakerbot.process import Output
-from speakerbot.runs.report import MessageOutcome, RunHeader, RunObserver, RunSummary
+from speakerbot.runs.report import (
+    MessageOutcome,
+    RunHeader,
+    RunObserver,
+    RunSummary,
+    ServiceChange,
+)
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -75,6 +81,19 @@ def message_document(outcome: MessageOutcome) -> dict[str, Any]:
     }
 
 
+def change_document(change: ServiceChange) -> dict[str, Any]:
+    """A change at a service, as ``run --json`` and ``preview --json`` show it."""
+    return {
+        "action": change.action,
+        "thing": change.thing,
+        "name": change.name,
+        "starts_at": utc(change.at),
+        "text": change.text,
+        "reason": change.reason,
+        "state": change.state,
+    }
+
+
 class JsonOutput:
     """Writes the document piece by piece: memory does not grow with the number of messages."""
 
@@ -83,6 +102,7 @@ class JsonOutput:
 
     def begin(self, header: RunHeader) -> None:
         self._separator = "\n    "
+        self._changes: list[dict[str, Any]] = []
         head = {
             "job": header.job,
             "run_id": header.run_id,
@@ -96,8 +116,12 @@ class JsonOutput:
         self._write(self._separator + json.dumps(message_document(outcome), ensure_ascii=False))
         self._separator = ",\n    "
 
+    def change(self, change: ServiceChange) -> None:
+        self._changes.append(change_document(change))
+
     def end(self, summary: RunSummary) -> None:
-        tail = {"counts": summary.counts.as_dict(), "duration_ms": summary.duration_ms}
+        changes = {"changes": self._changes} if self._changes else {}
+        tail = {**changes, "counts": summary.counts.as_dict(), "duration_ms": summary.duration_ms}
         for name in ("skipped_because", "stopped", "error"):
             if told := getattr(summary, name):
                 tail[name] = told
@@ -131,6 +155,10 @@ class RowOutput:
     def add(self, outcome: MessageOutcome) -> None:
         self._write("\t".join(plain(cell) for cell in _cells(outcome)) + "\n")
 
+    def change(self, change: ServiceChange) -> None:
+        cells = (change.state, change.at, "", change.thing, change.text, change.reason)
+        self._write("\t".join(plain(cell) for cell in cells) + "\n")
+
     def end(self, summary: RunSummary) -> None:
         self._write(_sentence(self._job, summary) + "\n")
 
@@ -148,6 +176,10 @@ class QuietOutput:
     def add(self, outcome: MessageOutcome) -> None:
         self._begin()
         self._shown.add(outcome)
+
+    def change(self, change: ServiceChange) -> None:
+        self._begin()
+        self._shown.change(change)
 
     def end(self, summary: RunSummary) -> None:
         if not summary.quietly:
@@ -188,6 +220,11 @@ class TerminalOutput:
             self._table.add_row(*_drawn(outcome))
         self._status.update(f"{self._seen:,} messages …")
 
+    def change(self, change: ServiceChange) -> None:
+        self._seen += 1
+        if self._seen <= MOST_ROWS:
+            self._table.add_row(*_drawn_change(change))
+
     def end(self, summary: RunSummary) -> None:
         self._status.stop()
         if self._seen:
@@ -213,9 +250,22 @@ def _drawn(outcome: MessageOutcome) -> tuple[Text, ...]:
     )
 
 
+def _drawn_change(change: ServiceChange) -> tuple[Text, ...]:
+    from rich.text import Text
+
+    return (
+        Text(change.state, style=_STYLES.get(change.state, "")),
+        Text(f"{change.at:%b %d %H:%M} UTC" if change.at else ""),
+        Text(change.thing),
+        Text.assemble(change.text, ("\n" + change.reason, "dim") if change.reason else ""),
+    )
+
+
 _STYLES = {
     "planned": "cyan",
     "sent": "green",
+    "done": "green",
+    "left": "yellow",
     "already_sent": "dim",
     "held_back": "yellow",
     "failed": "red",
@@ -250,6 +300,7 @@ def _sentence(job: str, summary: RunSummary) -> str:
             ("unknown", counts.unknown),
             *((f"failed ({why})", number) for why, number in counts.failed.items()),
             *((f"skipped ({why})", number) for why, number in counts.skipped.items()),
+            *((what.replace("_", " "), number) for what, number in sorted(counts.changes.items())),
         )
         if number
     ]

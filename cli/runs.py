@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -11,10 +12,12 @@ from cli.open_store import to_read
 from cli.options import AsJson
 from cli.output import emit_json, on_terminal, say, table
 from cli.terminal import narrow, show
-from speakerbot.errors import NotFound
+from speakerbot.errors import ConfigError, NotFound
 
 if TYPE_CHECKING:
+    from speakerbot.config import Settings
     from speakerbot.domain.run import Run
+    from speakerbot.ports.store import Store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -25,11 +28,13 @@ def list_runs(
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List runs, the newest first."""
-    with to_read() as (store, _):
+    """List runs, the newest first; and of schedules that only look, when they last did."""
+    with to_read() as (store, settings):
         runs = store.runs.list(job=job, limit=limit)
+        timed = [each for each in _timed_schedules(store, settings) if job in (None, each.job)]
         if as_json:
-            emit_json({"runs": [run_document(run) for run in runs]})
+            looks = [each._asdict() for each in timed]
+            emit_json({"runs": [run_document(run) for run in runs], "timed": looks})
             return
         columns = ["run", "job", "started", "took", "outcome", "messages", "error"]
         if narrow():
@@ -42,6 +47,45 @@ def list_runs(
             empty=f"No runs in {store.describe()}.",
             whole=("run", "job", "started", "took", "outcome"),
         )
+        for each in timed:
+            if on_terminal() or each.late:
+                _tell(each)
+
+
+class TimedSchedule(NamedTuple):
+    """A schedule of a timed job, as it stands. ``late``: nobody has looked for too long."""
+
+    schedule: str
+    job: str
+    last_look: datetime | None
+    late: bool
+
+
+def _timed_schedules(store: Store, settings: Settings) -> list[TimedSchedule]:
+    """Those of schedules.json that are enabled; none where that cannot be read."""
+    from jobs import JOBS
+    from speakerbot.clock import Clock
+    from speakerbot.runs.timed_jobs import is_late, last_look
+    from speakerbot.schedules.reading import read_schedules
+
+    try:
+        schedules = read_schedules(settings.schedules, JOBS)
+    except ConfigError:
+        return []  # whoever asks what ran may have no schedules
+    now = Clock().real()
+    found = []
+    for each in schedules:
+        if each.timed and each.enabled and settings.runs(each.job):
+            at = last_look(store, each.name)
+            found.append(TimedSchedule(each.name, each.job, at, is_late(at, each.tick, now)))
+    return found
+
+
+def _tell(timed: TimedSchedule) -> None:
+    """On stderr: rows in a pipe stay rows."""
+    at = f"last looked {timed.last_look:%Y-%m-%d %H:%M} UTC" if timed.last_look else "never looked"
+    late = ": late, is its scheduler running?" if timed.late else ""
+    typer.secho(f"schedule {timed.schedule} ({timed.job}) {at}{late}", err=True)
 
 
 def _cells(run: Run) -> dict[str, object]:

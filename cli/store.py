@@ -98,8 +98,8 @@ def prune_store(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forget finished deliveries and runs that are older, and after SPEAKERBOT_KEEP_TEXTS the texts
-    of personal messages and what is in inboxes. Runs do so by themselves, once a day."""
+    """Forget finished deliveries, runs and answers that are older, and after SPEAKERBOT_KEEP_TEXTS
+    the texts of personal messages and what is in inboxes. Runs do so by themselves, once a day."""
     from speakerbot.clock import real_now
     from speakerbot.config import LEAST_KEEP
     from speakerbot.runs.pruning import prune, would_prune
@@ -120,6 +120,7 @@ def prune_store(
         "deliveries": pruned.deliveries,
         "texts": pruned.texts,
         "inbox_messages": pruned.inbox_messages,
+        "answers": pruned.answers,
         "runs": pruned.runs,
     }
     if as_json:

@@ -10,7 +10,7 @@ import typer
 from cli.options import AsJson, DryRun
 from cli.output import emit_json, say, table
 from speakerbot.errors import ConfigError, UsageError
-from speakerbot.templates import Templates, names
+from speakerbot.templates import USUAL, Templates, names
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -81,7 +81,22 @@ def _examples(templates: Templates, name: str) -> dict[str, Any]:
     from speakerbot.templates.values import samples
 
     known = {key: value for values in samples().get(name, ()) for key, value in values.items()}
-    return {variable: known.get(variable) for variable in templates.variables(name)}
+    return {variable: _shown(known.get(variable)) for variable in templates.variables(name)}
+
+
+def _shown(value: Any) -> Any:
+    """An example as Discord is given it."""
+    from speakerbot.bootstrap import templates
+    from speakerbot.domain.message import ReaderTime
+
+    match value:
+        case ReaderTime():
+            return templates().channels[USUAL].reader_time(value)
+        case dict():
+            return {key: _shown(item) for key, item in value.items()}
+        case list():
+            return [_shown(item) for item in value]
+    return value
 
 
 def _rendered(templates: Templates, name: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from speakerbot.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from speakerbot.domain.person import Person
+    from speakerbot.domain.talk import Speaker
     from speakerbot.ports.store import Store
 
 User = Annotated[
@@ -47,8 +48,13 @@ class FoundUser:
         named = [f"user:{self.user_id}"] if self.user_id is not None else []
         return (*named, *([f"person:{self.person.id}"] if self.person else []))
 
+    @property
+    def name(self) -> str | None:
+        """How messages call them, where that is known."""
+        return (self.person.name if self.person else None) or self.username
+
     def __str__(self) -> str:
-        name = (self.person.name if self.person else None) or self.username
+        name = self.name
         return plain(f"{name} ({self.id})" if name else self.id)
 
 
@@ -69,6 +75,40 @@ def find_user(store: Store, text: str) -> FoundUser:
         listed = "\n".join(f"  {user}" for user in found)
         raise UsageError(f"several people are known as {text!r}; give the id of one:\n{listed}")
     return found[0] if found else _unknown_user(text, wanted, users)
+
+
+def user_id_of(option: str, user: FoundUser) -> str:
+    """Their Discord id, without which nobody can be a speaker. Raises NotFound."""
+    if user.user_id is None:
+        raise NotFound(f"{option}: {user} has no Discord id; `people list` shows who has one")
+    return user.user_id
+
+
+def co_speakers(store: Store, given: Sequence[str]) -> tuple[Speaker, ...]:
+    """Those whom the options --speaker name, as USER or, for whom nobody knows yet, ID=NAME."""
+    return tuple(_co_speaker(store, text) for text in given)
+
+
+def _co_speaker(store: Store, text: str) -> Speaker:
+    from speakerbot.domain.talk import Speaker
+
+    user, named, name = text.partition("=")
+    found = find_user(store, user)
+    user_id = user_id_of("--speaker", found)
+    name = name.strip() if named else name_of(store, found)
+    if not name:
+        raise UsageError(
+            f"--speaker {text}: it is not known how to call them; write --speaker {user_id}=NAME"
+        )
+    return Speaker(user_id, name)
+
+
+def name_of(store: Store, user: FoundUser) -> str:
+    """How messages call them, empty where neither a person nor a talk says."""
+    if user.name:
+        return user.name
+    names = {each.user_id: each.username for each in _everybody(store)}
+    return names.get(user.user_id) or ""
 
 
 def _unknown_user(text: str, wanted: str, users: list[FoundUser]) -> FoundUser:
@@ -92,8 +132,9 @@ def _everybody(store: Store) -> Iterator[FoundUser]:
     yield from (FoundUser(person.discord_user_id, person) for person in people)
     by_user = {person.discord_user_id: person for person in people if person.discord_user_id}
     for talk in store.talks.all():
-        if talk.user_id:
-            yield FoundUser(talk.user_id, by_user.get(talk.user_id), talk.username)
+        for user_id, username in talk.speakers:
+            if user_id:
+                yield FoundUser(user_id, by_user.get(user_id), username)
 
 
 def _names(user: FoundUser) -> set[str]:

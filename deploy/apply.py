@@ -23,6 +23,8 @@ FIRST_ATTEMPTS: Final = 2
 DOWN_AFTER: Final = 3
 """Machines in a row that did not answer before Fly itself is asked."""
 SETTLE_SECONDS: Final = 60.0
+STOPS_WITHIN: Final = 60.0
+"""Seconds for a job that was asked to end: Fly kills it after those of its ``stop_config``."""
 TAKEN_BACK_SECONDS: Final = 2.0
 """Fly takes an update back up to seconds after it was done: so long before the last look."""
 _ONE_MACHINE = (Conflict, Gone, ImageMissing, FlyRefused, Unreachable)
@@ -233,6 +235,8 @@ class _MachineWorker:
     def __init__(self, all_: _Worker, fly: Fly, action: MachineAction, attempts: int) -> None:
         self.all, self.fly, self.action, self.attempts = all_, fly, action, attempts
         self.rate_limit, self.report = all_.rate_limit, all_.report
+        self.stopped = False
+        """The job of its machine was asked to end, so that the machine could be changed."""
 
     def doing(self, text: str, *, loud: bool = False, asks: bool = False) -> None:
         self.report.doing(self.action, text, loud=loud, asks=asks)
@@ -288,6 +292,31 @@ class _MachineWorker:
     async def _update(
         self, wanted: WantedMachine, machine: Machine, *, forced: bool = False
     ) -> ActionOutcome:
+        """Also where it fails, a machine that was stopped for it is started again."""
+        try:
+            outcome, text = await self._updated(wanted, machine, forced=forced)
+        except SpeakerbotError:
+            await self._start_again(wanted, machine)
+            raise
+        return outcome, f"{text}{await self._start_again(wanted, machine)}"
+
+    async def _start_again(self, wanted: WantedMachine, machine: Machine) -> str:
+        """What to add to what became of it. Where it cannot be started, its next tick does that."""
+        if not self.stopped or not wanted.schedule.enabled:
+            return ""
+        self.doing("starting it again")
+        try:
+            await self.fly.start(machine.id)
+        except Conflict:
+            return ", and started again"  # by its own tick, a moment ago
+        except (FlyRefused, Gone, Unreachable) as error:
+            return f", but it could not be started again ({error}): its next tick starts it"
+        self.stopped = False
+        return ", and started again"
+
+    async def _updated(
+        self, wanted: WantedMachine, machine: Machine, *, forced: bool
+    ) -> ActionOutcome:
         for pause in self.rate_limit.backoff():
             machine = await self._at_rest(machine)
             self.doing("taking its lease")
@@ -339,13 +368,16 @@ class _MachineWorker:
         await self.rate_limit.sleep(pause)
 
     async def _at_rest(self, machine: Machine) -> Machine:
-        """The machine, read again if it ran; raises _Running when the time for waiting is over."""
-        said = False
+        """The machine, read again if it ran; raises _Running when the time for waiting is over. A
+        timed job is not waited for: it is asked to end, and gives back what it has not begun."""
+        said, deadline = False, None
         while not machine.at_rest:
-            now, limit = self.rate_limit.now(), self.all.wait_for_runs
-            if self.all.deadline is None:
-                self.all.deadline = now + limit
-            if (left := self.all.deadline - now) <= 0:
+            if machine.timed and machine.running and not said:
+                self.doing("stopping its job, which may stay for days", loud=True, asks=True)
+                await self.fly.stop(machine.id)
+                self.stopped = said = True
+                deadline = self.rate_limit.now() + STOPS_WITHIN
+            if (left := self._patience_left(deadline)) <= 0:
                 raise _Running
             if not said:
                 self.doing(f"waiting for its job to end, for up to {left:.0f} s", loud=True)
@@ -353,6 +385,15 @@ class _MachineWorker:
             await self.fly.wait_stopped(machine, left)
             machine = await self.fly.get(machine.id)
         return machine
+
+    def _patience_left(self, deadline: float | None) -> float:
+        """Seconds, up to ``deadline`` where there is one, else to the one that all share."""
+        now = self.rate_limit.now()
+        if deadline is None:
+            if self.all.deadline is None:
+                self.all.deadline = now + self.all.wait_for_runs
+            deadline = self.all.deadline
+        return deadline - now
 
 
 def _taken_back(action: MachineAction, machine: Machine | None) -> str:

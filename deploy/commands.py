@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +33,7 @@ from deploy.plan import (
     make_plan,
     open_occurrence,
     served_at_once,
+    short_windows,
 )
 from deploy.settings import FlyTarget, find_target
 from deploy.status import MachineStatus, has_start, judge
@@ -221,9 +222,15 @@ def deploy(options: CronOptions) -> int:
     return apply(options, planning, wait_for_runs="10m")
 
 
-def status(options: CronOptions) -> int:
+LastLooks = Callable[[Iterable[str]], Mapping[str, datetime]]
+"""From names of schedules to when a run of each last looked, as far as that is known."""
+
+
+def status(options: CronOptions, last_looks: LastLooks) -> int:
     work = _CronCommand(options)
-    rows, notes = work.ask(work.status)
+    timed = [schedule.name for schedule in work.schedules if schedule.timed and schedule.enabled]
+    looks = last_looks(timed) if timed else {}
+    rows, notes = work.ask(lambda fly: work.status(fly, looks))
     if options.as_json:
         _print_json(render.status_document(rows, notes, work.target.app))
     else:
@@ -240,6 +247,8 @@ def run(options: CronOptions, name: str, *, dry_run: bool) -> None:
     occurrence = open_occurrence(schedule, datetime.now(UTC))
     if not schedule.enabled:
         text = f"{name} is disabled: the run will skip. `speakerbot run {schedule.job}` forces one"
+    elif schedule.timed:
+        text = f"{name}: the run looks what is due, and stays for what falls due"
     elif occurrence:
         text = f"{name}: {occurrence} is open: the run serves it, unless another run has"
     else:
@@ -292,6 +301,7 @@ class _CronCommand:
     def __init__(self, options: CronOptions) -> None:
         if not structlog.is_configured():
             our_logs.configure()
+        self.env = options.env
         self.schedules = read_schedules(options.schedules, JOBS)
         _warn(self.schedules)
         self.target: FlyTarget = find_target(options.app, options.token, options.env)
@@ -314,18 +324,22 @@ class _CronCommand:
             self.wanted, machines, image=image, prune=planning.prune, refresh=planning.refresh
         )
         more = (
-            *served_at_once(plan, datetime.now(UTC)), *lost_databases(self.wanted, machines)
-        )  # fmt: skip
+            *served_at_once(plan, datetime.now(UTC)),
+            *lost_databases(self.wanted, machines),
+            *short_windows(self.wanted, JOBS, self.env),
+        )
         return NotedPlan(plan, (*plan.notes, *more))
 
-    async def status(self, fly: Fly) -> tuple[list[MachineStatus], list[PlanNote]]:
+    async def status(
+        self, fly: Fly, looks: Mapping[str, datetime]
+    ) -> tuple[list[MachineStatus], list[PlanNote]]:
         machines = await fly.machines()
         named = {machine.name: machine for machine in machines if machine.state not in GONE}
         for want in self.wanted:
             machine = named.get(want.name)
             if machine and machine.owned and machine.reachable and not has_start(machine):
                 named[want.name] = machine.with_events(await fly.events(machine.id))
-        rows = judge(self.wanted, named, datetime.now(UTC))
+        rows = judge(self.wanted, named, datetime.now(UTC), looks)
         names = {want.name for want in self.wanted}
         plan = make_plan(self.wanted, machines, image="any")
         return rows, [note for note in plan.notes if note.name not in names]

@@ -206,6 +206,11 @@ class Fly:
         """Starts its job now."""
         await self.ask(FlyRequest("start", "POST", f"/{machine_id}/start"))
 
+    async def stop(self, machine_id: str) -> None:
+        """Asks its job to end, as ``stop_config`` says: returns before it has. A machine at rest
+        stays so."""
+        await self.ask(FlyRequest("stop", "POST", f"/{machine_id}/stop"))
+
     async def wait_stopped(self, machine: Machine, seconds: float) -> bool:
         """Waits up to ``seconds`` (60 at most) for that version of the machine to stop; False if
         it did not. Where Fly refuses to wait a moment passes, so that the caller may poll."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jobs import JOBS
 from speakerbot.schedules.schedule import Schedule
 
 OWNER = ("managed_by", "speakerbot")
@@ -68,6 +69,17 @@ class Machine:
     @property
     def reachable(self) -> bool:
         return self.host_status == "ok"
+
+    @property
+    def timed(self) -> bool:
+        """It runs a job declared ``timed``: one that may stay for days, and that loses nothing by
+        being asked to end."""
+        init = self.config.get("init")
+        command = init.get("cmd") if isinstance(init, dict) else None
+        match command:
+            case ["run", str(job), *_] if job in JOBS:
+                return JOBS[job].timed
+        return False
 
     def with_events(self, events: Iterable[Mapping[str, Any]]) -> Machine:
         return replace(self, events=tuple(events))

@@ -5,16 +5,17 @@ Pure; ``apply`` does it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from deploy.diff import FieldChange, changed_fields
 from deploy.machines import GONE, Machine, WantedMachine
+from speakerbot.domain.job_registry import JobRegistry
 from speakerbot.domain.occurrence import Due
 from speakerbot.errors import ConfigError
-from speakerbot.schedules.schedule import Schedule
+from speakerbot.schedules.schedule import TICKS, Schedule
 
 Kind = Literal["create", "update", "replace", "delete"]
 ORDER: tuple[Kind, ...] = ("create", "update", "replace", "delete")
@@ -216,11 +217,34 @@ def served_at_once(plan: MachinePlan, now: datetime) -> Iterator[PlanNote]:
 def open_occurrence(schedule: Schedule, now: datetime) -> str | None:
     """The occurrence a run started at ``now`` may serve, as its people read it. Whether it has
     been served already only the store knows."""
+    if schedule.timed:
+        return None
     rules = schedule.rules
     due = rules.decide(rules.occurrence(now), None, now=now, real=now)
     if not schedule.enabled or not isinstance(due, Due):
         return None
     return f"the occurrence of {due.occurrence.astimezone(schedule.cron.zone):%a %d %b %H:%M %Z}"
+
+
+def short_windows(
+    wanted: Sequence[WantedMachine], jobs: JobRegistry, env: Mapping[str, str]
+) -> Iterator[PlanNote]:
+    """Messages for which a run has to wait, since their whole time may lie between two ticks."""
+    for want in wanted:
+        schedule = want.schedule
+        if want.name != schedule.machine_names[0]:
+            continue
+        tick = TICKS[schedule.interval]
+        own = {**env, **want.config.get("env", {})}
+        waits = tick <= timedelta(hours=1)
+        for message in jobs[schedule.job].short_windows(own, tick):
+            what = (
+                "the run of the tick before waits for it"
+                if waits
+                else f"it is missed where no {schedule.interval} tick falls into that: "
+                'write "cron": "@hourly"'
+            )
+            yield PlanNote(want.name, f"{message}; {what}", left=False)
 
 
 def lost_databases(

@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy.diff import changed_fields
 from deploy.machines import Machine, WantedMachine
-from speakerbot.schedules.schedule import TICKS
+from speakerbot.schedules.schedule import MARGIN
 
 PATIENCE = 1.5
 """Intervals without a start before a machine is called overdue: Fly's ticks are fuzzy."""
@@ -75,15 +75,24 @@ def has_start(machine: Machine) -> bool:
 
 
 def judge(
-    wanted: Sequence[WantedMachine], machines: Mapping[str, Machine], now: datetime
+    wanted: Sequence[WantedMachine],
+    machines: Mapping[str, Machine],
+    now: datetime,
+    looks: Mapping[str, datetime],
 ) -> list[MachineStatus]:
-    """The status of every wanted machine; ``machines`` have those names, and their events."""
-    return [_judge(want, machines.get(want.name), now) for want in wanted]
+    """The status of every wanted machine; ``machines`` have those names, and their events.
+    ``looks``: when a run of each timed schedule last looked, as far as the store could be asked."""
+    return [
+        _judge(want, machines.get(want.name), now, looks.get(want.schedule.name)) for want in wanted
+    ]
 
 
-def _judge(want: WantedMachine, machine: Machine | None, now: datetime) -> MachineStatus:
+def _judge(
+    want: WantedMachine, machine: Machine | None, now: datetime, looked_at: datetime | None
+) -> MachineStatus:
     schedule = want.schedule
-    upcoming = schedule.cron.next(now) if schedule.enabled else None
+    has_next = schedule.enabled and not schedule.timed
+    upcoming = schedule.cron.next(now) if has_next else None
     if machine is None:
         return _absent(want, "missing", upcoming, "there is no such machine: `cron apply` "
                        "creates it")  # fmt: skip
@@ -91,9 +100,9 @@ def _judge(want: WantedMachine, machine: Machine | None, now: datetime) -> Machi
         return _absent(want, "not ours", upcoming, "a machine of that name is not ours: remove it, "
                        "or rename the schedule")  # fmt: skip
     last = last_run(machine.events)
-    tick = TICKS[schedule.interval]
+    tick = schedule.tick
     since = last.started_at if last and last.started_at else _instant(machine.created_at)
-    overdue = schedule.enabled and since is not None and now - since > PATIENCE * tick
+    overdue_since = _overdue_since(want, last, since, looked_at, now)
     drift = _drift(want, machine)
     return MachineStatus(
         schedule.name,
@@ -103,10 +112,29 @@ def _judge(want: WantedMachine, machine: Machine | None, now: datetime) -> Machi
         last,
         since + tick if since and schedule.enabled else None,
         upcoming,
-        overdue,
+        overdue_since is not None,
         drift,
-        tuple(_problems(machine, last, since if overdue else None, drift)),
+        tuple(_problems(machine, last, overdue_since, drift, timed=schedule.timed)),
     )
+
+
+def _overdue_since(
+    want: WantedMachine,
+    last: LastRun | None,
+    since: datetime | None,
+    looked_at: datetime | None,
+    now: datetime,
+) -> datetime | None:
+    """Since when it has done nothing, if that is too long. A timed job looks for as long as it
+    runs, and stores that it does: one that hangs shows there."""
+    schedule, patience = want.schedule, PATIENCE * want.schedule.tick
+    if schedule.timed:
+        runs = last is not None and last.ended_at is None
+        since = looked_at or (now if runs else (last and last.ended_at) or since)
+        patience = schedule.tick + MARGIN
+    if schedule.enabled and since is not None and now - since > patience:
+        return since
+    return None
 
 
 def _absent(
@@ -134,12 +162,18 @@ def _drift(want: WantedMachine, machine: Machine) -> tuple[str, ...]:
 
 
 def _problems(
-    machine: Machine, last: LastRun | None, overdue_since: datetime | None, drift: Sequence[str]
+    machine: Machine,
+    last: LastRun | None,
+    overdue_since: datetime | None,
+    drift: Sequence[str],
+    *,
+    timed: bool,
 ) -> Iterable[str]:
     if not machine.reachable:
         yield f"its host is {machine.host_status}"
     if overdue_since is not None:
-        yield f"overdue: no start since {overdue_since:%Y-%m-%d %H:%M} UTC"
+        what = "look" if timed else "start"
+        yield f"overdue: no {what} since {overdue_since:%Y-%m-%d %H:%M} UTC"
     if last and last.oom_killed:
         yield "its last run ran out of memory: raise guest.memory_mb"
     elif last and last.exit_code and not last.interrupted:

@@ -7,6 +7,7 @@ before it runs: importing this package imports none of them.
 from __future__ import annotations
 
 from speakerbot.domain.job_registry import JobDeclaration, JobOption, JobRegistry
+from speakerbot.domain.reminder_offsets import short_windows
 
 JOBS = JobRegistry(
     JobDeclaration(
@@ -14,7 +15,9 @@ JOBS = JobRegistry(
         "jobs.reminders",
         "Remind speakers of their talks.",
         opt_out="reminders",
+        asks_speakers=True,
         keeps_clear_of_node_bot=True,
+        short_windows=short_windows,
     ),
     JobDeclaration(
         "changes",
@@ -46,5 +49,18 @@ JOBS = JobRegistry(
         "jobs.digest",
         "Tell the organisers what was sent and what is coming.",
         posts_to="organisers",
+    ),
+    JobDeclaration(
+        "starting",
+        "jobs.starting",
+        "Announce each talk some minutes before it starts.",
+        posts_to="announcements",
+        timed=True,
+    ),
+    JobDeclaration(
+        "events",
+        "jobs.events",
+        "Keep the server's events equal to the coming talks.",
+        posts_to="server",
     ),
 )

@@ -10,16 +10,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery, SkipReason
 from speakerbot.domain.message import Decision, Message, Skip
 from speakerbot.domain.talk import Talk
-from speakerbot.domain.talk_changes import WHY_VOID, ChangeRules, TalkPair, TalkSnapshot, step
-from speakerbot.domain.talk_changes import ChangeStep as ChangeStep
+from speakerbot.domain.talk_changes import (
+    WHY_VOID,
+    ChangeRules,
+    ChangeStep,
+    TalkPair,
+    TalkSnapshot,
+    TalkVersion,
+    step,
+)
 from speakerbot.runs.job import Job, JobContext, Prospect
 from speakerbot.runs.routes import to_speaker
 from speakerbot.runs.steps import AdvanceSnapshot, FollowTalks, Step, TakeSnapshot, Void
+from speakerbot.runs.talk_values import place_values, time_values
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 OPT_OUT = "changes"
 CHUNK = 200
@@ -51,9 +63,9 @@ def decide(context: JobContext) -> Iterator[Decision]:
                 yield each.notice  # held back when it is weighed, where people see it
             continue
         if each.step.verdict == "send":
-            yield notice(each.step.entry, context.settings)
+            yield notice(each.step.entry, context.settings, each.pair.talk)
         elif each.step.verdict == "look":
-            yield _look(notice(each.step.entry, context.settings), context)
+            yield _look(notice(each.step.entry, context.settings, each.pair.talk), context)
 
 
 def steps(context: JobContext) -> Iterator[Step]:
@@ -91,7 +103,8 @@ def prospects(context: JobContext, talk_id: str) -> Iterator[Prospect]:
         if each.step.entry.pending:
             looks = each.step.verdict == "look"
             dropped = "not any more: it is only looked whether it had arrived" if looks else ""
-            yield Prospect(notice(each.step.entry, context.settings), dropped)
+            told = notice(each.step.entry, context.settings, each.pair.talk)
+            yield Prospect(told, dropped)
 
 
 def _consider(pairs: Iterable[TalkPair], context: JobContext) -> Iterator[Considered]:
@@ -99,7 +112,7 @@ def _consider(pairs: Iterable[TalkPair], context: JobContext) -> Iterator[Consid
     rules = ChangeRules(context.now, settings.timezone, settings.changes_topic)
     while chunk := list(islice(iterator, CHUNK)):
         notices = {
-            pair.key: notice(pair.entry, settings)
+            pair.key: notice(pair.entry, settings, pair.talk)
             for pair in chunk
             if pair.entry and pair.entry.pending
         }
@@ -114,8 +127,9 @@ def _consider(pairs: Iterable[TalkPair], context: JobContext) -> Iterator[Consid
             yield Considered(pair, pending, record, taken)
 
 
-def notice(entry: TalkSnapshot, settings: Settings) -> Message:
-    """What tells the speaker of a pending entry; the same whenever it is asked for."""
+def notice(entry: TalkSnapshot, settings: Settings, talk: Talk | None = None) -> Message:
+    """What tells the speaker of a pending entry; under the same key whenever it is asked for.
+    Where the talk is, and how long it takes, is told as it is now."""
     kind = f"change.{entry.kind}"
     return Message(
         kind=kind,
@@ -124,7 +138,7 @@ def notice(entry: TalkSnapshot, settings: Settings) -> Message:
         occasion=entry.occasion,
         routes=to_speaker(entry.user_id, entry.thread_id, settings),
         template=kind,
-        values=_values(entry),
+        values=_values(entry, talk, settings.timezone),
         due_at=entry.at,
         expires_at=entry.expires_at(settings.timezone),
         reason=_reason(entry),
@@ -133,12 +147,19 @@ def notice(entry: TalkSnapshot, settings: Settings) -> Message:
     )
 
 
-def _values(entry: TalkSnapshot) -> dict[str, str]:
+def _values(entry: TalkSnapshot, talk: Talk | None, zone: ZoneInfo) -> dict[str, Any]:
     old, new = entry.change
-    values = {"username": entry.username, "topic": new.topic, "date": new.date.isoformat()}
+    values = {
+        "username": entry.username,
+        "topic": new.topic,
+        **time_values(new.date, new.starts_at, zone),
+        **place_values(talk),
+    }
     match entry.kind:
         case "moved":
-            values["old_date"] = old.date.isoformat()
+            before = time_values(old.date, old.starts_at, zone)
+            names = ("date", "weekday", "starts_at")
+            values |= {f"old_{name}": before[name] for name in names}
         case "topic":
             values["old_topic"] = old.topic
     return values
@@ -150,11 +171,15 @@ def _reason(entry: TalkSnapshot) -> str:
         case "booked":
             return f"booked for {new.date}"
         case "moved":
-            return f"moved from {old.date} to {new.date}"
+            return f"moved from {_when(old)} to {_when(new)}"
         case "cancelled":
             return f"the talk on {old.date} was cancelled"
         case "topic":
             return f"the topic was changed from {old.topic!r} to {new.topic!r}"
+
+
+def _when(version: TalkVersion) -> str:
+    return f"{version.date} {version.start or ''}".rstrip()
 
 
 def _look(message: Message, context: JobContext) -> Message:
@@ -175,10 +200,17 @@ def still_true(context: JobContext, messages: Sequence[Message]) -> set[str]:
 
 
 def _holds(message: Message, talk: Talk | None) -> bool:
-    theirs = talk is not None and talk.user_id == message.user_id
+    theirs = talk.seen_by(message.user_id or "") if talk else None
     if message.kind == "change.cancelled":
-        return not theirs
-    return theirs and talk is not None and talk.date.isoformat() == message.values["date"]
+        return theirs is None
+    said = message.values
+    # Of a start that an older program did not note it says nothing.
+    start = f"{theirs.starts_at:%H:%M}" if theirs and theirs.starts_at else ""
+    return (
+        theirs is not None
+        and theirs.date.isoformat() == said["date"]
+        and said["starts_at"] in ("", start)
+    )
 
 
 JOB = Job("changes", decide, steps, prospects, still_true)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speakerbot.clock import instant
+from speakerbot.domain.confirmation import in_words
 from speakerbot.domain.delivery import MessageKey
 from speakerbot.domain.message import Decision, Message
 from speakerbot.domain.person import Person
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import only_route, organisers_channel
+from speakerbot.runs.talk_values import talk_values
 from speakerbot.text import shorten
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 COUNTED = ("sent", "failed", "undeliverable", "unknown")
 LOOKS_BACK = timedelta(hours=24)
@@ -43,7 +48,7 @@ def decide(context: JobContext) -> Iterator[Decision]:
             "date": day.isoformat(),
             **_counts(context),
             "inbox_only": _inbox_only(context),
-            **_coming(context.store, today),
+            **_coming(context.store, today, zone),
             **_opted_out(context.store),
         },
         due_at=due_at,
@@ -61,22 +66,31 @@ def _inbox_only(context: JobContext) -> list[str]:
     """The names of speakers whose latest reminders only their inbox took."""
     latest = context.store.inbox.since(context.now - LOOKS_BACK, LATEST)
     keys = [key for each in latest if (key := MessageKey.parse(each.key)) is not None]
-    about = {key.subject.removeprefix("talk:") for key in keys if key.kind.startswith("reminder.")}
-    talks = context.store.talks.by_ids(sorted(about))
-    return sorted({talk.username for talk in talks.values()})[:MOST_NAMES]
+    about = [
+        (key.subject.removeprefix("talk:"), key.recipient.removeprefix("user:"))
+        for key in keys
+        if key.kind.startswith("reminder.")
+    ]
+    talks = context.store.talks.by_ids(sorted({talk_id for talk_id, _ in about}))
+    views = [talks[talk_id].seen_by(user_id) for talk_id, user_id in about if talk_id in talks]
+    return sorted({view.username for view in views if view})[:MOST_NAMES]
 
 
-def _coming(store: Store, today: date) -> dict[str, Any]:
-    talks = store.talks.between(today, today + LOOKS_AHEAD - timedelta(days=1))
+def _coming(store: Store, today: date, zone: ZoneInfo) -> dict[str, Any]:
+    talks = [
+        talk
+        for talk in store.talks.between(today, today + LOOKS_AHEAD - timedelta(days=1))
+        if not talk.completed
+    ]
+    answers = store.answers.about([talk.id for talk in talks])
     return {
         "talks": [
             {
-                "date": talk.date.isoformat(),
-                "username": talk.username,
+                **talk_values(talk, zone),
                 "topic": shorten(talk.topic, LONGEST_TOPIC),
+                "answer": in_words(talk, answers),
             }
             for talk in talks
-            if not talk.completed
         ]
     }
 

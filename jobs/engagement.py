@@ -80,14 +80,16 @@ def _prompt(context: JobContext, channel: str, today: date, last: Delivery | Non
 
 
 def free_dates(talks: Sequence[date], today: date) -> list[date]:
-    """The next dates without a talk, on the weekday most talks had so far: of two as frequent, the
-    one that was used last. In a community without any talk yet, it is today's weekday."""
-    past = sorted((day for day in talks if day < today), reverse=True)
+    """The next dates without a talk, on the weekday most dates with talks had so far: of two as
+    frequent, the one that was used last. In a community without any talk yet, it is today's
+    weekday."""
+    taken = set(talks)
+    past = sorted((day for day in taken if day < today), reverse=True)
     counted = Counter(day.weekday() for day in past)
     weekday = counted.most_common(1)[0][0] if counted else today.weekday()
     first = today + timedelta(days=(weekday - today.weekday() - 1) % 7 + 1)
     weeks = (first + timedelta(weeks=week) for week in range(AHEAD // timedelta(weeks=1)))
-    return list(islice((day for day in weeks if day not in set(talks)), SHOWN_DATES))
+    return list(islice((day for day in weeks if day not in taken), SHOWN_DATES))
 
 
 def _instant(at: datetime) -> str:

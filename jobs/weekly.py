@@ -16,6 +16,7 @@ from speakerbot.domain.message import Decision, Edit, LookBack, Message, Skip
 from speakerbot.errors import TemplateError
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.runs.routes import announcement_channel, only_route
+from speakerbot.runs.talk_values import talk_values
 
 if TYPE_CHECKING:
     from speakerbot.domain.delivery import Delivery
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
     from speakerbot.ports.channel import Capabilities
 
 DAYS = 7
-"""A post shows this many days; as there is one talk a date, it has no more parts than that."""
+"""A post shows this many days."""
+PARTS = 7
+"""So many parts of a week are looked up at once: most weeks have one."""
 HEADING = "## Upcoming Talks"
 """What the Node bot's own post begins with."""
 AROUND_THE_LINES = len(f"{HEADING}\n\n") - 1
 """Characters of a message beside its lines, the last of which needs no line break. Where an
 override of the template needs more, topics are shortened when it is rendered."""
-AROUND_A_LINE = len('1. **2026-11-20** - : ""\n')
-"""Characters of a line beside the speaker's name and the topic."""
+AROUND_A_LINE = len('. **2026-11-20** - : ""\n')
+"""Characters of a line beside its number, the speakers' names and the topic."""
+AROUND_A_START = len("Wednesday , 19:30 (, <t:32503680000:F>)")
+"""Characters that a start adds to it, beside the room's name."""
 AGAIN = "/again"
 
 Line = Mapping[str, Any]
@@ -99,9 +104,16 @@ def _anchor(context: JobContext) -> datetime:
 
 
 def _records(context: JobContext, channel: str, weeks: Sequence[Week]) -> Records:
-    """What the ledger has of these weeks, by key. One query."""
-    keys = [_key(week, channel, number) for week in weeks for number in range(1, DAYS + 1)]
-    return context.store.ledger.get([*keys, *(key + AGAIN for key in keys)])
+    """What the ledger has of these weeks, by key. One query, but for weeks of many parts."""
+    records: dict[str, Delivery] = {}
+    first, open_weeks = 1, list(weeks)
+    while open_weeks:
+        numbers = range(first, first + PARTS)
+        keys = [_key(week, channel, number) for week in open_weeks for number in numbers]
+        records |= context.store.ledger.get([*keys, *(key + AGAIN for key in keys)])
+        open_weeks = [week for week in open_weeks if _key(week, channel, numbers[-1]) in records]
+        first += PARTS
+    return records
 
 
 def _shown(week: Week, channel: str, records: Records) -> Week | None:
@@ -136,7 +148,7 @@ def _may_stand(record: Delivery) -> bool:
 
 def _whole(context: JobContext, week: Week, channel: str) -> Iterator[Message]:
     """All parts of the week."""
-    parts = _split(_talks(context, week), _rules(context))
+    parts = _split(_talks(context, week), week.zone, _rules(context))
     for number, (lines, _) in enumerate(parts, 1):
         yield _message(week, channel, number, lines, [ids for _, ids in parts])
 
@@ -154,7 +166,7 @@ def _left(week: Week, channel: str, talks: Sequence[Talk], records: Records) -> 
         listed = own[number - 1] if len(own) >= number else plan[number - 1]
         left = [talk for talk in talks if talk.id in listed]
         plan[number - 1] = listed if stands else [talk.id for talk in left]
-        lines = [_line(place, talk) for place, talk in enumerate(left, shown + 1)]
+        lines = [_line(place, talk, week.zone) for place, talk in enumerate(left, shown + 1)]
         shown += len(plan[number - 1])
         if left or stands:
             yield _message(week, channel, number, lines, plan)
@@ -184,13 +196,8 @@ def _talks(context: JobContext, week: Week) -> list[Talk]:
     return [talk for talk in context.store.talks.between(week.day, last) if not talk.completed]
 
 
-def _line(number: int, talk: Talk) -> Line:
-    return {
-        "number": number,
-        "date": talk.date.isoformat(),
-        "username": talk.username,
-        "topic": talk.topic,
-    }
+def _line(number: int, talk: Talk, zone: ZoneInfo) -> Line:
+    return {"number": number, **talk_values(talk, zone)}
 
 
 def split(lines: Sequence[Line], rules: Capabilities) -> list[list[Line]]:
@@ -204,7 +211,10 @@ def split(lines: Sequence[Line], rules: Capabilities) -> list[list[Line]]:
     parts: list[list[Line]] = [[]]
     room = left = rules.max_length - AROUND_THE_LINES
     for line in lines:
-        needed = AROUND_A_LINE + size(line["username"]) + size(line["topic"])
+        needed = AROUND_A_LINE + len(str(line["number"]))
+        needed += size(line["speakers"]) + size(line["topic"])
+        if line["starts_at"]:
+            needed += AROUND_A_START + size(line["room"])
         if parts[-1] and needed > left:
             parts.append([])
             left = room
@@ -217,9 +227,11 @@ def _rules(context: JobContext) -> Capabilities:
     return context.templates.channels["discord"]  # where announcement channels are
 
 
-def _split(talks: Sequence[Talk], rules: Capabilities) -> list[tuple[list[Line], list[str]]]:
+def _split(
+    talks: Sequence[Talk], zone: ZoneInfo, rules: Capabilities
+) -> list[tuple[list[Line], list[str]]]:
     """The lines of each part, and the ids of its talks."""
-    parts = split([_line(number, talk) for number, talk in enumerate(talks, 1)], rules)
+    parts = split([_line(number, talk, zone) for number, talk in enumerate(talks, 1)], rules)
     return [(lines, [talks[line["number"] - 1].id for line in lines]) for lines in parts]
 
 
@@ -257,13 +269,21 @@ def _brought_up_to_date(
     context: JobContext, channel: str, week: Week, records: Records
 ) -> Iterator[Decision]:
     """What makes the post true again, as long as today is one of its days."""
-    parts = _split(_talks(context, week), _rules(context))
+    parts = _split(_talks(context, week), week.zone, _rules(context))
     plan = [ids for _, ids in parts]
-    for number in range(1, max(DAYS, len(parts)) + 1):
+    for number in range(1, max(_parts_of(week, channel, records), len(parts)) + 1):
         lines = parts[number - 1][0] if number <= len(parts) else []
         message = _message(week, channel, number, lines, plan)
         if number <= len(parts) or _posted(message, records):
             yield from _made_true(message, records, context)
+
+
+def _parts_of(week: Week, channel: str, records: Records) -> int:
+    """How many parts of it the ledger knows."""
+    number = 0
+    while _key(week, channel, number + 1) in records:
+        number += 1
+    return number
 
 
 def _posted(message: Message, records: Records) -> bool:

@@ -22,6 +22,7 @@ from speakerbot.domain.calendar_entry import CalendarEntry, reconcile
 
 if TYPE_CHECKING:
     from speakerbot.domain.talk import Talk
+    from speakerbot.formats.programme_plan import SyncPlan
     from speakerbot.formats.talk_import import TalkImport
     from speakerbot.ports.store import Calendar, Store
 
@@ -42,6 +43,15 @@ def move(store: Store, talk: Talk, to: date, now: datetime) -> bool:
         return moved
 
 
+def edit(store: Store, before: Talk, after: Talk, now: datetime) -> bool:
+    """Changes what differs, the date apart. False: gone."""
+    with store.at_once():
+        note(store.calendar, before.id, before, now)
+        edited = store.talks.edit(before, after)
+        note(store.calendar, before.id, after if edited else None, now)
+        return edited
+
+
 def cancel(store: Store, talk: Talk, now: datetime) -> bool:
     """Cancels a talk. False: it was gone."""
     with store.at_once():
@@ -59,6 +69,19 @@ def take_in(store: Store, change: TalkImport, now: datetime) -> None:
         store.talks.put([*change.new, *change.updated])
         store.talks.write_flags(change.flags)
         follow(store.calendar, now)
+
+
+def synchronise(store: Store, change: SyncPlan, now: datetime) -> None:
+    """Writes what a programme changes, and what an earlier sync that was interrupted has left out;
+    nothing where there is nothing. Raises DateTaken."""
+    with store.at_once():
+        follow(store.calendar, now)
+        for talk in change.to_cancel:
+            store.talks.delete(talk.id)
+        if to_put := change.to_put:
+            store.talks.put(to_put)
+        if to_put or change.to_cancel:
+            follow(store.calendar, now)
 
 
 CANCELLED_FOR = timedelta(days=90)

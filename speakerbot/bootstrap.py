@@ -66,7 +66,9 @@ def store(settings: Settings, *, read_only: bool = False) -> Store:
 
     if not read_only:
         _refuse_lost_disk(settings.database_url)
-    opened = open_store(settings.database_url, read_only=read_only)
+    opened = open_store(
+        settings.database_url, read_only=read_only, beside_node_bot=settings.node_bot_coexist
+    )
     if read_only:
         opened.check()
     else:

@@ -49,6 +49,17 @@ def instant(day: date, clock: time, zone: ZoneInfo) -> datetime:
     return found
 
 
+def around_gap(day: date, clock: time, zone: ZoneInfo) -> tuple[datetime, datetime] | None:
+    """The two local times that somebody may mean by one that clocks in ``zone`` skip on ``day``:
+    as if they had gone forward already, and as if they had not. None: the clocks show it."""
+    local = datetime.combine(day, clock, zone)
+    earlier, later = (local.replace(fold=fold).astimezone(UTC).astimezone(zone) for fold in (1, 0))
+    shown = local.replace(tzinfo=None)
+    if shown in (earlier.replace(tzinfo=None), later.replace(tzinfo=None)):
+        return None
+    return earlier, later
+
+
 def utc_text(at: datetime) -> str:
     """An instant as our documents and log lines show it: ISO 8601, ending in Z."""
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

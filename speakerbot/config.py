@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import read_zone
+from speakerbot.domain.reminder_offsets import DEFAULT as DEFAULT_OFFSETS
 from speakerbot.domain.reminder_offsets import Offset, parse_offsets
 from speakerbot.durations import format_duration, parse_duration
 from speakerbot.errors import ConfigError
@@ -23,6 +24,7 @@ from speakerbot.logs import get_logger
 T = TypeVar("T")
 
 DISCORD_API = "https://discord.com/api/v10"
+DateOrder = Literal["dmy", "mdy"]
 ROUTES = ("dm", "thread", "channel", "inbox")
 OURS = "SPEAKERBOT_"
 PREFIXES = (OURS, "DISCORD_", "PROACTIVE_", "NODE_BOT_")
@@ -39,6 +41,8 @@ LEAST_KEEP = timedelta(days=30)
 """A record that is forgotten sooner could be of a message that is still decided."""
 LEAST_KEEP_TEXTS = timedelta(days=2)
 """Whether an unconfirmed message arrived is found out by its text, up to a day after its expiry."""
+LEAST_BEFORE, MOST_BEFORE = timedelta(minutes=1), timedelta(days=1)
+"""How long before its start a talk may be announced."""
 SHORT_LEASE = timedelta(seconds=90)
 """A lease below this does not cover the longest send with its retries: accepted, with a warning."""
 
@@ -57,9 +61,20 @@ class Settings:
     reminder_offsets: tuple[Offset, ...] = ()
     reminder_routes: tuple[str, ...] = ("dm", "thread")
     fallback_channel_id: str | None = None
+    confirm: Literal["off", "reactions"] = "off"
+    """How reminders ask speakers whether they will be there."""
+    confirm_again: timedelta = timedelta(hours=4)
+    """How long after that those who have not answered are asked again, and after that the
+    organisers are told."""
+    date_order: DateOrder | None = None
+    """Of dates like 05/06/2026 in files, where nothing in the file decides it."""
     weekly_mode: Literal["post", "edit"] = "post"
     engagement_every: timedelta = timedelta(days=14)
     engagement_empty_days: int = 14
+    starting_before: timedelta = timedelta(minutes=15)
+    """How long before its start a talk is announced."""
+    starting_mention: str | None = None
+    """The id of the role that is mentioned then."""
     changes_topic: bool = False
     """``changes`` announces changed topics too."""
     keep: timedelta = timedelta(days=400)
@@ -71,9 +86,17 @@ class Settings:
     new_dm_every: timedelta = timedelta(seconds=5)
     templates: Path | None = None
     schedules: Path = Path("deploy/schedules.json")
+    sync_token: str | None = field(repr=False, default=None)
+    """Shown to the source of ``talks sync``, over https and at its own host only."""
     enabled: bool = True
     disabled_jobs: frozenset[str] = frozenset()
     node_bot_coexist: bool = True
+
+    @property
+    def tells_nobody(self) -> bool:
+        """Speakers are asked whether they will be there, and organisers have no channel in which
+        to read of who does not answer."""
+        return self.confirm != "off" and not self.logs_channel_id
 
     def runs(self, job: str) -> bool:
         """False: the kill switch, or the job's own, is off."""
@@ -121,13 +144,18 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         announcements_channel_id=read("PROACTIVE_ANNOUNCEMENTS_CHANNEL_ID", _snowflake),
         timezone=read("SPEAKERBOT_TIMEZONE", read_zone, ZoneInfo("UTC")),
         reminder_offsets=read(
-            "SPEAKERBOT_REMINDER_OFFSETS", parse_offsets, parse_offsets("1d@16:00,0d@16:00")
+            "SPEAKERBOT_REMINDER_OFFSETS", parse_offsets, parse_offsets(DEFAULT_OFFSETS)
         ),
         reminder_routes=read("SPEAKERBOT_REMINDER_ROUTES", parse_routes, ("dm", "thread")),
         fallback_channel_id=read("SPEAKERBOT_FALLBACK_CHANNEL_ID", _snowflake),
+        confirm=read("SPEAKERBOT_CONFIRM", _confirm, "off"),
+        confirm_again=read("SPEAKERBOT_CONFIRM_AGAIN", _positive, timedelta(hours=4)),
+        date_order=read("SPEAKERBOT_DATE_ORDER", _date_order),
         weekly_mode=read("SPEAKERBOT_WEEKLY_MODE", _weekly_mode, "post"),
         engagement_every=read("SPEAKERBOT_ENGAGEMENT_EVERY", _positive, timedelta(days=14)),
         engagement_empty_days=read("SPEAKERBOT_ENGAGEMENT_EMPTY_DAYS", _count, 14),
+        starting_before=read("SPEAKERBOT_STARTING_BEFORE", _before_start, timedelta(minutes=15)),
+        starting_mention=read("SPEAKERBOT_STARTING_MENTION", _snowflake),
         changes_topic=read("SPEAKERBOT_CHANGES_TOPIC", _switch, False),
         keep=read("SPEAKERBOT_KEEP", _at_least(LEAST_KEEP), timedelta(days=400)),
         keep_texts=read("SPEAKERBOT_KEEP_TEXTS", _at_least(LEAST_KEEP_TEXTS), timedelta(days=30)),
@@ -136,6 +164,7 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
         new_dm_every=read("SPEAKERBOT_NEW_DM_EVERY", parse_duration, timedelta(seconds=5)),
         templates=read("SPEAKERBOT_TEMPLATES", _folder),
         schedules=read("SPEAKERBOT_SCHEDULES", Path, Path("deploy/schedules.json")),
+        sync_token=read("SPEAKERBOT_SYNC_TOKEN", _header_value),
         enabled=read("SPEAKERBOT_ENABLED", _switch, True),
         disabled_jobs=_disabled_jobs(read),
         node_bot_coexist=read("NODE_BOT_COEXIST", _switch, True),
@@ -143,6 +172,11 @@ def read_settings(variables: Mapping[str, str] | None = None) -> tuple[Settings,
     if "channel" in settings.reminder_routes and settings.fallback_channel_id is None:
         read.problems.append(
             "SPEAKERBOT_REMINDER_ROUTES names channel: set SPEAKERBOT_FALLBACK_CHANNEL_ID too"
+        )
+    if settings.starting_mention and settings.starting_mention == settings.guild_id:
+        read.problems.append(
+            "SPEAKERBOT_STARTING_MENTION is the server's own id, which is @everyone's role: name "
+            "another role"
         )
     _warn_of_unknown(read.variables, read.names)
     return settings, read.problems
@@ -225,6 +259,12 @@ def _snowflake(text: str) -> str:
     return text
 
 
+def _header_value(text: str) -> str:
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("holds characters that no token has; copy it again")
+    return text
+
+
 def _switch(text: str) -> bool:
     if text.lower() in {"true", "1", "yes", "on"}:
         return True
@@ -239,11 +279,32 @@ def _weekly_mode(text: str) -> Literal["post", "edit"]:
     raise ValueError(f"{text!r} is neither post nor edit")
 
 
+def _confirm(text: str) -> Literal["off", "reactions"]:
+    if text in ("off", "reactions"):
+        return "reactions" if text == "reactions" else "off"
+    if text in ("links", "buttons"):
+        raise ValueError(f"{text} need the web process, which is still to come; write reactions")
+    raise ValueError(f"{text!r} is not a way to confirm; write reactions or off")
+
+
+def _date_order(text: str) -> DateOrder:
+    if text in ("dmy", "mdy"):
+        return "dmy" if text == "dmy" else "mdy"
+    raise ValueError(f"{text!r} is neither dmy nor mdy")
+
+
 def _positive(text: str) -> timedelta:
     duration = parse_duration(text)
     if not duration:
         raise ValueError("must be longer than nothing")
     return duration
+
+
+def _before_start(text: str) -> timedelta:
+    before = parse_duration(text)
+    if not LEAST_BEFORE <= before <= MOST_BEFORE:
+        raise ValueError("must be from 1m to 24h")
+    return before
 
 
 def _at_least(least: timedelta) -> Callable[[str], timedelta]:

@@ -40,16 +40,16 @@ class DateTaken(SpeakerbotError):
     exit_code = 65
 
 
+CORRECT_IT = "Correct it there; no message about it is sent until then."
+
+
 class DamagedTalk(SpeakerbotError):
     """The talk is in the store, but its date or its id cannot be read."""
 
     exit_code = 65
 
     def __init__(self, talk_id: str, why: str) -> None:
-        super().__init__(
-            f"talk {talk_id!r} is in the store but hidden: {why}. "
-            "Correct it there; no message about it is sent until then."
-        )
+        super().__init__(f"talk {talk_id!r} is in the store but hidden: {why}. {CORRECT_IT}")
 
 
 class NotFound(SpeakerbotError):
@@ -58,8 +58,14 @@ class NotFound(SpeakerbotError):
     exit_code = 65
 
 
+class SourceRefused(SpeakerbotError):
+    """What a programme's source answered, or where it lies, is not taken; nothing was changed."""
+
+    exit_code = 65
+
+
 class Unreachable(SpeakerbotError):
-    """The store, Discord or Fly did not answer, after retries."""
+    """The store, Discord, Fly or a programme's source did not answer, after retries."""
 
     exit_code = 69
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from speakerbot.clock import real_now
 from speakerbot.config import Settings
@@ -17,13 +17,22 @@ from speakerbot.runs.service import RunRequest, RunService
 from speakerbot.stores import open_store
 
 if TYPE_CHECKING:
-    from speakerbot.testing.discord import Conversation, LoopbackDiscord
+    from speakerbot.testing.discord import Conversation, LoopbackDiscord, ScheduledEvent
 
 T = TypeVar("T")
 _CHUNK = 500
 _ALL = 1_000_000_000
-ANNOUNCEMENTS, ORGANISERS = "1001", "1002"
-"""Stand in for channels that nobody has set yet: a sandbox shows what they would get."""
+ANNOUNCEMENTS, ORGANISERS, GUILD = "1001", "1002", "1003"
+"""Stand in for channels and a server that nobody has set yet: a sandbox shows what they would get.
+"""
+
+
+class Sandboxed(NamedTuple):
+    """What people would see. Nothing is remembered of the server's events: it has none before."""
+
+    conversations: tuple[Conversation, ...]
+    events: tuple[ScheduledEvent, ...]
+    """Of the server."""
 
 
 def run(
@@ -33,18 +42,20 @@ def run(
     source: Store,
     now: datetime | None,
     log: Any,
-) -> tuple[Conversation, ...]:
+) -> Sandboxed:
     """What people would see. ``source`` is only read; no request leaves this process."""
-    from speakerbot.testing.discord import LoopbackDiscord
+    from speakerbot.testing.discord import LoopbackClock, LoopbackDiscord
 
     data = open_store("sqlite:///:memory:")
     data.prepare()
     _copy(source, data)
-    with LoopbackDiscord().running_in_thread() as discord:
+    # Events can only be made of what is still to come there, too.
+    with LoopbackDiscord(clock=LoopbackClock(now)).running_in_thread() as discord:
         sandboxed = replace(
             settings,
             announcements_channel_id=settings.announcements_channel_id or ANNOUNCEMENTS,
             logs_channel_id=settings.logs_channel_id or ORGANISERS,
+            guild_id=settings.guild_id or GUILD,
             discord_token="sandbox",  # noqa: S106  # the loopback takes any
             discord_api_base=discord.base_url,
             new_dm_every=timedelta(0),
@@ -54,13 +65,14 @@ def run(
         _populate(discord, data, sandboxed)
         service = RunService(sandboxed, jobs, open_store=lambda *_, **__: data, log=log)
         service.run(RunRequest(job, now=now), ())
-        return discord.transcript()
+        events = tuple(event for event in discord.events if event.is_open)
+        return Sandboxed(discord.transcript(), events)
 
 
 def _copy(source: Store, target: Store) -> None:
-    """Copies talks, people, the announcement channels, the ledger, the snapshot and the calendar
-    into the empty ``target``; ``source`` is only read. Shared limits and run records stay behind:
-    they are not the data."""
+    """Copies talks, people, answers, the announcement channels, the ledger, the snapshot and the
+    calendar into the empty ``target``; ``source`` is only read. Shared limits and run records stay
+    behind: they are not the data."""
     if source.snapshots.taken():
         target.snapshots.take(real_now())  # of no talks yet
     for entries in _chunks(source.snapshots.all()):
@@ -73,6 +85,8 @@ def _copy(source: Store, target: Store) -> None:
         target.people.put(people)
     for records in _chunks(source.ledger.list(limit=_ALL)):
         target.ledger.swap([DeliveryChange(None, record) for record in records])
+    for talks in _chunks(source.talks.all()):
+        target.answers.put(list(source.answers.about([talk.id for talk in talks]).values()))
     for guild in source.guilds.all():
         target.guilds.set_channel(
             str(guild["guildId"]),
@@ -93,7 +107,8 @@ def _populate(discord: LoopbackDiscord, data: Store, settings: Settings) -> None
     for channel_id, name in _channels(data, settings):
         discord.world.add_channel(channel_id, name)
     for talk in data.talks.all():
-        discord.world.add_user(talk.user_id, talk.username)
+        for user_id, username in talk.speakers:
+            discord.world.add_user(user_id, username)
         if talk.thread_id:
             discord.world.add_thread(talk.thread_id, "1", f"{talk.username}'s sign-up thread")
 

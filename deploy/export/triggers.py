@@ -104,9 +104,9 @@ def hourly_in_utc(schedule: Schedule) -> str:
 
 def time_limit(schedule: Schedule) -> timedelta | None:
     """After how long a scheduler should take a run for stuck; None if it may stay for as long as
-    its horizon. Runs end by themselves before that: only waiting (for the minute of the Node bot,
-    for Discord's limits) does not count towards their timeout."""
-    if schedule.options.horizon is not None:
+    there is something to stay for. Runs end by themselves before that: only waiting (for the minute
+    of the Node bot, for Discord's limits) does not count towards their timeout."""
+    if schedule.timed or schedule.options.horizon is not None:
         return None
     return schedule.timeout + schedule.wait + _LONGEST_WAITING
 

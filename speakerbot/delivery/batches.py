@@ -25,6 +25,9 @@ from speakerbot.templates import Templates
 
 StillTrue = Callable[[Sequence[Message]], Collection[str]]
 """Of messages that were decided before, the keys of those that the job would still decide."""
+Keep = Callable[[MessagePlan, datetime], bool]
+"""Whether a planned message must wait after all, since the Node bot may have begun to send the same
+after that real instant; where it must, that is noted for a later round."""
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class Batches:
     lease: timedelta
     coexist: bool
     still_true: StillTrue
+    keep: Keep
     report: Callable[[MessagePlan], None]
 
     def claim(
@@ -62,7 +66,8 @@ class Batches:
             for plan in due
             if plan.message.edit and plan.record
         ]
-        due = [plan for plan in due if not plan.message.edit]
+        began = self.clock.real()
+        due = [plan for plan in due if not (plan.message.edit or self.keep(plan, began))]
         newcomers = [plan for plan in due if next_route(plan) in unopened]
         made = [self._new_claim(plan) for plan in due if next_route(plan) not in unopened]
         won = self.store.ledger.swap([DeliveryChange(claim.before, claim.record) for claim in made])
@@ -71,7 +76,10 @@ class Batches:
                 self.taken_over(claim)
                 self.leave_out(claim.plan.then)
         mine = self._still_wanted([claim for claim in made if claim.message.key in won])
-        return edits + self._with_flags(mine), self._wait(newcomers, room)
+        # Asked on both sides of the flags: a machine, or a store, may stall in between, and what
+        # the Node bot had read by then it sends.
+        mine = self._with_flags(self._not_kept(mine, began))
+        return edits + self._not_kept(mine, began, flagged=True), self._wait(newcomers, room)
 
     def _wait(self, newcomers: list[MessagePlan], room: int) -> list[MessagePlan]:
         for plan in newcomers[room:]:
@@ -105,6 +113,26 @@ class Batches:
             (kept if over or claim.message.key in holds else lost).append(claim)
         self._give_back(lost)
         return kept
+
+    def _not_kept(
+        self, claims: list[Claim], began: datetime, *, flagged: bool = False
+    ) -> list[Claim]:
+        """Without those that must wait after all, which are given back; ``flagged``: with their
+        flags, first."""
+        kept = [claim for claim in claims if self.keep(claim.plan, began)]
+        if not kept:
+            return claims
+        if flagged:
+            self.store.talks.write_flags(
+                [
+                    FlagWrite(flag.talk_id, flag.name, claim.record.flag_at, flag.seen)
+                    for claim in kept
+                    if (flag := claim.message.flag) and claim.record.flag_at
+                ]
+            )
+        self._swap_back(kept)
+        gone = {claim.message.key for claim in kept}
+        return [claim for claim in claims if claim.message.key not in gone]
 
     def weigh_again(self, plan: MessagePlan) -> MessagePlan:
         """What is to be done now about a message that was planned a while ago."""
@@ -162,14 +190,17 @@ class Batches:
 
     def _give_back(self, claims: list[Claim]) -> None:
         if claims:
-            self.store.ledger.swap(
-                [
-                    DeliveryChange(claim.record, restored(claim.before, self.revisions))
-                    for claim in claims
-                ]
-            )
+            self._swap_back(claims)
         for claim in claims:
             self._hold_back(claim.plan, "the talk changed meanwhile", SkipReason.CHANGED_MEANWHILE)
+
+    def _swap_back(self, claims: list[Claim]) -> None:
+        self.store.ledger.swap(
+            [
+                DeliveryChange(claim.record, restored(claim.before, self.revisions))
+                for claim in claims
+            ]
+        )
 
     def taken_over(self, claim: Claim) -> None:
         """Another run has it; should that one die, it is worth a look when its lease is over."""

@@ -1,16 +1,16 @@
 """The channels of one run: opened when first needed, stopped one by one, each with its own lanes,
-circuit breakers and memory in the store."""
+circuit breakers and memory in the store; and what is asked of them beside sending messages."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self, TypeVar
 
-from speakerbot.clock import Clock
+from speakerbot.clock import Clock, real_now
 from speakerbot.delivery.circuit_breakers import (
     Breakers,
     ChannelStopped,
@@ -22,10 +22,23 @@ from speakerbot.delivery.pacing import Pacer
 from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.domain.message import Route
 from speakerbot.domain.run import StopReason
-from speakerbot.ports.channel import Channel, ChannelAccess, Channels, RefusalClass, Refused
+from speakerbot.domain.service_request import NoResponse, Responses, ServiceRequest
+from speakerbot.ports.channel import (
+    Channel,
+    ChannelAccess,
+    Channels,
+    RefusalClass,
+    Refused,
+    Withheld,
+)
 from speakerbot.ports.store import Breaker, Store
 
 T = TypeVar("T")
+
+ASKED_AT_ONCE = 16
+"""Targets."""
+ASKS_FOR = timedelta(seconds=60)
+"""How long a run asks at the most: its messages wait for that."""
 
 
 @dataclass(slots=True)
@@ -74,6 +87,7 @@ class OpenChannel:
         self._thread = thread
         self._asking = asyncio.Lock()
         self._opening = asyncio.Lock()
+        self._clock_error: timedelta | None = None
         self._channel: Channel | None = None
         self._earlier = 0
         self._halted = halted
@@ -123,19 +137,22 @@ class OpenChannel:
         return Breakers({**found.found, **cut})
 
     def lane(self, name: str, interval: float, *, ahead: int = 0) -> Pacer:
-        """A lane that all processes of the sender share."""
-        lead = timedelta()  # how far the shared clock is ahead of our own
+        """A lane that all processes of the sender share, by the store's clock."""
 
         async def reserve(interval: float, count: int) -> timedelta:
-            nonlocal lead
-            own = self.clock.real()
-            slots = await self._thread(
-                self._store.limits.reserve, self.sender, name, own + lead, interval, count, ahead
+            now = await self._now_in_store()
+            first = await self._thread(
+                self._store.limits.reserve, self.sender, name, now, interval, count, ahead
             )
-            lead = max(lead, slots.clock - own)
-            return slots.first - slots.clock
+            return first - now
 
         return Pacer(reserve, interval, ahead=ahead, stop=self.stop)
+
+    async def _now_in_store(self) -> datetime:
+        """Whatever this machine's clock shows. Asked once: clocks that tick stay as far apart."""
+        if self._clock_error is None:
+            self._clock_error = await self._thread(self._store.clock_error)
+        return real_now() - self._clock_error
 
     async def ask_store(self, call: Callable[[Store], T]) -> T:
         return await self._thread(call, self._store)
@@ -231,13 +248,106 @@ class OpenChannels:
 
     async def of(self, route: Route) -> OpenChannel | None:
         """The channel that the route goes by, open, or stopped."""
-        found = self._by_name.get(route.channel)
+        return await self.opened(route.channel)
+
+    async def opened(self, name: str) -> OpenChannel | None:
+        """The channel of this name, open, or stopped; None where the settings have none."""
+        found = self._by_name.get(name)
         if found is not None:
             await found.open(self._stack)
         return found
+
+    async def ask_all(
+        self, requests: Iterable[ServiceRequest[Any]], within: timedelta = ASKS_FOR
+    ) -> Responses:
+        """What came back of each. One target's fault stops no other; what is left when the time is
+        over, or the run is stopped, has no response. Raises what the store raises."""
+        asking = _Asking(self, asyncio.get_running_loop().time() + within.total_seconds())
+        by_target: dict[tuple[str, str], list[ServiceRequest[Any]]] = {}
+        for request in requests:
+            by_target.setdefault((request.channel, request.target), []).append(request)
+        targets = iter(list(by_target.values()))
+        hands = [asyncio.create_task(asking.work(targets)) for _ in range(ASKED_AT_ONCE)]
+        stopped = asyncio.create_task(self.stop.event.wait())
+        through = asyncio.create_task(
+            asyncio.wait(hands, return_when=asyncio.FIRST_EXCEPTION)  # what the store raises
+        )
+        await asyncio.wait({through, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopped, through, *hands):
+            task.cancel()  # whatever is under way may be done or not: nothing waits for it
+        await asyncio.wait({stopped, through, *hands})
+        for hand in hands:
+            if not hand.cancelled():
+                hand.result()
+        return {
+            request: asking.responses.get(request, _NO_TIME)
+            for theirs in by_target.values()
+            for request in theirs
+        }
 
     def _end_if_none_is_left(self) -> None:
         stopped = [each.guard.stopped for each in self._by_name.values()]
         first = stopped[0]
         if first is not None and all(stopped):
             self.stop.halt(RunStopped(first.reason, first.detail))
+
+
+_NO_TIME = NoResponse("there was no time left for it", passing=True)
+
+
+@dataclass(slots=True)
+class _Asking:
+    """Carries out requests until ``deadline``, of the loop's time."""
+
+    channels: OpenChannels
+    deadline: float
+    responses: dict[ServiceRequest[Any], Any] = field(default_factory=dict)
+
+    async def work(self, targets: Iterator[list[ServiceRequest[Any]]]) -> None:
+        """Takes one target after another, and its requests in order."""
+        for requests in targets:
+            for request in requests:
+                if request not in self.responses:
+                    self.responses[request] = await self._response(request)
+
+    async def _response(self, request: ServiceRequest[Any]) -> Any:
+        if asyncio.get_running_loop().time() >= self.deadline:
+            return _NO_TIME
+        channel = await self.channels.opened(request.channel)
+        if channel is None:
+            return NoResponse(f"the settings have no channel {request.channel!r}")
+        if stopped := channel.guard.stopped:
+            return NoResponse(str(stopped), passing=True)
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                response = await channel.channel.ask(request)
+        except ChannelStopped as stopped:
+            channel.halt(stopped)
+            return NoResponse(str(stopped), passing=True)
+        except Withheld:
+            return NoResponse("it was not repeated", passing=True)
+        except (Refused, TimeoutError) as fault:
+            return await self._fault(request, channel, fault)
+        channel.guard.answered()
+        return response
+
+    async def _fault(
+        self, request: ServiceRequest[Any], channel: OpenChannel, fault: Refused | TimeoutError
+    ) -> NoResponse:
+        """Faults count as those of messages do."""
+        if isinstance(fault, TimeoutError):
+            fault = Refused(RefusalClass.SERVICE, "no answer in time", maybe_accepted=True)
+        guard = channel.guard
+        if fault.why == RefusalClass.SERVICE:
+            guard.service_fault(request.target, fault)
+            if guard.suspects_outage:
+                await channel.ask_service()
+        elif fault.why in (RefusalClass.BOT, RefusalClass.TOKEN):
+            channel.halt(ChannelStopped(StopReason(fault.why), fault.detail))
+        else:
+            guard.answered()
+            if fault.why == RefusalClass.TARGET and request.setting:
+                guard.setting_refused(request.setting, request.target, fault)
+        guard.check_budget()
+        passing = fault.why in (RefusalClass.SERVICE, RefusalClass.BOT, RefusalClass.TOKEN)
+        return NoResponse(fault.detail, passing, fault.why == RefusalClass.REJECTED)

@@ -68,6 +68,8 @@ class Guard:
     stopped: ChannelStopped | None = None
     refused_targets: dict[str, Refused] = field(default_factory=dict)
     """Targets of our own settings that refused us: nothing more is sent there by this run."""
+    refused_settings: dict[str, str] = field(default_factory=dict)
+    """What the service refused of what a setting names, by setting, in words for people."""
     reached: bool = False
     """The service has answered about a message: it works."""
     faulty: dict[str, None] = field(default_factory=dict)
@@ -86,6 +88,12 @@ class Guard:
             self.refused_targets[route.target] = refusal
             self.log.error("channel_refused", channel=route.target, detail=refusal.detail)
 
+    def setting_refused(self, setting: str, target: str, refusal: Refused) -> None:
+        """As ``target_refused``, for something other than a message."""
+        if setting not in self.refused_settings:
+            self.refused_settings[setting] = f"{setting} {target}: {refusal.detail}"
+            self.log.error("setting_refused", setting=setting, id=target, detail=refusal.detail)
+
     def service_fault(self, target: str, refusal: Refused) -> None:
         """Looks at a fault that is not the message's. A rate limit says that the service works."""
         if refusal.everywhere:
@@ -98,14 +106,22 @@ class Guard:
     def suspects_outage(self) -> bool:
         return len(self.faulty) >= FAULTY_TARGETS
 
-    def notice(self, after: Delivery) -> None:
-        """Looks at one outcome."""
+    def answered(self) -> None:
+        """The service has said something about a target: it works."""
+        self.faulty.clear()
+        self.reached = True
+
+    def check_budget(self) -> None:
+        """Stops before the service bans us for requests that it refuses."""
         if self.invalid_requests() >= INVALID_REQUESTS:
             detail = f"{INVALID_REQUESTS} requests were refused within ten minutes"
             self.halt(ChannelStopped(StopReason.INVALID_REQUESTS, detail, rest=BUDGET_WINDOW))
+
+    def notice(self, after: Delivery) -> None:
+        """Looks at one outcome."""
+        self.check_budget()
         if after.error_class != RefusalClass.SERVICE:
-            self.faulty.clear()
-            self.reached = True
+            self.answered()
         if after.error_class not in _STREAKS:
             self._streak = ("", 0)
             return

@@ -19,9 +19,8 @@ from speakerbot.domain.run import StopReason
 Reserve = Callable[[float, int], Awaitable[timedelta]]
 """Reserves so many slots at such an interval (seconds); returns how far off the first one is."""
 
-BLOCK_SECONDS = 0.08
-"""Of slots that are reserved at once. A process whose clock is ahead cannot see those that another
-one holds already: so few fit below the limit together with the usual ones."""
+BLOCK_SECONDS = 0.2
+"""Of slots that are reserved at once."""
 LONGEST_PAUSE = 60.0
 """Seconds that are worth waiting for a rate limit; a later run does better than a longer wait."""
 OVERSLEPT = 0.02
@@ -65,6 +64,10 @@ class Pacer:
                 return
             else:
                 overslept = True  # its slot is gone; but once only, or else none might ever come
+
+    async def stopped(self) -> None:
+        """Returns when the channel stops."""
+        await self._stop.wait()
 
     def slow_down(self, seconds: float, everywhere: bool) -> None:
         """After a 429: everybody goes slower for a while, once an incident; where the limit holds

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from speakerbot.domain.delivery import (
     MAX_ATTEMPTS,
     UNRENDERED,
+    UNSETTLED,
     Delivery,
     DeliveryState,
     SkipReason,
@@ -56,6 +57,9 @@ class MessagePlan:
     """Why it is FAILED although nothing was tried; empty where its record says why."""
     then: tuple[MessagePlan, ...] = ()
     """Planned messages that follow this one: see ``chained``."""
+    overtaken: Delivery | None = None
+    """Our record of it, where that is still open though the Node bot has sent it since: to be
+    settled, see ``transitions.sent_by_node_bot``."""
 
 
 class Look(NamedTuple):
@@ -214,9 +218,7 @@ def _why(message: Message, record: Delivery | None) -> str:
 def _settled(message: Message, record: Delivery | None, moment: Moment) -> MessagePlan | None:
     """The plan where the ledger, the Node bot or the clock leave nothing to do now."""
     if at := _flag_in_the_way(message, record):
-        return MessagePlan(
-            message, DeliveryState.ALREADY_SENT, f"the Node bot sent it at {at:%F %H:%M} UTC"
-        )
+        return _sent_by_node_bot(message, at, record, moment)
     if message.edit:
         return _edited(message, record, moment)
     if record is not None and (known := _known(message, record, moment)):
@@ -228,6 +230,18 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Messa
             message, DeliveryState.EXPIRED, "its time is over", SkipReason.EXPIRED, record
         )
     return None
+
+
+def _sent_by_node_bot(
+    message: Message, at: datetime, record: Delivery | None, moment: Moment
+) -> MessagePlan:
+    """A claim of a run that lives is that run's: it finds the flag and gives the claim back."""
+    state, reason = DeliveryState.ALREADY_SENT, f"the Node bot sent it at {at:%F %H:%M} UTC"
+    if record is None or record.state not in UNSETTLED:
+        return MessagePlan(message, state, reason)
+    if standing(record, moment.real) == DeliveryState.CLAIMED:
+        return _in_progress(message, record)
+    return MessagePlan(message, state, reason, overtaken=record)
 
 
 def _edited(message: Message, record: Delivery | None, moment: Moment) -> MessagePlan | None:
@@ -263,15 +277,7 @@ def _known(message: Message, record: Delivery, moment: Moment) -> MessagePlan | 
         case (DeliveryState.UNDELIVERABLE | DeliveryState.UNKNOWN | DeliveryState.EXPIRED) as state:
             return MessagePlan(message, state, record.error, record=record)
         case DeliveryState.CLAIMED:
-            reason = f"run {record.run_id} is sending it"
-            return MessagePlan(
-                message,
-                DeliveryState.HELD_BACK,
-                reason,
-                SkipReason.IN_PROGRESS,
-                record,
-                record.lease_until,
-            )
+            return _in_progress(message, record)
         case DeliveryState.FAILED:
             reason = f"try {record.attempts} failed: {record.error}; next {_utc(record.retry_at)}"
             return MessagePlan(
@@ -283,6 +289,13 @@ def _known(message: Message, record: Delivery, moment: Moment) -> MessagePlan | 
                 record.retry_at,
             )
     return None
+
+
+def _in_progress(message: Message, record: Delivery) -> MessagePlan:
+    reason, until = f"run {record.run_id} is sending it", record.lease_until
+    return MessagePlan(
+        message, DeliveryState.HELD_BACK, reason, SkipReason.IN_PROGRESS, record, until
+    )
 
 
 def _utc(at: datetime | None) -> str:

@@ -1,9 +1,10 @@
-"""One run's delivery, wired: opens channels, runs the engine, stores the breakers."""
+"""One run's delivery, wired: opens channels, has them read what was wanted, runs the engine, has
+them change what is to be changed, stores the breakers."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ from typing import Any
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.delivery.attempt import Attempt
-from speakerbot.delivery.batches import Batches, StillTrue
+from speakerbot.delivery.batches import Batches, Keep, StillTrue
 from speakerbot.delivery.channels import OpenChannels, RunStop
 from speakerbot.delivery.circuit_breakers import ChannelStopped, RunStopped
 from speakerbot.delivery.claims import Claim, Revisions, longest_send
@@ -28,6 +29,7 @@ from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryChange
 from speakerbot.domain.message import Route
 from speakerbot.domain.run import StopReason
+from speakerbot.domain.service_request import Responses, ServiceRequest
 from speakerbot.ports.channel import Channels
 from speakerbot.ports.store import Store
 from speakerbot.templates import Templates
@@ -50,6 +52,8 @@ class Traffic:
     """By name."""
     refused_targets: Mapping[str, str] = field(default_factory=dict)
     """Targets of the settings that refused us, and how."""
+    refused_settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings whose targets refused something else, and how."""
     waited: float = 0.0
     """Seconds with nothing to do, which do not count as the run's time."""
 
@@ -67,6 +71,8 @@ class Session:
     now: datetime
     log: Any
     still_true: StillTrue
+    keep: Keep = lambda *_: False
+    """See ``Batches``."""
     content: Content | None = None
     """Where texts need more than what was decided."""
     timeout: timedelta | None = None
@@ -78,6 +84,13 @@ class Session:
     look: Callable[[bool], Look | None] = lambda _: None
     """What to do once all of it is claimed; None: nothing. Is told whether some is still under
     way."""
+    wanted: Sequence[ServiceRequest[Any]] = ()
+    """What is read before the first plan is asked for."""
+    afterwards: Callable[[], Iterable[ServiceRequest[Any]]] = tuple
+    """What is changed once all is sent: asked for in the store's thread, unless the run is stopped.
+    """
+    responded: Callable[[Responses], None] = lambda _: None
+    """Called in the store's thread with what came back of either, unless the run is stopped."""
     stop_requests: StopRequests = nullcontext
     """While inside, what it is given is called with the reason (sigterm, sigint), in the main
     thread, when the process is asked to end."""
@@ -109,15 +122,31 @@ class Session:
                 contents = Contents(self.templates, self.content, texts)
                 engine = self._engine(channels, thread, contents, limit.extend, held, finished)
                 with self.stop_requests(_halting(stop)), limit:
+                    await self._ask(lambda: self.wanted, channels, thread)
                     real = self.clock.real()
                     plans = with_leftovers(plans, self.store, self.now, real)
                     await engine.run(plans, self.not_before)
+                    await self._ask(self.afterwards, channels, thread)
                 for channel in channels:
                     await channel.leave_breakers()
                 return replace(_traffic(channels), waited=limit.waited)
         finally:
             texts.shutdown()
             thread.close()
+
+    async def _ask(
+        self,
+        what: Callable[[], Iterable[ServiceRequest[Any]]],
+        channels: OpenChannels,
+        thread: StoreThread,
+    ) -> None:
+        if channels.stop.is_set():
+            return
+        requests = await thread(lambda: list(what()))
+        if requests:
+            responses = await channels.ask_all(requests)
+            if not channels.stop.is_set():
+                await thread(self.responded, responses)
 
     def _engine(
         self,
@@ -176,6 +205,7 @@ class Session:
             zone=self.settings.timezone,
             lease=self.settings.lease,
             still_true=self.still_true,
+            keep=self.keep,
             coexist=self.settings.node_bot_coexist,
             report=held,
         )
@@ -210,6 +240,11 @@ def _traffic(channels: OpenChannels) -> Traffic:
             target: refusal.detail
             for guard in guards.values()
             for target, refusal in guard.refused_targets.items()
+        },
+        refused_settings={
+            setting: how
+            for guard in guards.values()
+            for setting, how in guard.refused_settings.items()
         },
     )
 

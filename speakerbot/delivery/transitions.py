@@ -48,6 +48,29 @@ def void(message: Message, before: Delivery | None, reason: str, real: datetime)
     return DeliveryChange(before, after)
 
 
+def sent_by_node_bot(record: Delivery, at: datetime, real: datetime) -> DeliveryChange:
+    """Settles an open record of a message that the Node bot has sent instead, ``at`` that instant:
+    its text and its way are not ours to tell. Loses against a run that has claimed it meanwhile.
+    ``real`` is the real time."""
+    after = record._replace(
+        state=DeliveryState.SENT,
+        revision=f"node_bot.{os.urandom(8).hex()}",
+        updated_at=real,
+        sent_at=at,
+        attempts=0,
+        route="",
+        target="",
+        text="",
+        lease_until=None,
+        unconfirmed_since=None,
+        retry_at=None,
+        error_class="",
+        error="",
+        service_faults=0,
+    )
+    return DeliveryChange(record, after)
+
+
 FIRST_RETRY = timedelta(seconds=30)
 LAST_RETRY = timedelta(minutes=30)
 NOT_YET_RECORDED = 1000

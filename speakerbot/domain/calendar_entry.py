@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CalendarEntry:
-    """A talk as calendar programs are told of it; ``date`` and ``starts_at`` as in a Talk."""
+    """A talk as calendar programs are told of it; ``date``, ``starts_at``, ``length``, ``room`` and
+    ``link`` as in a Talk."""
 
     talk_id: str
     sequence: int
@@ -20,19 +21,33 @@ class CalendarEntry:
     starts_at: time | None
     topic: str
     username: str
+    """Of everybody who speaks."""
     cancelled: bool
     changed_at: datetime
     """When this version was noted; aware, in UTC."""
+    length: int | None = None
+    room: str | None = None
+    link: str | None = None
 
     def shows(self, talk: Talk) -> bool:
         """Whether a calendar needs no word of what the talk is now."""
-        shown = (self.date, self.starts_at, self.topic, self.username)
-        return not self.cancelled and shown == (
-            talk.date,
-            talk.starts_at,
-            talk.topic,
-            talk.username,
-        )
+        return self == _entry(talk, self.sequence, self.changed_at)
+
+
+def _entry(talk: Talk, sequence: int, at: datetime) -> CalendarEntry:
+    return CalendarEntry(
+        talk_id=talk.id,
+        sequence=sequence,
+        date=talk.date,
+        starts_at=talk.starts_at,
+        topic=talk.topic,
+        username=", ".join(each.username for each in talk.speakers),
+        cancelled=False,
+        changed_at=at,
+        length=talk.length,
+        room=talk.room,
+        link=talk.link,
+    )
 
 
 def reconcile(
@@ -45,13 +60,4 @@ def reconcile(
         return replace(entry, sequence=entry.sequence + 1, cancelled=True, changed_at=now)
     if entry is not None and entry.shows(talk):
         return None
-    return CalendarEntry(
-        talk_id=talk.id,
-        sequence=entry.sequence + 1 if entry else 0,
-        date=talk.date,
-        starts_at=talk.starts_at,
-        topic=talk.topic,
-        username=talk.username,
-        cancelled=False,
-        changed_at=now,
-    )
+    return _entry(talk, entry.sequence + 1 if entry else 0, now)

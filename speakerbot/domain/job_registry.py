@@ -6,7 +6,7 @@ with the code here, so they cannot disagree about what ``--limit 1`` means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -15,7 +15,7 @@ from speakerbot.errors import UsageError
 from speakerbot.text import did_you_mean
 
 LONGEST_HORIZON = timedelta(days=7)
-PostsTo = Literal["announcements", "organisers"]
+PostsTo = Literal["announcements", "organisers", "server"]
 
 
 class RunOptions(NamedTuple):
@@ -83,9 +83,18 @@ class JobDeclaration(NamedTuple):
     """The kind of message people can opt out of; None where it writes to a channel."""
     own_options: tuple[JobOption, ...] = ()
     posts_to: PostsTo | None = None
-    """The channel of the settings without which it has nothing to do."""
+    """The channel, or the server, of the settings without which it has nothing to do."""
+    asks_speakers: bool = False
+    """It asks them whether they will be there, where the settings say so."""
     keeps_clear_of_node_bot: bool = False
     """The Node bot sends the same messages: none goes in the minute of its own job."""
+    timed: bool = False
+    """Its messages go to the minute, so it has no occurrences: ``--schedule`` and ``--cron`` only
+    name its runs, each of which looks. Any number of them stay side by side, and share the work by
+    their claims."""
+    short_windows: Callable[[Mapping[str, str], timedelta], Iterator[str]] = lambda *_: iter(())
+    """Which messages of these settings may have no tick in their time, where ticks are so far
+    apart; in words for people."""
 
     @property
     def options(self) -> tuple[JobOption, ...]:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from speakerbot.domain.delivery import MessageKey, SkipReason
 
+ROLE = "role:"
+"""What a mention of a role begins with; the role's id follows."""
 DISCORDS_ROUTES = ("dm", "thread", "channel")
 
 
@@ -23,7 +25,8 @@ class Route:
     name: str
     target: str
     mention: str | None = None
-    """The user to mention, and so to notify, in front of the text."""
+    """Whom to mention, and so to notify, in front of the text: a user's id, or ``role:`` and a
+    role's."""
     configured: bool = False
     """The target stands in our settings: a refusal there is an error of the configuration."""
 
@@ -31,6 +34,18 @@ class Route:
     def channel(self) -> str:
         """The name of the channel it goes by."""
         return "discord" if self.name in DISCORDS_ROUTES else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderTime:
+    """A value for texts: an instant (UTC) that each reader sees in their own zone, where the
+    channel can show it so. Our own text, so nothing in it is escaped."""
+
+    at: datetime
+    style: str
+    """``F``: weekday, date and time; ``R``: how long until then."""
+    plain: str
+    """What other channels show; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

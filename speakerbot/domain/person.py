@@ -95,6 +95,37 @@ def opted_in(person: Person, kind: str) -> Person:
     return replace(person, opted_out=frozenset(kinds) - {kind})
 
 
+PROGRAMME_NAMES = "programme_names"
+"""In ``extra``: what programmes call them, as somebody told us with ``people link``."""
+
+
+def programme_names(person: Person) -> tuple[str, ...]:
+    names = person.extra.get(PROGRAMME_NAMES)
+    return tuple(each for each in names if isinstance(each, str)) if isinstance(names, list) else ()
+
+
+def linked(person: Person, name: str) -> Person:
+    """They are whom programmes call ``name``; also their name here, where they have none."""
+    if plain_name(name) in map(plain_name, programme_names(person)):
+        return person
+    extra = {**person.extra, PROGRAMME_NAMES: [*programme_names(person), name]}
+    return replace(person, name=person.name or name, extra=extra)
+
+
+def unlinked(person: Person, name: str) -> Person:
+    """They are not whom programmes call ``name``."""
+    names = [each for each in programme_names(person) if plain_name(each) != plain_name(name)]
+    if len(names) == len(programme_names(person)):
+        return person
+    rest = {key: value for key, value in person.extra.items() if key != PROGRAMME_NAMES}
+    return replace(person, extra={**rest, **({PROGRAMME_NAMES: names} if names else {})})
+
+
+def plain_name(name: str) -> str:
+    """What two spellings of one name have in common."""
+    return " ".join(name.casefold().split())
+
+
 def parse_opt_outs(text: str) -> frozenset[str]:
     """Kinds separated by commas or spaces. Raises ValueError naming one that is unknown."""
     kinds = text.replace(",", " ").split()

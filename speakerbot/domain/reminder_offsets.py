@@ -4,8 +4,13 @@ the start)."""
 from __future__ import annotations
 
 import re
-from datetime import time
+from collections.abc import Iterator, Mapping
+from datetime import time, timedelta
 from typing import NamedTuple
+
+from speakerbot.durations import format_duration
+
+SETTING, DEFAULT = "SPEAKERBOT_REMINDER_OFFSETS", "1d@16:00,0d@16:00"
 
 _DAYS = re.compile(r"(\d{1,3})d@(\d{2}):(\d{2})")
 _HOURS = re.compile(r"(\d{1,4})h")
@@ -42,6 +47,20 @@ def parse_offsets(text: str) -> tuple[Offset, ...]:
     if len(set(offsets)) < len(offsets):
         raise ValueError("names an offset twice")
     return offsets
+
+
+def short_windows(env: Mapping[str, str], tick: timedelta) -> Iterator[str]:
+    """The reminders of these settings whose whole time may lie between two ticks that are ``tick``
+    apart, in words for people. Offsets that cannot be read are for the runs to refuse."""
+    try:
+        offsets = parse_offsets(env.get(SETTING) or DEFAULT)
+    except ValueError:
+        return
+    for offset in offsets:
+        if isinstance(offset, DayOffset):
+            left = timedelta(days=1) - timedelta(hours=offset.at.hour, minutes=offset.at.minute)
+            if left < tick:
+                yield f"{SETTING}: {offset} is {format_duration(left)} before that day is over"
 
 
 def _parse(part: str) -> Offset:

@@ -1,10 +1,11 @@
 """What each speaker knows of their talk, and what is to be announced: decided purely.
 
-There is one :class:`TalkSnapshot` per talk *and speaker*: a talk that gets another speaker is gone
-for the one and new for the other. ``told`` is what the speaker knows from us, ``seen`` is the talk
-when we last looked, and ``pending`` says that their difference is being announced. It is set before
-anything is sent, and while it is set the entry stands still: whatever the talk does meanwhile, the
-notice that may be under way keeps its key, and the ledger can be asked what became of it.
+There is one :class:`TalkSnapshot` per talk *and speaker*, co-speakers too: a talk that gets another
+speaker is gone for the one and new for the other. ``told`` is what the speaker knows from us,
+``seen`` is the talk when we last looked, and ``pending`` says that their difference is being
+announced. It is set before anything is sent, and while it is set the entry stands still: whatever
+the talk does meanwhile, the notice that may be under way keeps its key, and the ledger can be asked
+what became of it.
 
 :data:`VERDICTS` is the whole rule: from what the ledger knows of the pending notice, and from how
 things are now, to what is done.
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from speakerbot.domain.delivery import Delivery
-    from speakerbot.domain.talk import Talk
+    from speakerbot.domain.talk import Speaker, Talk
 
 DAY = timedelta(days=1)
 ChangeKind = Literal["booked", "moved", "cancelled", "topic"]
@@ -72,6 +73,16 @@ class TalkVersion:
 
     date: date
     topic: str
+    start: str | None = ""
+    """Its start, ``HH:MM`` in the community's zone; empty where it has none. None: not known, since
+    an older program wrote this; then whatever the talk says is taken as known."""
+
+    @property
+    def starts_at(self) -> time | None:
+        try:
+            return time.fromisoformat(self.start or "")
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,8 @@ class TalkSnapshot:
             return "booked"
         if self.seen is None:
             return "cancelled"
-        return "topic" if self.told.date == self.seen.date else "moved"
+        same_time = self.told.date == self.seen.date and not _starts_differ(self.told, self.seen)
+        return "topic" if same_time else "moved"
 
     @property
     def change(self) -> tuple[TalkVersion, TalkVersion]:
@@ -130,6 +142,7 @@ class TalkPair:
 
     entry: TalkSnapshot | None
     talk: Talk | None
+    """As its speaker has it (``Talk.seen_by``)."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -169,7 +182,9 @@ class ChangeRules:
     def differ(self, one: TalkVersion | None, other: TalkVersion | None) -> bool:
         if one is None or other is None:
             return one is not other
-        return one.date != other.date or (self.topics and one.topic != other.topic)
+        if one.date != other.date or _starts_differ(one, other):
+            return True
+        return self.topics and one.topic != other.topic
 
     def over(self, entry: TalkSnapshot, talk: Talk | None) -> bool:
         return self.now >= entry.expires_at(self.zone) or (talk is not None and talk.completed)
@@ -223,7 +238,21 @@ def fate_of(record: Delivery | None) -> DeliveryState:
 
 
 def version_of(talk: Talk | None) -> TalkVersion | None:
-    return TalkVersion(talk.date, talk.topic) if talk else None
+    if talk is None:
+        return None
+    start = f"{talk.starts_at:%H:%M}" if talk.starts_at else ""
+    return TalkVersion(talk.date, talk.topic, start)
+
+
+def known_to(talk: Talk, speaker: Speaker, at: datetime) -> TalkSnapshot:
+    """The first entry of a talk that its speaker knows."""
+    known = version_of(talk)
+    details = (speaker.username, talk.thread_id)
+    return TalkSnapshot(talk.id, speaker.user_id, known, known, False, 1, at, *details)
+
+
+def _starts_differ(one: TalkVersion, other: TalkVersion) -> bool:
+    return None not in (one.start, other.start) and one.start != other.start
 
 
 def _situation(
@@ -246,6 +275,8 @@ def _noticed(entry: TalkSnapshot, talk: Talk | None, rules: ChangeRules) -> Chan
     told, seen = entry.told, version_of(talk)
     if told and seen and not rules.topics:
         told = replace(told, topic=seen.topic)  # not to be announced: taken as known
+    if told and seen and told.start is None:
+        told = replace(told, start=seen.start)
     after = replace(
         entry,
         told=told,

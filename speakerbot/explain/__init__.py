@@ -66,7 +66,7 @@ class Explainer:
         talks = preview.store.talks.between(yesterday, date.max)
         about = [
             self._prospect(job, each)
-            for talk_id in [talk.id for talk in talks if talk.user_id == user_id]
+            for talk_id in [talk.id for talk in talks if talk.seen_by(user_id)]
             for job, each in self._prospects(talk_id)
             if each.message.recipient == recipient
         ]

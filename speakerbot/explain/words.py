@@ -79,8 +79,10 @@ def void(talk: Talk | None, talk_id: str) -> str:
     """Why a key that names a talk belongs to no message."""
     if talk is None:
         return f"there is no talk {talk_id}, or not any more"
+    users = "users" if len(talk.speakers) > 1 else "user"
+    speakers = ", ".join(each.user_id for each in talk.speakers)
     return (
-        f"no message has this key: the talk is on {talk.date}, by user {talk.user_id}. "
+        f"no message has this key: the talk is on {talk.date}, by {users} {speakers}. "
         "Reminders of an earlier date or speaker are void"
     )
 

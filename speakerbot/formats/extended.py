@@ -19,6 +19,10 @@ _OBJECT_ID = re.compile(r"[0-9a-f]{24}")
 _LARGEST = 2**63
 
 
+class _BeyondTheCalendar(ValueError):
+    pass
+
+
 def parse_instant(text: str) -> datetime:
     """ISO 8601, UTC unless it names an offset; aware, in UTC, cut to milliseconds.
     Raises ValueError with a message for people, also beyond the years that stores read."""
@@ -61,7 +65,7 @@ def _from_ms(number: int) -> datetime:
     try:
         return _EPOCH + timedelta(milliseconds=number)
     except OverflowError as error:
-        raise ValueError(f"{number} ms is beyond the year 9999") from error
+        raise _BeyondTheCalendar(f"{number} ms is beyond the year 9999") from error
 
 
 def iso(at: datetime) -> str:
@@ -104,7 +108,10 @@ def _unwrapped(value: Mapping[str, Any]) -> Any:
         case {"$numberDouble": str(number)} if number not in ("NaN", "Infinity", "-Infinity"):
             return float(number)
         case {"$date": str() | {"$numberLong": str()} | int()}:
-            at = _any_instant(value)
+            try:
+                at = _any_instant(value)
+            except _BeyondTheCalendar:  # MongoDB keeps it, and it is not ours to judge
+                return dict(value)
             return date_value(at) if at >= _EPOCH else dict(value)
     return None
 

@@ -9,14 +9,14 @@ from functools import partial
 from typing import Any
 
 from speakerbot.formats.extended import instant_of
-from speakerbot.formats.ids import snowflake
+from speakerbot.formats.ids import discord_id
 from speakerbot.formats.json_lines import Document, documents
 from speakerbot.formats.source import Source
 from speakerbot.formats.talk_fields import text
 
 READ: dict[str, Callable[[Any], Any]] = {
-    "guildId": snowflake,
-    "proactiveAnnouncementsChannelId": snowflake,
+    "guildId": discord_id,
+    "proactiveAnnouncementsChannelId": discord_id,
     "updatedAt": instant_of,
     "updatedBy": text,
 }

@@ -18,12 +18,16 @@ from speakerbot.clock import read_zone
 from speakerbot.config import parse_routes
 from speakerbot.domain.person import Person, parse_opt_outs, parse_quiet_hours
 from speakerbot.formats.extended import relaxed
-from speakerbot.formats.ids import snowflake
+from speakerbot.formats.ids import discord_id, rounded_ids, why_rounded
+from speakerbot.formats.import_rows import Difference, Import, Row, differing
 from speakerbot.formats.json_lines import documents, write_lines
 from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Source
-from speakerbot.formats.spreadsheet import rows, write_rows
+from speakerbot.formats.spreadsheet import Column, Columns, read_table, write_rows
 
+LONGEST_NAME = 500
+LONGEST_ID = 2000
+"""The id of somebody who is only known by name is made of it, case-folded: up to thrice as long."""
 _TELEGRAM = "telegram_user_id"
 CHECKIN_FIELDS = (
     "telegram_user_id",
@@ -47,10 +51,16 @@ class PersonEntry:
 
 
 def _identifier(text: str) -> str:
-    if len(text) > 100 or any(mark.isspace() or mark == "/" for mark in text) or text.isdigit():
+    if len(text) > LONGEST_ID or set(text) & set("\0\t\r\n") or text.isdigit():
         raise ValueError(
-            f"{text[:60]!r} is not the id of a person: no spaces, no slashes, not digits only"
+            f"{text[:60]!r} is not the id of a person: a text on one line, not digits only"
         )
+    return text
+
+
+def _name(text: str) -> str:
+    if len(text) > LONGEST_NAME or "\0" in text:
+        raise ValueError(f"longer than {LONGEST_NAME} characters, or it holds a zero byte")
     return text
 
 
@@ -60,13 +70,29 @@ def _zone_name(text: str) -> str:
 
 FIELDS: Mapping[str, Callable[[str], Any]] = {
     "id": _identifier,
-    "name": str,
-    "discord_user_id": snowflake,
+    "name": _name,
+    "discord_user_id": discord_id,
     "timezone": _zone_name,
     "quiet_hours": parse_quiet_hours,
     "routes": parse_routes,
     "opted_out": parse_opt_outs,
 }
+COLUMNS = Columns(
+    [
+        Column("id", "Person ID"),
+        Column("name", "Name", ("speaker", "speaker name", "username", "discord name")),
+        Column(
+            "discord_user_id",
+            "Discord ID",
+            ("discord", "user id", "discord user", "speaker id", "snowflake"),
+        ),
+        Column("timezone", "Time zone", ("zone", "tz")),
+        Column("quiet_hours", "Quiet hours", ("quiet",)),
+        Column("routes", "Routes"),
+        Column("opted_out", "Opted out", ("opt out", "opt outs")),
+        *(Column(name, name.replace("_", " ").capitalize()) for name in CHECKIN_FIELDS),
+    ]
+)
 IDENTIFYING = ("discord_user_id", "telegram_user_id", "name", "id")
 LISTS = ("routes", "opted_out")
 
@@ -79,7 +105,9 @@ def _read_entry(place: str, given: Mapping[str, Any], add: Callable[..., None]) 
     present = {name: value for name, value in given.items() if value not in (None, "", [])}
     for name, value in present.items():
         try:
-            if read := FIELDS.get(name):
+            if name == "discord_user_id":
+                values[name] = discord_id(value)
+            elif read := FIELDS.get(name):
                 values[name] = read(_text(name, value))
             else:
                 extra[name] = relaxed(value)
@@ -98,26 +126,43 @@ def _text(name: str, value: Any) -> str:
     raise ValueError(f"must be a {'list of texts' if name in LISTS else 'text'}, not {value!r}")
 
 
-def read(source: Source, refused: ImportProblems) -> Iterator[PersonEntry]:
+def read(
+    source: Source, refused: ImportProblems, mapped: Mapping[str, str] | None = None
+) -> Iterator[PersonEntry]:
     """Everyone whose fields are all in order. What is wrong with one person goes to ``refused``,
-    what is wrong with the file to the source's own problems."""
-    found = documents(source) if source.kind == "json" else rows(source, ())
-    for place, given in found:
+    what is wrong with the file to the source's own problems. ``mapped`` as
+    :meth:`Columns.parse_map` returns it."""
+    given: Iterable[tuple[str, Mapping[str, Any]]]
+    rounded: set[str] = set()
+    if source.kind == "json":
+        given = documents(source)
+    else:
+        given = list(read_table(source, COLUMNS, mapped).rows)
+        rounded = rounded_ids(
+            [str(c["discord_user_id"]) for _, c in given if "discord_user_id" in c]
+        )
+    for place, fields in given:
         before = len(refused.found)
-        name = given.get("name")
+        name = fields.get("name")
         who = f"{place} ({name})" if isinstance(name, str) and name else place
-        person = _read_entry(who, given, partial(refused.add, who))
+        person = _read_entry(who, fields, partial(refused.add, who))
+        if (cell := fields.get("discord_user_id")) in rounded and isinstance(cell, str):
+            refused.add(who, why_rounded(cell), field="discord_user_id")
         if len(refused.found) == before:
             yield person
 
 
-@dataclass(slots=True)
-class PersonImport:
-    """What the store has to write, and how many people it has already."""
+PersonImport = Import[Person]
 
-    new: list[Person] = field(default_factory=list)
-    updated: list[Person] = field(default_factory=list)
-    unchanged: int = 0
+
+def differences(row: Row[Person]) -> Iterator[Difference]:
+    """What a row changes of the person in the store."""
+    if row.before is not None:
+        yield from differing(*(_shown_document(person) for person in (row.before, row.after)))
+
+
+def _shown_document(person: Person) -> dict[str, str]:
+    return {name: _cell(value) for name, value in _document_of(person).items()}
 
 
 class Register:
@@ -185,12 +230,7 @@ def plan(
             continue
         merged = merge(person, entry) if person else _new(entry)
         known.add(merged)
-        if person is None:
-            result.new.append(merged)
-        elif merged != person:
-            result.updated.append(merged)
-        else:
-            result.unchanged += 1
+        result.rows.append(Row(entry.place, person, merged))
     return result
 
 

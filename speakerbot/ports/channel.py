@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from speakerbot.clock import Clock
-    from speakerbot.domain.message import Route
+    from speakerbot.domain.message import ReaderTime, Route
+    from speakerbot.domain.service_request import ServiceRequest
     from speakerbot.ports.store import Breaker, Store
 
 T = TypeVar("T")
@@ -99,13 +101,17 @@ class Capabilities:
     notifies: bool
     """Whether people are told of a message at once. Where they only find it when they look, the
     Node bot is left to remind them as well."""
+    reactions: bool
+    """Whether people can answer by reacting to a message, and we can see how."""
     max_length: int
     """Of one message, as ``length`` counts it."""
     length: Callable[[str], int]
     escape: Callable[[str], str]
     """User text on one line, such that the channel shows its characters and notifies no one."""
     mention: Callable[[str], str]
-    """How a text addresses the user with this id."""
+    """How a text addresses the user with this id, or the role (``Route.mention``)."""
+    reader_time: Callable[[ReaderTime], str] = attrgetter("plain")
+    """How a text shows an instant."""
 
     def addressed(self, text: str, mention: str | None) -> str:
         """``text`` with the mention in front, where there is one."""
@@ -189,6 +195,11 @@ class Channel(Protocol):
         Raises Refused with ``DELETED`` if it does not exist any more, ``NOT_OURS`` if it is
         another's."""
 
+    async def ask(self, request: ServiceRequest[T]) -> T:
+        """Carries out something other than a message. Raises Refused, with ``REJECTED`` for what
+        this channel cannot do; where the request changes something and ``maybe_accepted`` is set,
+        that may be done nevertheless. It repeats by itself only what may be done twice."""
+
     async def probe(self) -> None:
         """Asks the service a question that names no target. Raises Refused if even that fails."""
 
@@ -198,6 +209,9 @@ class Lane(Protocol):
 
     async def slot(self) -> None:
         """Returns when a request may begin. Raises what ends the run."""
+
+    async def stopped(self) -> None:
+        """Returns once no request may begin any more."""
 
     def slow_down(self, seconds: float, everywhere: bool) -> None:
         """After a rate limit: everybody goes slower for a while; where it holds for everything,

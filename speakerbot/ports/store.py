@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from datetime import date, datetime, timedelta
 
     from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.confirmation import Answer, Answers
     from speakerbot.domain.delivery import Delivery, DeliveryChange
     from speakerbot.domain.inbox import InboxMessage
     from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.domain.person import Person
     from speakerbot.domain.run import Run
+    from speakerbot.domain.server_event import EventChange, EventRecord
     from speakerbot.domain.talk import Talk
     from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot
 
@@ -37,16 +39,21 @@ def writes(method: F) -> F:
 
 
 class Talks(Protocol):
-    """The Node bot's ``scheduledspeakers``; one talk a date."""
+    """The Node bot's ``scheduledspeakers``."""
+
+    @property
+    def one_a_date(self) -> bool:
+        """Whether a date holds one talk only, as where the Node bot works on them too. Else none
+        of the methods raises DateTaken."""
 
     def between(self, first: date, last: date) -> Iterator[Talk]:
-        """Talks dated ``first`` to ``last``, both included, ascending; read in pages."""
+        """Talks dated ``first`` to ``last``, both included, by date, those of a day by their
+        start; read in pages."""
 
     def all(self) -> Iterator[Talk]:
-        """Every talk, by date; read in pages."""
+        """Every talk, in the same order; read in pages."""
 
-    def get(self, talk: str) -> Talk | None:
-        """By id, or by date (YYYY-MM-DD)."""
+    def get(self, talk_id: str) -> Talk | None: ...
 
     def why_hidden(self, talk_id: str) -> str | None:
         """What is wrong with a stored talk that no other method returns, for people ("its date is
@@ -54,6 +61,10 @@ class Talks(Protocol):
 
     def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
         """Those that exist, by id. One query."""
+
+    def by_source(self, prefix: str) -> Iterator[Talk]:
+        """Those whose ``source_id`` begins so, in its order; read in pages. Two of them may have
+        the same one: whoever makes talks of a source's sessions derives their ids from it."""
 
     @writes
     def put(self, talks: Sequence[Talk]) -> None:
@@ -65,12 +76,20 @@ class Talks(Protocol):
 
         Fields in ``extra`` stay as given: JSON values, MongoDB's own types as Extended JSON. On
         MongoDB fields nobody gave are kept, and a new talk without ``booked_at`` gets the present
-        time, as the Node bot would. Raises DateTaken, and InputRefused for an ``extra`` that
-        MongoDB cannot hold."""
+        time, as the Node bot would. Raises DateTaken, InputRefused for an ``extra`` that MongoDB
+        cannot hold, and ConfigError where a date may hold several talks but for an index that the
+        Node bot has left."""
+
+    @writes
+    def edit(self, before: Talk, after: Talk) -> bool:
+        """Writes the fields in which ``after`` is not as ``before``, and no others: what somebody
+        else changes meanwhile stays. Not the date, which :meth:`reschedule` changes, nor the
+        flags. False: gone."""
 
     @writes
     def reschedule(self, talk_id: str, to: date) -> bool:
-        """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken."""
+        """Moves it, leaving the flags as the Node bot does. False: gone. Raises DateTaken, and
+        ConfigError as ``put`` does."""
 
     @writes
     def delete(self, talk_id: str) -> bool:
@@ -129,9 +148,9 @@ class Ledger(Protocol):
     @writes
     def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         """Takes each step that still starts from the stored revision, atomically one by one;
-        returns the keys of those that won. One round trip for changes of one sort (creations, or
-        steps); keys are distinct. Truthful also where an answer was lost and the write repeated;
-        where that cannot be known, Unreachable."""
+        returns the keys of those that won. Keys are distinct, and each step has a revision of its
+        own. One round trip for changes of one sort (creations, or steps). Truthful also where an
+        answer was lost and the write repeated; where that cannot be known, Unreachable."""
 
     def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
         """Newest first by ``updated_at``."""
@@ -199,6 +218,30 @@ class Inbox(Protocol):
     def forget_before(self, before: datetime, limit: int | None = None) -> int:
         """Deletes those that were created before ``before``, read or not: the oldest, in batches,
         at most ``limit``. Returns how many."""
+
+
+class SpeakerAnswers(Protocol):
+    """What speakers have answered. See ``domain.confirmation``."""
+
+    def about(self, talk_ids: Sequence[str]) -> Answers:
+        """All answers about these talks, on whatever date. One query; none for no talks."""
+
+    @writes
+    def put(self, answers: Sequence[Answer]) -> None:
+        """Adds each, unless there is one with its key: that stays, but a no replaces a yes.
+        Repeating it changes nothing; of any number at once the outcome is the same."""
+
+    @writes
+    def erase(self, user_id: str) -> int:
+        """Deletes what this user has answered. Returns how many."""
+
+    def count_before(self, before: date) -> int:
+        """How many are about dates before ``before``. One query."""
+
+    @writes
+    def forget_before(self, before: date, limit: int | None = None) -> int:
+        """Deletes those about dates before ``before``: the oldest, in batches, at most ``limit``.
+        Returns how many."""
 
 
 class Runs(Protocol):
@@ -287,6 +330,19 @@ class Calendar(Protocol):
         """As for Snapshots."""
 
 
+class ServerEvents(Protocol):
+    """What is remembered of the server's event of each talk. See domain.server_event."""
+
+    def all(self) -> Iterator[EventRecord]:
+        """Every record; read in pages."""
+
+    @writes
+    def swap(self, changes: Sequence[EventChange]) -> set[str]:
+        """Takes each step that still starts from the stored revision, atomically one by one;
+        returns the talk ids of those that won. Truthful also where an answer was lost and the
+        write repeated. Of two that forget a record, both have won."""
+
+
 class Limits(Protocol):
     """What processes of one bot share: send slots, breakers, known DM channels.
 
@@ -295,12 +351,11 @@ class Limits(Protocol):
     @writes
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
-    ) -> SendSlots:
-        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic step.
-        They lie on a clock that all who reserve share, the one furthest ahead; ``now`` is the
-        process's own, moved by what it has learnt of that one. The first slot is at least
-        ``ahead * interval`` before it (GCRA: that many may go at once after a pause), to the
-        microsecond."""
+    ) -> datetime:
+        """Takes ``count`` consecutive send slots, ``interval`` seconds apart, in one atomic step,
+        and returns the first, to the microsecond. They lie on the store's own clock, by which
+        it is ``now`` (see ``Store.clock_error``). The first may be up to ``ahead * interval``
+        before that (GCRA: that many may go at once after a pause)."""
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         """By name; one query."""
@@ -326,14 +381,6 @@ class Breaker:
     count: int = 0
 
 
-class SendSlots(NamedTuple):
-    """Reserved slots: what a process may rely on is the first one's distance from ``clock``."""
-
-    first: datetime
-    clock: datetime
-    """The shared clock at the reservation."""
-
-
 class Guilds(Protocol):
     """The Node bot's ``guildsettings``."""
 
@@ -349,7 +396,8 @@ class Guilds(Protocol):
 
 
 class Marks(Protocol):
-    """Small facts about the store itself, by name: its community, when it was pruned."""
+    """Small facts about the store itself, by name: its community, when it was pruned, when a timed
+    job last looked."""
 
     def get(self, name: str) -> str | None:
         """None: nothing is noted under this name. One query."""
@@ -360,6 +408,10 @@ class Marks(Protocol):
         False: it was something else. True also where it is ``after`` already, since the answer to
         this very write may have been lost: of two that want the same, both have won."""
 
+    @writes
+    def put(self, name: str, value: str) -> None:
+        """Whatever was noted before; of several at once, one stays. One write."""
+
 
 class Store(Protocol):
     """Everything that is kept. Opened by ``speakerbot.stores.open_store``."""
@@ -368,10 +420,12 @@ class Store(Protocol):
     people: People
     ledger: Ledger
     inbox: Inbox
+    answers: SpeakerAnswers
     runs: Runs
     occurrences: Occurrences
     snapshots: Snapshots
     calendar: Calendar
+    server_events: ServerEvents
     limits: Limits
     guilds: Guilds
     marks: Marks
@@ -388,6 +442,10 @@ class Store(Protocol):
 
     def at_once(self) -> AbstractContextManager[None]:
         """All writes inside become one, or none, where the store has transactions (SQLite)."""
+
+    def version(self) -> object:
+        """Another one than before if anything may have been written since; None where that cannot
+        be told without a query."""
 
     def clock_error(self) -> timedelta:
         """How far this machine's clock is ahead of the store's own; zero where it has none."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, time, timedelta
 from heapq import heapify, heappop, heappush
 from math import ceil
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from speakerbot.clock import instant
@@ -26,9 +27,15 @@ from speakerbot.errors import ConfigError
 from speakerbot.ports.channel import Receipt
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.preview.overlay import overlay
-from speakerbot.runs.job import AHEAD, Job, JobContext, load_job, next_due
-from speakerbot.runs.report import MessageOutcome, Waits, outcome_of_plan
-from speakerbot.runs.steps import carry_out
+from speakerbot.runs.job import AHEAD, Job, JobContext, load_job, look_ahead
+from speakerbot.runs.report import (
+    ChangeState,
+    MessageOutcome,
+    ServiceChange,
+    Waits,
+    outcome_of_plan,
+)
+from speakerbot.runs.steps import carry_out, claimed
 from speakerbot.runs.timetable import discord_id, narrowed
 from speakerbot.schedules.schedule import TICKS, Schedule
 from speakerbot.templates import Templates
@@ -44,6 +51,16 @@ class Coming:
     schedule: str
     job: str
     outcome: MessageOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class ComingChange:
+    """A change at a service and the decision time (UTC) of the run that will make it."""
+
+    at: datetime
+    schedule: str
+    job: str
+    change: ServiceChange
 
 
 @dataclass(slots=True)
@@ -64,6 +81,10 @@ class Preview:
     def until(self, end: datetime) -> Iterator[Coming]:
         """What goes out from now to before ``end``, in order; also, as failed, each message whose
         text cannot be made."""
+        return (each for each in self.all_until(end) if isinstance(each, Coming))
+
+    def all_until(self, end: datetime) -> Iterator[Coming | ComingChange]:
+        """The same, and what changes at services, if all goes well there."""
         unrendered: set[str] = set()
         able = [(schedule, job) for schedule, job in self.schedules if self._able(schedule, job)]
         store = overlay(self.store)
@@ -82,7 +103,11 @@ class Preview:
             )  # fmt: skip
             try:
                 for outcome in run.run():
-                    yield Coming(tick.at, schedule.name, job.name, outcome)
+                    run_of = (tick.at, schedule.name, job.name)
+                    if isinstance(outcome, ServiceChange):
+                        yield ComingChange(*run_of, outcome)
+                    else:
+                        yield Coming(*run_of, outcome)
             except ConfigError as error:
                 self.obstacles[schedule.name] = str(error)
                 timeline.drop(tick)
@@ -176,6 +201,9 @@ class _Timeline:
         occurrence = schedule.cron.latest(self._now)
         if occurrence is None:
             return
+        if schedule.timed:  # it may look at any time
+            heappush(self._waiting, _Tick(self._now, place, occurrence))
+            return
         record = occurrences.get(schedule.name, occurrence)
         rules = schedule.rules._replace(wait=timedelta())
         real = self._now - self._ahead
@@ -211,32 +239,47 @@ class _SimulatedRun:
     waits_for: datetime | None = None
     """Once it has been run: when that falls due for which the real run would wait."""
 
-    def run(self) -> Iterator[MessageOutcome]:
+    def run(self) -> Iterator[MessageOutcome | ServiceChange]:
         """What goes out, and what fails because its text cannot be made, each of these once. What
         the job writes down, it does before and after, as in a real run."""
         context = self._context()
         self._write_down(context)
         yield from self._outcomes(context)
+        if self.job.service_changes:
+            yield from self._changes(context)
         self._write_down(context)
         options = self.schedule.options
-        over_within = timedelta() if options.narrowed else AHEAD
-        self.waits_for = next_due(
+        # A run of a timed job stays for as long as its horizon says, and no longer.
+        over_within = timedelta() if options.narrowed or self.schedule.timed else AHEAD
+        self.waits_for = look_ahead(
             self.job, context, self.at, horizon=options.horizon, over_within=over_within
-        )
+        ).next_due
 
     def _write_down(self, context: JobContext) -> None:
         if self.job.steps:
             carry_out(self.job.steps(context), self.store, self._real)
+
+    def _changes(self, context: JobContext) -> Iterator[ServiceChange]:
+        """Those that the run makes, if all goes well: nobody asks the service."""
+        looking_ahead = replace(context, settled=False)
+        for change in (self.job.service_changes or _none)(looking_ahead):
+            if change.state == ChangeState.PLANNED:
+                yield change
+        asked = claimed((self.job.service_steps or _none)(looking_ahead), self.store)
+        self._write_down(replace(context, responses={each: each.assumed() for each in asked}))
 
     def _context(self) -> JobContext:
         return JobContext(
             store=self.store,
             settings=self.settings,
             now=self.at,
-            occurrence=self.occurrence,
+            occurrence=None if self.schedule.timed else self.occurrence,
             edit_only=self.schedule.options.edit_only,
             settled=True,
             templates=self.templates,
+            run_id=f"preview {self.schedule.name} {self.at.isoformat()}",
+            only=self.only if self.job.service_steps else None,
+            limit=self.schedule.options.limit,
         )
 
     def _outcomes(self, context: JobContext) -> Iterator[MessageOutcome]:
@@ -293,6 +336,10 @@ class _SimulatedRun:
             return claimed._replace(state=DeliveryState.EXPIRED, revision=revisions.next())
         record = claimed._replace(text=text)
         return sent(record, Receipt("", ""), revision=revisions.next(), now=now)
+
+
+def _none(_context: JobContext) -> Iterator[Any]:
+    return iter(())
 
 
 def jobs_of(schedules: Iterable[Schedule], jobs: JobRegistry) -> list[tuple[Schedule, Job]]:

@@ -16,9 +16,10 @@ from typing import Any, cast
 from speakerbot.domain.calendar_entry import CalendarEntry
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.person import Person
+from speakerbot.domain.server_event import EventChange, EventRecord
 from speakerbot.domain.talk import Talk
 from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot
-from speakerbot.ports.store import Ledger, People, Snapshots, Store, nouns
+from speakerbot.ports.store import Ledger, People, ServerEvents, Snapshots, Store, nouns
 
 _Records = dict[str, Delivery | None]
 
@@ -26,7 +27,8 @@ _Records = dict[str, Delivery | None]
 def overlay(below: Store) -> Store:
     """Jobs decide, and their steps are carried out, on it as on the real one, which never changes.
 
-    Deliveries and snapshots can be written; what writes anything else is a bug, and raises."""
+    Deliveries, snapshots and what is remembered of events can be written; what writes anything else
+    is a bug, and raises."""
     return cast("Store", _Overlay(below))
 
 
@@ -39,6 +41,7 @@ class _Overlay:
         self.snapshots = _Snapshots(below.snapshots)
         self.people = _Remembered(below.people)
         self.calendar = _Unread()
+        self.server_events = _ServerEvents(below.server_events)
 
     def describe(self) -> str:
         return self._below.describe()
@@ -76,6 +79,29 @@ class _Unread:
 
     def advance(self, steps: Sequence[tuple[CalendarEntry | None, CalendarEntry]]) -> None:
         raise NotImplementedError("talks do not change while one looks ahead")
+
+
+class _ServerEvents:
+    """``ports.ServerEvents``: what is below as it was when it was first asked for, and then as it
+    was written here."""
+
+    def __init__(self, below: ServerEvents) -> None:
+        self._below = below
+
+    @cached_property
+    def _records(self) -> dict[str, EventRecord]:
+        return {record.talk_id: record for record in self._below.all()}
+
+    def all(self) -> Iterator[EventRecord]:
+        return iter(list(self._records.values()))
+
+    def swap(self, changes: Sequence[EventChange]) -> set[str]:
+        won = [each for each in changes if self._records.get(each.talk_id) == each.before]
+        for each in won:
+            self._records.pop(each.talk_id, None)
+            if each.after:
+                self._records[each.talk_id] = each.after
+        return {each.talk_id for each in won}
 
 
 class _Remembered(_ReadOnly):

@@ -28,11 +28,10 @@ def is_shared(job: JobDeclaration, settings: Settings) -> bool:
     return job.keeps_clear_of_node_bot and settings.node_bot_coexist and on_mongodb
 
 
-def end_of_minute(real: datetime) -> datetime | None:
-    """When it is over, where ``real`` (UTC) lies in it."""
-    if not BEGINS <= real.time() < ENDS:
-        return None
-    return datetime.combine(real.date(), ENDS, real.tzinfo)
+def end_of_minute(real: datetime, since: datetime | None = None) -> datetime | None:
+    """When it is over, where ``real`` lies in it, or it came after ``since``; both UTC."""
+    begins, ends = (datetime.combine(real.date(), at, real.tzinfo) for at in (BEGINS, ENDS))
+    return ends if begins <= real and (since or real) < ends else None
 
 
 def must_wait(message: Message, until: datetime) -> bool:

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from speakerbot import process
-from speakerbot.clock import OUR_CLOCK_IS_OFF, Clock, utc_text
+from speakerbot.clock import OUR_CLOCK_IS_OFF, Clock, read_zone, utc_text
+from speakerbot.domain.cron import Cron
 from speakerbot.domain.occurrence import (
     Due,
     Missed,
@@ -22,6 +23,7 @@ from speakerbot.domain.occurrence import (
     within_reason,
 )
 from speakerbot.domain.run import Run, RunOutcome, RunSkipReason
+from speakerbot.errors import UsageError
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
@@ -45,6 +47,14 @@ class LockedSchedule(NamedTuple):
     timeout: timedelta
     enabled: bool
     """False: the run says so and does nothing."""
+
+
+def read_cron(expression: str, zone: str) -> OccurrenceRules:
+    """The occurrences that a command line names, without any grace. Raises UsageError."""
+    try:
+        return OccurrenceRules(Cron(expression, read_zone(zone)), grace=timedelta())
+    except ValueError as error:
+        raise UsageError(f"--cron, --timezone: {error}") from error
 
 
 class HeldOccurrence(NamedTuple):
@@ -97,12 +107,15 @@ class OccurrenceLock:
         """Sleeps until this real instant, or until it is woken, and holds the occurrence for the
         work after it, too."""
         self.log.info("run_waits", seconds=round((until - self.clock.real()).total_seconds()))
-        renew_at = self.clock.real()
-        while (left := until - self.clock.real()) > timedelta():
-            if self.clock.real() >= renew_at:
+        renew_at = now = self.clock.real()
+        while now < until:
+            if now >= renew_at:
                 self._renew(STEP)
-                renew_at = self.clock.real() + STEP
+                now = self.clock.real()  # the store may have been slow
+                renew_at = now + STEP
+            left = max(until - now, timedelta())
             self.sleep(min(left, STEP if woken is None else LOOK_EVERY).total_seconds())
+            now = self.clock.real()
             if woken is not None and woken():
                 break
         self._renew(timedelta())

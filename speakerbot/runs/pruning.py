@@ -1,17 +1,19 @@
 """What is old is forgotten: once a day, in bounded batches, at the end of a run.
 
-Finished deliveries and runs go after ``SPEAKERBOT_KEEP``; the texts of personal messages, which
-are not needed once they have arrived, and messages in inboxes after ``SPEAKERBOT_KEEP_TEXTS``.
+Finished deliveries, runs and answers go after ``SPEAKERBOT_KEEP``; the texts of personal messages,
+which are not needed once they have arrived, and messages in inboxes after
+``SPEAKERBOT_KEEP_TEXTS``.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from speakerbot import process
+from speakerbot.clock import real_now
 from speakerbot.errors import SpeakerbotError
 
 if TYPE_CHECKING:
@@ -34,8 +36,26 @@ class Pruned:
     deliveries: int = 0
     texts: int = 0
     inbox_messages: int = 0
+    answers: int = 0
     runs: int = 0
     more: bool = False
+
+
+def prune_opened(
+    open_store: Callable[..., Store], settings: Settings, run_id: str, log: Any
+) -> None:
+    """As :func:`prune_daily`, of a store that is opened for it. A store that cannot be opened is
+    logged, too."""
+    with process.held_off():
+        try:
+            store = open_store(settings, read_only=False)
+        except SpeakerbotError as error:
+            log.warning("pruning_failed", error=str(error))
+            return
+        try:
+            prune_daily(store, settings, run_id, real_now(), log)
+        finally:
+            store.close()
 
 
 def prune_daily(store: Store, settings: Settings, run_id: str, real: datetime, log: Any) -> None:
@@ -52,15 +72,8 @@ def prune_daily(store: Store, settings: Settings, run_id: str, real: datetime, l
     except SpeakerbotError as error:
         log.warning("pruning_failed", error=str(error))
         return
-    if pruned.deliveries or pruned.texts or pruned.inbox_messages or pruned.runs:
-        log.info(
-            "store_pruned",
-            deliveries=pruned.deliveries,
-            texts=pruned.texts,
-            inbox_messages=pruned.inbox_messages,
-            runs=pruned.runs,
-            more=pruned.more,
-        )
+    if pruned != Pruned():
+        log.info("store_pruned", **asdict(pruned))
 
 
 def prune(store: Store, before: datetime, texts_before: datetime, *, bounded: bool) -> Pruned:
@@ -82,9 +95,12 @@ def prune(store: Store, before: datetime, texts_before: datetime, *, bounded: bo
     deliveries, more_deliveries = all_of(store.ledger.prune, before)
     texts, more_texts = all_of(store.ledger.forget_texts, texts_before)
     inbox, more_inbox = all_of(store.inbox.forget_before, texts_before)
+    answers, more_answers = all_of(
+        lambda older, limit: store.answers.forget_before(older.date(), limit), before
+    )
     runs, more_runs = all_of(store.runs.prune, before)
-    more = more_deliveries or more_texts or more_inbox or more_runs
-    return Pruned(deliveries, texts, inbox, runs, more)
+    more = more_deliveries or more_texts or more_inbox or more_answers or more_runs
+    return Pruned(deliveries, texts, inbox, answers, runs, more)
 
 
 def would_prune(store: Store, before: datetime, texts_before: datetime) -> Pruned:
@@ -102,4 +118,8 @@ def would_prune(store: Store, before: datetime, texts_before: datetime) -> Prune
         elif record.text and record.recipient.startswith(PERSONAL):
             texts += is_over(record, texts_before)
     runs = sum(run.started_at < before for run in store.runs.list(limit=everything))
-    return Pruned(deliveries, texts, store.inbox.count_before(texts_before), runs)
+    inbox, answers = (
+        store.inbox.count_before(texts_before),
+        store.answers.count_before(before.date()),
+    )
+    return Pruned(deliveries, texts, inbox, answers, runs)

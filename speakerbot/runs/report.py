@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from speakerbot.domain.delivery import NO_CONTENT, UNRENDERED, DeliveryState, SkipReason
 from speakerbot.domain.run import RunSkipReason, StopReason
@@ -43,6 +44,51 @@ class MessageOutcome(NamedTuple):
     """Why it failed without being tried."""
 
 
+class ChangeState(StrEnum):
+    """What became of one change at a service."""
+
+    PLANNED = "planned"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """Nobody knows whether it was done: a later run looks."""
+    LEFT = "left"
+    """Nothing is done about it, although it is not as it should be."""
+
+
+class ServiceChange(NamedTuple):
+    """One thing at a service that a run changes, beside messages."""
+
+    action: Literal["create", "update", "delete", "leave", "list"]
+    thing: str
+    """What it is one of, in one word, such as ``event``."""
+    name: str
+    state: ChangeState
+    reason: str = ""
+    at: datetime | None = None
+    """When it takes place, in UTC."""
+    unrendered: str = ""
+    """The name of the text that cannot be made, where that is why."""
+    retry_at: datetime | None = None
+    """Real time: then a run can do something about it."""
+
+    @property
+    def text(self) -> str:
+        """In words for people."""
+        would = "would " if self.state == ChangeState.PLANNED else ""
+        return f"{would}{self.action} {self.thing} “{self.name}”"
+
+    @property
+    def counted_as(self) -> str:
+        """In a run's counts: ``created``, ``to_create``, ``left``, ``failed`` …"""
+        match self.state:
+            case ChangeState.PLANNED:
+                return f"to_{self.action}"
+            case ChangeState.DONE:
+                return f"{self.action}d"
+        return str(self.state)
+
+
 class RunHeader(NamedTuple):
     """Which run this is. ``occurrence`` is None for a run outside a schedule."""
 
@@ -64,6 +110,8 @@ class RunCounts:
     unknown: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
+    """At services, beside messages: ``ServiceChange.counted_as``."""
 
     def add(self, outcome: MessageOutcome) -> None:
         """Counts one message."""
@@ -87,6 +135,8 @@ class RunCounts:
                 setattr(self, state, getattr(self, state) + 1)
 
     def as_dict(self) -> dict[str, Any]:
+        """Without changes at services where the job makes none."""
+        changes = {"changes": dict(sorted(self.changes.items()))} if self.changes else {}
         return {
             "planned": self.planned,
             "sent": self.sent,
@@ -95,6 +145,7 @@ class RunCounts:
             "failed": dict(sorted(self.failed.items())),
             "undeliverable": self.undeliverable,
             "unknown": self.unknown,
+            **changes,
         }
 
 
@@ -119,6 +170,8 @@ class RunObserver(Protocol):
     def begin(self, header: RunHeader) -> None: ...
 
     def add(self, outcome: MessageOutcome) -> None: ...
+
+    def change(self, change: ServiceChange) -> None: ...
 
     def end(self, summary: RunSummary) -> None:
         """Called whatever happened in between, so that a document is always closed."""
@@ -159,6 +212,19 @@ class OutcomeLog:
             error=record.error,
             attempts=record.attempts,
             retry_at=record.retry_at,
+        )
+
+    def change(self, change: ServiceChange) -> None:
+        level = self.log.info
+        if change.state in (ChangeState.FAILED, ChangeState.UNKNOWN):
+            level = self.log.warning
+        event = "left" if change.state == ChangeState.LEFT else change.action
+        level(
+            f"{change.thing}_{event}",
+            state=change.state,
+            name=change.name,
+            at=change.at,
+            reason=change.reason,
         )
 
     def end(self, summary: RunSummary) -> None: ...
@@ -215,6 +281,14 @@ class Report:
         if plan.error_class == UNRENDERED:
             self._unrendered.setdefault(plan.message.template, plan.reason)
         self._add(outcome_of_plan(plan, self.templates))
+
+    def changed(self, change: ServiceChange) -> None:
+        if change.unrendered:
+            self._unrendered.setdefault(change.unrendered, change.reason)
+        self.waits.retry(change.retry_at)
+        self.counts.changes[change.counted_as] += 1
+        for observer in self.observers:
+            observer.change(change)
 
     def unrendered(self) -> ConfigError | None:
         """The error to end with where texts of messages could not be made."""
@@ -318,11 +392,12 @@ def failure(traffic: Traffic | None) -> SpeakerbotError | None:
                 return Unreachable(f"{channel} was stopped: {stopped.detail}")
             case StopReason.BOT | StopReason.CONFIG:
                 return ConfigError(f"{channel} was stopped: {stopped.detail}")
-    if traffic.refused_targets:
+    if traffic.refused_targets or traffic.refused_settings:
         return ConfigError(
             *(
                 f"channel {target} of the settings: {detail}; check its id and our permissions"
                 for target, detail in traffic.refused_targets.items()
-            )
+            ),
+            *traffic.refused_settings.values(),
         )
     return None

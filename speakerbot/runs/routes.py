@@ -44,19 +44,33 @@ def organisers_channel(settings: Settings) -> str:
     raise ConfigError("DISCORD_LOGS_CHANNEL_ID is not set: it names the channel organisers read")
 
 
+def server(settings: Settings) -> str:
+    """The Discord id of the community's server. Raises ConfigError if it is not set."""
+    if guild_id := settings.guild_id:
+        return guild_id
+    raise ConfigError("DISCORD_GUILD_ID is not set: it names the community's server")
+
+
+def check_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) -> None:
+    """Raises ConfigError if what a job posts to is not set anywhere. At most one query."""
+    if posts_to == "announcements":
+        announcement_channel(guilds, settings)
+    elif posts_to == "organisers":
+        organisers_channel(settings)
+    elif posts_to == "server":
+        server(settings)
+
+
 def is_configured(posts_to: PostsTo | None, guilds: Guilds, settings: Settings) -> bool:
-    """Whether the channel that a job posts to is set anywhere. At most one query."""
+    """Whether what a job posts to is set anywhere. At most one query."""
     try:
-        if posts_to == "announcements":
-            announcement_channel(guilds, settings)
-        elif posts_to == "organisers":
-            organisers_channel(settings)
+        check_configured(posts_to, guilds, settings)
     except ConfigError:
         return False
     return True
 
 
-def only_route(channel_id: str) -> tuple[Route, ...]:
+def only_route(channel_id: str, mention: str | None = None) -> tuple[Route, ...]:
     """The way of a post: if its channel refuses us, the settings are wrong, and a run after they
     are right sends it."""
-    return (Route("channel", channel_id, configured=True),)
+    return (Route("channel", channel_id, mention, configured=True),)

@@ -34,13 +34,16 @@ from speakerbot.runs.report import (
     Waits,
     failure,
 )
-from speakerbot.runs.steps import Step, carry_out
+from speakerbot.runs.steps import Step, carry_out, claimed
 from speakerbot.runs.timetable import Timetable
 from speakerbot.templates import Templates
 
 if TYPE_CHECKING:
     from speakerbot.delivery.session import Traffic
+    from speakerbot.domain.service_request import Responses, ServiceRequest
     from speakerbot.ports.channel import Channels
+
+DRY_RUNS_READ_NOTHING = "a dry run decides without what a real one reads from the service first"
 
 
 @dataclass(slots=True)
@@ -71,6 +74,10 @@ class Runner:
     """Of the minute in which the Node bot sends the same: see ``node_bot_minute``."""
     stays_until: Callable[[], datetime | None] = lambda: None
     """The real instant at which its schedule's next occurrence comes: the run makes way for it."""
+    timed: bool = False
+    """It may stay for days: its timeout is that of what it does between two waits."""
+    looked: Callable[[], None] = lambda: None
+    """Called after each look while it waits."""
     stopped: StopReason | None = None
     """Afterwards: why the run ended early, if it did."""
     sent: bool = False
@@ -140,6 +147,7 @@ class Runner:
             keeps_clear=self.keeps_clear,
             may_wait=self.pause is not None,
             stays_until=self.stays_until,
+            looked=self.looked,
             deadline=self._until,
         )
 
@@ -163,6 +171,8 @@ class Runner:
         self.pause(until, (lambda: timetable.woken(coming)) if stays else None)
         if self._until is not None:
             self._until += time.monotonic() - began  # waiting does not count
+            if self.timed and self.timeout:
+                self._until = time.monotonic() + self.timeout.total_seconds()
             timetable.deadline = self._until
         self.outlived = timetable.outlived()
         if self.outlived:
@@ -174,30 +184,46 @@ class Runner:
         self, run: Run, at: datetime, timetable: Timetable, report: Report, log: Any
     ) -> Traffic | None:
         """One round, and those that follow closely."""
-        context = timetable.context(at)
-        self._write_down(context)
+        wanted = self._wanted(at, timetable, log)
+        if not wanted:
+            self._write_down(timetable.context(at))
         plans = timetable.begin(at)
-        with process.let_in(self._until):
-            first = self._first_to_send(plans, timetable)
-        if first is None and not self._left_over(at):
-            return None  # nothing to send: nothing of the network was imported
+        if not wanted:
+            with process.let_in(self._until):
+                first = self._first_to_send(plans, timetable)
+            if first is None and not self._left_over(at):
+                self._tell_changes(at, timetable, report)
+                return None  # nothing to send: nothing of the network was imported
+            plans = chain([first] if first else [], plans)
         claim_store(self.store, self.settings.guild_id)
         self.store.runs.put(run)
-        traffic = self._deliver(chain([first] if first else [], plans), run, timetable, report, log)
+        traffic = self._deliver(wanted, plans, run, timetable, report, log)
         if self._until is not None:
             self._until += traffic.waited
             timetable.deadline = self._until
         if not traffic.stopped:
-            self._write_down(context)
+            self._write_down(timetable.context(at))
+        self._tell_changes(at, timetable, report)
         return traffic
 
+    def _tell_changes(self, at: datetime, timetable: Timetable, report: Report) -> None:
+        if self.job.service_changes:
+            for change in self.job.service_changes(timetable.context(at)):
+                report.changed(change)
+
+    def _wanted(
+        self, at: datetime, timetable: Timetable, log: Any
+    ) -> Sequence[ServiceRequest[Any]]:
+        """What is to be read before the job decides; a dry run decides without it."""
+        with process.let_in(self._until):
+            wanted = timetable.wanted(at)
+        if wanted and self.options.dry_run:
+            log.info("not_read", requests=len(wanted), detail=DRY_RUNS_READ_NOTHING)
+            return []
+        return wanted
+
     def _left_over(self, now: datetime) -> bool:
-        """Whether a run that died has left claims on messages whose time is over: those are looked
-        for and closed by the next run, also where that has nothing to send."""
-        if self.options.dry_run:
-            return False
-        real = self.clock.real()
-        return any(may_be_closed(each, real) for each in self.store.ledger.unsettled(now))
+        return not self.options.dry_run and is_left_over(self.store, now, self.clock)
 
     def _first_to_send(
         self, plans: Iterator[MessagePlan], timetable: Timetable
@@ -221,6 +247,7 @@ class Runner:
 
     def _deliver(
         self,
+        wanted: Sequence[ServiceRequest[Any]],
         plans: Iterator[MessagePlan],
         run: Run,
         timetable: Timetable,
@@ -237,11 +264,18 @@ class Runner:
         def still_true(messages: Sequence[Message]) -> Collection[str]:
             """Asked at the present: what was decided earlier may be cancelled, moved or handed
             over."""
-            # No flag of the Node bot's is set in its minute: this is asked right before.
-            asked = [message for message in messages if not timetable.kept_until(message)]
             if self.job.still_true is None:
-                return [message.key for message in asked]
-            return self.job.still_true(timetable.context(self.clock.decision()), asked)
+                return [message.key for message in messages]
+            return self.job.still_true(timetable.context(self.clock.decision()), messages)
+
+        def responded(responses: Responses) -> None:
+            """Before the first message is decided, and again for what was changed."""
+            timetable.responded(responses)
+            if self.job.steps:
+                self._write_down(timetable.context())
+
+        def afterwards() -> Sequence[ServiceRequest[Any]]:
+            return claimed((self.job.service_steps or _none)(timetable.context()), self.store)
 
         session = Session(
             store=self.store,
@@ -254,10 +288,14 @@ class Runner:
             log=log,
             timeout=self._time_left(),
             still_true=still_true,
+            keep=timetable.keep,
             content=self.job.content,
             retry_within=self.retry_within,
             not_before=timetable.not_before,
             look=timetable.look,
+            wanted=wanted,
+            responded=responded,
+            afterwards=afterwards,
             stop_requests=process.passed_to,
         )
         return asyncio.run(session.deliver(plans, timetable.held, report.finished))
@@ -320,6 +358,17 @@ class Runner:
             log.warning("run_not_recorded", error=str(error))
 
 
+def _none(_context: JobContext) -> Iterator[ServiceRequest[Any]]:
+    return iter(())
+
+
+def is_left_over(store: Store, now: datetime, clock: Clock) -> bool:
+    """Whether a run that died has left claims on messages whose time is over at ``now`` (decision
+    time): those are looked for and closed by the next run, also where that has nothing to send."""
+    real = clock.real()
+    return any(may_be_closed(each, real) for each in store.ledger.unsettled(now))
+
+
 def _joined(before: Traffic | None, after: Traffic | None) -> Traffic | None:
     """What two turns of one run cost together; the last one's end."""
     if before is None or after is None:
@@ -331,4 +380,5 @@ def _joined(before: Traffic | None, after: Traffic | None) -> Traffic | None:
         rate_limited=before.rate_limited + after.rate_limited,
         stopped_channels={**before.stopped_channels, **after.stopped_channels},
         refused_targets={**before.refused_targets, **after.refused_targets},
+        refused_settings={**before.refused_settings, **after.refused_settings},
     )

@@ -16,7 +16,8 @@ from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
 from speakerbot.domain.run import Run, RunSkipReason, StopReason, named, new_run
-from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable, UsageError
+from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable
+from speakerbot.runs.timed_jobs import TimedSchedule
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
@@ -46,6 +47,7 @@ class Scheduling(NamedTuple):
     grace: timedelta = timedelta(hours=6)
     wait: timedelta = timedelta(0)
     share: bool = False
+    """These three are about occurrences: a timed job has none, and takes no notice of them."""
     may_wait: bool = True
     """False: waiting, as for a schedule's ``wait``, would keep others waiting."""
     quiet: bool = False
@@ -77,6 +79,8 @@ class RunEnd(NamedTuple):
     """Of its timeout."""
     wait_until: datetime | None = None
     """Where it was not to wait: the real instant at which there is more to do."""
+    next_due: datetime | None = None
+    """Of a timed job: when something falls due, for whoever waits for something else meanwhile."""
 
 
 def _load_job(declaration: JobDeclaration) -> Job:
@@ -110,7 +114,8 @@ class RunService:
 
     def _run(self, request: RunRequest, observers: Sequence[RunObserver]) -> RunEnd:
         declared = self.jobs[request.job]
-        schedule, clock = self._schedule(request), self.clock_at(request.now)
+        clock = self.clock_at(request.now)
+        schedule = self._named(request) if declared.timed else self._locked(request)
         record = new_run(declared.name, clock, request.now)
         logs.about(**named(record))
         dry_run, quiet = request.options.dry_run, request.scheduling.quiet
@@ -122,13 +127,15 @@ class RunService:
             # The schedule that edits ships enabled, for whoever switches the mode on.
             record = _at_occurrence(record, schedule)
             return self._skip(record, RunSkipReason.DISABLED, dry_run, observers, quietly=True)
-        self._warn()
+        self._warn(declared)
         with process.let_in():
             store = self.open_store(self.settings, read_only=dry_run)
         (self.log.debug if quiet else self.log.info)("store_opened", store=store.describe())
         timeout = schedule.timeout if schedule else request.timeout or TIMEOUT
         work = _Work(self, request, timeout, store, clock, observers)
         try:
+            if isinstance(schedule, TimedSchedule):
+                return self._timed(schedule, work, record)
             if schedule is not None:
                 return self._gated(schedule, work, record)
             work.pause = self.pausing(clock) if request.scheduling.may_wait else None
@@ -166,6 +173,34 @@ class RunService:
                 break
         return self._ended(work, record)
 
+    def _timed(self, schedule: TimedSchedule, work: _Work, record: Run) -> RunEnd:
+        """A run that looks. Most find nothing to do and nothing to stay for: that costs one query,
+        and writing down that there was a look."""
+        from speakerbot.runs import timed_jobs
+        from speakerbot.runs.job import AHEAD, JobContext
+        from speakerbot.runs.routes import check_configured
+
+        declared, options, asked = self.jobs[work.request.job], *work.request[1:3]
+        by_hand = asked.schedule is None and asked.cron is None
+        record = record._replace(schedule=None if by_hand else schedule.name)
+        if not (options.dry_run or options.narrowed or work.clock.offset):
+            work.looked = timed_jobs.Looks(schedule.name, work.store, work.clock, self.log).note
+        horizon = options.horizon or timedelta()
+        job, templates = self.load(declared), bootstrap.templates(self.settings.templates)
+        context = JobContext(work.store, self.settings, record.now, templates=templates)
+        found = timed_jobs.look_for_work(job, context, record.now + max(horizon, AHEAD))
+        work.looked()
+        if by_hand:  # whoever types a job's name is told what it lacks, also where nothing is due
+            check_configured(declared.posts_to, work.store.guilds, self.settings)
+        elif reason := timed_jobs.why_not(declared, found, context, horizon, work.clock):
+            quietly = asked.quiet and reason in HARMLESS
+            end = self._skip(record, reason, options.dry_run, work.observers, quietly=quietly)
+            return end._replace(next_due=found.next_due)
+        if asked.may_wait:
+            work.pause = timed_jobs.on_record(self.pausing(work.clock), work.store, record)
+        work(record)
+        return self._ended(work, record)._replace(next_due=found.next_due)
+
     def _is_configured(self, declared: JobDeclaration, store: Store) -> bool:
         from speakerbot.runs.routes import is_configured  # a tick that is not due asks nothing
 
@@ -184,28 +219,12 @@ class RunService:
         return pause
 
     def _ended(self, work: _Work, record: Run) -> RunEnd:
-        end = work.end()
+        end = RunEnd(None, work.stopped, work.seconds_left, work.wait_until)
         if work.sent and end.seconds_left:
-            self._prune(work.store, record.id)
+            from speakerbot.runs.pruning import prune_daily
+
+            prune_daily(work.store, self.settings, record.id, Clock().real(), self.log)
         return end
-
-    def _prune(self, store: Store, run_id: str) -> None:
-        from speakerbot.runs.pruning import prune_daily
-
-        prune_daily(store, self.settings, run_id, Clock().real(), self.log)
-
-    def prune(self) -> None:
-        """Forgets what is old, if no other run has done so today. Never fails."""
-        with process.held_off():
-            store = None
-            try:
-                store = self.open_store(self.settings, read_only=False)
-                self._prune(store, "due")
-            except SpeakerbotError as error:
-                self.log.warning("pruning_failed", error=str(error))
-            finally:
-                if store:
-                    store.close()
 
     def run_due(
         self,
@@ -227,7 +246,9 @@ class RunService:
             self.pausing(Clock())(wake, None)
             exit_code = max(exit_code, turn.serve(wake))
         if self.settings.enabled and not dry_run and exit_code not in STORE_FAILED:
-            self.prune()
+            from speakerbot.runs.pruning import prune_opened
+
+            prune_opened(self.open_store, self.settings, "due", self.log)
         return exit_code
 
     def runner(
@@ -245,6 +266,8 @@ class RunService:
         looks_ahead: bool = False,
         keeps_clear: bool = False,
         stays_until: Callable[[], datetime | None] = lambda: None,
+        timed: bool = False,
+        looked: Callable[[], None] = lambda: None,
     ) -> Runner:
         """Everything one run of a job needs, joined."""
         from speakerbot.runs.runner import Runner
@@ -266,38 +289,42 @@ class RunService:
             looks_ahead=looks_ahead,
             keeps_clear=keeps_clear,
             stays_until=stays_until,
+            timed=timed,
+            looked=looked,
         )
 
-    def _schedule(self, request: RunRequest) -> LockedSchedule | None:
+    def _named(self, request: RunRequest) -> TimedSchedule:
+        """What names a timed job's run. With a cron expression no file is read."""
+        asked = request.scheduling
+        if asked.cron is not None or asked.schedule is None:
+            return TimedSchedule(asked.schedule or request.job, request.timeout or TIMEOUT)
+        schedule = self._in_file(request)
+        return TimedSchedule(schedule.name, request.timeout or schedule.timeout, schedule.enabled)
+
+    def _locked(self, request: RunRequest) -> LockedSchedule | None:
         """The schedule the run belongs to. With a cron expression no file is read."""
         asked = request.scheduling
         if asked.cron is None and asked.schedule is None:
             return None
-        from speakerbot.clock import read_zone
-        from speakerbot.domain.cron import Cron
-        from speakerbot.domain.occurrence import OccurrenceRules
-        from speakerbot.runs.occurrence_lock import LockedSchedule
-
         if asked.cron is None:
             return self._from_file(request)
-        try:
-            cron = Cron(asked.cron, read_zone(asked.timezone))
-        except ValueError as error:
-            raise UsageError(f"--cron, --timezone: {error}") from error
-        rules = OccurrenceRules(cron, grace=asked.grace, wait=asked.wait, share=asked.share)
+        from speakerbot.runs.occurrence_lock import LockedSchedule, read_cron
+
+        rules = read_cron(asked.cron, asked.timezone)
+        rules = rules._replace(grace=asked.grace, wait=asked.wait, share=asked.share)
         timeout = request.timeout or TIMEOUT
         return LockedSchedule(asked.schedule or request.job, rules, timeout, enabled=True)
 
-    def _from_file(self, request: RunRequest) -> LockedSchedule:
-        from speakerbot.runs.occurrence_lock import LockedSchedule
+    def _in_file(self, request: RunRequest) -> Schedule:
         from speakerbot.schedules.reading import read_schedules
 
-        asked = request.scheduling
-        schedule = read_schedules(self.settings.schedules, self.jobs).get(asked.schedule or "")
-        if schedule.job != request.job:
-            raise UsageError(
-                f"--schedule: schedule {schedule.name!r} runs {schedule.job}, not {request.job}"
-            )
+        name = request.scheduling.schedule or ""
+        return read_schedules(self.settings.schedules, self.jobs).get(name, request.job)
+
+    def _from_file(self, request: RunRequest) -> LockedSchedule:
+        from speakerbot.runs.occurrence_lock import LockedSchedule
+
+        schedule, asked = self._in_file(request), request.scheduling
         rules = schedule.rules if asked.may_wait else schedule.rules._replace(wait=timedelta())
         timeout = request.timeout or schedule.timeout
         return LockedSchedule(schedule.name, rules, timeout, schedule.enabled)
@@ -322,17 +349,16 @@ class RunService:
             observer.end(RunSummary(RunCounts(), 0, reason, quietly=quietly))
         return RunEnd(skipped=reason)
 
-    def _warn(self) -> None:
+    def _warn(self, declared: JobDeclaration) -> None:
         from speakerbot.config import SHORT_LEASE
         from speakerbot.durations import format_duration
 
         if self.settings.lease < SHORT_LEASE:
-            self.log.warning(
-                "lease_short",
-                lease=format_duration(self.settings.lease),
-                advised=format_duration(SHORT_LEASE),
-                hint="SPEAKERBOT_LEASE does not cover the longest send with its retries",
-            )
+            lease, advised = map(format_duration, (self.settings.lease, SHORT_LEASE))
+            hint = "SPEAKERBOT_LEASE does not cover the longest send with its retries"
+            self.log.warning("lease_short", lease=lease, advised=advised, hint=hint)
+        if declared.asks_speakers and self.settings.tells_nobody:
+            self.log.warning("organisers_not_told", hint="set DISCORD_LOGS_CHANNEL_ID")
 
 
 @dataclass(slots=True)
@@ -346,6 +372,8 @@ class _Turn:
     observers: Callable[[], Sequence[RunObserver]]
     waiting: dict[str, datetime] = field(default_factory=dict)
     """By schedule: the instant at which there is more to do."""
+    coming: dict[str, datetime] = field(default_factory=dict)
+    """By schedule of a timed job: when something falls due. Nobody waits for that alone."""
 
     def serve(self, at: datetime | None = None) -> int:
         """Runs what is due; at the instant waited for, also what was waited for."""
@@ -370,6 +398,8 @@ class _Turn:
             else:
                 if end.wait_until:
                     self.waiting[schedule.name] = end.wait_until
+                if end.next_due:
+                    self.coming[schedule.name] = end.next_due
         return exit_code
 
     def expect_coming(self) -> None:
@@ -379,6 +409,8 @@ class _Turn:
             return
         real = Clock().real()
         for schedule in self.schedules:
+            if schedule.timed:
+                continue
             at = schedule.rules.cron.next(real)
             if schedule.enabled and at - real <= schedule.rules.wait:
                 self.waiting[schedule.name] = min(at, self.waiting.get(schedule.name, at))
@@ -393,8 +425,9 @@ class _Turn:
     def wakes_at(self) -> datetime:
         """The next instant that is waited for, or at which an occurrence of any schedule comes."""
         now = Clock().real()
-        coming = (schedule.rules.cron.next(now) for schedule in self.schedules if schedule.enabled)
-        return min([*self.waiting.values(), *(at for at in coming if at)])
+        coming = [schedule.rules.cron.next(now) for schedule in self.schedules if schedule.enabled]
+        falls_due = [at for at in self.coming.values() if at > now]
+        return min([*self.waiting.values(), *(at for at in coming if at), *falls_due])
 
 
 @dataclass(slots=True)
@@ -411,6 +444,8 @@ class _Work:
     pause: Pause | None = None
     looks_ahead: bool = False
     stays_until: Callable[[], datetime | None] = lambda: None
+    looked: Callable[[], None] = lambda: None
+    """Called after each look of a timed job."""
     sent: bool = False
     outlived: bool = False
     seconds_left: float = 0.0
@@ -434,6 +469,8 @@ class _Work:
             looks_ahead=self.looks_ahead or self.request.scheduling.looks_ahead,
             keeps_clear=is_shared(declared, self.service.settings),
             stays_until=self.stays_until,
+            timed=declared.timed,
+            looked=self.looked,
         )
         self.outlived = False
         waits = runner.run()
@@ -442,14 +479,11 @@ class _Work:
         self.seconds_left, self.wait_until = runner.seconds_left, runner.wait_until
         return waits
 
-    def end(self) -> RunEnd:
-        """How it ended."""
-        return RunEnd(None, self.stopped, self.seconds_left, self.wait_until)
 
-
-def _at_occurrence(record: Run, schedule: LockedSchedule | None) -> Run:
+def _at_occurrence(record: Run, schedule: LockedSchedule | TimedSchedule | None) -> Run:
     """The run as one of its schedule, before the store is asked about the occurrence."""
-    if schedule is None:
+    if not schedule:
         return record
-    occurrence = schedule.rules.occurrence(record.now)
+    held = None if isinstance(schedule, TimedSchedule) else schedule.rules
+    occurrence = held.occurrence(record.now) if held else None
     return record._replace(schedule=schedule.name, occurrence=occurrence)

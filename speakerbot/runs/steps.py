@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speakerbot import booking
 
 if TYPE_CHECKING:
+    from speakerbot.domain.confirmation import Answer
     from speakerbot.domain.delivery import Delivery
     from speakerbot.domain.message import Message
+    from speakerbot.domain.server_event import EventChange
+    from speakerbot.domain.service_request import ServiceRequest
     from speakerbot.domain.talk_changes import TalkSnapshot
     from speakerbot.ports.store import Store
 
@@ -52,7 +55,43 @@ class AdvanceSnapshot:
     void: Void | None = None
 
 
-Step = FollowTalks | TakeSnapshot | AdvanceSnapshot
+@dataclass(frozen=True, slots=True)
+class KeepAnswer:
+    """A speaker has answered."""
+
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class RememberEvents:
+    """What is remembered of the server's events; of each talk at most one change."""
+
+    changes: tuple[EventChange, ...]
+
+
+Step = FollowTalks | TakeSnapshot | AdvanceSnapshot | KeepAnswer | RememberEvents
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A request that is made only once its change has been won: what twice would do harm."""
+
+    claim: EventChange
+    request: ServiceRequest[Any]
+
+
+def claimed(
+    asks: Iterable[ServiceRequest[Any] | Claimed], store: Store
+) -> list[ServiceRequest[Any]]:
+    """Those to be made, in their order. Claims are taken in one go."""
+    asked = list(asks)
+    claims = [each.claim for each in asked if isinstance(each, Claimed)]
+    talks = store.server_events.swap(claims) if claims else set()
+    return [
+        each.request if isinstance(each, Claimed) else each
+        for each in asked
+        if not isinstance(each, Claimed) or each.claim.talk_id in talks
+    ]
 
 
 def carry_out(steps: Iterable[Step], store: Store, real: datetime) -> None:
@@ -69,6 +108,10 @@ def carry_out(steps: Iterable[Step], store: Store, real: datetime) -> None:
         match step:
             case TakeSnapshot():
                 store.snapshots.take(step.at)
+            case KeepAnswer(answer):
+                store.answers.put([answer])
+            case RememberEvents(changes):
+                store.server_events.swap(changes)
             case FollowTalks():
                 booking.follow(store.calendar, real, step.since)
     _advance(batch, store, real)

@@ -9,6 +9,7 @@ shortly before their time and sent at it, never early.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,10 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from speakerbot import process
 from speakerbot.clock import OUR_CLOCK_IS_OFF
 from speakerbot.delivery.planning import Look, MessagePlan, Moment, weigh, with_texts
-from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, within_reason
+from speakerbot.domain.delivery import (
+    Delivery,
+    DeliveryChange,
+    DeliveryState,
+    SkipReason,
+    within_reason,
+)
 from speakerbot.domain.message import Decision, Message, Skip
+from speakerbot.domain.service_request import NoResponse, Responses
 from speakerbot.errors import UsageError
-from speakerbot.runs.job import AHEAD, Job, JobContext, next_due
+from speakerbot.runs.job import AHEAD, NOTHING_AHEAD, Job, JobContext, Outlook, look_ahead
 from speakerbot.runs.node_bot_minute import end_of_minute, held_until, must_wait
 from speakerbot.runs.report import Waits
 
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from speakerbot.clock import Clock
     from speakerbot.config import Settings
     from speakerbot.domain.job_registry import RunOptions
+    from speakerbot.domain.service_request import ServiceRequest
     from speakerbot.ports.store import Store
     from speakerbot.runs.report import Report
     from speakerbot.templates import Templates
@@ -38,6 +47,10 @@ NEAR = timedelta(seconds=30)
 """A round that begins within so long is waited for with open channels."""
 LOOK_EVERY = timedelta(seconds=1)
 """How often a run that waits looks whether the store has changed."""
+
+
+ASK_AGAIN = timedelta(minutes=5)
+"""How long after a request that got no response it is worth being made again."""
 
 
 class NextRound(NamedTuple):
@@ -71,25 +84,35 @@ class Timetable:
     stays_until: Callable[[], datetime | None] = lambda: None
     """The real instant at which the run makes way for its schedule's next occurrence; None: none
     is coming."""
+    looked: Callable[[], None] = lambda: None
+    """Called at each look of a run that waits."""
     deadline: float | None = None
     """Of ``time.monotonic``: deciding is cut short then."""
     rounds: int = 0
+    responses: dict[ServiceRequest[Any], Any] = field(default_factory=dict)
+    """Of the requests that this run has made so far."""
     _before: datetime | None = None
     """The decision time of the round before."""
     _kept_until: datetime | None = None
     """The end of the Node bot's minute, where a message waits for it."""
     _kept: set[str] = field(default_factory=set)
     """Keys of messages that waited, or wait, for it: they have not been reported yet."""
-    _decided: int = 0
-    """A hash of all that the present round has decided: how a changed store is noticed."""
+    _outlook: Outlook = NOTHING_AHEAD
+    """Of the latest look."""
+    _due: int = 0
+    """A hash of what was due when the present round began: how a changed store is noticed."""
     _looked_at: datetime | None = None
+    _store_version: object = None
+    """At the latest look."""
 
     def begin(self, at: datetime) -> Iterator[MessagePlan]:
         """The plans of the round at this decision time, as its messages are decided one by one."""
         self._before, self.now = (self.now if self.rounds else None), at
         self.rounds += 1
         self.report.waits = Waits()  # what still waits is decided again
-        self._kept_until, self._decided = None, 0
+        self._kept_until = None
+        if self._stays:
+            self._due = self._look(at).due  # before deciding: what comes in between is seen later
         return self._plans()
 
     def context(self, now: datetime | None = None) -> JobContext:
@@ -102,18 +125,47 @@ class Timetable:
             edit_only=self.options.edit_only,
             settled=not self.options.dry_run,
             templates=self.templates,
+            responses=self.responses,
+            run_id=self.run_id,
+            only=self._only() if self.job.service_steps else None,
+            limit=self.options.limit,
+            first_round=self.rounds <= 1,
         )
+
+    def wanted(self, at: datetime) -> list[ServiceRequest[Any]]:
+        """What is to be read before the next round, at this decision time, decides."""
+        if self.job.wanted is None:
+            return []
+        context = replace(self.context(at), first_round=self.rounds == 0)
+        return list(self.job.wanted(context))
+
+    def responded(self, responses: Responses) -> None:
+        """Takes note of what came back. An occurrence of which something could not be read, and may
+        be in a while, stays open."""
+        self.responses.update(responses)
+        failed = [each for each in responses.values() if isinstance(each, NoResponse)]
+        for detail, count in Counter(each.detail for each in failed).items():
+            self.log.warning("service_did_not_respond", requests=count, detail=detail)
+        if any(each.passing for each in failed):
+            self.report.waits.retry(self.clock.real() + ASK_AGAIN)
 
     def held(self, plan: MessagePlan) -> None:
         """Notes a message that is not sent now. In a later round only what is new is reported."""
+        if plan.overtaken is not None and not self.options.dry_run:
+            self._settle(plan.message, plan.overtaken)
         if plan.error_class and not self.options.dry_run:
             self.report.counts.planned -= 1  # it was, until its text could not be made
         kept = plan.message.key in self._kept
         if self.rounds == 1 or kept or plan.error_class or not self.sleeps:
             self._kept.discard(plan.message.key)
             self.report.held(plan)
-        elif plan.record is None or plan.record.run_id != self.run_id:
+        elif not self._under_way(plan):
             self.report.waits.held(plan)
+
+    def _under_way(self, plan: MessagePlan) -> bool:
+        """Whether this run itself is sending it: what becomes of it is reported then."""
+        own = plan.record is not None and plan.record.run_id == self.run_id
+        return own and plan.skip == SkipReason.IN_PROGRESS
 
     @property
     def sleeps(self) -> bool:
@@ -123,8 +175,12 @@ class Timetable:
     def next_round(self) -> NextRound | None:
         """None where there is nothing (more) to wait for."""
         now = self.now if not self.sleeps else max(self.now, self.clock.decision())
-        found = [self._next_due(now), *self._waiting(now)]
-        return min((each for each in found if each is not None), default=None)
+        return min(self._rounds(self._look(now), now), default=None)
+
+    def _rounds(self, outlook: Outlook, now: datetime) -> Iterator[NextRound]:
+        if outlook.next_due is not None:
+            yield NextRound(outlook.next_due - LEAD, outlook.next_due)
+        yield from self._waiting(now)
 
     def _waiting(self, now: datetime) -> Iterator[NextRound]:
         """For what this round has decided and not sent."""
@@ -138,28 +194,32 @@ class Timetable:
         if waits.retry_at is not None and (again := waits.retry_at + self.clock.offset) <= last:
             yield NextRound(again, again)
 
-    def _next_due(self, now: datetime) -> NextRound | None:
-        horizon = self.options.horizon
-        if horizon is None and (not self.looks_ahead or self.options.narrowed):
-            return None
-        over_within = AHEAD if self.looks_ahead and not self.options.narrowed else timedelta()
-        with process.let_in(self.deadline):
-            at = next_due(self.job, self.context(), now, horizon=horizon, over_within=over_within)
-        return NextRound(at - LEAD, at) if at else None
+    @property
+    def _stays(self) -> bool:
+        """Whether it waits for what falls due, and so for whatever else comes up."""
+        return self.job.windows is not None and self.options.horizon is not None and self.sleeps
 
-    def changed(self) -> bool:
-        """Whether the job decides something else now than in the present round. One look a second
-        at most; one indexed query."""
-        now = self.clock.decision()
-        if self.job.upcoming is None or self.options.horizon is None or not self.sleeps:
-            return False
+    def _look(self, now: datetime) -> Outlook:
+        """One indexed query."""
+        horizon = self.options.horizon
+        looks_ahead = self.looks_ahead and not self.options.narrowed
+        if horizon is None and not looks_ahead:
+            return NOTHING_AHEAD
+        over_within = AHEAD if looks_ahead else timedelta()
+        self._looked_at, self._store_version = now, self.store.version()
+        with process.let_in(self.deadline):
+            self._outlook = look_ahead(
+                self.job, self.context(), now, horizon=horizon, over_within=over_within
+            )
+        return self._outlook
+
+    def _look_again(self, now: datetime) -> Outlook:
+        """Once a second at most, and only where somebody may have written to the store."""
         if self._looked_at is not None and now - self._looked_at < LOOK_EVERY:
-            return False
-        self._looked_at = now
-        found = 0
-        for decision in self._decisions(now):
-            found ^= _identity(decision)
-        return found != self._decided
+            return self._outlook
+        if self._store_version is not None and self.store.version() == self._store_version:
+            return self._outlook
+        return self._look(now)
 
     @property
     def not_before(self) -> datetime | None:
@@ -168,17 +228,26 @@ class Timetable:
 
     def woken(self, coming: NextRound) -> bool:
         """Whether a run that waits for this round has something else to do now."""
-        return self.outlived() or self.next_round() != coming or self.changed()
+        if self.outlived():
+            return True
+        now = self.clock.decision()
+        outlook = self._look_again(now)
+        self.looked()
+        soonest = min(self._rounds(outlook, now), default=None)
+        return soonest != coming or outlook.due != self._due
 
     def look(self, busy: bool) -> Look | None:
         """Called in the store's thread when the present round is used up and channels are open:
         what to do next. None: nothing for this session. ``busy``: some of it is still under way."""
         if not self.sleeps or not self.may_wait or self.outlived():
             return None
-        coming, now = self.next_round(), self.clock.decision()
+        now = self.clock.decision()
+        outlook = self._look_again(now)
+        self.looked()
+        coming = min(self._rounds(outlook, now), default=None)
         if coming is not None and coming.begins <= now:
-            return self._round(coming.at)
-        if self.changed():
+            return None if self.wanted(coming.at) else self._round(coming.at)  # it reads first
+        if self._stays and outlook.due != self._due:
             return self._round(now)
         near = coming is not None and coming.begins <= now + NEAR
         if not near and not (busy and self.options.horizon is not None):
@@ -194,9 +263,6 @@ class Timetable:
         until = self.stays_until()
         return until is not None and self.clock.real() >= until
 
-    def _decisions(self, now: datetime) -> Iterator[Decision]:
-        return narrowed(self.job.decide(self.context(now)), self._only())
-
     def _plans(self) -> Iterator[MessagePlan]:
         """What is weighed, narrowed by the options; skips are counted on the way."""
         counts = self.report.counts
@@ -211,7 +277,7 @@ class Timetable:
             if plan.record is not None and not self.options.dry_run:
                 self._correct(plan.record)
             if plan.state == DeliveryState.PLANNED:
-                if end := self.kept_until(plan.message):
+                if end := self._kept_until_end(plan.message):
                     if not self.may_wait:
                         yield held_until(plan, end)
                     self._kept.add(plan.message.key)
@@ -224,25 +290,31 @@ class Timetable:
     def _of_this_round(self) -> Iterator[Decision]:
         """In a dry run nothing is sent, so what an earlier round has shown would come again."""
         shown_up_to = self._before if not self.sleeps else None
-        for decision in self._decisions(self.now):
-            if self.options.horizon is not None:
-                self._decided ^= _identity(decision)
+        for decision in narrowed(self.job.decide(self.context()), self._only()):
             if shown_up_to is None or _due_after(decision, shown_up_to):
                 yield decision
 
-    def kept_until(self, message: Message) -> datetime | None:
+    def keep(self, plan: MessagePlan, since: datetime) -> bool:
+        """Whether a message that was planned must wait after all: the Node bot's minute has begun,
+        or has come and gone after ``since`` (real time). Once it is over, it is decided again."""
+        end = self._kept_until_end(plan.message, since)
+        if end is None:
+            return False
+        self.report.counts.planned -= 1
+        self._kept.add(plan.message.key)
+        if not self.may_wait:
+            self.held(held_until(plan, end))
+        return True
+
+    def _kept_until_end(self, message: Message, since: datetime | None = None) -> datetime | None:
         """The end of the Node bot's minute, if the message must wait for it. Then it is noted."""
-        end = self._end_of_minute()
+        if not self.keeps_clear or not self.sleeps:
+            return None
+        end = end_of_minute(self.clock.real(), since)
         if end is None or not must_wait(message, end):
             return None
         self._kept_until = end
         return end
-
-    def _end_of_minute(self) -> datetime | None:
-        """When the Node bot's minute is over; None where it does not matter or is not now."""
-        if not self.keeps_clear or not self.sleeps:
-            return None
-        return end_of_minute(self.clock.real())
 
     def _correct(self, record: Delivery) -> None:
         """What a machine with a wrong clock has left ends like any other; not where the wrong clock
@@ -261,6 +333,18 @@ class Timetable:
         if swapped:
             self.log.warning("instant_corrected", key=record.key, run_id_of_claim=record.run_id)
 
+    def _settle(self, message: Message, overtaken: Delivery) -> None:
+        """What was claimed, or failed, and the Node bot has sent since, is open no longer."""
+        from speakerbot.delivery.transitions import sent_by_node_bot  # few runs need it
+
+        if message.flag is None or message.flag.seen is None:
+            return
+        change = sent_by_node_bot(overtaken, message.flag.seen, self.clock.real())
+        with process.held_off():
+            settled = self.store.ledger.swap([change])
+        if settled:
+            self.log.info("sent_by_node_bot", key=message.key, run_id_of_claim=overtaken.run_id)
+
     def _only(self) -> str | None:
         only = self.options.only
         return None if only is None else discord_id(self.store, only)
@@ -269,13 +353,6 @@ class Timetable:
         """Where nothing sleeps, the clock is set to the next round's time instead."""
         ahead = max(at - self.clock.decision(), timedelta())
         self.clock = replace(self.clock, offset=self.clock.offset + ahead)
-
-
-def _identity(decision: Decision) -> int:
-    """The same for the same message to the same person by the same routes."""
-    if isinstance(decision, Skip):
-        return hash(decision)
-    return hash((decision.key, decision.routes, decision.expires_at))
 
 
 def _due_after(decision: Decision, before: datetime) -> bool:

@@ -10,7 +10,7 @@ from speakerbot.domain.job_registry import JobDeclaration, JobRegistry
 from speakerbot.durations import format_duration
 from speakerbot.schedules.model import FileProblems
 from speakerbot.schedules.regions import REGIONS
-from speakerbot.schedules.schedule import LONGEST_NAME, TICKS, Guest, Schedule
+from speakerbot.schedules.schedule import LONGEST_NAME, MARGIN, Guest, Schedule
 from speakerbot.text import did_you_mean
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -18,6 +18,9 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GUEST_CPUS = {"shared": (1, 2, 4, 6, 8), "performance": (1, 2, 4, 6, 8, 10, 12, 14, 16)}
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE|CREDENTIAL|_URI$|_URLS?$")
 _OURS = ("--schedule", "--cron", "--timezone", "--grace", "--wait", "--timeout", "--share", "--now")
+
+ABOUT_OCCURRENCES = ("grace", "wait", "share")
+"""Fields that mean nothing for a timed job."""
 
 
 def looks_secret(variable: str) -> bool:
@@ -105,8 +108,23 @@ def check_together(schedules: Sequence[tuple[str, Schedule]], problems: FileProb
         _warn(place, schedule, problems)
 
 
+def warn_of_occurrences(entry: Mapping[str, object], place: str, problems: FileProblems) -> None:
+    """What a schedule of a timed job says itself and what has no effect on one. Defaults are for
+    all schedules, and mean the others."""
+    for name in ABOUT_OCCURRENCES:
+        if name in entry:
+            job = entry.get("job")
+            problems.warn(
+                f"{place}: {name}",
+                f"has no effect: {job} has no occurrences, it looks at every tick; leave it out",
+            )
+
+
 def _warn(place: str, schedule: Schedule, problems: FileProblems) -> None:
-    tick = TICKS[schedule.interval]
+    tick = schedule.tick
+    if schedule.timed:
+        _warn_of_horizon(place, schedule, problems)
+        return
     if schedule.cron.fires_within(tick) and schedule.interval == "hourly":
         problems.warn(
             f"{place}: cron",
@@ -119,3 +137,18 @@ def _warn(place: str, schedule: Schedule, problems: FileProblems) -> None:
             f"{format_duration(schedule.grace)} is less than the hour between two ticks of its "
             "machine: some occurrences will be missed",
         )
+
+
+def _warn_of_horizon(place: str, schedule: Schedule, problems: FileProblems) -> None:
+    """A run that sees less far than to the next tick, which may be late, leaves a gap in which
+    nobody is there to send."""
+    horizon = schedule.options.horizon or timedelta()
+    least = schedule.tick + MARGIN
+    if horizon >= least:
+        return
+    says = f"--horizon {format_duration(horizon)}" if horizon else "no --horizon"
+    problems.warn(
+        f"{place}: args",
+        f"{says}: its machine ticks {schedule.interval}, so what falls due between two ticks is "
+        f"late or lost; write at least --horizon {format_duration(least)}",
+    )

@@ -12,9 +12,9 @@ from typing import Any
 
 from speakerbot.clock import read_zone
 from speakerbot.domain.cron import Cron
-from speakerbot.domain.job_registry import JobRegistry, RunOptions
+from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
 from speakerbot.durations import parse_duration
-from speakerbot.errors import ConfigError
+from speakerbot.errors import ConfigError, UsageError
 from speakerbot.schedules import checks
 from speakerbot.schedules.model import (
     FileProblems,
@@ -40,10 +40,14 @@ class Schedules:
     def __iter__(self) -> Iterator[Schedule]:
         return iter(self.schedules)
 
-    def get(self, name: str) -> Schedule:
-        """The schedule of that name. Raises ConfigError naming those there are."""
+    def get(self, name: str, job: str | None = None) -> Schedule:
+        """The schedule of that name. Raises ConfigError naming those there are, and UsageError
+        where it does not run ``job``."""
         for schedule in self:
             if schedule.name == name:
+                if job not in (None, schedule.job):
+                    text = f"--schedule: schedule {name!r} runs {schedule.job}, not {job}"
+                    raise UsageError(text)
                 return schedule
         names = ", ".join(schedule.name for schedule in self)
         raise ConfigError(f"{self.source}: there is no schedule {name!r}; there are {names}")
@@ -153,29 +157,34 @@ def _read_entry(
     if "name" in entry:
         problems.attempt(f"{place}: name", partial(checks.check_name, entry["name"]))
     args = problems.attempt(f"{place}: args", partial(checks.check_args, entry.get("args", ())))
-    options = _options(entry, jobs, args or (), place, problems)
+    job = _job(entry, jobs, place, problems)
+    options = _options(job, args or (), place, problems)
+    timed = job is not None and job.timed
+    if timed:
+        checks.warn_of_occurrences(entry, place, problems)
     cron = _cron(entry, defaults, place, problems)
     regions = _spread(merged.pop("regions"), merged.pop("machines"), place, problems)
     if len(problems.found) > before or cron is None:
         return None
     return Schedule(
         name=entry["name"], job=entry["job"], cron=cron, args=args or (),
-        options=options or RunOptions(), regions=regions,
+        options=options or RunOptions(), regions=regions, timed=timed,
         enabled=entry.get("enabled", True), **merged,
     )  # fmt: skip
 
 
-def _options(
-    entry: dict[str, Any],
-    jobs: JobRegistry,
-    args: Sequence[str],
-    place: str,
-    problems: FileProblems,
-) -> RunOptions | None:
-    """What the job makes of its arguments."""
+def _job(
+    entry: dict[str, Any], jobs: JobRegistry, place: str, problems: FileProblems
+) -> JobDeclaration | None:
     if "job" not in entry:
         return None
-    job = problems.attempt(f"{place}: job", partial(checks.check_job, entry["job"], jobs))
+    return problems.attempt(f"{place}: job", partial(checks.check_job, entry["job"], jobs))
+
+
+def _options(
+    job: JobDeclaration | None, args: Sequence[str], place: str, problems: FileProblems
+) -> RunOptions | None:
+    """What the job makes of its arguments."""
     return problems.attempt(f"{place}: args", partial(job.read_args, args)) if job else None
 
 

@@ -21,7 +21,9 @@ TICKS: Final = {
     "weekly": timedelta(days=7),
     "monthly": timedelta(days=31),
 }
-"""How far apart the ticks of a machine are at most, if none is missed."""
+"""By Fly's interval: how far apart the ticks of a machine are at most, if none is missed."""
+MARGIN: Final = timedelta(minutes=15)
+"""How much further than to its next tick a timed run must see: machines start late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,9 @@ class Schedule:
     args: tuple[str, ...] = ()
     options: RunOptions = field(default_factory=RunOptions)
     """What ``args`` say, as the job reads them."""
+    timed: bool = False
+    """Its job has no occurrences: ``grace``, ``wait`` and ``share`` mean nothing, and each tick
+    looks (``JobDeclaration.timed``)."""
     env: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -61,6 +66,11 @@ class Schedule:
     def interval(self) -> str:
         """Fly's ``schedule`` that serves it: hourly, but for the macros Fly has itself."""
         return self.cron.expression[1:] if self.cron.expression in MACROS else "hourly"
+
+    @property
+    def tick(self) -> timedelta:
+        """How far apart the ticks of its machine are at most, if none is missed."""
+        return TICKS[self.interval]
 
     @property
     def machine_names(self) -> tuple[str, ...]:
@@ -75,9 +85,13 @@ class Schedule:
             "--schedule", self.name,
             "--cron", self.cron.expression,
             "--timezone", self.cron.zone.key,
-            "--grace", format_duration(self.grace),
-            "--wait", format_duration(self.wait),
+            *self._about_occurrences(),
             "--timeout", format_duration(self.timeout),
-            *(["--share"] if self.share else []),
+            *(["--share"] if self.share and not self.timed else []),
             *self.args,
         ]  # fmt: skip
+
+    def _about_occurrences(self) -> list[str]:
+        if self.timed:
+            return []
+        return ["--grace", format_duration(self.grace), "--wait", format_duration(self.wait)]

@@ -14,14 +14,21 @@ if TYPE_CHECKING:
 KINDS = "sqlite:///path (four slashes: absolute), mongodb://host/database, mongodb+srv://…"
 
 
-def open_store(url: str, *, read_only: bool = False, lock_timeout: float = 30.0) -> Store:
+def open_store(
+    url: str,
+    *,
+    read_only: bool = False,
+    lock_timeout: float = 30.0,
+    beside_node_bot: bool = True,
+) -> Store:
     """The store at ``url``, its driver imported only now.
 
     - ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite:///:memory:``: the file and
       its folder are made if missing, readable by their owner only. ``lock_timeout`` is how many
       seconds to wait for another process before StoreLocked.
     - ``mongodb://…/database``, ``mongodb+srv://…/database``: without a database in the address it
-      is ``test``, as mongoose has it. Connects on first use.
+      is ``test``, as mongoose has it. Connects on first use. ``beside_node_bot``: the Node bot
+      works on it too, whose index allows one talk a date.
 
     ``read_only`` creates and changes nothing: a missing file is an empty store in memory.
     Raises ConfigError, StoreCorrupt or StoreLocked; call ``prepare`` (or ``check``) next.
@@ -36,7 +43,7 @@ def open_store(url: str, *, read_only: bool = False, lock_timeout: float = 30.0)
         return open_sqlite(path, read_only=read_only, lock_timeout=lock_timeout)
     from speakerbot.stores.mongo import open_mongo
 
-    return open_mongo(url)
+    return open_mongo(url, one_talk_a_date=beside_node_bot)
 
 
 def check_address(url: str) -> None:

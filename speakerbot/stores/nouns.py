@@ -6,13 +6,14 @@ Instants come as datetimes, lists and subdocuments as such.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from speakerbot.domain.delivery import FINAL, Delivery, DeliveryState
 from speakerbot.domain.person import OPT_OUT_KINDS, Person
 from speakerbot.domain.run import Run, RunOutcome
+from speakerbot.domain.talk import Speaker
 from speakerbot.ports.store import Breaker
 from speakerbot.stores.reading import (
     CLOCK_TIME,
@@ -20,6 +21,9 @@ from speakerbot.stores.reading import (
     FIRST_INSTANT,
     IDENTIFIER,
     INSTANT,
+    LENGTH,
+    LINK,
+    LIST,
     PROBLEMS,
     QUIET_HOURS,
     SNOWFLAKE,
@@ -36,8 +40,10 @@ from speakerbot.stores.talk_dates import DATE_TEXT
 
 if TYPE_CHECKING:
     from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.confirmation import Answer
     from speakerbot.domain.inbox import InboxMessage
     from speakerbot.domain.occurrence import OccurrenceRecord
+    from speakerbot.domain.server_event import EventDetails, EventRecord
     from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 
 T = TypeVar("T")
@@ -52,6 +58,7 @@ def _one_of(words: Mapping[str, Any]) -> Kind[Any]:
 
 STATE = _one_of(STATES)
 OUTCOME = _one_of({outcome.value: outcome for outcome in RunOutcome})
+ANSWER = _one_of({word: word for word in ("yes", "no")})
 STANDING = _one_of({word: word for word in ("running", "open", "finished", "missed", "superseded")})
 
 
@@ -71,6 +78,50 @@ def person_of(values: Mapping[str, Any], reader: Reader) -> Person:
         routes=read("routes", values.get("routes"), TEXTS, ()),
         extra=read("extra", values.get("extra"), FIELDS, {}),
     )
+
+
+def talk_fields_of(
+    values: Mapping[str, Any], reader: Reader, main_speaker: str, path: str = ""
+) -> dict[str, Any]:
+    """What a talk has beside the Node bot's fields, from a document's subdocument of ours;
+    ``path`` is what stands in front of its fields' names, ``main_speaker`` empty where their id
+    cannot be read."""
+    if not any(map(values.get, ("length", "room", "link", "speakers", "sourceId"))):
+        return {"speakers_known": main_speaker != ""}  # most talks have none of them
+    read = reader.read
+    given = values.get("speakers")
+    speakers, all_read = _speakers_of(given, reader, f"{path}speakers") if given else ((), True)
+    return {
+        "length": read(f"{path}length", values.get("length"), LENGTH, None),
+        "room": read(f"{path}room", values.get("room"), WORDS, None) or None,
+        "link": read(f"{path}link", values.get("link"), LINK, None),
+        "co_speakers": speakers,
+        "source_id": read(f"{path}sourceId", values.get("sourceId"), TEXT, None) or None,
+        "speakers_known": all_read and main_speaker != "",
+    }
+
+
+def _speakers_of(given: Any, reader: Reader, field: str) -> tuple[tuple[Speaker, ...], bool]:
+    """Those that can be read, and whether these are all."""
+    listed = reader.read(field, given, LIST, None)
+    found: list[Speaker] = []
+    for place, each in enumerate(listed or ()):
+        one = f"{field}[{place}]"
+        try:
+            values = reader.need(one, each, FIELDS, "that speaker is left out")
+            user = reader.need(
+                f"{one}.userId", values.get("userId"), SNOWFLAKE, "that speaker is left out"
+            )
+        except Unreadable:
+            continue
+        name = reader.read(f"{one}.username", values.get("username"), WORDS, "")
+        found.append(Speaker(user, name))
+    return tuple(found), listed is not None and len(found) == len(listed)
+
+
+def speakers_document(speakers: Sequence[Speaker]) -> list[dict[str, str]]:
+    """As :func:`talk_fields_of` reads them."""
+    return [{"userId": each.user_id, "username": each.username} for each in speakers]
 
 
 def _rescued(given: Any) -> tuple[str, ...]:
@@ -133,6 +184,25 @@ def inbox_message_of(values: Mapping[str, Any], reader: Reader) -> InboxMessage:
     )
 
 
+def answer_of(values: Mapping[str, Any], reader: Reader) -> Answer | None:
+    """None, so that the question counts as unanswered and the next answer replaces it, where part
+    of it cannot be read."""
+    from speakerbot.domain.confirmation import Answer  # most runs read none
+
+    so = "taken as no answer"
+    try:
+        return Answer(
+            kind=reader.need("kind", values.get("kind"), TEXT, so),
+            talk_id=reader.need("talk_id", values.get("talk_id"), TEXT, so),
+            user_id=reader.need("user_id", values.get("user_id"), IDENTIFIER, so),
+            date=reader.need("date", values.get("date"), DATE_TEXT, so),
+            answer=reader.need("answer", values.get("answer"), ANSWER, so),
+            at=reader.read("at", values.get("at"), INSTANT, FIRST_INSTANT),
+        )
+    except Unreadable:
+        return None
+
+
 def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
     """None where it is not known until when: as if it were closed."""
     try:
@@ -144,11 +214,12 @@ def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
 
 
 def entry_of(values: Mapping[str, Any], reader: Reader) -> TalkSnapshot | None:
-    """What a speaker knows of a talk; ``told`` and ``seen`` as ``{"date": …, "topic": …}``. None,
-    so that no notice of that talk is sent, where part of it cannot be read."""
+    """What a speaker knows of a talk; ``told`` and ``seen`` as ``{"date": …, "topic": …, "start":
+    …}``, the start missing where an older program wrote them. None, so that no notice of that talk
+    is sent, where part of it cannot be read."""
     from speakerbot.domain.talk_changes import TalkSnapshot  # other jobs need none
 
-    version = Kind("a date and a topic", _version)
+    version = Kind("a date, a topic and a start", _version)
     so = "the talk's changes are not announced"
     try:
         return TalkSnapshot(
@@ -174,7 +245,12 @@ def _version(value: Any) -> TalkVersion:
     from speakerbot.domain.talk_changes import TalkVersion
 
     stored = FIELDS.parse(value)
-    return TalkVersion(DATE_TEXT.parse(stored.get("date")), TEXT.parse(stored.get("topic")))
+    start = stored.get("start")
+    return TalkVersion(
+        DATE_TEXT.parse(stored.get("date")),
+        TEXT.parse(stored.get("topic")),
+        None if start is None else TEXT.parse(start),
+    )
 
 
 def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntry | None:
@@ -193,9 +269,60 @@ def calendar_entry_of(values: Mapping[str, Any], reader: Reader) -> CalendarEntr
             username=reader.need("username", values.get("username"), WORDS, so),
             cancelled=reader.need("cancelled", values.get("cancelled"), TRUTH, so),
             changed_at=reader.need("changed_at", values.get("changed_at"), INSTANT, so),
+            length=_optional(reader, "length", values.get("length"), WHOLE, so),
+            room=_optional(reader, "room", values.get("room"), TEXT, so),
+            link=_optional(reader, "link", values.get("link"), TEXT, so),
         )
     except Unreadable:
         return None
+
+
+def event_record_of(values: Mapping[str, Any], reader: Reader) -> EventRecord | None:
+    """What is remembered of the event of the talk whose id is ``reader.id``. None, as if there were
+    no record, where part of it cannot be read: the event itself names its talk."""
+    from speakerbot.domain.server_event import EventRecord  # one job needs it
+
+    details = Kind("what an event shows", _event_details)
+    so = "the talk's event is left as it is"
+    try:
+        return EventRecord(
+            talk_id=reader.id,
+            revision=reader.need("revision", values.get("revision"), TEXT, so),
+            at=reader.need("at", values.get("at"), INSTANT, so),
+            event_id=_optional(reader, "event_id", values.get("event_id"), SNOWFLAKE, so),
+            written=_optional(reader, "written", values.get("written"), details, so),
+            stands=_optional(reader, "stands", values.get("stands"), details, so),
+            writing=_optional(reader, "writing", values.get("writing"), details, so),
+            refused=reader.read("refused", values.get("refused"), TEXT, ""),
+        )
+    except Unreadable:
+        return None
+
+
+def _event_details(value: Any) -> EventDetails:
+    from speakerbot.domain.server_event import EventDetails
+
+    stored = FIELDS.parse(value)
+    name, text, place = (TEXT.parse(stored.get(key)) for key in ("name", "description", "place"))
+    begin, end = (datetime.fromisoformat(stored[key]) for key in ("starts_at", "ends_at"))
+    return EventDetails(name, text, place, INSTANT.parse(begin), INSTANT.parse(end))
+
+
+def event_document(record: EventRecord) -> dict[str, Any]:
+    """The fields of a record, but for the talk's id, as texts, instants and documents of texts."""
+
+    def stored(details: EventDetails | None) -> dict[str, str] | None:
+        if details is None:
+            return None
+        times = {name: getattr(details, name).isoformat() for name in ("starts_at", "ends_at")}
+        return {**details._asdict(), **times}
+
+    document = {**record._asdict(), **{n: stored(getattr(record, n)) for n in EVENT_DETAILS}}
+    del document["talk_id"]
+    return document
+
+
+EVENT_DETAILS = ("written", "stands", "writing")
 
 
 def occurrence_of(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, time
 from typing import Any, Generic, TypeVar
 
 from speakerbot.domain.person import QuietHours
+from speakerbot.domain.talk import talk_length, talk_link
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -179,6 +180,12 @@ def _fields(value: Any) -> dict[str, Any]:
     return value
 
 
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError
+    return value
+
+
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
         raise TypeError
@@ -198,6 +205,9 @@ INSTANT = Kind("a date and time from 1970 to 2999", _instant)
 CLOCK_TIME = Kind("a clock time (HH:MM)", _clock_time)
 TRUTH = Kind("true or false", _truth)
 WHOLE = Kind("a whole number", _whole)
+LENGTH = Kind("minutes, 1 to 10080", lambda value: talk_length(_whole(value)))
+LINK = Kind("a link (https://…)", lambda value: talk_link(_text(value)))
+LIST = Kind("a list", _list)
 FIELDS = Kind("a document", _fields)
 TEXTS = Kind("a list of texts", _texts)
 QUIET_HOURS = Kind("quiet hours (HH:MM-HH:MM)", _quiet_hours)

@@ -1,4 +1,4 @@
-"""The dates of talks: which are read, and that each belongs to one talk."""
+"""The dates of talks: which are read, and, beside the Node bot, that each belongs to one talk."""
 
 from __future__ import annotations
 

@@ -25,6 +25,9 @@ BUILT_IN = Path(__file__).parent
 SUFFIX = ".md"
 
 
+ASKS = "asks"
+"""The value that says whether a text asks for a reaction: only where the job wants it to, and
+people can react."""
 USUAL = "discord"
 """The channel that a text is rendered for where none is named."""
 
@@ -94,10 +97,11 @@ class Templates:
         """
         rules = self.channels[channel]
         file, room = self.file(name), rules.max_length - reserve
+        values = {**values, ASKS: bool(values.get(ASKS)) and rules.reactions}
         file.compile()  # before the time begins to count
         deadline = Deadline(self.seconds)
         while True:
-            given = prepared(values, rules.escape, deadline)
+            given = prepared(values, rules, deadline)
             text = without_mass_mentions(file.render(given, deadline))
             over = rules.length(text) - room
             if over <= 0:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from speakerbot.domain.message import ReaderTime
 from speakerbot.text import length, name_custom_emoji, shorten
 
 if TYPE_CHECKING:
@@ -37,8 +39,17 @@ class Given:
 @cache
 def samples() -> dict[str, list[dict[str, Any]]]:
     """Examples of each text's values, by its name; together they name every value there is."""
-    read: dict[str, list[dict[str, Any]]] = json.loads(SAMPLES.read_text("utf-8"))
+    text = SAMPLES.read_text("utf-8")
+    read: dict[str, list[dict[str, Any]]] = json.loads(text, object_hook=_sample)
     return read
+
+
+def _sample(value: dict[str, Any]) -> Any:
+    """``{"reader_time": …, "style": …}`` as the value it stands for."""
+    if "reader_time" not in value:
+        return value
+    at = datetime.fromisoformat(value["reader_time"])
+    return ReaderTime(at, value["style"], f"{at:%A %Y-%m-%d, %H:%M}")
 
 
 def given(name: str) -> Given:
@@ -94,15 +105,17 @@ class _TimedList(list[Any]):
             yield item
 
 
-def prepared(value: Any, escape: Callable[[str], str], deadline: Deadline) -> Any:
-    """The same for a template: every text in it escaped, at any depth, and lists that keep to the
-    deadline."""
+def prepared(value: Any, rules: Capabilities, deadline: Deadline) -> Any:
+    """The same for a template of a channel with these rules: every text in it escaped, at any
+    depth, times as the channel shows them, and lists that keep to the deadline."""
     if isinstance(value, str):
-        return escape(value)
+        return rules.escape(value)
+    if isinstance(value, ReaderTime):
+        return rules.reader_time(value)
     if isinstance(value, Mapping):
-        return {key: prepared(item, escape, deadline) for key, item in value.items()}
+        return {key: prepared(item, rules, deadline) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return _TimedList((prepared(item, escape, deadline) for item in value), deadline)
+        return _TimedList((prepared(item, rules, deadline) for item in value), deadline)
     return value
 
 

@@ -23,7 +23,7 @@ from speakerbot.domain.message import Decision, Message, NodeFlag, Route
 from speakerbot.errors import SpeakerbotError
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job, JobContext
-from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary
+from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary, ServiceChange
 from speakerbot.runs.service import RunService
 from speakerbot.testing.crash.boundaries import Reached, stepping_channels, stepping_store
 from speakerbot.testing.discord import LoopbackDiscord
@@ -61,6 +61,7 @@ class Ended:
     """What became of a run."""
 
     outcomes: list[MessageOutcome] = field(default_factory=list)
+    changes: list[ServiceChange] = field(default_factory=list)
     summary: RunSummary | None = None
     error: SpeakerbotError | None = None
 
@@ -69,6 +70,9 @@ class Ended:
 
     def add(self, outcome: MessageOutcome) -> None:
         self.outcomes.append(outcome)
+
+    def change(self, change: ServiceChange) -> None:
+        self.changes.append(change)
 
     def end(self, summary: RunSummary) -> None:
         self.summary = summary
@@ -167,7 +171,12 @@ class RunHarness:
             occasion=occasion,
             routes=routes or (Route("dm", user_id),),
             template="reminder.day_of",
-            values={"username": f"user {user_id}", "date": "2026-11-20", "topic": topic},
+            values={
+                "username": f"user {user_id}",
+                "date": "2026-11-20",
+                "topic": topic,
+                "starts_at": "",
+            },
             due_at=NOW - timedelta(minutes=5),
             expires_at=expires_at,
             reason="a test",

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
@@ -120,6 +122,21 @@ def cli(tmp_path: Path) -> Cli:
     env["SPEAKERBOT_ENV_FILE"] = ""
     env["DATABASE_URL"] = f"sqlite:///{tmp_path / 'store.db'}"
     return Cli(tmp_path, env)
+
+
+@pytest.fixture
+def beside_node_bot(cli: Cli) -> Iterator[Cli]:
+    """``cli`` on a MongoDB that the Node bot works on too."""
+    server = os.environ.get("SPEAKERBOT_TEST_MONGODB_URI")
+    if not server:
+        pytest.skip("SPEAKERBOT_TEST_MONGODB_URI names no MongoDB server")
+    name = f"speakerbot_test_{uuid4().hex}"
+    cli.env["DATABASE_URL"] = urlsplit(server)._replace(path=f"/{name}").geturl()
+    yield cli
+    from pymongo import MongoClient
+
+    with MongoClient[dict[str, Any]](server) as client:
+        client.drop_database(name)
 
 
 @pytest.fixture

@@ -139,8 +139,8 @@ def test_a_pipe_gets_one_row_a_delivery(cli: Cli, ledger: Store) -> None:
 def test_a_talk_shows_its_deliveries(cli: Cli, ledger: Store) -> None:
     cli.file(
         "talks.jsonl",
-        '{"_id": "under", "discordUserId": "1", "discordUsername": "kaz", "topic": "Agents",'
-        ' "scheduledDate": {"$date": "2026-11-21T00:00:00Z"}}',
+        '{"_id": "under", "discordUserId": "802345678901234564", "discordUsername": "kaz",'
+        ' "topic": "Agents", "scheduledDate": {"$date": "2026-11-21T00:00:00Z"}}',
     )
     cli.out("talks", "import", "talks.jsonl")
     shown = cli.json("talks", "show", "under")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -46,6 +48,22 @@ def test_a_talk_before_and_after_its_reminder_was_sent(cli: Cli) -> None:
     assert (after["state"], after["next"], after["next_at"]) == ("already_sent", "nothing", None)
     assert (after["route"], after["message_id"]) == ("dm", sent.id)
     assert cli.json("explain", "key", KEY, "--now", NOW) == after
+
+
+def test_a_hidden_talk_with_messages_says_what_is_wrong_with_it(cli: Cli) -> None:
+    with LoopbackDiscord().running_in_thread() as discord:
+        discord.world.add_user("80", "kaz")
+        env = {"DISCORD_API_BASE": discord.base_url, "DISCORD_TOKEN": "t"}
+        cli.out("run", "reminders", "--now", NOW, **env)
+    with closing(sqlite3.connect(cli.folder / "store.db")) as hands, hands:
+        hands.execute("UPDATE talks SET date = 'soon'")
+    hidden = "its date is the text 'soon', not a date from 1970-01-01 to 2999-12-31"
+    shown = " ".join(cli.on_terminal("explain", "talk", "t1").split())
+    assert f"Talk t1 is in the store but hidden: {hidden}. Correct it there" in shown
+    assert "gone" not in shown
+    document = cli.json("explain", "talk", "t1")
+    assert (document["talk"], document["hidden"]) == (None, hidden)
+    assert [each["key"] for each in document["messages"]] == [KEY]
 
 
 def test_a_person_and_their_wishes(cli: Cli, store: Store) -> None:

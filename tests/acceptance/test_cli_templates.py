@@ -113,13 +113,28 @@ def test_check_names_every_problem_and_every_stranger(cli: Cli) -> None:
     assert "reminder.days.md, line 2: attribute '__class__' is unknown" in done.stderr
 
 
+KNOWN = (
+    "date, days, discord_relative, discord_time, length, link, room, speakers, starts_at, topic, "
+    "username, weekday"
+)
+
+
+def test_show_says_what_a_text_can_use_and_how_it_comes_out(cli: Cli) -> None:
+    shown = cli.out("templates", "show", "reminder.day_of")
+    assert "{{ discord_time }}  e.g. <t:1795289400:F>" in shown
+    assert "Your time: <t:1795289400:F> (<t:1795289400:R>). Place: Hall 2." in shown
+    document = cli.json("templates", "show", "weekly")
+    assert document["variables"]["talks"][0]["speakers"] == "edsger"
+    assert '"Compilers" (Hall 2, <t:1795375800:F>)' in document["examples"][0]
+
+
 def test_list_says_whose_wording_is_in_effect(cli: Cli) -> None:
     cli.env["SPEAKERBOT_TEMPLATES"] = "."
     (cli.folder / "reminder.day_of.md").write_text("text")
     rows = [line.split("\t") for line in cli.out("templates", "list").splitlines()]
     assert rows[0] == ["name", "wording", "variables"]
-    assert ["reminder.day_of", "yours", "date, days, topic, username"] in rows
-    assert ["reminder.days", "ours", "date, days, topic, username"] in rows
+    assert ["reminder.day_of", "yours", KNOWN] in rows
+    assert ["reminder.days", "ours", KNOWN] in rows
     [listed] = [
         text
         for text in cli.json("templates", "list")["templates"]

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,12 +21,17 @@ import deploy.deploy_cron
 from deploy.machines import wanted_machines
 from jobs import JOBS
 from speakerbot.schedules.reading import read_schedules
+from speakerbot.stores import open_store
 from speakerbot.testing.fly import CommandOutcome, FlyFault, FlyMachine, FlyWorld
 from speakerbot.testing.fly.machine import digest_of
 from tests.acceptance.loopback_fly import serving
 from tests.started_commands import run_command
 
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Cli
+
 SCRIPT = deploy.deploy_cron.__file__
+COMMAND = Path(sys.executable).parent / "speakerbot"
 IMAGE = "registry.fly.io/community:cron"
 
 
@@ -210,6 +216,84 @@ def test_run_says_what_will_happen_and_starts_the_machine(desk: Desk) -> None:
     assert desk.world.named("cron-weekly").runs == 2
     assert "is running already" in desk.fails(78, "run", "weekly")
     assert "there is no schedule 'x'" in desk.fails(78, "run", "x")
+
+
+SOON = {"name": "soon", "job": "starting", "cron": "@hourly", "args": ["--horizon", "75m"]}
+FOR_DAYS = CommandOutcome(seconds=7 * 86_400)
+
+
+class TestATimedJob:
+    @pytest.fixture
+    def stays(self, desk: Desk) -> Desk:
+        """Its machine has been running for two days."""
+        desk.world.run = always(FOR_DAYS)
+        desk.write(SOON)
+        desk.world.time.seconds = time.time() - 2 * 86_400
+        assert desk.run("apply", "--image", IMAGE).returncode == 0
+        desk.world.time.seconds = time.time()
+        return desk
+
+    def test_is_stopped_updated_and_started_again(self, stays: Desk) -> None:
+        stays.write({**SOON, "timeout": "20m"})
+        done = stays.run("apply", "--wait-for-runs", "0s", "--detailed-exitcode")
+        assert done.returncode == 0
+        assert "cron-soon: updated, and started again" in done.stdout
+        assert stays.world.named("cron-soon").state == "started"
+
+    def test_is_not_overdue_while_it_stays(self, stays: Desk) -> None:
+        status = stays.run("status")
+        assert (status.returncode, "Nothing needs a person." in status.stdout) == (0, True)
+        assert "starting" not in status.stderr
+
+    def test_is_started_by_hand_to_look(self, desk: Desk) -> None:
+        desk.write(SOON)
+        desk.run("apply", "--image", IMAGE)
+        desk.world.pass_time(60)
+        assert "the run looks what is due" in desk.run("run", "soon").stdout
+
+    def test_is_told_of_once_its_horizon_is_too_short(self, desk: Desk) -> None:
+        desk.write({**SOON, "args": ["--horizon", "1h"]})
+        done = desk.run("plan", "--image", IMAGE)
+        assert done.returncode == 0
+        assert "write at least --horizon 75m" in done.stderr
+
+
+class TestTheLastLook:
+    """Only ``speakerbot cron`` can ask the store for it."""
+
+    def status(self, desk: Desk, url: str) -> subprocess.CompletedProcess[str]:
+        desk.write(SOON)
+        desk.world.run = always(FOR_DAYS)
+        desk.run("apply", "--image", IMAGE)
+        return run_command(
+            "cli.main", ("cron", "status"), fresh=[COMMAND], folder=desk.folder,
+            env={**desk.env, "DATABASE_URL": url, "SPEAKERBOT_ENV_FILE": ""},
+        )  # fmt: skip
+
+    def test_of_a_store_that_does_not_answer_is_unknown(self, desk: Desk) -> None:
+        status = self.status(desk, "mongodb://127.0.0.1:1/x?timeoutMS=200")
+        assert (status.returncode, "looks_unknown" in status.stderr) == (0, True)
+
+    def test_is_not_looked_for_in_a_file_of_this_machine(self, desk: Desk) -> None:
+        url = f"sqlite:///{desk.folder}/store.db"
+        store = open_store(url)
+        store.prepare()
+        store.marks.put("look soon", "2026-01-01T00:00:00Z")
+        store.close()
+        assert self.status(desk, url).returncode == 0
+
+    @pytest.mark.mongodb_server
+    def test_decides_where_the_store_knows_it(self, desk: Desk, beside_node_bot: Cli) -> None:
+        url = beside_node_bot.database_url
+        store = open_store(url)
+        store.prepare()
+        store.marks.put("look soon", "2026-01-01T00:00:00Z")
+        status = self.status(desk, url)
+        assert status.returncode == 2
+        assert "overdue: no look since 2026-01-01 00:00 UTC" in status.stdout
+        store.marks.put("look soon", datetime.now(UTC).isoformat())
+        store.close()
+        assert self.status(desk, url).returncode == 0
 
 
 def test_logs_names_the_command(desk: Desk) -> None:

@@ -76,6 +76,16 @@ def test_a_run_that_finds_nothing_due_imports_nothing_heavy(
     assert "jobs.reminders" in modules
 
 
+def test_a_look_of_a_timed_job_that_finds_nothing_imports_nothing_of_sending(
+    cli: Cli, samples: Path
+) -> None:
+    tick = ("run", "starting", "--cron", "@hourly", "--horizon", "75m")
+    modules = imported(cli, *tick, DISCORD_TOKEN="token")
+    assert heavy(modules) <= LOGGING
+    assert "jobs.starting" in modules
+    assert not modules & {"cronsim", "speakerbot.runs.runner", "speakerbot.runs.occurrence_lock"}
+
+
 def test_a_tick_whose_occurrence_is_done_does_not_even_import_its_job(
     cli: Cli, samples: Path
 ) -> None:

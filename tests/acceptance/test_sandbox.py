@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speakerbot.domain.person import Person
+from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
@@ -42,6 +44,36 @@ def test_in_a_pipe_it_is_a_line_a_message_and_the_log_stays_json(cli: Cli, sampl
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert all(line["sandbox"] for line in lines)
     assert (lines[-1]["event"], lines[-1]["sent"]) == ("run_finished", 2)
+
+
+def test_it_shows_what_stands_under_a_message_that_asks(cli: Cli, samples: Path) -> None:
+    on = {"SPEAKERBOT_CONFIRM": "reactions"}
+    document = cli.json("sandbox", "reminders", "--now", NOW, **on)
+    [message] = document["conversations"][0]["messages"]
+    assert message["reactions"] == {"✅": 1, "❌": 1}
+    shown = cli.out("sandbox", "reminders", "--now", NOW, **on)
+    assert shown.count("✅ 1 ❌ 1") == 2
+
+
+def test_it_shows_the_events_that_a_server_would_have(cli: Cli, store: Store) -> None:
+    store.talks.put(
+        [Talk("t1", KAZ, "kaz", "Agents", date(2026, 11, 21), starts_at=time(18), room="Hall")]
+    )
+    document = cli.json("sandbox", "events", "--now", NOW)
+    assert document["conversations"] == []
+    assert document["events"] == [
+        {
+            "name": "Agents",
+            "description": 'kaz: "Agents"\n\nspeakerbot:t1',
+            "place": "Hall",
+            "starts_at": "2026-11-21T18:00:00Z",
+            "ends_at": "2026-11-21T19:00:00Z",
+        }
+    ]
+    assert cli.out("sandbox", "events", "--now", NOW).startswith(
+        "event: Agents\t2026-11-21 18:00 to 19:00 UTC, Hall\tkaz: "
+    )
+    assert list(store.server_events.all()) == []
 
 
 def test_it_honours_what_people_wish(cli: Cli, samples: Path, store: Store) -> None:

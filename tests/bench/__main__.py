@@ -26,6 +26,7 @@ from speakerbot.testing.discord import (
     loopback_process,
 )
 from tests.bench.figures import Figure
+from tests.bench.files import files, syncs
 from tests.bench.jobs import idle, much
 from tests.bench.measure import ROOT, alternately, python, run, start, wait
 
@@ -44,6 +45,7 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
     env = {"DATABASE_URL": url, "DISCORD_TOKEN": "bench"}
     connect = f"import typer, structlog, sqlite3; sqlite3.connect({url[10:]!r}).execute('SELECT 1')"
     gated = ["--schedule", "bench", "--cron", "@hourly", "--now", CALM]
+    timed = ["--schedule", "bench", "--cron", "@hourly", "--horizon", "75m"]
     run([SPEAKERBOT, "run", "reminders", *gated], env)  # finishes the occurrence
     took = alternately(
         {
@@ -53,6 +55,7 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
             "--version": ([SPEAKERBOT, "--version"], {}),
             "empty": ([SPEAKERBOT, "run", "reminders", "--now", CALM], env),
             "gated": ([SPEAKERBOT, "run", "reminders", *gated], env),
+            "timed": ([SPEAKERBOT, "run", "starting", *timed], env),
         },
         runs,
     )
@@ -66,12 +69,19 @@ def starting(folder: Path, runs: int) -> Iterator[Figure]:
     yield row("--version", "--version", "interpreter", "bare interpreter")
     yield row("run, nothing due", "empty", "floor", "import typer, structlog")
     yield row("run, gated, not due", "gated", "floor and query", "the same + one SQLite query")
-    if server := os.environ.get("SPEAKERBOT_TEST_MONGODB_URI"):
-        yield _not_due_on_mongodb(server, gated, runs)
+    yield row("run of a timed job, not due", "timed", "floor and query", "the same")
+    if os.environ.get("SPEAKERBOT_TEST_MONGODB_URI"):
+        yield from _not_due_on_mongodb(gated, timed, runs)
 
 
-def _not_due_on_mongodb(server: str, gated: list[str], runs: int) -> Figure:
-    url = urlunsplit(urlsplit(server)._replace(path=f"/bench_{uuid4().hex}"))
+def _new_database() -> str:
+    """The address of a new one on the MongoDB server."""
+    server = urlsplit(os.environ["SPEAKERBOT_TEST_MONGODB_URI"])
+    return urlunsplit(server._replace(path=f"/bench_{uuid4().hex}"))
+
+
+def _not_due_on_mongodb(gated: list[str], timed: list[str], runs: int) -> Iterator[Figure]:
+    url = _new_database()
     env = {"DATABASE_URL": url, "DISCORD_TOKEN": "bench"}
     query = (
         "import typer, structlog, pymongo; "
@@ -82,16 +92,19 @@ def _not_due_on_mongodb(server: str, gated: list[str], runs: int) -> Figure:
         {
             "floor": (python("-c", query), {}),
             "gated": ([SPEAKERBOT, "run", "reminders", *gated], env),
+            "timed": ([SPEAKERBOT, "run", "starting", *timed], env),
         },
         runs,
     )
-    mine, base = took["gated"], took["floor"]
-    return Figure(
-        "run, gated, not due, MongoDB",
-        f"{mine.seconds * 1000:.0f} ms, {mine.peak_mb:.0f} MB",
-        f"{mine.seconds / base.seconds:.2f} × the same + pymongo and one query "
-        f"({base.seconds * 1000:.0f} ms)",
-    )
+    base = took["floor"]
+    for name, what in (("gated", "run, gated"), ("timed", "run of a timed job")):
+        mine = took[name]
+        yield Figure(
+            f"{what}, not due, MongoDB",
+            f"{mine.seconds * 1000:.0f} ms, {mine.peak_mb:.0f} MB",
+            f"{mine.seconds / base.seconds:.2f} × the same + pymongo and one query "
+            f"({base.seconds * 1000:.0f} ms)",
+        )
 
 
 def thousand_talks(folder: Path) -> Iterator[Figure]:
@@ -120,7 +133,8 @@ def sending(folder: Path, count: int) -> Iterator[Figure]:
     yield _blast(folder, "one", limited, count, 1, 45, f"the limit set: 45/s; naive {naive:.1f}/s")
     shared = "the limit set: 45/s, shared"
     yield _blast(folder, "two", limited, count, 2, 45, shared)
-    yield _blast(folder, "apart", limited, count, 2, 45, shared, apart=CLOCKS_APART)
+    if os.environ.get("SPEAKERBOT_TEST_MONGODB_URI"):  # two machines share no SQLite file
+        yield _blast(folder, "apart", limited, count, 2, 45, shared, apart=CLOCKS_APART)
     with loopback_process(fast) as discord:
         naive = 300 / _naive(discord, 300)
         done = run(python("-m", "tests.bench.bare", discord.base_url, str(count)))
@@ -148,7 +162,7 @@ def _blast(
     """``apart``: so many seconds the clock of each process is ahead of the one before it."""
     with loopback_process(settings) as discord:
         env = {
-            "DATABASE_URL": f"sqlite:///{folder / name}.db",
+            "DATABASE_URL": _new_database() if apart else f"sqlite:///{folder / name}.db",
             "DISCORD_TOKEN": "bench",
             "DISCORD_API_BASE": discord.base_url,
             "SPEAKERBOT_RATE": str(rate),
@@ -192,7 +206,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=11, help="of each command that starts")
     parser.add_argument("--messages", type=int, default=2000)
     parser.add_argument(
-        "--only", choices=["starting", "talks", "jobs", "much", "sending", "memory"]
+        "--only",
+        choices=["starting", "talks", "files", "sync", "jobs", "much", "sending", "memory"],
     )
     options = parser.parse_args()
     with TemporaryDirectory() as name:
@@ -200,6 +215,8 @@ def main() -> None:
         parts: dict[str, Callable[[], Iterator[Figure]]] = {
             "starting": lambda: starting(folder, options.runs),
             "talks": lambda: thousand_talks(folder),
+            "files": lambda: files(folder, 10_000),
+            "sync": lambda: syncs(folder, 1_000),
             "jobs": lambda: idle(folder, options.runs),
             "much": lambda: much(folder),
             "sending": lambda: sending(folder, options.messages),

@@ -42,6 +42,34 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened.close()
 
 
+@pytest.fixture(params=("sqlite-memory", "mongomock", ON_SERVER))
+def several(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An empty, prepared store of each kind in which a date may hold several talks."""
+    match request.param:
+        case "sqlite-memory":
+            opened = open_store("sqlite:///:memory:")
+        case "mongomock":
+            client = request.getfixturevalue("mongomock_client")
+            opened = _in_process(client, one_talk_a_date=False)
+        case _:
+            opened = open_store(request.getfixturevalue("server_url"), beside_node_bot=False)
+    opened.prepare()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=("mongomock", ON_SERVER))
+def beside_node_bot(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """An empty, prepared store of each kind in which a date holds one talk."""
+    if request.param == "mongomock":
+        opened = _in_process(request.getfixturevalue("mongomock_client"))
+    else:
+        opened = open_store(request.getfixturevalue("server_url"))
+    opened.prepare()
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(params=("mongomock", ON_SERVER))
 def documents(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The database behind ``mongo``, to put documents there as others would, and to see ours."""
@@ -89,5 +117,6 @@ class _Bulk(mongomock.collection.BulkOperationBuilder):
         super().add_replace(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
-def _in_process(client: Any) -> Store:
-    return MongoStore(Database(client, "store", "MongoDB in process, database store"))
+def _in_process(client: Any, *, one_talk_a_date: bool = True) -> Store:
+    where = "MongoDB in process, database store"
+    return MongoStore(Database(client, "store", where, one_talk_a_date=one_talk_a_date))

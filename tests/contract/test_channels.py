@@ -16,7 +16,20 @@ from speakerbot import bootstrap
 from speakerbot.clock import Clock
 from speakerbot.config import Settings
 from speakerbot.domain.message import Route
-from speakerbot.ports.channel import Channel, ChannelAccess, Outgoing, Withheld
+from speakerbot.domain.service_request import (
+    PutReaction,
+    Reactions,
+    ReadReactions,
+    ServiceRequest,
+)
+from speakerbot.ports.channel import (
+    Channel,
+    ChannelAccess,
+    Outgoing,
+    RefusalClass,
+    Refused,
+    Withheld,
+)
 from speakerbot.ports.store import Breaker, Store
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import NO_LIMITS, LoopbackDiscord
@@ -30,6 +43,9 @@ class Lane:
     """Lets everybody pass."""
 
     async def slot(self) -> None: ...
+
+    async def stopped(self) -> None:
+        await asyncio.Event().wait()
 
     def slow_down(self, seconds: float, everywhere: bool) -> None: ...
 
@@ -175,6 +191,40 @@ def test_what_ready_raises_keeps_the_message_from_leaving(subject: Subject) -> N
 def test_probing_a_service_that_works_raises_nothing(subject: Subject) -> None:
     async def talk(channel: Channel) -> None:
         await channel.probe()
+
+    subject.visit(talk)
+
+
+def test_what_a_channel_cannot_do_is_refused(subject: Subject) -> None:
+    class Unheard(ServiceRequest[None]):
+        target = "1"
+
+    async def talk(channel: Channel) -> None:
+        with pytest.raises(Refused) as refused:
+            await channel.ask(Unheard())
+        assert refused.value.why == RefusalClass.REJECTED
+
+    subject.visit(talk)
+
+
+def test_a_message_can_be_asked_about_where_people_react(
+    subject: Subject, loopback: LoopbackDiscord
+) -> None:
+    """Ours alone, then the other one's: nobody else is there."""
+
+    async def talk(channel: Channel) -> None:
+        receipt = await channel.send(subject.message("k"), always)
+        asked = ReadReactions(*receipt, "7", ("✅", "❌"), direct=True)
+        if not subject.access.capabilities.reactions:
+            with pytest.raises(Refused):
+                await channel.ask(asked)
+            return
+        for _ in range(2):
+            await channel.ask(PutReaction(*receipt, "✅"))
+        assert await channel.ask(asked) == Reactions(frozenset("✅"), frozenset())
+        loopback.world.react(receipt.message_id, "7", "✅")
+        loopback.world.react(receipt.message_id, "7", "❌")
+        assert await channel.ask(asked) == Reactions(frozenset("✅"), frozenset("✅❌"))
 
     subject.visit(talk)
 

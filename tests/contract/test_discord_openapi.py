@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
+from urllib.parse import quote
 
 import pytest
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
-from speakerbot.testing.discord import Fault, LoopbackDiscord, LoopbackSettings
+from speakerbot.testing.discord import BOT_ID, Fault, LoopbackDiscord, LoopbackSettings
 from speakerbot.testing.discord.routing import Operation
 
 DOCUMENT = Path(__file__).parents[3] / "shared" / "specs" / "discord-openapi.json"
@@ -49,6 +51,22 @@ USERS, CHANNEL, MESSAGES = (
 MESSAGE, MEMBER = f"{MESSAGES}/{{message_id}}", "/guilds/{guild_id}/members/{user_id}"
 TEXT, THREAD, ARCHIVED, DM, SENT = "500", "600", "601", "700", "SENT"
 GUILD = {"guild_id": "900"}
+REACTIONS = f"{MESSAGE}/reactions/{{emoji_name}}"
+MINE, THEIRS = f"{REACTIONS}/@me", f"{REACTIONS}/{{user_id}}"
+YES = {"emoji_name": "✅"}
+EVENTS = "/guilds/{guild_id}/scheduled-events"
+EVENT, MADE = f"{EVENTS}/{{guild_scheduled_event_id}}", "MADE"
+PAST = "2020-01-01T18:00:00+00:00"
+BEGIN, END = datetime(2999, 1, 1, 18, tzinfo=UTC), datetime(2999, 1, 1, 19, tzinfo=UTC)
+NEW_EVENT = {
+    "name": "On engines",
+    "description": "Ada speaks.",
+    "privacy_level": 2,
+    "entity_type": 3,
+    "entity_metadata": {"location": "Room 1"},
+    "scheduled_start_time": BEGIN.isoformat(),
+    "scheduled_end_time": END.isoformat(),
+}
 
 
 def in_channel(channel: str, message: str | None = None) -> dict[str, str]:
@@ -82,7 +100,24 @@ EXCHANGES = [
     Exchange("GET", "/guilds/{guild_id}", GUILD, None, 200),
     Exchange("GET", "/guilds/{guild_id}/channels", GUILD, None, 200),
     Exchange("GET", MEMBER, GUILD | {"user_id": "42"}, None, 200),
+    Exchange("PUT", MINE, in_channel(TEXT, SENT) | YES, None, 204),
+    Exchange("PUT", MINE, in_channel(TEXT, SENT) | {"emoji_name": "yes"}, None, 400),
+    Exchange("PUT", MINE, in_channel(TEXT, "1") | YES, None, 404),
+    Exchange("GET", REACTIONS, in_channel(TEXT, SENT) | YES, None, 200),
+    Exchange("GET", MESSAGE, in_channel(TEXT, SENT), None, 200),
+    Exchange("DELETE", MINE, in_channel(TEXT, SENT) | YES, None, 204),
+    Exchange("DELETE", THEIRS, in_channel(TEXT, SENT) | YES | {"user_id": "42"}, None, 204),
+    Exchange("DELETE", THEIRS, in_channel("501", "1") | YES | {"user_id": "42"}, None, 403),
     Exchange("DELETE", MESSAGE, in_channel(TEXT, SENT), None, 204),
+    Exchange("GET", EVENTS, GUILD, None, 200),
+    Exchange("POST", EVENTS, GUILD, NEW_EVENT, 200),
+    Exchange("POST", EVENTS, GUILD, {**NEW_EVENT, "scheduled_end_time": None}, 400),
+    Exchange("POST", EVENTS, GUILD, {**NEW_EVENT, "scheduled_start_time": PAST}, 400),
+    Exchange("GET", EVENT, GUILD | {"guild_scheduled_event_id": MADE}, None, 200),
+    Exchange("GET", EVENT, GUILD | {"guild_scheduled_event_id": "1"}, None, 404),
+    Exchange("PATCH", EVENT, GUILD | {"guild_scheduled_event_id": MADE}, {"name": "More"}, 200),
+    Exchange("PATCH", EVENT, GUILD | {"guild_scheduled_event_id": MADE}, {"status": 3}, 400),
+    Exchange("DELETE", EVENT, GUILD | {"guild_scheduled_event_id": MADE}, None, 204),
 ]
 
 
@@ -136,6 +171,7 @@ def discord() -> Iterator[LoopbackDiscord]:
     world.use_guild("900")
     world.add_user("42", "Ada")
     world.add_channel(TEXT, "talks")
+    world.allow_managing(TEXT)
     world.add_channel("501", "readonly")
     world.forbid("501", send=True)
     world.add_thread(THREAD, TEXT, "Ada's talk")
@@ -153,9 +189,14 @@ def perform(discord: LoopbackDiscord, exchange: Exchange) -> tuple[int, Mapping[
     if ids.get("message_id") == SENT:
         message = discord.world.post(TEXT, "1400000000000000000", "sent before")
         ids["message_id"] = message.id
+        for user in ("42", BOT_ID):
+            discord.world.react(message.id, user, "✅")
+    if ids.get("guild_scheduled_event_id") == MADE:
+        event = discord.world.add_event("42", "By hand", BEGIN, END)
+        ids["guild_scheduled_event_id"] = event.id
     connection = HTTPConnection("127.0.0.1", discord.port, timeout=10)
     try:
-        path = "/api/v10" + exchange.path.format(**ids)
+        path = quote("/api/v10" + exchange.path.format(**ids))
         body = None if exchange.body is None else json.dumps(exchange.body)
         headers = {"Authorization": "Bot t", "Content-Type": "application/json"}
         connection.request(exchange.method, path, body, headers)

@@ -56,10 +56,11 @@ def recording(seen: list[Exchange]) -> Any:
 
 
 def a_day_of_work() -> list[Exchange]:
-    """Create, refuse, update, wait, delete, start and look: every request we ever make."""
+    """Create, refuse, update, wait, stop, delete, start and look: every request we ever make."""
     seen: list[Exchange] = []
     world = FlyWorld(run=lambda _machine, _now: CommandOutcome(seconds=90))
     first = [{"name": n, "job": "weekly", "cron": "@hourly"} for n in ("a", "b", "c", "d")]
+    first[1]["job"] = "starting"
     then = [{**first[0], "grace": "1d", "env": {"A": "1"}, "machines": 2, "regions": ["iad"] * 2}]
 
     async def work() -> None:
@@ -115,7 +116,7 @@ def test_requests_and_answers_fit_flys_own_document(spec: dict[str, Any]) -> Non
     actions = {
         (method, re.sub(r"/machines/\w+", "/machines/M", path)) for method, path, *_ in exchanges
     }
-    assert len(actions) == 10
+    assert len(actions) == 11
     codes = spec["components"]["schemas"]["main.statusCode"]["enum"]
     problems = []
     for method, path, sent, status, received in exchanges:

@@ -12,7 +12,8 @@ from bson import ObjectId
 
 from speakerbot import booking
 from speakerbot.domain.calendar_entry import CalendarEntry
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
+from speakerbot.errors import DateTaken
 from speakerbot.ports.store import Store
 
 NOW = datetime(2026, 11, 20, 16, 5, 0, 123000, tzinfo=UTC)
@@ -63,11 +64,35 @@ def test_noted_talks_do_not_differ(noted: Store) -> None:
         replace(ADA, starts_at=time(20)),
         replace(ADA, topic="Looms"),
         replace(ADA, username="eve"),
+        replace(ADA, length=45),
+        replace(ADA, room="Main stage"),
+        replace(ADA, link="https://example.org/engines"),
+        replace(ADA, co_speakers=(Speaker("3", "cy"),)),
     ],
 )
 def test_whatever_a_calendar_shows_makes_a_difference(noted: Store, after: Talk) -> None:
     noted.talks.put([after])
     assert differing(noted) == [(after, entry_of(ADA))]
+
+
+def test_a_talk_with_all_that_a_calendar_shows_is_noted_whole(store: Store) -> None:
+    talk = replace(
+        ADA,
+        length=45,
+        room="Main stage",
+        link="https://example.org/engines",
+        co_speakers=(Speaker("3", "cy"),),
+    )
+    store.talks.put([talk])
+    booking.follow(store.calendar, NOW)
+    [entry] = store.calendar.all()
+    assert (entry.username, entry.length, entry.room, entry.link) == (
+        "ada, cy", 45, "Main stage", "https://example.org/engines",
+    )  # fmt: skip
+    assert differing(store) == []
+    alone = replace(talk, co_speakers=())
+    store.talks.put([alone])
+    assert differing(store) == [(alone, entry)]
 
 
 def test_what_it_does_not_show_makes_none(noted: Store) -> None:
@@ -135,3 +160,15 @@ def test_a_start_by_hand_to_the_second_is_noted_once(mongo: Store, documents: An
     documents.scheduledspeakers.update_one(own, {"$set": {"speakerbot.startsAt": "19:30:15"}})
     booking.follow(mongo.calendar, NOW)
     assert differing(mongo) == []
+
+
+def test_a_move_to_a_taken_date_leaves_the_calendar_alone(beside_node_bot: Store) -> None:
+    store, at = beside_node_bot, datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
+    one = Talk("a", "1", "ada", "Engines", date(2026, 11, 27))
+    other = Talk("b", "2", "bob", "Bots", date(2026, 11, 28))
+    for talk in (one, other):
+        booking.add(store, talk, at)
+    before = list(store.calendar.all())
+    with pytest.raises(DateTaken):
+        booking.move(store, one, other.date, at)
+    assert list(store.calendar.all()) == before

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import bson
 import pytest
@@ -21,12 +22,15 @@ from pymongo.errors import WriteError
 from structlog.testing import capture_logs
 
 from speakerbot.domain.calendar_entry import CalendarEntry
+from speakerbot.domain.confirmation import Answer
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, standing
 from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord, OccurrenceStanding
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.server_event import EventChange, EventDetails, EventRecord
+from speakerbot.domain.talk import Speaker, Talk
+from speakerbot.domain.talk_changes import ChangeRules, step
 from speakerbot.ports.store import Breaker, FlagWrite, Store
 from speakerbot.stores import open_store
 from speakerbot.stores.reading import kind_of
@@ -58,9 +62,22 @@ def message(name: str) -> InboxMessage:
     return InboxMessage(f"reminder/{name}/user:1/2026", "user:1", "Hi", NOW)
 
 
+GRACE = {"userId": "2", "username": "grace"}
+WITH_GRACE = replace(SPOILT, co_speakers=(Speaker("2", "grace"),))
+
+
+def event(name: str) -> EventRecord:
+    shown = EventDetails("name", "text", "Hall", NOW, LATER)
+    return EventRecord(name, "1", NOW, "55", shown, shown, shown, "refused")
+
+
 def entry_of(talk: Talk) -> CalendarEntry:
     shown = talk.date, talk.starts_at, talk.topic, talk.username
     return CalendarEntry(talk.id, 0, *shown, False, NOW)
+
+
+def answer(talk_id: str) -> Answer:
+    return Answer("confirm", talk_id, "1", DAY, "yes", NOW)
 
 
 def fill(store: Store) -> None:
@@ -72,6 +89,9 @@ def fill(store: Store) -> None:
     )
     store.inbox.put(message("spoilt"))
     store.inbox.put(message("sound"))
+    store.answers.put([answer("spoilt"), answer("sound")])
+    for name in ("spoilt", "sound"):
+        store.server_events.swap([EventChange(name, None, event(name))])
     store.runs.put(Run("r1", "weekly", NOW, NOW))
     store.runs.put(Run("r2", "weekly", NOW, LATER))
     for at in (NOW, LATER):
@@ -95,7 +115,7 @@ def ask_everything(store: Store) -> None:
     for talks in (store.talks.all(), store.talks.between(DAY, DAY + timedelta(days=7))):
         assert SOUND in list(talks)
     store.talks.get(SPOILT.id)
-    store.talks.get(SPOILT.date.isoformat())
+    list(store.talks.by_source(""))
     assert BOB in list(store.people.all())
     assert store.people.by_users(["1", "2"])["2"] == BOB
     store.people.get("1")
@@ -117,6 +137,11 @@ def ask_everything(store: Store) -> None:
     store.inbox.put(message("spoilt"))
     assert store.inbox.mark_read(["user:1"], message("sound").id, NOW) == 1
     assert store.inbox.forget_before(NOW) in (0, 1)
+    assert answer("sound") in store.answers.about(["spoilt", "sound"]).values()
+    store.answers.put([answer("spoilt")])
+    assert event("sound") in list(store.server_events.all())
+    store.server_events.swap([EventChange("spoilt", None, event("spoilt"))])
+    assert store.answers.forget_before(DAY) in (0, 1)
     for runs in (store.runs.list(), store.runs.list(job="weekly")):
         assert "r2" in [run.id for run in runs]
     store.runs.get("r1")
@@ -159,6 +184,8 @@ SPOILT_DOCUMENTS = {
     "speakerbot_people": {"_id": "p1"},
     "speakerbot_deliveries": {"_id": delivery("spoilt").key},
     "speakerbot_inbox": {"_id": message("spoilt").key},
+    "speakerbot_answers": {"talk_id": "spoilt"},
+    "speakerbot_server_events": {"_id": "spoilt"},
     "speakerbot_runs": {"_id": "r1"},
     "speakerbot_occurrences": {"_id": "hourly/2026-11-20T16:05Z"},
     "speakerbot_snapshot": {"talk_id": SPOILT.id},
@@ -181,6 +208,11 @@ FIELDS = {
     "speakerbot_deliveries": (*Delivery._fields[1:], "subject"),
     "speakerbot_inbox": (
         "id", "recipient", "text", "created_at", "read_at", "put_by", "read_by",
+    ),
+    "speakerbot_answers": ("kind", "talk_id", "user_id", "date", "answer", "at"),
+    "speakerbot_server_events": (
+        "revision", "at", "event_id", "written", "stands", "writing", "refused", "written.name",
+        "stands.starts_at",
     ),
     "speakerbot_runs": (
         "job", "now", "started_at", "finished_at", "outcome", "schedule", "occurrence", "counts",
@@ -238,6 +270,8 @@ TABLES = {
     "people": "id = 'p1'",
     "deliveries": "key LIKE '%spoilt%'",
     "inbox": "key LIKE '%spoilt%'",
+    "answers": "talk_id = 'spoilt'",
+    "server_events": "talk_id = 'spoilt'",
     "runs": "id = 'r1'",
     "occurrences": "occurrence < (SELECT max(occurrence) FROM occurrences)",
     "snapshot": f"talk_id = '{SPOILT.id}'",
@@ -332,6 +366,18 @@ def spoil(mongo: Store, documents: Any) -> Callable[..., None]:
         ({"topic": {"en": "Engines"}}, "topic", replace(SPOILT, topic="")),
         ({"bookingTimestamp": "today"}, "bookingTimestamp", replace(SPOILT, booked_at=None)),
         ({"discordUserId": ["1"]}, "discordUserId", replace(SPOILT, user_id="")),
+        ({"speakerbot.length": "45 minutes"}, "speakerbot.length", SPOILT),
+        ({"speakerbot.length": 0}, "speakerbot.length", SPOILT),
+        ({"speakerbot.room": ["Hall 2"]}, "speakerbot.room", SPOILT),
+        ({"speakerbot.link": "talks.example"}, "speakerbot.link", SPOILT),
+        ({"speakerbot.speakers": "grace"}, "speakerbot.speakers", SPOILT),
+        ({"speakerbot.sourceId": 7}, "speakerbot.sourceId", SPOILT),
+        ({"speakerbot.speakers": [GRACE, "kaz"]}, "speakerbot.speakers[1]", WITH_GRACE),
+        (
+            {"speakerbot.speakers": [{"username": "kaz"}, GRACE]},
+            "speakerbot.speakers[0].userId",
+            WITH_GRACE,
+        ),
     ],
 )  # fmt: skip
 def test_only_the_field_that_cannot_be_read_is_dropped_with_one_warning(
@@ -554,7 +600,7 @@ def test_send_slots_go_on_past_a_value_that_is_none(
     mongo.prepare()
     mongo.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0)
     documents.speakerbot_limits.update_one({"_id": "slot/b/all"}, {"$set": {"next_free": value}})
-    firsts = [mongo.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0).first for _ in range(2)]
+    firsts = [mongo.limits.reserve("b", "all", NOW, 1.0, 1, ahead=0) for _ in range(2)]
     assert firsts == [NOW, NOW + timedelta(seconds=1)]
 
 
@@ -604,6 +650,11 @@ def test_a_text_that_is_not_utf_8_spoils_only_itself(server_url: str) -> None:
         assert [talk.topic for talk in store.talks.all()] == ["\ufffd\ufffd"]
 
 
+FIELDS_SPOILT = (
+    "sent_day_of_at", "thread_id", "extra", "speakers[0]", "length", "room", "link", "sourceId",
+)  # fmt: skip
+
+
 def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with closing(open_store(f"sqlite:///{path}")) as store:
@@ -615,6 +666,10 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
                 "UPDATE talks SET thread_id = 'https://x/77', sent_day_of_at = 'yes', extra = '{'"
                 " WHERE user_id = '1'"
             )
+            hands.execute(
+                "UPDATE talks SET length = 'long', room = X'00', link = 'x', co_speakers = '[7]',"
+                " source_id = X'00' WHERE user_id = '1'"
+            )
             hands.execute("UPDATE people SET opted_out = 'reminders', extra = '[]'")
         with capture_logs() as warnings:
             spoilt, sound = store.talks.all()
@@ -623,12 +678,72 @@ def test_a_row_by_hand_loses_only_the_column_that_cannot_be_read(tmp_path: Path)
         assert sound == SOUND
         assert person == ADA
         assert named(warnings) == [
-            *((SPOILT.id, field) for field in ("sent_day_of_at", "thread_id", "extra")),
+            *((SPOILT.id, field) for field in FIELDS_SPOILT),
             *(("p1", field) for field in ("opted_out", "extra")),
         ]
         claim = FlagWrite(SPOILT.id, "sentDayOfAt", seen=None, to=NOW)
         assert store.talks.write_flags([claim]) == {SPOILT.id}
         assert store.talks.write_flags([claim._replace(to=LATER)]) == set()
+
+
+def test_co_speakers_who_cannot_be_read_in_a_row_have_not_left(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        store.prepare()
+        store.talks.put([WITH_GRACE, SOUND])
+        store.snapshots.take(NOW)
+        for damage in ("{", "[7]", "7", '[{"userId": [2]}]'):
+            with closing(sqlite3.connect(path)) as hands, hands:
+                hands.execute("UPDATE talks SET co_speakers = ? WHERE user_id = '1'", (damage,))
+            assert list(store.snapshots.differing()) == []
+
+
+@pytest.mark.parametrize("speakers", ["grace", 7, [7], [{"userId": [2]}], {"userId": "2"}])
+def test_co_speakers_who_cannot_be_read_in_a_document_have_not_left(
+    mongo: Store, documents: Any, speakers: Any
+) -> None:
+    mongo.talks.put([WITH_GRACE, SOUND])
+    mongo.snapshots.take(NOW)
+    spoilt = {"$set": {"speakerbot.speakers": speakers}}
+    documents.scheduledspeakers.update_one({"_id": OID}, spoilt)
+    assert list(mongo.snapshots.differing()) == []
+
+
+@pytest.mark.parametrize("user", [["1"], None, {"id": "1"}])
+def test_a_speaker_whose_id_cannot_be_read_has_not_left(
+    mongo: Store, documents: Any, user: Any
+) -> None:
+    mongo.talks.put([WITH_GRACE, SOUND])
+    mongo.snapshots.take(NOW)
+    documents.scheduledspeakers.update_one({"_id": OID}, {"$set": {"discordUserId": user}})
+    assert [pair.key for pair in mongo.snapshots.differing() if pair.talk is None] == []
+
+
+def test_an_edit_puts_a_field_where_no_subdocument_was(mongo: Store, documents: Any) -> None:
+    mongo.talks.put([SPOILT])
+    documents.scheduledspeakers.update_one({"_id": OID}, {"$set": {"speakerbot": "19:30"}})
+    [read] = mongo.talks.all()
+    assert mongo.talks.edit(read, replace(read, room="Hall 2"))
+    assert list(mongo.talks.all()) == [replace(read, room="Hall 2")]
+
+
+def test_entries_of_an_older_program_know_of_no_start(mongo: Store, documents: Any) -> None:
+    """What the talk says is taken as known: nobody is told of a move."""
+    mongo.talks.put([SPOILT, SOUND])
+    mongo.snapshots.take(NOW)
+    for name in ("told", "seen"):
+        documents.speakerbot_snapshot.update_many(
+            {name: {"$ne": None}}, {"$unset": {f"{name}.start": ""}}
+        )
+    rules = ChangeRules(NOW, ZoneInfo("UTC"), topics=True)
+    steps = [
+        (pair.entry, step(pair, None, opted_out=False, rules=rules))
+        for pair in mongo.snapshots.differing()
+    ]
+    assert len(steps) == 2
+    assert [after.entry.pending for _, after in steps] == [False, False]
+    mongo.snapshots.advance([(before, after.entry) for before, after in steps])
+    assert list(mongo.snapshots.differing()) == []
 
 
 def test_a_delivery_by_hand_is_left_out_of_lists_and_never_claimed(tmp_path: Path) -> None:
@@ -709,3 +824,17 @@ def test_a_damaged_inbox_message_is_left_out_where_it_must_be_and_never_put_agai
         (message("lost").key, "created_at"),
         (message("read").key, "read_at"),
     ]
+
+
+@pytest.mark.parametrize("said", ["maybe", "", None, 5])
+def test_a_damaged_answer_counts_as_none_and_the_next_one_replaces_it(
+    mongo: Store, documents: Any, said: object
+) -> None:
+    mongo.answers.put([answer("a")])
+    documents.speakerbot_answers.update_one({}, {"$set": {"answer": said}})
+    with capture_logs() as logs:
+        assert mongo.answers.about(["a"]) == {}
+    [warning] = logs
+    assert (warning["kind"], warning["field"]) == ("answer", "answer")
+    mongo.answers.put([answer("a")])
+    assert mongo.answers.about(["a"]) == {answer("a").key: answer("a")}

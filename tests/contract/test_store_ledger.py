@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from pymongo.errors import BulkWriteError
 
+from speakerbot.delivery.transitions import sent_by_node_bot
 from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange, DeliveryState
 from speakerbot.ports.store import Store
 from speakerbot.stores.mongo.connection import Database
@@ -113,6 +114,20 @@ def test_a_batch_of_all_kinds_tells_winners_from_losers(store: Store) -> None:
     assert len(left) == 500 - 50
     assert {record.state for record in left.values()} == {"claimed", "sent"}
     assert sum(record.state == "sent" for record in left.values()) == 100
+
+
+def test_what_the_node_bot_sent_instead_is_open_no_longer(store: Store) -> None:
+    """Unless a run has claimed it meanwhile."""
+    dead = _claim("a")._replace(lease_until=NOW, unconfirmed_since=NOW, flag_at=NOW)
+    _created(store, dead)
+    settled = sent_by_node_bot(dead, NOW + timedelta(minutes=1), NOW + timedelta(minutes=5))
+    assert store.ledger.swap([settled]) == {dead.key}
+    assert store.ledger.get([dead.key]) == {dead.key: settled.after}
+    assert list(store.ledger.unsettled(NOW + timedelta(days=1))) == []
+    claimed = _claim("b")
+    _created(store, claimed)
+    late = sent_by_node_bot(claimed._replace(revision="read before"), NOW, NOW)
+    assert store.ledger.swap([late]) == set()
 
 
 def test_the_list_is_newest_first_by_state_and_limited(store: Store) -> None:

@@ -33,3 +33,10 @@ def test_a_mark_is_forgotten_only_if_it_is_what_was_seen(store: Any) -> None:
     store.marks.swap("guild", None, "1")
     assert not store.marks.swap("guild", "2", None)
     assert store.marks.get("guild") == "1"
+
+
+def test_a_mark_can_be_put_whatever_it_was(store: Any) -> None:
+    for value in ("2026-11-20T16:00:00Z", "2026-11-20T16:01:00Z", "2026-11-20T16:00:30Z"):
+        store.marks.put("look reminders", value)
+        assert store.marks.get("look reminders") == value
+    assert store.marks.get("look weekly") is None

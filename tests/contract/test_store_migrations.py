@@ -6,16 +6,20 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from speakerbot.domain.confirmation import Answer
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.person import Person
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
+from speakerbot.domain.talk_changes import ChangeRules, step
 from speakerbot.errors import StoreTooNew
 from speakerbot.stores.mongo import MongoStore
 from speakerbot.stores.mongo import schema as mongo_schema
@@ -32,6 +36,7 @@ SENT = Delivery(
 )
 
 
+YES = Answer("confirm", TALK.id, "1", TALK.date, "yes", NOW)
 MESSAGE = InboxMessage("k/talk:1/user:1/x", "user:1", "Hi", NOW)
 
 
@@ -61,7 +66,39 @@ def version_1(tmp_path: Path) -> Path:
     path = tmp_path / "store.db"
     with closing(in_file(path)) as db:
         sqlite_schema.migrate(db, sqlite_schema.STEPS[:1])
-        fill(SqliteStore(db))
+        fill_as_before_version_3(db)
+    return path
+
+
+def fill_as_before_version_3(db: Database) -> None:
+    store = SqliteStore(db)
+    db.run(
+        "INSERT INTO talks VALUES (?, '1', 'ada', 'Engines', '2026-11-20', ?, '77', FALSE, NULL,"
+        " NULL, NULL, NULL, NULL, '{}')",
+        (TALK.id, round(NOW.timestamp() * 1000)),
+    )
+    store.people.put([ADA])
+    store.ledger.swap([DeliveryChange(None, SENT)])
+
+
+@pytest.fixture
+def version_2(tmp_path: Path) -> Path:
+    """A file as the second version of the program left it: one talk a date, a first snapshot."""
+    path = tmp_path / "store.db"
+    with closing(in_file(path)) as db:
+        sqlite_schema.migrate(db, sqlite_schema.STEPS[:2])
+        fill_as_before_version_3(db)
+        db.run(
+            "INSERT INTO talks VALUES ('full', '2', 'grace', 'Looms', '2026-11-27', 1, '78', TRUE,"
+            " '9', 'kaz', '19:30', 2, 3, ?)",
+            ('{"note":1}',),
+        )
+        db.run(
+            "INSERT INTO snapshot SELECT id, user_id, date, topic, date, topic, FALSE, 1, 5,"
+            " username, thread_id FROM talks"
+        )
+        db.run("INSERT INTO snapshot_taken VALUES (1, 5)")
+        SqliteStore(db).inbox.put(MESSAGE)
     return path
 
 
@@ -70,11 +107,11 @@ def add_colour(db: Database) -> None:
     db.run("UPDATE talks SET colour = 'blue' WHERE username = 'ada'")
 
 
-def add_room(db: Database) -> None:
-    db.run("ALTER TABLE talks ADD COLUMN room TEXT")
+def add_hall(db: Database) -> None:
+    db.run("ALTER TABLE talks ADD COLUMN hall TEXT")
 
 
-NEXT = (*sqlite_schema.STEPS, add_colour, add_room)
+NEXT = (*sqlite_schema.STEPS, add_colour, add_hall)
 
 
 def colours(path: Path) -> list[str]:
@@ -95,6 +132,24 @@ def test_a_file_of_version_1_is_brought_to_the_newest_with_all_it_holds(version_
     assert (version(version_1), colours(version_1)) == (len(NEXT), ["blue"])
 
 
+def test_a_calendar_of_version_3_says_more_once_its_talks_do(tmp_path: Path) -> None:
+    with closing(in_file(tmp_path / "store.db")) as db:
+        sqlite_schema.migrate(db, sqlite_schema.STEPS[:3])
+        store = SqliteStore(db)
+        store.talks.put([TALK])
+        db.run(
+            "INSERT INTO calendar SELECT id, 2, date, starts_at, topic, username, FALSE, 5"
+            " FROM talks"
+        )
+        store.prepare()
+        assert list(store.calendar.differing()) == []
+        [entry] = store.calendar.all()
+        assert (entry.sequence, entry.room, entry.length, entry.link) == (2, None, None, None)
+        told = replace(TALK, room="Main stage")
+        store.talks.put([told])
+        assert list(store.calendar.differing()) == [(told, entry)]
+
+
 def test_a_file_of_version_1_has_an_inbox_once_it_is_prepared(version_1: Path) -> None:
     with closing(in_file(version_1)) as db:
         store = SqliteStore(db)
@@ -102,6 +157,58 @@ def test_a_file_of_version_1_has_an_inbox_once_it_is_prepared(version_1: Path) -
         assert_filled(store)
         assert store.inbox.put(MESSAGE)
         assert list(store.inbox.of(["user:1"], unread_only=True)) == [MESSAGE]
+
+
+def test_a_file_of_each_earlier_version_keeps_answers_once_it_is_prepared(tmp_path: Path) -> None:
+    for version in range(1, len(sqlite_schema.STEPS)):
+        with closing(in_file(tmp_path / f"{version}.db")) as db:
+            sqlite_schema.migrate(db, sqlite_schema.STEPS[:version])
+            store = SqliteStore(db)
+            if version == len(sqlite_schema.STEPS) - 1:
+                fill(store)
+            store.prepare()
+            store.answers.put([YES])
+            assert store.answers.about([TALK.id]) == {YES.key: YES}
+
+
+def at(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def test_a_file_of_version_2_keeps_its_talks_and_holds_several_a_date(version_2: Path) -> None:
+    full = Talk(
+        "full", "2", "grace", "Looms", date(2026, 11, 27), at(1), "78", completed=True,
+        scheduler_user_id="9", scheduler_username="kaz", starts_at=time(19, 30),
+        sent_tminus1_at=at(2), sent_day_of_at=at(3), extra={"note": 1},
+    )  # fmt: skip
+    with closing(in_file(version_2)) as db:
+        store = SqliteStore(db)
+        store.prepare()
+        assert list(store.talks.all()) == [TALK, full]
+        assert list(store.inbox.of(["user:1"])) == [MESSAGE]
+        co_speakers = (Speaker("3", "edsger"),)
+        second = replace(full, id="second", completed=False, room="B", co_speakers=co_speakers)
+        store.talks.put([second])
+        assert list(store.talks.between(full.date, full.date)) == [full, second]
+    assert version(version_2) == len(sqlite_schema.STEPS)
+
+
+def test_what_speakers_knew_in_version_2_is_known_without_a_notice(version_2: Path) -> None:
+    """Their entries say nothing of starts: what the talk says is taken as known."""
+    rules = ChangeRules(at(10_000), ZoneInfo("UTC"), topics=True)
+    with closing(in_file(version_2)) as db:
+        store = SqliteStore(db)
+        store.prepare()
+        for pair in list(store.snapshots.differing()):
+            after = step(pair, None, opted_out=False, rules=rules)
+            assert (after.verdict, after.entry.pending) == ("rest", False)
+            store.snapshots.advance([(pair.entry, after.entry)])
+        assert list(store.snapshots.differing()) == []
+        [full] = [talk for talk in store.talks.all() if talk.id == "full"]
+        store.talks.put([replace(full, completed=False, starts_at=time(20))])
+        [pair] = store.snapshots.differing()
+        noticed = step(pair, None, opted_out=False, rules=rules)
+        assert (noticed.entry.pending, noticed.entry.kind) == (True, "moved")
 
 
 def test_a_new_file_goes_through_every_version(tmp_path: Path) -> None:
@@ -119,7 +226,7 @@ def test_a_step_that_dies_in_the_middle_leaves_the_version_before_it(version_1: 
 
     with closing(in_file(version_1)) as db:
         with pytest.raises(Crash):
-            sqlite_schema.migrate(db, (*sqlite_schema.STEPS, dying, add_room))
+            sqlite_schema.migrate(db, (*sqlite_schema.STEPS, dying, add_hall))
         assert_filled(SqliteStore(db))
         assert version(version_1) == len(sqlite_schema.STEPS)
         sqlite_schema.migrate(db, NEXT)
@@ -128,7 +235,7 @@ def test_a_step_that_dies_in_the_middle_leaves_the_version_before_it(version_1: 
 
 def test_steps_before_the_one_that_dies_stay(version_1: Path) -> None:
     def dying(db: Database) -> None:
-        add_room(db)
+        add_hall(db)
         raise Crash
 
     with closing(in_file(version_1)) as db, pytest.raises(Crash):
@@ -166,7 +273,7 @@ def test_several_connections_that_begin_at_once_run_each_step_once(version_1: Pa
 
     def migrate() -> None:
         with closing(in_file(version_1)) as db:
-            sqlite_schema.migrate(db, (*sqlite_schema.STEPS, noted, add_room))
+            sqlite_schema.migrate(db, (*sqlite_schema.STEPS, noted, add_hall))
 
     together(*[migrate] * 4)
     assert ran == ["colour"]
@@ -222,6 +329,20 @@ def test_a_database_of_version_1_has_the_inboxs_indexes_once_it_is_prepared(
         for each in documents.speakerbot_inbox.index_information().values()
     ]
     assert ["recipient", "read_at", "created_at", "_id"] in indexed
+
+
+def test_a_database_of_version_1_has_the_answers_indexes_once_it_is_prepared(
+    database: MongoDatabase, documents: Any
+) -> None:
+    store = MongoStore(database)
+    store.prepare()
+    store.answers.put([YES])
+    assert store.answers.about([TALK.id]) == {YES.key: YES}
+    indexed = [
+        [field for field, _ in each["key"]]
+        for each in documents.speakerbot_answers.index_information().values()
+    ]
+    assert ["talk_id"] in indexed
 
 
 def test_a_step_that_dies_in_the_middle_is_done_again(

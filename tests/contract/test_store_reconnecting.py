@@ -194,10 +194,10 @@ def test_messages_whose_answer_is_lost_are_counted_as_erased(
 
 
 def test_slots_whose_answer_is_lost_are_given_to_nobody(store: Store, proxy: Proxy) -> None:
-    first = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0).first
+    first = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0)
     proxy.cut = b"update\0\x12\0\0\0speakerbot_limits"
-    second = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0).first
-    third = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0).first
+    second = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0)
+    third = store.limits.reserve("b", "all", NOW, 1.0, 5, ahead=0)
     assert [first, second, third] == [NOW + timedelta(seconds=n) for n in (0, 10, 15)]
 
 

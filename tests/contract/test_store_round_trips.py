@@ -14,7 +14,8 @@ from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.occurrence import OccurrenceRecord
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.run import Run, RunOutcome
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.server_event import EventChange, EventDetails, EventRecord
+from speakerbot.domain.talk import LONGEST, Speaker, Talk
 from speakerbot.ports.store import Store
 
 # One store for all examples of a test: each example brings an id of its own.
@@ -30,6 +31,8 @@ instants = st.integers(0, 4_102_444_800_000).map(
     lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 )
 optional_instants = st.none() | instants
+snowflakes = st.from_regex(r"[0-9]{1,20}", fullmatch=True)
+links = st.from_regex(r"https?://[a-z.]{3,20}/[a-z_*()%?&=#~!;:,.@-]{0,20}", fullmatch=True)
 minutes = st.builds(time, st.integers(0, 23), st.integers(0, 59))
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
@@ -50,7 +53,7 @@ def talks(draw: st.DrawFn) -> Talk:
         topic=draw(texts),
         date=date(1970, 1, 1) + timedelta(days=number),
         booked_at=draw(instants),
-        thread_id=draw(st.none() | st.from_regex(r"[0-9]{1,20}", fullmatch=True)),
+        thread_id=draw(st.none() | snowflakes),
         completed=draw(st.booleans()),
         scheduler_user_id=draw(optional_texts),
         scheduler_username=draw(optional_texts),
@@ -58,7 +61,34 @@ def talks(draw: st.DrawFn) -> Talk:
         sent_tminus1_at=draw(optional_instants),
         sent_day_of_at=draw(optional_instants),
         extra=draw(unknown_fields),
+        length=draw(st.none() | st.integers(1, LONGEST)),
+        room=draw(st.none() | st.text(min_size=1, max_size=200)),
+        link=draw(st.none() | links),
+        co_speakers=tuple(draw(st.lists(st.builds(Speaker, snowflakes, texts), max_size=3))),
+        source_id=draw(st.none() | st.text(min_size=1, max_size=80)),
     )
+
+
+@st.composite
+def event_records(draw: st.DrawFn) -> EventRecord:
+    shown = st.builds(EventDetails, texts, texts, texts, instants, instants)
+    return EventRecord(
+        talk_id=f"talk {next(NUMBERS)}",
+        revision=draw(texts),
+        at=draw(instants),
+        event_id=draw(st.none() | snowflakes),
+        written=draw(st.none() | shown),
+        stands=draw(st.none() | shown),
+        writing=draw(st.none() | shown),
+        refused=draw(texts),
+    )
+
+
+@given(record=event_records())
+@on_one_store
+def test_what_is_remembered_of_an_event_comes_back(store: Store, record: EventRecord) -> None:
+    assert store.server_events.swap([EventChange(record.talk_id, None, record)])
+    assert record in list(store.server_events.all())
 
 
 @st.composite

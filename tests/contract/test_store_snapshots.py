@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion
 from speakerbot.ports.store import Store
 
@@ -66,6 +66,7 @@ def test_a_snapshot_of_no_talks_is_one_too(store: Store) -> None:
         replace(BOB, topic="Botany"),
         replace(BOB, username="robert"),
         replace(BOB, thread_id="78"),
+        replace(BOB, starts_at=time(19, 30)),
     ],
 )
 def test_whatever_a_notice_may_need_makes_a_difference(taken: Store, after: Talk) -> None:
@@ -91,6 +92,64 @@ def test_another_speaker_is_one_entry_without_a_talk_and_one_talk_without_an_ent
     assert set(pairs) == {(ADA.id, "1"), (ADA.id, "3")}
     assert pairs[ADA.id, "1"] == TalkPair(entry_of(ADA), None)
     assert pairs[ADA.id, "3"].entry is None
+
+
+GRACE, KAZ = Speaker("8", "grace"), Speaker("9", "kaz")
+SHARED = replace(BOB, co_speakers=(GRACE, KAZ))
+
+
+def test_the_first_one_holds_every_co_speaker(store: Store) -> None:
+    store.talks.put([ADA, SHARED])
+    store.snapshots.take(AT)
+    expected = [ADA, *SHARED.views()]
+    assert {e.user_id: e for e in store.snapshots.all()} == {
+        talk.user_id: entry_of(talk) for talk in expected
+    }
+    assert not list(store.snapshots.differing())
+    assert not list(store.snapshots.differing(DAY))
+
+
+def test_co_speakers_come_and_go_with_an_entry_each(taken: Store) -> None:
+    taken.talks.put([SHARED])
+    pairs = {pair.key: pair for pair in taken.snapshots.differing(DAY)}
+    assert pairs == {
+        (BOB.id, "8"): TalkPair(None, SHARED.seen_by("8")),
+        (BOB.id, "9"): TalkPair(None, SHARED.seen_by("9")),
+    }
+    views = [view for view in SHARED.views() if view.user_id != BOB.user_id]
+    taken.snapshots.advance([(None, entry_of(view)) for view in views])
+    assert not list(taken.snapshots.differing())
+    alone = replace(SHARED, co_speakers=(KAZ,))
+    taken.talks.put([alone])
+    assert list(taken.snapshots.differing(DAY)) == [TalkPair(entry_of(views[0]), None)]
+    moved = replace(alone, date=DAY - timedelta(days=30))
+    taken.talks.put([moved])
+    after = {pair.key[1]: pair.talk for pair in taken.snapshots.differing(DAY)}
+    assert after == {"2": moved, "8": None, "9": moved.seen_by("9")}
+    taken.talks.delete(BOB.id)
+    assert {pair.key[1]: pair.talk for pair in taken.snapshots.differing(DAY)} == {
+        "2": None, "8": None, "9": None,
+    }  # fmt: skip
+
+
+def test_a_pending_entry_of_a_co_speaker_is_found_once(store: Store) -> None:
+    store.talks.put([SHARED])
+    store.snapshots.take(AT)
+    [view] = [view for view in SHARED.views() if view.user_id == "9"]
+    pending = entry_of(view, 2, pending=True)
+    store.snapshots.advance([(entry_of(view), pending)])
+    assert list(store.snapshots.pending()) == [TalkPair(pending, view)]
+    assert list(store.snapshots.differing(DAY)) == [TalkPair(pending, view)]
+
+
+def test_more_shared_talks_than_a_page_are_compared(several: Store) -> None:
+    talks = [replace(SHARED, id=f"t{number:04}") for number in range(700)]
+    several.talks.put(talks)
+    several.snapshots.take(AT)
+    assert sum(1 for _ in several.snapshots.all()) == 3 * len(talks)
+    assert not list(several.snapshots.differing(DAY))
+    several.talks.put([replace(talk, topic="Botany") for talk in talks])
+    assert len({pair.key for pair in several.snapshots.differing(DAY)}) == 3 * len(talks)
 
 
 def test_a_pending_entry_differs_until_it_is_not(taken: Store) -> None:

@@ -15,6 +15,8 @@ from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError, DateTaken, InputRefused
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.stores import open_store
+from speakerbot.stores.mongo import MongoStore
+from speakerbot.stores.mongo.connection import Database
 
 OID = ObjectId("f861ce589fa43569bb7c3f1a")
 DAY = date(2026, 11, 20)
@@ -84,7 +86,8 @@ def test_a_sloppy_document_is_read_without_failing(mongo: Store, documents: Any)
         }
     )
     expected = Talk(str(OID), "802345678901234563", "", "", DAY)
-    assert mongo.talks.get(str(OID)) == mongo.talks.get("2026-11-20") == expected
+    assert mongo.talks.get(str(OID)) == expected
+    assert list(mongo.talks.between(DAY, DAY)) == [expected]
     assert list(mongo.talks.between(DAY, DAY)) == [expected]
     with pytest.raises(DateTaken):
         mongo.talks.put([replace(TALK, id="another")])
@@ -122,6 +125,15 @@ def test_fields_that_the_talk_does_not_name_stay(mongo: Store, documents: Any) -
     documents.scheduledspeakers.insert_one(_document(customNote="hi", room={"a": 1}))
     mongo.talks.put([replace(TALK, extra={"room": {"b": 2}})])
     assert _stored(documents) == _document(customNote="hi", room={"b": 2})
+
+
+def test_a_date_beyond_our_calendar_stays_what_it_is(several: Store) -> None:
+    """In a field that we do not use it is none of our business."""
+    extra = {"until": {"$date": {"$numberLong": "999999999999999"}}}
+    several.talks.put([replace(TALK, extra=extra)])
+    found = several.talks.get(TALK.id)
+    assert found is not None
+    assert found.extra == extra
 
 
 def test_a_field_that_cannot_be_set_is_refused_before_anything_is_written(
@@ -181,6 +193,9 @@ def test_a_guild_without_a_channel_has_none(mongo: Store, documents: Any) -> Non
     assert list(mongo.guilds.all()) == []
 
 
+BY_SOURCE = "speakerbot.sourceId_1__id_1"
+
+
 @pytest.mark.mongodb_server
 def test_the_bots_own_indexes_are_taken_as_they_are(server_url: str) -> None:
     """In either order."""
@@ -189,7 +204,9 @@ def test_the_bots_own_indexes_are_taken_as_they_are(server_url: str) -> None:
         documents.scheduledspeakers.create_index("scheduledDate", unique=True)
         with closing(open_store(server_url)) as store:
             store.prepare()
-        assert set(documents.scheduledspeakers.index_information()) == {"_id_", "scheduledDate_1"}
+        assert set(documents.scheduledspeakers.index_information()) == {
+            "_id_", "scheduledDate_1", BY_SOURCE,
+        }  # fmt: skip
         documents.scheduledspeakers.create_index("scheduledDate", unique=True)
         documents.guildsettings.create_index("guildId", unique=True)
 
@@ -205,7 +222,9 @@ def test_a_unique_index_of_another_name_serves(server_url: str, options: Any) ->
         with closing(open_store(server_url)) as store:
             store.prepare()
         name = options.get("name", "scheduledDate_1")
-        assert set(documents.scheduledspeakers.index_information()) == {"_id_", name}
+        assert set(documents.scheduledspeakers.index_information()) == {
+            "_id_", name, BY_SOURCE,
+        }  # fmt: skip
 
 
 @pytest.mark.mongodb_server
@@ -237,3 +256,60 @@ def test_two_talks_on_one_date_keep_the_store_from_being_prepared(
         mongo.prepare()
     documents.scheduledspeakers.delete_one({"_id": other["_id"]})
     mongo.prepare()
+
+
+def _shared(documents: Any) -> Store:
+    """A store of the same database for those without a Node bot."""
+    where = f"MongoDB {documents.name}"
+    return MongoStore(Database(documents.client, documents.name, where, one_talk_a_date=False))
+
+
+def _keys(documents: Any) -> list[list[str]]:
+    indexes = documents.scheduledspeakers.index_information().values()
+    return [[field for field, _ in each["key"]] for each in indexes if each.get("unique")]
+
+
+def test_without_the_node_bot_there_is_no_index_that_allows_one_talk_a_date(
+    mongo: Store, documents: Any
+) -> None:
+    store = _shared(documents)
+    store.prepare()
+    other = replace(TALK, id="other")
+    store.talks.put([TALK, other])
+    assert list(store.talks.all()) == [TALK, other]
+    assert ["scheduledDate"] not in _keys(documents)
+    with pytest.raises(ConfigError, match=r"same scheduledDate.*NODE_BOT_COEXIST=false"):
+        mongo.prepare()
+    store.talks.delete("other")
+    mongo.prepare()
+    assert ["scheduledDate"] in _keys(documents)
+
+
+@pytest.mark.parametrize("name", ["scheduledDate_1", "one_talk_a_date"])
+def test_an_index_from_before_is_named_with_the_command_that_drops_it(
+    mongo: Store, documents: Any, name: str
+) -> None:
+    documents.scheduledspeakers.create_index("scheduledDate", unique=True, name=name)
+    mongo.prepare()
+    store, other = _shared(documents), replace(TALK, id="other")
+    store.prepare()
+    store.talks.put([TALK, replace(other, date=DAY + timedelta(days=1))])
+    command = f'db.getSiblingDB("{documents.name}").scheduledspeakers.dropIndex("{name}")'
+    for attempt in (
+        lambda: store.talks.put([other]),
+        lambda: store.talks.reschedule("other", DAY),
+        lambda: store.talks.put([replace(TALK, id="third"), replace(TALK, id="fourth")]),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            attempt()
+        assert command in str(refused.value)
+        assert str(DAY) in str(refused.value)
+    documents.scheduledspeakers.drop_index(name)
+    store.prepare()
+    assert store.talks.reschedule("other", DAY)
+    assert [talk.id for talk in store.talks.between(DAY, DAY)] == [TALK.id, "other"]
+    indexed = [
+        [field for field, _ in each["key"]]
+        for each in documents.scheduledspeakers.index_information().values()
+    ]
+    assert ["scheduledDate", "_id"] in indexed

@@ -1,14 +1,14 @@
-"""Talks: one a date, read by date, flags written only over the value that was seen."""
+"""Talks: read by date, one or several on each, flags written only over the value seen."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import DateTaken
 from speakerbot.ports.store import FlagWrite, Store
 
@@ -59,7 +59,6 @@ def test_a_talk_outside_1970_to_2999_is_hidden_with_one_warning(store: Store, da
             assert list(store.talks.between(date.min, date.max)) == [sound]
             assert list(store.talks.between(DAY, DAY)) == [sound]
             assert store.talks.get(odd.id) is None
-            assert store.talks.get(day.isoformat()) is None
         assert list(store.calendar.differing()) == [(sound, None)]
         store.snapshots.take(NOON)
         assert [entry.talk_id for entry in store.snapshots.all()] == [sound.id]
@@ -75,12 +74,11 @@ def test_a_hidden_talk_is_there_again_once_its_date_is_right(store: Store) -> No
     assert list(store.talks.all()) == [replace(odd, date=DAY)]
 
 
-def test_a_talk_is_found_by_id_and_by_date(store: Store) -> None:
+def test_a_talk_is_found_by_its_id_only(store: Store) -> None:
     talk = _talk(1, DAY)
     store.talks.put([talk])
     assert store.talks.get(talk.id) == talk
-    assert store.talks.get("2026-11-20") == talk
-    for unknown in ("2026-11-21", "2026-11-31", "f" * 24, "", "not an id"):
+    for unknown in ("2026-11-20", "f" * 24, "", "not an id"):
         assert store.talks.get(unknown) is None
 
 
@@ -97,19 +95,21 @@ def test_no_talks_are_put_without_a_word(store: Store) -> None:
     assert list(store.talks.all()) == []
 
 
-def test_a_taken_date_names_the_date_and_both_talks_and_nothing_is_put(store: Store) -> None:
+def test_a_taken_date_names_the_date_and_both_talks_and_nothing_is_put(
+    beside_node_bot: Store,
+) -> None:
     holder, free, late = _talk(1, DAY), _talk(2, DAY + timedelta(days=1)), _talk(3, DAY)
-    store.talks.put([holder])
+    beside_node_bot.talks.put([holder])
     with pytest.raises(DateTaken) as caught:
-        store.talks.put([free, late])
+        beside_node_bot.talks.put([free, late])
     assert all(part in str(caught.value) for part in ("2026-11-20", holder.id, late.id))
-    assert list(store.talks.all()) == [holder]
+    assert list(beside_node_bot.talks.all()) == [holder]
 
 
-def test_two_talks_of_one_call_cannot_share_a_date(store: Store) -> None:
+def test_two_talks_of_one_call_cannot_share_a_date(beside_node_bot: Store) -> None:
     with pytest.raises(DateTaken):
-        store.talks.put([_talk(1, DAY), _talk(2, DAY)])
-    assert list(store.talks.all()) == []
+        beside_node_bot.talks.put([_talk(1, DAY), _talk(2, DAY)])
+    assert list(beside_node_bot.talks.all()) == []
 
 
 def test_a_date_that_another_talk_of_the_call_gives_up_is_free(store: Store) -> None:
@@ -131,12 +131,12 @@ def test_rescheduling_to_its_own_date_is_not_a_clash(store: Store) -> None:
     assert store.talks.reschedule(_talk(1, DAY).id, DAY)
 
 
-def test_rescheduling_to_a_taken_date_changes_nothing(store: Store) -> None:
+def test_rescheduling_to_a_taken_date_changes_nothing(beside_node_bot: Store) -> None:
     first, second = _talk(1, DAY), _talk(2, DAY + timedelta(days=1))
-    store.talks.put([first, second])
+    beside_node_bot.talks.put([first, second])
     with pytest.raises(DateTaken, match=f"2026-11-20.*{first.id}.*{second.id}"):
-        store.talks.reschedule(second.id, DAY)
-    assert _on(store, second) == second.date
+        beside_node_bot.talks.reschedule(second.id, DAY)
+    assert _on(beside_node_bot, second) == second.date
 
 
 def test_a_talk_that_is_gone_is_neither_moved_nor_deleted(store: Store) -> None:
@@ -218,3 +218,83 @@ def test_a_flag_write_that_is_repeated_after_a_lost_answer_has_been_made(store: 
     store.talks.put([talk])
     write = FlagWrite(talk.id, "sentTminus1At", seen=None, to=NOON)
     assert store.talks.write_flags([write]) == store.talks.write_flags([write]) == {talk.id}
+
+
+FULL = Talk(
+    "5f0000000000000000000009", "1", "ada", "Engines", DAY, booked_at=NOON,
+    starts_at=time(19, 30), length=45, room="Hall 2", link="https://talks.example/1",
+    co_speakers=(Speaker("2", "grace"), Speaker("3", "edsger")),
+    source_id="pretalx:talks.example/2026:ABC", extra={"speakerbot": {"mood": "good"}},
+)  # fmt: skip
+
+
+def test_what_a_talk_has_beside_the_node_bots_fields_comes_back(store: Store) -> None:
+    store.talks.put([FULL])
+    assert store.talks.get(FULL.id) == FULL
+    bare = replace(
+        FULL, starts_at=None, length=None, room=None, link=None, co_speakers=(), source_id=None
+    )
+    store.talks.put([bare])
+    assert store.talks.get(FULL.id) == bare
+
+
+def test_a_date_holds_several_talks_in_the_order_of_their_starts(several: Store) -> None:
+    late, early, untimed = (
+        replace(_talk(number, DAY), starts_at=start)
+        for number, start in enumerate([time(20), time(9, 30), None])
+    )
+    assert not several.talks.one_a_date
+    several.talks.put([late, early])
+    several.talks.put([untimed])
+    assert list(several.talks.all()) == [untimed, early, late]
+    assert several.talks.reschedule(early.id, DAY + timedelta(days=1))
+    assert several.talks.reschedule(early.id, DAY)
+    assert list(several.talks.between(DAY, DAY)) == [untimed, early, late]
+
+
+def test_talks_of_one_call_change_dates_in_a_circle_where_dates_are_shared(several: Store) -> None:
+    one, other = _talk(1, DAY), _talk(2, DAY + timedelta(days=1))
+    several.talks.put([one, other])
+    several.talks.put([replace(one, date=other.date), replace(other, date=one.date)])
+    assert [talk.id for talk in several.talks.all()] == [other.id, one.id]
+
+
+@pytest.mark.parametrize("days", [1, 3])
+def test_more_talks_than_a_page_on_few_dates_come_each_once(several: Store, days: int) -> None:
+    talks = [_talk(number, DAY + timedelta(days=number % days)) for number in range(1203)]
+    several.talks.put(talks)
+    found = list(several.talks.all())
+    assert len(found) == len(talks)
+    assert {talk.id for talk in found} == {talk.id for talk in talks}
+    assert len(list(several.calendar.differing())) == len(talks)
+
+
+def test_the_talks_of_a_source_are_found_by_how_its_ids_begin(several: Store) -> None:
+    ours, other, longer = "pretalx:a/2026:", "pretalx:a/2025:", "pretalx:a/20260:"
+    talks = [
+        replace(_talk(number, DAY), source_id=f"{source}{number:04}")
+        for source, numbers in ((ours, range(600)), (other, range(600, 603)), (longer, [700]))
+        for number in numbers
+    ]
+    doubled = replace(_talk(800, DAY), source_id=f"{ours}0000")
+    several.talks.put([*talks, doubled, _talk(900, DAY)])
+    found = [talk.source_id for talk in several.talks.by_source(ours)]
+    assert found == sorted([*(f"{ours}{number:04}" for number in range(600)), f"{ours}0000"])
+    assert list(several.talks.by_source("ics:")) == []
+
+
+def test_an_edit_writes_only_what_it_changes(store: Store) -> None:
+    """Somebody else edits, moves and sets a flag between its look and its write."""
+    store.talks.put([FULL])
+    meanwhile = replace(FULL, topic="Looms", room=None, link="https://talks.example/2")
+    assert store.talks.edit(FULL, meanwhile)
+    assert store.talks.reschedule(FULL.id, DAY + timedelta(days=1))
+    assert store.talks.write_flags([FlagWrite(FULL.id, "sentDayOfAt", None, NOON)])
+    assert store.talks.edit(FULL, replace(FULL, length=90, starts_at=None, co_speakers=()))
+    assert store.talks.get(FULL.id) == replace(
+        meanwhile, date=DAY + timedelta(days=1), length=90, starts_at=None, co_speakers=(),
+        sent_day_of_at=NOON,
+    )  # fmt: skip
+    assert store.talks.edit(FULL, FULL)
+    assert not store.talks.edit(replace(FULL, id="f" * 24), replace(FULL, id="f" * 24, room="B"))
+    assert not store.talks.edit(replace(FULL, id="f" * 24), replace(FULL, id="f" * 24))

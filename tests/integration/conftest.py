@@ -17,7 +17,7 @@ import pytest
 import time_machine
 
 from speakerbot.channels.discord.access import bot_of
-from speakerbot.channels.discord.channel import DiscordApi
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.clock import real_now
 from speakerbot.config import Settings
 from speakerbot.delivery.status import retried
@@ -160,14 +160,23 @@ async def always() -> None:
     """Lets every request leave."""
 
 
+class Over(Exception):
+    """What a lane that has stopped raises."""
+
+
 @dataclass
 class Unpaced:
     """A lane without a limit, that notes how long it was asked to pause."""
 
     pauses: list[float] = field(default_factory=list)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def slot(self) -> None:
-        pass
+        if self.stop.is_set():
+            raise Over
+
+    async def stopped(self) -> None:
+        await self.stop.wait()
 
     def slow_down(self, seconds: float, everywhere: bool) -> None:  # noqa: ARG002
         self.pauses.append(seconds)
@@ -180,6 +189,8 @@ class Line:
     channel: DiscordApi
     discord: LoopbackDiscord
     pauses: list[float]
+    stop: asyncio.Event
+    """Set: no request may begin any more."""
 
     async def send(self, text: str = "hello", nonce: str = "n1", to: str = "77") -> str:
         return await self.channel.send(to, text, nonce=nonce, mention=None, ready=always)
@@ -222,17 +233,17 @@ def _connected(
     clock: LoopbackClock | None = None,
 ) -> None:
     async def run() -> None:
-        limit, pauses = timedelta(seconds=timeout), list[float]()
+        limit, pace = timedelta(seconds=timeout), Unpaced()
         async with (
             LoopbackDiscord(settings, clock=clock) as discord,
             DiscordApi(
                 "t",
                 discord.base_url,
                 timeout=limit,
-                pace=Unpaced(pauses),
+                pace=pace,
             ) as channel,
         ):
-            await talk(Line(channel, discord, pauses))
+            await talk(Line(channel, discord, pace.pauses, pace.stop))
 
     asyncio.run(run())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, cast
 
 import time_machine
 
@@ -14,9 +14,10 @@ from speakerbot.config import Settings
 from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
-from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary
+from speakerbot.runs.report import MessageOutcome, RunHeader, RunSummary, ServiceChange
 from speakerbot.runs.service import RunEnd, RunRequest, RunService, Scheduling
 from speakerbot.schedules.schedule import Schedule
+from speakerbot.testing.crash.boundaries import Reached, stepping_store
 from speakerbot.testing.discord import LoopbackDiscord
 
 DAY = date(2026, 11, 21)
@@ -46,10 +47,15 @@ class Machine:
     settings: Settings
     meanwhile: Callable[[], None] = lambda: None
     """Happens while it sleeps."""
+    reached: Reached = lambda _: None
+    """Is told of every boundary of a run, as speakerbot.testing.crash names them."""
     retry_within: timedelta = timedelta(seconds=60)
+    job: str = "reminders"
     naps: list[float] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
     ends: list[str | None] = field(default_factory=list)
+    counts: dict[str, Any] = field(default_factory=dict)
+    """Of the last run."""
 
     def sleep(self, seconds: float) -> None:
         self.naps.append(seconds)
@@ -61,12 +67,16 @@ class Machine:
     def add(self, outcome: MessageOutcome) -> None:
         self.states.append(outcome.state)
 
+    def change(self, change: ServiceChange) -> None:
+        self.states.append(change.counted_as)
+
     def end(self, summary: RunSummary) -> None:
         self.ends.append(summary.skipped_because)
+        self.counts = summary.counts.as_dict()
 
     @property
     def service(self) -> RunService:
-        kept: Any = KeptOpen(self.store)
+        kept: Any = stepping_store(cast("Store", KeptOpen(self.store)), self.reached)
         return RunService(
             self.settings,
             JOBS,
@@ -76,11 +86,18 @@ class Machine:
         )
 
     def run(
-        self, at: str, *, gated: bool = True, now: datetime | None = None, **options: Any
+        self,
+        at: str,
+        *,
+        gated: bool = True,
+        now: datetime | None = None,
+        may_wait: bool = True,
+        **options: Any,
     ) -> RunEnd:
         self.clock.move_to(instant(at))
-        scheduling = Scheduling(cron="@hourly") if gated else Scheduling()
-        request = RunRequest("reminders", RunOptions(**options), scheduling, now, TIMEOUT)
+        cron = "@hourly" if gated else None
+        scheduling = Scheduling(cron=cron, may_wait=may_wait)
+        request = RunRequest(self.job, RunOptions(**options), scheduling, now, TIMEOUT)
         return self.service.run(request, (self,))
 
     def run_due(self, at: str, *schedules: Schedule) -> int:

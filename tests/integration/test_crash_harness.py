@@ -17,14 +17,16 @@ import pytest
 
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.errors import Unreachable
-from speakerbot.testing.crash import RemindersWorld, of_seed
+from speakerbot.testing.crash import Arena, RemindersWorld, of_seed
 from speakerbot.testing.crash.__main__ import WORLDS, job_of
 from speakerbot.testing.crash.boundaries import stepping
-from speakerbot.testing.crash.job_process import suffering
+from speakerbot.testing.crash.job_process import stalling, suffering
 from speakerbot.testing.crash.judge import Evidence, Kept, Promise, judge, quiet
+from speakerbot.testing.crash.node_bot_world import NodeBotWorld
 from speakerbot.testing.crash.processes import CRASHED, Child, call
 from speakerbot.testing.crash.seeds import (
     CrashProcess,
+    CrashRound,
     CrashSchedule,
     WorldEvent,
     around_node_bot,
@@ -170,13 +172,20 @@ def test_every_world_comes_to_play_on_either_store() -> None:
     assert played == {(job, server) for job in WORLDS for server in (True, False)}
 
 
-def test_a_schedule_around_the_node_bot_has_one_round_in_its_minute() -> None:
+def test_a_schedule_around_the_node_bot_has_one_round_in_its_minute_or_across_its_begin() -> None:
+    begins, stalls = [], []
     for seed in range(100):
         schedule = around_node_bot(seed)
         assert schedule == around_node_bot(seed) == read(schedule.text())
         minutes = [each for each in schedule.rounds if each.gap == "minute"]
         assert [event.what for each in minutes for event in each.events] == ["node_bot"]
-        assert not any(process.clock_ahead for each in minutes for process in each.processes)
+        processes = [process for each in minutes for process in each.processes]
+        assert not any(process.clock_ahead for process in processes)
+        begins += [each.into_minute for each in minutes]
+        stalls += [each.stall_until for each in processes if each.stall_at]
+    assert -1 < min(begins) < 0 < max(begins) < 120
+    assert min(stalls) < 1 < max(stalls)
+    assert any(30 < until < 31 for until in stalls), "until the Node bot is sending"
 
 
 def test_what_the_node_bot_has_sent_must_not_go_again() -> None:
@@ -191,12 +200,14 @@ def test_what_the_node_bot_has_sent_must_not_go_again() -> None:
     assert twice == [f"{FIRST}: sent 2 times, once of them by the Node bot"]
     claimed = KEPT.records[FIRST]._replace(state=DeliveryState.CLAIMED)
     open_claim = replace(KEPT, records={**KEPT.records, FIRST: claimed})
+    assert not quiet(left, open_claim), "it is to be settled"
     found = judge(left, Evidence((theirs, *MESSAGES[1:]), DMS), open_claim)
     assert found == [f"{FIRST}: the Node bot sent it, and the ledger says claimed for ever"]
 
 
 def test_who_sleeps_wakes_when_another_process_puts_time_forward(tmp_path: Path) -> None:
     clock = SharedClock()
+    clock.real()
 
     def sleep(_: int) -> int:
         clock.sleep(3600)
@@ -230,6 +241,52 @@ def test_a_child_says_how_far_it_came_and_dies_where_it_is_told_to(tmp_path: Pat
     assert steps == ["1 before store.write", "2 after store.write", "3 before store.write"]
 
 
+def test_a_child_stalls_where_it_is_told_to_and_only_then_suffers_the_rest(tmp_path: Path) -> None:
+    def code(mouth: int) -> int:
+        def stall(until: float) -> None:
+            os.write(mouth, f"stalls until {until}\n".encode())
+
+        reached = suffering(CrashProcess(kill_at=2, stall_at=2, stall_until=30.5), mouth, stall)
+        reached("first")
+        reached("second")
+        return 0
+
+    ended = Child(code, tmp_path / "log").wait()
+    assert ended.code == -signal.SIGKILL
+    assert ended.said.decode().splitlines() == ["1 first", "2 second", "stalls until 30.5"]
+
+
+def test_a_stall_lasts_until_the_node_bots_minute_is_so_far(tmp_path: Path) -> None:
+    world = NodeBotWorld(1, 0)
+    clock = world.clock
+    assert clock is not None
+    assert world.minute is not None
+    wakes_at = world.minute + timedelta(seconds=30.5)
+
+    def stalls(_: int) -> int:
+        stalling(world, clock)(30.5)
+        return 0 if clock.real() >= wakes_at else 1
+
+    def put_forward(_: int) -> int:
+        clock.put_forward_to(wakes_at)
+        clock.put_forward_to(wakes_at - timedelta(hours=1))  # it is later already
+        return 0
+
+    stalled = Child(stalls, tmp_path / "log")
+    assert Child(put_forward, tmp_path / "log").wait().code == 0
+    assert stalled.wait().code == 0
+
+
+def test_a_run_ends_in_order_at_sigterm(tmp_path: Path) -> None:
+    """What it has not begun it gives back; nothing else would be seen of a plain kill."""
+    schedule = CrashSchedule((CrashRound((CrashProcess(term_at=12),)),))
+    with Arena(tmp_path) as arena:
+        played = arena.play(RemindersWorld, schedule)
+    assert played.problems == []
+    assert played.killed == 0
+    assert played.trace[0].startswith("exit 143:")
+
+
 def test_a_store_raises_where_it_is_told_to_and_requests_do_not_count(tmp_path: Path) -> None:
     def code(mouth: int) -> int:
         reached = suffering(CrashProcess(raise_at=2, raises=2), mouth)
@@ -252,6 +309,16 @@ def test_a_child_is_killed_from_outside_when_it_is_time(tmp_path: Path) -> None:
 
     child = Child(code, tmp_path / "log")
     assert child.wait(kill_when=lambda: True).code == -signal.SIGKILL
+
+
+def test_a_child_that_hangs_is_killed_and_told(tmp_path: Path) -> None:
+    def code(_: int) -> int:
+        time.sleep(60)
+        return 0
+
+    ended = Child(code, tmp_path / "log").wait(too_long=0.1)
+    assert (ended.code, ended.hung) == (-signal.SIGKILL, True)
+    assert not Child(lambda _: 0, tmp_path / "log").wait().hung
 
 
 def test_a_childs_traceback_is_kept(tmp_path: Path) -> None:

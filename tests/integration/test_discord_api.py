@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from speakerbot.channels.discord.channel import DiscordApi
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.ports.channel import Refused
 from speakerbot.testing.discord import NO_LIMITS, Bucket, Fault
 from speakerbot.testing.discord.routing import Operation
-from tests.integration.conftest import Unpaced, always
+from tests.integration.conftest import Over, Unpaced, always
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Connected, Line, always
@@ -39,6 +39,49 @@ def test_a_session_opens_without_a_request_and_a_message_costs_one(connected: Co
         assert len(line.discord.requests) == line.channel.requests == 1
 
     connected(talk)
+
+
+def sending_when_its_lane_stops(line: Line) -> asyncio.Task[str]:
+    """A message whose first try has been answered by then, or is under way."""
+    sending = asyncio.create_task(line.send())
+    asyncio.get_running_loop().call_later(0.25, line.stop.set)
+    return sending
+
+
+def test_once_its_lane_has_stopped_a_request_is_not_repeated(connected: Connected) -> None:
+    """discord.py sleeps before it would be."""
+
+    async def limited(line: Line) -> None:
+        line.discord.inject(Fault(kind="rate_limit", on=SENT, retry_after=9.0, times=None))
+        begin = monotonic()
+        with pytest.raises(Over):
+            await sending_when_its_lane_stops(line)
+        assert monotonic() - begin < 4
+        assert len(line.discord.requests) == 1
+
+    async def failed(line: Line) -> None:
+        line.discord.inject(Fault(kind="error", on=SENT, status=500, times=None))
+        refusal = await line.refused(sending_when_its_lane_stops(line))
+        assert refusal.maybe_accepted
+        assert len(line.discord.requests) == 1
+
+    connected(limited)
+    connected(failed)
+
+
+def test_a_request_that_is_under_way_when_its_lane_stops_ends_as_ever(connected: Connected) -> None:
+    async def answered(line: Line) -> None:
+        message_id = await sending_when_its_lane_stops(line)
+        assert message_id == line.discord.messages[0].id
+
+    async def unanswered(line: Line) -> None:
+        line.discord.inject(Fault(kind="hang", on=SENT, accepted=True))
+        refusal = await line.refused(sending_when_its_lane_stops(line))
+        assert refusal.maybe_accepted
+        assert len(line.discord.messages) == 1
+
+    connected(answered, replace(NO_LIMITS, latency=0.5))
+    connected(unanswered, timeout=0.6)
 
 
 def test_sending_again_with_the_same_nonce_returns_the_first_message(connected: Connected) -> None:

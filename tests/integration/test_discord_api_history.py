@@ -7,9 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.testing.discord import NO_LIMITS, LoopbackClock
+from tests.integration.conftest import Unpaced
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.integration.conftest import Connected, Line
 
 
@@ -88,3 +92,35 @@ def test_who_we_are_is_asked_once_however_many_look(connected: Connected) -> Non
         assert sum(r.operation == "get_my_user" for r in line.discord.requests) == 1
 
     connected(talk)
+
+
+def test_what_arrives_while_an_empty_channel_is_looked_through_is_no_sign_of_a_ban(
+    connected: Connected,
+) -> None:
+    """As where two messages to one channel are looked for at once, and the first is sent again."""
+
+    async def talk(line: Line) -> None:
+        pace = Meanwhile(lambda: line.discord.world.post("77", "5", "somebody else's"))
+        timeout = timedelta(seconds=20)
+        async with DiscordApi("t", line.discord.base_url, timeout=timeout, pace=pace) as channel:
+            other = replace(line, channel=channel)
+            assert await other.find() is None
+            assert [r.operation for r in line.discord.requests][-2:] == [
+                "get_message", "list_messages"
+            ]  # fmt: skip
+
+    connected(talk)
+
+
+class Meanwhile(Unpaced):
+    """Something happens before the third request: between that for the history and that for the
+    channel."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        super().__init__([])
+        self.happens, self.requests = happens, 0
+
+    async def slot(self) -> None:
+        self.requests += 1
+        if self.requests == 3:
+            self.happens()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.message import Decision, NodeFlag
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
@@ -20,6 +21,8 @@ from speakerbot.testing.run_harness import NOW, RunHarness
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+
+    from speakerbot.domain.delivery import Delivery
 
 
 TALK = Talk("t1", "7", "Ada", "Kites", date(2026, 11, 20), thread_id="70")
@@ -113,6 +116,34 @@ def test_the_node_bots_own_flag_counts_while_we_wait_to_try_again(
     assert harness.run(job=job).states == ["failed"]
     harness.later(timedelta(minutes=31))
     node_bot_sends(harness, harness.clock.decision(), over=flag(harness))
+    assert harness.run(job=job).states == ["already_sent"]
+    assert harness.sent() == []
+    assert (the_record(harness).state, the_record(harness).found) == ("sent", True)
+
+
+def the_record(harness: RunHarness) -> Delivery:
+    [record] = harness.store.ledger.list()
+    return record
+
+
+def test_a_claim_that_died_before_its_flag_is_settled_once_the_node_bot_has_sent(
+    harness: RunHarness, job: Job
+) -> None:
+    """Else it would stay claimed until its time is over."""
+    harness.die("before talks.write_flags", job=job)
+    node_bot = harness.clock.decision()
+    node_bot_sends(harness, node_bot)
+    assert harness.run(job=job).states == ["held_back"], "its lease is not over"
+    assert the_record(harness).state == "claimed"
+    harness.later(AFTER_LEASE)
+    assert harness.run(job=job, options=RunOptions(dry_run=True)).states == ["already_sent"]
+    assert the_record(harness).state == "claimed", "a dry run changes nothing"
+    ended = harness.run(job=job)
+    assert [each.reason for each in ended.outcomes] == [
+        f"the Node bot sent it at {node_bot:%F %H:%M} UTC"
+    ]
+    assert (the_record(harness).state, the_record(harness).found) == ("sent", True)
+    assert flag(harness) == node_bot
     assert harness.run(job=job).states == ["already_sent"]
     assert harness.sent() == []
 

@@ -16,6 +16,7 @@ from speakerbot.delivery.engine import WORKERS
 from speakerbot.testing.discord import NO_LIMITS, Fault
 
 if TYPE_CHECKING:
+    from speakerbot.testing.discord.routing import Operation
     from tests.integration.conftest import Command, Report
 
 pytestmark = pytest.mark.slow
@@ -99,3 +100,39 @@ def test_a_retry_that_hangs_is_cut_off_too(command: Command) -> None:
     assert took < 10
     assert report.document["stopped"] == "sigterm"
     assert [record.state for record in command.records().values()] == ["claimed"]
+
+
+@pytest.mark.parametrize("on", ["create_dm", "create_message"])
+def test_what_waits_for_a_rate_limit_to_end_is_not_waited_for(
+    command: Command, on: Operation
+) -> None:
+    """discord.py sleeps before it sends again: nothing of that request is under way."""
+    command.book(3, known=False)
+    command.discord.inject(Fault(kind="rate_limit", on=on, retry_after=6.0, times=1))
+
+    def limited() -> bool:
+        return any(each.status == 429 for each in command.discord.requests)
+
+    report, took = stopped(command, limited)
+    assert took < 3
+    assert report.counts["sent"] == 0
+    assert command.discord.messages == []
+    assert [record.state for record in command.records().values()] == []
+    assert command.run(SPEAKERBOT_NEW_DM_EVERY="0s").counts["sent"] == 3
+
+
+def test_what_waits_to_be_repeated_and_may_have_arrived_stays_unconfirmed(
+    command: Command,
+) -> None:
+    command.book(1)
+    lost = Fault(kind="error", on="create_message", status=500, accepted=True, times=4)
+    command.discord.inject(lost)
+
+    def failed() -> bool:
+        return sum(each.status == 500 for each in command.discord.requests) >= 3
+
+    report, took = stopped(command, failed)
+    assert took < 3
+    [record] = command.records().values()
+    assert (record.state, record.unconfirmed_since is not None) == ("failed", True)
+    assert report.document["stopped"] == "sigterm"

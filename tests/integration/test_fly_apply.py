@@ -134,6 +134,82 @@ def test_a_machine_is_not_touched_while_its_job_runs() -> None:
     assert world.named("cron-weekly").killed == 0
 
 
+class TestATimedJob:
+    """Its machine may run for days: it is stopped, updated, and started again."""
+
+    FOR_DAYS = CommandOutcome(seconds=7 * 86_400, ends_in=3)
+
+    def person(self, outcome: CommandOutcome = FOR_DAYS, **more: Any) -> Person:
+        world = FlyWorld(run=lambda _machine, _now: outcome)
+        entries = [{"name": "soon", "job": "starting", "cron": "@hourly",
+                    "args": ["--horizon", "75m"], **more}]  # fmt: skip
+        person = Person(world, *entries)
+        person.apply()
+        assert world.named("cron-soon").state == "started"
+        return person
+
+    def test_is_not_waited_for(self) -> None:
+        person = self.person()
+        world, began = person.world, person.world.time.now()
+        person.entries[0]["timeout"] = "20m"
+        [result] = person.apply(wait_for_runs=0)
+        assert (result.outcome, result.text) == ("done", "updated, and started again")
+        machine = world.named("cron-soon")
+        assert "20m" in machine.config["init"]["cmd"]
+        assert (machine.state, machine.killed, machine.runs) == ("started", 0, 2)
+        assert world.time.now() - began < 60
+        assert person.plan().actions == ()
+
+    def test_ends_as_it_is_asked_to_before_anything_is_changed(self) -> None:
+        person = self.person()
+        person.entries[0]["timeout"] = "20m"
+        person.apply()
+        order = [what for what in person.world.requests if what not in ("list", "get", "wait")]
+        assert order == ["create", "stop", "lease", "update", "release", "start"]
+        ends = [e for e in person.world.named("cron-soon").events if e["type"] == "exit"]
+        assert [e["request"]["exit_event"]["requested_stop"] for e in ends] == [True]
+        assert ends[0]["request"]["exit_event"]["exit_code"] == 143
+
+    def test_that_does_not_end_in_time_is_killed_by_fly(self) -> None:
+        person = self.person(CommandOutcome(seconds=7 * 86_400, ends_in=1e9))
+        person.entries[0]["timeout"] = "20m"
+        assert outcomes(person.apply(wait_for_runs=0)) == ["cron-soon: done"]
+        [ended] = [e for e in person.world.named("cron-soon").events if e["type"] == "exit"]
+        assert ended["request"]["exit_event"]["exit_code"] == 137
+
+    def test_that_is_disabled_stays_stopped(self) -> None:
+        person = self.person()
+        person.entries[0]["enabled"] = False
+        [result] = person.apply()
+        assert (result.outcome, result.text) == ("done", "updated")
+        assert person.world.named("cron-soon").state in ("stopped", "replacing")
+
+    def test_that_nobody_wants_any_more_is_stopped_and_destroyed(self) -> None:
+        person = self.person()
+        person.entries = [entry("weekly")]
+        results = person.apply(prune=True, wait_for_runs=0)
+        assert "cron-soon: done" in outcomes(results)
+        assert [machine.name for machine in person.world.living()] == ["cron-weekly"]
+
+    def test_whose_update_is_refused_is_started_again(self) -> None:
+        person = self.person()
+        person.entries[0]["timeout"] = "20m"
+        person.world.images = set()
+        [result] = person.apply(image="registry.fly.io/community:gone")
+        assert result.outcome == "failed"
+        assert person.world.named("cron-soon").state == "started"
+
+    def test_that_took_the_place_of_another_is_waited_for(self) -> None:
+        """What counts is what runs now."""
+        world = FlyWorld(run=lambda _machine, _now: CommandOutcome(seconds=300))
+        person = Person(world, entry("soon"))
+        person.apply()
+        person.entries = [{"name": "soon", "job": "starting", "cron": "@hourly"}]
+        assert outcomes(person.apply(wait_for_runs=60)) == ["cron-soon: skipped"]
+        assert outcomes(person.apply(wait_for_runs=600)) == ["cron-soon: done"]
+        assert world.named("cron-soon").killed == 0
+
+
 def test_machines_at_rest_come_before_those_that_must_be_waited_for() -> None:
     world = FlyWorld()
     person = Person(world, entry("one"), entry("two"), entry("three"))

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import discord
@@ -71,6 +72,55 @@ def test_a_dm_is_opened_sent_read_back_edited_and_deleted(run: Run) -> None:
     (message,) = loopback.messages
     assert (message.nonce, message.original, message.deleted) == ("n" * 24, "hello", True)
     assert loopback.counts["create_dm", 200] == 1
+
+
+def test_a_reaction_is_put_counted_read_and_taken_away(run: Run) -> None:
+    async def scenario(loopback: LoopbackDiscord, client: discord.Client) -> None:
+        channel = client.get_partial_messageable(5)
+        sent = await channel.send("Will you be there?")
+        await sent.add_reaction("✅")
+        loopback.world.react(str(sent.id), "42", "✅")
+        (reaction,) = (await channel.fetch_message(sent.id)).reactions
+        assert (reaction.emoji, reaction.count, reaction.me) == ("✅", 2, True)
+        assert client.user is not None
+        assert {user.id async for user in reaction.users()} == {42, client.user.id}
+        await sent.remove_reaction("✅", client.user)
+        with pytest.raises(discord.HTTPException) as refused:
+            await sent.add_reaction("yes")
+        assert (refused.value.status, refused.value.code) == (400, 10014)
+
+    loopback = run(scenario, LoopbackSettings())
+    assert loopback.messages[0].reactions == {"✅": ("42",)}
+    assert loopback.rate_limited == 0
+
+
+def test_an_event_is_made_listed_edited_and_deleted(run: Run) -> None:
+    begin = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+    async def scenario(loopback: LoopbackDiscord, client: discord.Client) -> None:
+        guild = await client.fetch_guild(900)
+        event = await guild.create_scheduled_event(
+            name="On engines",
+            start_time=begin,
+            end_time=begin + timedelta(hours=1),
+            entity_type=discord.EntityType.external,
+            privacy_level=discord.PrivacyLevel.guild_only,
+            location="Room 1",
+        )
+        assert (event.location, event.status) == ("Room 1", discord.EventStatus.scheduled)
+        await event.edit(description="Ada speaks.")
+        (listed,) = await guild.fetch_scheduled_events(with_counts=True)
+        assert (listed.id, listed.description, listed.start_time) == (
+            event.id,
+            "Ada speaks.",
+            begin,
+        )
+        assert listed.user_count == 0
+        await event.delete()
+        assert await guild.fetch_scheduled_events() == []
+
+    loopback = run(scenario, LoopbackSettings())
+    assert [event.deleted for event in loopback.events] == [True]
 
 
 def test_a_stored_dm_takes_one_request(run: Run) -> None:

@@ -60,7 +60,8 @@ def job(count: int) -> Job:
             user = str(FIRST_USER + number)
             yield Message(
                 "race", "bench:1", f"user:{user}", "2026-11-20", (Route("dm", user),),
-                "reminder.day_of", {"username": user, "date": "2026-11-20", "topic": "Races"},
+                "reminder.day_of",
+                {"username": user, "date": "2026-11-20", "topic": "Races", "starts_at": ""},
                 datetime(2026, 11, 20, tzinfo=UTC), context.now + timedelta(days=1), "a race",
             )  # fmt: skip
 

@@ -4,6 +4,7 @@ minute in which the Node bot sends its own reminders."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -16,6 +17,8 @@ from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.ports.store import FlagWrite
 from speakerbot.schedules.reading import read_schedules
 from speakerbot.schedules.schedule import Schedule
+from speakerbot.testing.crash.boundaries import Reached
+from speakerbot.testing.discord import Fault
 from tests.integration.machine import DAY, TIMEOUT, Machine, instant
 
 
@@ -47,6 +50,20 @@ def test_the_run_before_it_waits_and_holds_its_occurrence(machine: Machine) -> N
     record = machine.store.occurrences.get("reminders", instant("23:00"))
     assert record
     assert record.standing == "finished"
+
+
+def test_a_store_that_is_slow_while_it_waits_makes_it_no_later(machine: Machine) -> None:
+    between_ticks(machine)
+
+    def reached(boundary: str) -> None:
+        if boundary == "before occurrences.swap" and len(machine.naps) == 1:
+            machine.clock.move_to(instant("23:29:50"))
+
+    machine.reached = reached
+    machine.run("23:20")
+    [message] = machine.store.ledger.list()
+    assert message.sent_at is not None
+    assert message.sent_at < instant("23:30:10")
 
 
 def test_it_waits_at_most_an_hour_and_five_minutes(machine: Machine) -> None:
@@ -162,6 +179,23 @@ def test_what_the_node_bot_sends_in_its_minute_is_not_claimed(machine: Machine) 
     assert len(machine.discord.messages) == 1
 
 
+def test_what_failed_before_a_run_waited_keeps_its_occurrence_open(machine: Machine) -> None:
+    """What the run does after that does not make it forget."""
+    machine.settings = replace(
+        machine.settings, reminder_offsets=parse_offsets("0d@16:00,5d@08:00")
+    )
+    machine.book(DAY, DAY + timedelta(days=5))
+    machine.retry_within = timedelta()
+    machine.discord.inject(Fault(kind="error", on="create_message", status=503))
+    machine.run("16:01:50")
+    assert machine.states == ["failed", "sent"]
+    occurrence = machine.store.occurrences.get("reminders", instant("16:00"))
+    assert occurrence is not None
+    assert occurrence.standing == "open"
+    [failed] = machine.store.ledger.list(state="failed")
+    assert occurrence.retry_at == failed.retry_at
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -206,6 +240,88 @@ def test_a_run_that_reaches_the_minute_goes_on_after_it(machine: Machine) -> Non
     )
     assert machine.states == ["sent"]
     assert machine.discord.messages
+
+
+def stalled(
+    machine: Machine,
+    boundary: str,
+    until: str,
+    meanwhile: Callable[[], None] = lambda: None,
+    then: Callable[[], None] = lambda: None,
+) -> Reached:
+    """The machine stops once, at this boundary; something happens meanwhile, and then at the next
+    boundary."""
+    coming = [(boundary, meanwhile), ("", then)]
+
+    def reached(name: str) -> None:
+        if coming and coming[0][0] in ("", name):
+            if coming[0][0]:
+                machine.clock.move_to(instant(until))
+            coming.pop(0)[1]()
+
+    return reached
+
+
+@pytest.mark.parametrize("until", ["15:59:30", "16:00:05", "16:01:59", "16:02:05"])
+@pytest.mark.parametrize(
+    "boundary",
+    [
+        "before ledger.swap",
+        "after ledger.swap",
+        "before talks.write_flags",
+        "after talks.write_flags",
+    ],
+)
+def test_a_run_that_stalls_when_the_minute_begins_leaves_to_the_node_bot_what_it_has_read(
+    machine: Machine, boundary: str, until: str
+) -> None:
+    """It has read the flags before they were set, and saves after that."""
+    machine.settings = replace(machine.settings, reminder_offsets=parse_offsets("0d@15:30"))
+    machine.book(DAY)
+    sent_by_node_bot: list[datetime] = []
+
+    def flag() -> datetime | None:
+        return machine.store.talks.by_ids(["t21"])["t21"].sent_day_of_at
+
+    def sends() -> None:
+        if flag() is None and until > "16":
+            sent_by_node_bot.append(datetime.now(UTC))
+
+    def saves() -> None:
+        for at in sent_by_node_bot:
+            machine.store.talks.write_flags([FlagWrite("t21", "sentDayOfAt", flag(), at)])
+
+    machine.reached = stalled(machine, boundary, until, sends, saves)
+    machine.run("15:59", gated=False)
+    assert len(machine.discord.messages) + len(sent_by_node_bot) == 1
+    assert len(sent_by_node_bot) == (until > "16" and boundary != "after talks.write_flags")
+
+
+def test_a_flag_that_was_set_too_late_is_taken_back_at_once(machine: Machine) -> None:
+    machine.settings = replace(machine.settings, reminder_offsets=parse_offsets("0d@15:30"))
+    machine.book(DAY)
+
+    def nothing_is_left_of_it() -> None:
+        assert list(machine.store.ledger.list()) == []
+        assert machine.store.talks.by_ids(["t21"])["t21"].sent_day_of_at is None
+
+    machine.reached = stalled(machine, "before talks.write_flags", "15:59:31")
+    machine.meanwhile = nothing_is_left_of_it
+    machine.run("15:59", gated=False)
+    assert machine.naps == [pytest.approx(149, abs=2)]
+    assert machine.states == ["sent"]
+    assert machine.counts["planned"] == 1, "its second round plans it again"
+
+
+def test_a_trigger_that_reaches_the_minute_holds_it_back_and_says_so(machine: Machine) -> None:
+    machine.settings = replace(machine.settings, reminder_offsets=parse_offsets("0d@15:30"))
+    machine.book(DAY)
+    machine.reached = stalled(machine, "after ledger.swap", "15:59:31")
+    end = machine.run("15:59", gated=False, may_wait=False)
+    assert (machine.naps, machine.states) == ([], ["held_back"])
+    assert machine.counts["skipped"] == {"node_bot_minute": 1}
+    assert end.wait_until == instant("16:02")
+    assert list(machine.store.ledger.list()) == []
 
 
 def test_run_due_holds_it_back_serves_the_others_and_sends_it_afterwards(

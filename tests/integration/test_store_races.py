@@ -64,7 +64,7 @@ for start in range(0, 1000, 50):
 print(json.dumps(won))
 """
 RESERVE = """
-firsts = [store.limits.reserve("b", "all", NOW, 1 / 45, 3, ahead=0).first for _ in range(100)]
+firsts = [store.limits.reserve("b", "all", NOW, 1 / 45, 3, ahead=0) for _ in range(100)]
 print(json.dumps([first.isoformat() for first in firsts]))
 """
 DELIVER = """
@@ -74,6 +74,13 @@ print(json.dumps(won))
 """
 READ = """
 print(json.dumps([store.inbox.mark_read(["user:1"], None, NOW) for _ in range(20)]))
+"""
+ANSWER = """
+from speakerbot.domain.confirmation import Answer
+said = "no" if me == "process1" else "yes"
+for n in range(200):
+    store.answers.put([Answer("confirm", f"t{n}", "1", date(2026, 11, 20), said, NOW)])
+print("[]")
 """
 SERVE = """
 from speakerbot.domain.occurrence import OccurrenceRecord
@@ -176,6 +183,13 @@ def test_every_inbox_message_is_put_by_exactly_one_and_counted_as_read_once(prep
             stored = store.inbox.get([f"k{n}" for n in mine])
             assert [message.text for message in stored.values()] == [f"process{number}"] * len(mine)
     assert sum(n for each in _race(prepared, READ) for n in each) == 200
+
+
+def test_a_no_wins_whoever_comes_first(prepared: str) -> None:
+    _race(prepared, ANSWER)
+    with closing(open_store(prepared)) as store:
+        found = store.answers.about([f"t{n}" for n in range(200)])
+    assert Counter(each.answer for each in found.values()) == {"no": 200}
 
 
 def test_every_slot_is_given_once_and_none_is_left_out(prepared: str) -> None:

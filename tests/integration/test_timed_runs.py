@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ import pytest
 from jobs import JOBS
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.reminder_offsets import parse_offsets
+from speakerbot.domain.talk import Talk
+from speakerbot.ports.store import Store
 from speakerbot.schedules.reading import read_schedules
+from speakerbot.stores import open_store
 from speakerbot.testing.discord import Fault
 from tests.integration.machine import DAY, Machine, instant
 
@@ -176,6 +179,59 @@ def test_another_runs_next_occurrence_is_left_to_it(timed: Machine) -> None:
     after_naps(timed, 3298, other_machine)
     timed.run("15:05", horizon=HORIZON)
     assert timed.ends == [None]
+
+
+class Watched:
+    """A store that notes each question about what is due; where it cannot tell whether it was
+    written to, as MongoDB."""
+
+    def __init__(self, store: Store, *, tells: bool) -> None:
+        self._store = store
+        self._tells = tells
+        self.questions = 0
+        self.talks = self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def version(self) -> object:
+        return self._store.version() if self._tells else None
+
+    def between(self, first: date, last: date) -> Iterator[Talk]:
+        self.questions += 1
+        return self._store.talks.between(first, last)
+
+    def by_ids(self, ids: list[str]) -> dict[str, Talk]:
+        return self._store.talks.by_ids(ids)
+
+
+@pytest.mark.parametrize(("tells", "at_most"), [(True, 10), (False, 2400 + 10)])
+def test_waiting_asks_once_a_second_at_most_and_not_where_nothing_was_written(
+    timed: Machine, tells: bool, at_most: int
+) -> None:
+    book(timed, "15:40")
+    store: Any = Watched(timed.store, tells=tells)
+    timed.store = store
+    stay(timed, "15:00")
+    assert len(timed.discord.messages) == 1
+    assert store.questions <= at_most
+
+
+def test_what_another_process_books_is_seen(timed: Machine, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'store.db'}"
+    own, others = open_store(address), open_store(address)
+    own.prepare()
+    timed.store = own
+    book(timed, "15:40")
+    starts = instant("16:20").time()
+    talk = Talk("t22", "1022", "bob", "Boats", DAY, starts_at=starts)
+    after_naps(timed, 5, lambda: others.talks.put([replace(talk, date=DAY + timedelta(days=1))]))
+    timed.settings = replace(timed.settings, reminder_offsets=parse_offsets("1h,25h"))
+    stay(timed, "15:00")
+    _, theirs, _ = sent_at(timed)
+    assert instant("15:20") <= theirs <= instant("15:20") + 300 * MILLISECOND
+    own.close()
+    others.close()
 
 
 def test_waiting_does_not_count_as_the_runs_time(timed: Machine) -> None:

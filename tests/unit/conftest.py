@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import CapturingLogger
@@ -25,6 +26,7 @@ from speakerbot.delivery.store_thread import StoreThread
 from speakerbot.delivery.transitions import Endings
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, Route
+from speakerbot.domain.service_request import ServiceRequest
 from speakerbot.ports.channel import (
     Capabilities,
     ChannelAccess,
@@ -46,7 +48,7 @@ BOT = "1234"
 MESSAGE = Message(
     "trial", "talk:1", "user:7", "2026-11-20",
     (Route("dm", "7"), Route("thread", "70", mention="7")), "reminder.day_of",
-    {"topic": "Kites", "username": "ada", "date": "2026-11-20"},
+    {"topic": "Kites", "username": "ada", "date": "2026-11-20", "starts_at": ""},
     NOW - HOUR, NOW + HOUR, "why",
 )  # fmt: skip
 
@@ -100,6 +102,9 @@ class FakeChannel:
 
     async def edit(self, receipt: Receipt, text: str) -> None:
         raise AssertionError("nothing is edited here")
+
+    async def ask(self, request: ServiceRequest[Any]) -> Any:
+        raise AssertionError("nothing beside messages is asked here")
 
     async def probe(self) -> None:
         raise AssertionError("no outage is suspected here")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from speakerbot import booking
 from speakerbot.domain.calendar_entry import CalendarEntry, reconcile
 from speakerbot.domain.talk import Talk
-from speakerbot.errors import DateTaken
+from speakerbot.formats.import_rows import Row
 from speakerbot.formats.talk_import import TalkImport
 from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.stores import open_store
@@ -128,15 +128,6 @@ def test_a_talk_that_was_never_noted_is_moved_and_cancelled_all_the_same(store: 
     assert shown(store) == [("a", 1, date(2026, 12, 4), False), ("b", 1, OTHER.date, True)]
 
 
-def test_a_move_to_a_taken_date_leaves_the_calendar_alone(store: Store) -> None:
-    booking.add(store, TALK, NOW)
-    booking.add(store, OTHER, NOW)
-    before = list(store.calendar.all())
-    with pytest.raises(DateTaken):
-        booking.move(store, TALK, OTHER.date, LATER)
-    assert list(store.calendar.all()) == before
-
-
 def test_a_talk_that_vanished_under_a_command_is_cancelled(store: Store) -> None:
     booking.add(store, TALK, NOW)
     store.talks.delete("a")
@@ -147,18 +138,18 @@ def test_a_talk_that_vanished_under_a_command_is_cancelled(store: Store) -> None
 def test_an_import_notes_new_and_changed_talks(store: Store) -> None:
     store.talks.put([TALK])
     changed = replace(TALK, topic="Looms")
-    booking.take_in(store, TalkImport(new=[OTHER], updated=[changed]), NOW)
+    booking.take_in(store, TalkImport([Row("1", None, OTHER), Row("2", TALK, changed)]), NOW)
     assert shown(store) == [("a", 1, DAY, False), ("b", 0, OTHER.date, False)]
-    booking.take_in(store, TalkImport(unchanged=2), LATER)
+    booking.take_in(store, TalkImport([Row("2", changed, changed)]), LATER)
     assert {each.changed_at for each in store.calendar.all()} == {NOW}
 
 
 def test_an_import_moves_a_flag_unless_a_run_has_moved_it_since(store: Store) -> None:
     store.talks.put([TALK, OTHER])
     moved = [replace(each, sent_day_of_at=NOW) for each in (TALK, OTHER)]
-    writes = [FlagWrite(each.id, "sentDayOfAt", None, NOW) for each in moved]
+    rows = [Row(each.id, each, to) for each, to in zip((TALK, OTHER), moved, strict=True)]
     store.talks.write_flags([FlagWrite("a", "sentDayOfAt", None, LATER)])
-    booking.take_in(store, TalkImport(updated=moved, flags=writes), NOW)
+    booking.take_in(store, TalkImport(rows), NOW)
     assert [talk.sent_day_of_at for talk in store.talks.all()] == [LATER, NOW]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 
@@ -15,7 +15,7 @@ from speakerbot.delivery.planning import MessagePlan, Moment, weigh
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.message import Message, Skip
 from speakerbot.domain.person import Person
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.domain.talk_changes import TalkVersion
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
@@ -202,7 +202,7 @@ def test_a_run_that_would_send_an_overtaken_notice_loses_against_the_one_that_cl
     community.store.talks.put([ADA])
     community.settle()
     claim = community.store.ledger.get([message.key])[message.key]._replace(
-        state=DeliveryState.CLAIMED
+        state=DeliveryState.CLAIMED, revision="own"
     )
     assert not community.store.ledger.swap([DeliveryChange(plan.record, claim)])
 
@@ -302,3 +302,76 @@ def test_more_changes_than_one_page_are_all_found(community: Community) -> None:
     community.store.talks.put(talks)
     assert len(community.dry_run()) == 1100
     assert len({message.key for message in community.run()}) == 1100
+
+
+GRACE, KAZ = Speaker("8", "grace"), Speaker("9", "kaz")
+
+
+def test_co_speakers_hear_of_what_concerns_them(community: Community) -> None:
+    """Added: booked. Removed: cancelled. The talk itself: each of them."""
+    together = replace(ADA, co_speakers=(GRACE, KAZ))
+    community.store.talks.put([together])
+    booked = community.run()
+    assert reasons(booked) == [
+        ("user:8", "booked for 2026-11-27"),
+        ("user:9", "booked for 2026-11-27"),
+    ]
+    for message in booked:
+        community.report(message, DeliveryState.SENT)
+    assert community.run() == community.run() == []
+    community.store.talks.put([replace(together, co_speakers=(GRACE,), date=MOVED.date)])
+    expected = [
+        ("user:1", "moved from 2026-11-27 to 2026-11-29"),
+        ("user:8", "moved from 2026-11-27 to 2026-11-29"),
+        ("user:9", "the talk on 2026-11-27 was cancelled"),
+    ]
+    assert sorted(reasons(community.dry_run())) == expected
+    assert sorted(reasons(community.run())) == expected
+    community.store.talks.delete(ADA.id)
+    overtaken = [message.recipient for message in community.run()]
+    assert sorted(overtaken) == ["user:1", "user:8", "user:9"]
+
+
+def test_a_co_speaker_who_becomes_the_speaker_hears_nothing(community: Community) -> None:
+    store = community.store
+    store.talks.put([replace(ADA, co_speakers=(GRACE,))])
+    [booked] = community.run()
+    community.report(booked, DeliveryState.SENT)
+    assert community.run() == []
+    turned = replace(ADA, user_id="8", username="grace", co_speakers=(Speaker("1", "ada"),))
+    store.talks.put([turned])
+    assert community.run() == []
+    assert {(e.user_id, e.username) for e in store.snapshots.all() if e.talk_id == ADA.id} == {
+        ("1", "ada"),
+        ("8", "grace"),
+    }
+
+
+def test_a_first_snapshot_knows_co_speakers(community: Community) -> None:
+    store = open_store("sqlite:///:memory:")
+    store.prepare()
+    store.talks.put([replace(ADA, co_speakers=(GRACE, KAZ))])
+    fresh = Community(store)
+    assert fresh.run() == fresh.run() == []
+    assert {entry.user_id for entry in store.snapshots.all()} == {"1", "8", "9"}
+    store.close()
+
+
+def test_another_start_is_a_move_and_a_second_run_says_nothing(community: Community) -> None:
+    community.store.talks.put([replace(ADA, starts_at=time(19, 30))])
+    [moved] = community.run()
+    assert moved.reason == "moved from 2026-11-27 to 2026-11-27 19:30"
+    assert moved.key == "change.moved/talk:a/user:1/2026-11-27#2"
+    assert JOB.still_true
+    context = community._context(settled=True)
+    assert JOB.still_true(context, [moved]) == {moved.key}
+    community.store.talks.put([replace(ADA, starts_at=time(20))])
+    assert JOB.still_true(context, [moved]) == set()
+    community.store.talks.put([replace(ADA, starts_at=time(19, 30))])
+    community.report(moved, DeliveryState.SENT)
+    assert community.run() == community.run() == []
+
+
+def test_a_room_or_link_that_changes_is_no_change_to_announce(community: Community) -> None:
+    community.store.talks.put([replace(ADA, room="Hall 2", link="https://x.example", length=45)])
+    assert community.run() == []

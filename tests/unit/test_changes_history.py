@@ -45,7 +45,7 @@ from speakerbot.testing.crash.boundaries import REQUESTS, stepping, stepping_sto
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
-    from speakerbot.channels.discord.channel import DiscordApi
+    from speakerbot.channels.discord.api import DiscordApi
 
 START = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 FIRST_DAY = date(2026, 11, 22)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,6 +12,7 @@ from jobs.changes import notice
 from speakerbot.bootstrap import templates as templates_of
 from speakerbot.channels.discord.access import LIMIT
 from speakerbot.config import Settings
+from speakerbot.domain.talk import Talk
 from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 from speakerbot.text import length
 
@@ -58,10 +59,45 @@ def test_its_time_is_the_communitys() -> None:
             replace(MOVED, seen=replace(OLD, topic="Looms")),
             'Hi ada! The topic of your talk on 2026-11-27 was changed from "Engines" to "Looms".',
         ),
+        (
+            replace(MOVED, told=None, seen=replace(NEW, start="19:30")),
+            (
+                'Hi ada! You are booked to speak on Sunday 2026-11-29, 19:30 about "Engines". '
+                "Your time: <t:1795980600:F> (<t:1795980600:R>). Looking forward to your talk!"
+            ),
+        ),
+        (
+            replace(MOVED, told=replace(OLD, start="18:00"), seen=replace(OLD, start="19:30")),
+            (
+                'Hi ada! Your talk about "Engines" was moved from Friday 2026-11-27, 18:00 to '
+                "Friday 2026-11-27, 19:30. Your time: <t:1795807800:F> (<t:1795807800:R>)."
+            ),
+        ),
+        (
+            replace(MOVED, told=replace(OLD, start="18:00")),
+            (
+                'Hi ada! Your talk about "Engines" was moved from Friday 2026-11-27, 18:00 to '
+                "2026-11-29."
+            ),
+        ),
+        (
+            replace(MOVED, told=replace(OLD, start="18:00"), seen=None),
+            'Hi ada! Your talk about "Engines" on Friday 2026-11-27, 18:00 was cancelled.',
+        ),
+        (
+            replace(MOVED, told=replace(OLD, start=None), seen=replace(NEW, start=None)),
+            'Hi ada! Your talk about "Engines" was moved from 2026-11-27 to 2026-11-29.',
+        ),
     ],
 )
 def test_the_texts(entry: TalkSnapshot, text: str) -> None:
     assert templates_of().of(notice(entry, SETTINGS)) == text
+
+
+def test_a_notice_says_where_the_talk_is_now() -> None:
+    entry = replace(MOVED, told=None, seen=replace(NEW, start="19:30"))
+    talk = Talk("a", "1", "ada", "Engines", NEW.date, starts_at=time(19, 30), room="Hall 2")
+    assert "Place: Hall 2." in templates_of().of(notice(entry, SETTINGS, talk))
 
 
 def test_a_topic_can_neither_ping_nor_break_out_nor_be_too_long() -> None:

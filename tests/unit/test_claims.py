@@ -22,7 +22,7 @@ from speakerbot.delivery.claims import (
     unsent,
 )
 from speakerbot.delivery.planning import MessagePlan
-from speakerbot.delivery.transitions import FIRST_RETRY, LAST_RETRY, backoff
+from speakerbot.delivery.transitions import FIRST_RETRY, LAST_RETRY, backoff, sent_by_node_bot
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, NodeFlag, Route
 from speakerbot.ports.channel import ChannelAccess, Posted, Receipt
@@ -187,3 +187,20 @@ def test_a_lease_covers_two_of_the_longest_requests(lease: timedelta) -> None:
 def test_a_flag_of_the_node_bot_is_remembered() -> None:
     flag = NodeFlag("1", "sentDayOfAt", NOW - MINUTE, counts=False)
     assert claim(message=replace(MESSAGE, flag=flag)).record.flag_was == NOW - MINUTE
+
+
+def test_what_the_node_bot_sent_instead_says_so_and_nothing_of_our_try() -> None:
+    open_record = claim().record._replace(
+        state=DeliveryState.FAILED, retry_at=NOW, service_faults=3, error="503", error_class="down"
+    )
+    change = sent_by_node_bot(open_record, NOW + MINUTE, NOW + 2 * MINUTE)
+    assert change.before == open_record
+    after = change.after
+    assert after is not None
+    assert after.found
+    assert (after.sent_at, after.updated_at) == (NOW + MINUTE, NOW + 2 * MINUTE)
+    assert (after.route, after.target, after.text, after.error, after.error_class) == ("",) * 5
+    assert (after.lease_until, after.retry_at, after.unconfirmed_since) == (None, None, None)
+    assert (after.service_faults, after.message_id) == (0, "")
+    assert after.revision != open_record.revision
+    assert sent_by_node_bot(open_record, NOW, NOW).after.revision != after.revision  # type: ignore[union-attr]

@@ -21,7 +21,13 @@ from deploy.api_errors import (
 from deploy.diff import changed_fields, same_image
 from deploy.fly import RateLimit
 from deploy.machines import Machine, WantedMachine, read_machine, wanted_machines
-from deploy.plan import lost_databases, make_plan, open_occurrence, served_at_once
+from deploy.plan import (
+    lost_databases,
+    make_plan,
+    open_occurrence,
+    served_at_once,
+    short_windows,
+)
 from deploy.render import plan_lines
 from jobs import JOBS
 from speakerbot.errors import ConfigError, SpeakerbotError, TokenRefused, Unreachable
@@ -209,6 +215,34 @@ def test_what_a_new_machine_serves_at_once_is_said() -> None:
     late = MONDAY.replace(day=25)
     assert list(served_at_once(plan, late)) == []
     assert open_occurrence(wanted(enabled=False).schedule, MONDAY) is None
+
+
+@pytest.mark.parametrize(
+    ("cron", "offsets", "said"),
+    [
+        ("@hourly", "1d@16:00,0d@23:00", []),
+        ("@hourly", "1d@23:30,0d@16:00,1h", ["1d@23:30 is 30m before that day is over"]),
+        ("0 9 * * *", "0d@23:01", ["0d@23:01 is 59m before"]),
+        ("@daily", "1d@16:00", ["1d@16:00 is 8h before that day is over; it is missed where no"]),
+        ("@hourly", "tomorrow", []),
+    ],
+)
+def test_reminders_whose_time_may_hold_no_tick_are_named(
+    cron: str, offsets: str, said: list[str]
+) -> None:
+    want = wanted(name="r", job="reminders", cron=cron, regions=["iad", "ams"], machines=2)
+    env = {"SPEAKERBOT_REMINDER_OFFSETS": offsets}
+    notes = list(short_windows([want], JOBS, env))
+    assert len(notes) == len(said)
+    for note, text in zip(notes, said, strict=True):
+        assert text in note.text
+        assert not note.left
+
+
+def test_a_machines_own_reminder_times_count_and_other_jobs_have_none() -> None:
+    env = {"SPEAKERBOT_REMINDER_OFFSETS": "0d@23:59"}
+    own = wanted(name="r", job="reminders", env={"SPEAKERBOT_REMINDER_OFFSETS": "0d@08:00"})
+    assert list(short_windows([own, wanted()], JOBS, env)) == []
 
 
 def test_a_database_on_a_disk_that_is_not_kept_is_warned_of() -> None:

@@ -91,8 +91,11 @@ def machine(want: WantedMachine, *events: dict[str, Any], **more: Any) -> Machin
     return read_machine({**raw, **more})
 
 
-def judged(want: WantedMachine, found: Machine | None) -> MachineStatus:
-    (status,) = judge([want], {want.name: found} if found else {}, NOON)
+def judged(
+    want: WantedMachine, found: Machine | None, looked_at: datetime | None = None
+) -> MachineStatus:
+    looks = {want.schedule.name: looked_at} if looked_at else {}
+    (status,) = judge([want], {want.name: found} if found else {}, NOON, looks)
     return status
 
 
@@ -126,6 +129,34 @@ def test_a_machine_that_never_started_is_overdue_from_its_making() -> None:
     want = wanted()
     assert judged(want, machine(want)).overdue
     assert not judged(want, machine(want, created_at="2026-11-23T11:30:00Z")).overdue
+
+
+RUNS = start(NOON - timedelta(days=3))
+
+
+@pytest.mark.parametrize(
+    ("events", "looked", "overdue"),
+    [
+        ((RUNS,), None, None),
+        ((RUNS,), timedelta(minutes=75), None),
+        ((RUNS,), timedelta(minutes=76), "no look since 2026-11-23 10:44"),
+        (ran(timedelta(minutes=74)), None, None),
+        (ran(timedelta(minutes=76)), None, "no look since 2026-11-23 10:44"),
+        (ran(timedelta(hours=9)), timedelta(minutes=1), None),
+    ],
+    ids=["it runs", "and looks", "but hangs", "it ended", "too long ago", "another one looks"],
+)  # fmt: skip
+def test_a_timed_job_is_judged_by_its_last_look(
+    events: tuple[dict[str, Any], ...], looked: timedelta | None, overdue: str | None
+) -> None:
+    """Where the store cannot be asked, it looks for as long as it runs."""
+    want = wanted(job="starting", args=["--horizon", "75m"])
+    status = judged(want, machine(want, *events), NOON - looked if looked else None)
+    assert status.overdue is (overdue is not None)
+    assert [each.removeprefix("overdue: ").removesuffix(" UTC") for each in status.problems] == (
+        [overdue] if overdue else []
+    )
+    assert status.next_occurrence is None
 
 
 def test_a_disabled_schedule_is_never_overdue() -> None:

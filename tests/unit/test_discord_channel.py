@@ -12,7 +12,8 @@ from typing import TypeVar, cast
 
 import pytest
 
-from speakerbot.channels.discord.channel import REST, DiscordApi, DiscordChannel
+from speakerbot.channels.discord.api import DiscordApi
+from speakerbot.channels.discord.channel import REST, DiscordChannel
 from speakerbot.channels.discord.error_codes import ARCHIVED, NO_NEW_DMS, UNKNOWN_CHANNEL
 from speakerbot.clock import Clock
 from speakerbot.domain.message import Route
@@ -33,6 +34,9 @@ class Lane:
 
     async def slot(self) -> None:
         self.slots += 1
+
+    async def stopped(self) -> None:
+        await asyncio.Event().wait()
 
     def slow_down(self, seconds: float, everywhere: bool) -> None:
         raise AssertionError("nothing is limited here")

@@ -284,6 +284,18 @@ def test_a_run_with_a_horizon_is_given_all_its_time() -> None:
     assert "timeout-minutes: 360" in exported("github-actions", long)["speakerbot.yml"]
 
 
+def test_a_timed_job_has_no_limit_and_a_line_of_its_own() -> None:
+    soon = entry("@hourly", "soon", job="starting")
+    assert "TimeoutStartSec=infinity" in exported("systemd", soon)["speakerbot-soon.service"]
+    assert "activeDeadlineSeconds" not in exported("kubernetes", soon)["speakerbot.yaml"]
+    assert "timeout-minutes: 360" in exported("github-actions", soon)["speakerbot.yml"]
+    for kind, file in (("crontab", "crontab"), ("compose", "compose.yaml")):
+        lines = exported(kind, HOURLY, soon)[file].splitlines()
+        [own] = [line.strip() for line in lines if "run starting" in line]
+        command = "speakerbot run starting --schedule soon --cron @hourly --timezone UTC"
+        assert own == f"0 * * * * {command} --timeout 10m"
+
+
 scalars = st.one_of(st.text(), st.booleans(), st.integers(), st.none(), st.just("no"))
 values = st.recursive(
     scalars,

@@ -115,6 +115,28 @@ def test_waiting_for_stopped_needs_the_present_version() -> None:
     assert world.time.now() == began + 20
 
 
+@pytest.mark.parametrize(
+    ("ends_in", "seconds", "exit_code"), [(3, 3, 143), (300, 30, 137)], ids=["ends", "is killed"]
+)
+def test_a_job_that_is_asked_to_end_has_the_time_of_its_stop_config(
+    ends_in: float, seconds: float, exit_code: int
+) -> None:
+    outcome = CommandOutcome(seconds=7 * 86_400, ends_in=ends_in)
+    world, machine = world_with(run=lambda _machine, _now: outcome)
+    machine.config["stop_config"] = {"signal": "SIGTERM", "timeout": "30s"}
+    world.stop(machine)
+    assert machine.state == "stopping"
+    with pytest.raises(FlyRefusal, match="still stopping"):
+        world.start(machine)
+    world.pass_time(seconds - 1)
+    assert machine.state == "stopping"
+    world.pass_time(1)
+    assert (machine.state, machine.killed) == ("stopped", 0)
+    [ended] = [event for event in machine.events if event["type"] == "exit"]
+    found = ended["request"]["exit_event"]
+    assert (found["exit_code"], found["requested_stop"]) == (exit_code, True)
+
+
 def test_an_update_takes_a_moment_in_which_the_machine_is_replacing() -> None:
     world, machine = world_with()
     world.pass_time(60)

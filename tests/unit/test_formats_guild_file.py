@@ -15,7 +15,8 @@ from speakerbot.formats.problems import ImportProblems
 from speakerbot.formats.source import Source, read_source
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "guildsettings.jsonl"
-GOOD = {"guildId": "7", "proactiveAnnouncementsChannelId": "9"}
+GUILD, OTHER = "701234567890123401", "701234567890123402"
+GOOD = {"guildId": GUILD, "proactiveAnnouncementsChannelId": "1201234567890123400"}
 
 
 def test_the_sample_is_read() -> None:
@@ -35,13 +36,14 @@ def test_the_sample_is_read() -> None:
         ({"guildId": None}, "line 2, guildId: missing"),
         ({"proactiveAnnouncementsChannelId": ""}, "proactiveAnnouncementsChannelId: missing"),
         ({"proactiveAnnouncementsChannelId": "#talks"}, "'#talks' is not a Discord id"),
-        ({"guildId": "8", "updatedAt": "today"}, "updatedAt: must be a date"),
-        ({"guildId": "8", "updatedBy": 5}, "updatedBy: must be a text"),
-        ({"guildId": "7"}, "line 2, guildId: 7 is also on line 1"),
+        ({"guildId": OTHER, "updatedAt": "today"}, "updatedAt: must be a date"),
+        ({"guildId": OTHER, "updatedBy": 5}, "updatedBy: must be a text"),
+        ({"guildId": GUILD}, f"line 2, guildId: {GUILD} is also on line 1"),
+        ({"guildId": "802"}, "line 2, guildId: '802' is not a Discord id, which has 17 to 20"),
     ],
 )
 def test_a_bad_field_is_named_with_its_line(change: dict[str, Any], problem: str) -> None:
-    text = f"{json.dumps(GOOD)}\n{json.dumps(GOOD | {'guildId': '8'} | change)}\n"
+    text = f"{json.dumps(GOOD)}\n{json.dumps(GOOD | {'guildId': OTHER} | change)}\n"
     source = Source(text, "json", ImportProblems("guildsettings.jsonl"))
     assert len(list(guild_file.read(source))) == 1
     [found] = source.problems.found

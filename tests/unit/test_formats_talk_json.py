@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from bson import ObjectId, json_util
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import InputRefused
 from speakerbot.formats import talk_files, talk_import
 from speakerbot.formats.problems import ImportProblems
@@ -42,14 +44,15 @@ def parsed(line: str) -> Any:
 def imported(text: str) -> list[Talk]:
     """The talks of a file, into an empty store."""
     read = source(text)
-    change = talk_import.plan(list(talk_files.read(read)), [], NOW, read.problems)
+    entries = list(talk_files.read(read, NOW.date()))
+    change = talk_import.plan(entries, [], NOW, read.problems, ZoneInfo("UTC"), one_a_date=False)
     read.problems.refuse()
     return change.new
 
 
 def problems(*documents: dict[str, Any] | str) -> list[str]:
     read = source("\n".join(d if isinstance(d, str) else json.dumps(d) for d in documents))
-    assert not [entry for entry in talk_files.read(read) if entry.values == {}]
+    assert not [entry for entry in talk_files.read(read, NOW.date()) if entry.values == {}]
     return read.problems.found
 
 
@@ -70,7 +73,7 @@ def test_every_field_of_the_samples_comes_back_as_it_was() -> None:
 def test_canonical_extended_json_is_read_too() -> None:
     document = {
         "_id": ObjectId("afdcd4f7b927d4b1d7f6ce76"),
-        "discordUserId": "1",
+        "discordUserId": "802345678901234561",
         "discordUsername": "mira",
         "topic": "Evals",
         "scheduledDate": datetime(2026, 11, 6, tzinfo=UTC),
@@ -95,6 +98,30 @@ def test_canonical_extended_json_is_read_too() -> None:
         "score": 4.5,
         "seen": [{"$date": "2026-01-02T00:00:00Z"}],
     }
+
+
+def test_ids_that_are_longs_are_read() -> None:
+    """As mongoexport --jsonFormat=canonical writes them."""
+    long = {"$numberLong": GOOD["discordUserId"]}
+    [talk] = imported(json.dumps(GOOD | {"discordUserId": long, "threadId": long}))
+    assert talk.user_id == talk.thread_id == GOOD["discordUserId"]
+
+
+@pytest.mark.parametrize("ms", ["999999999999999", "-99999999999999"])
+def test_a_date_beyond_the_calendar_refuses_nothing_where_nobody_uses_it(ms: str) -> None:
+    far = {"$date": {"$numberLong": ms}}
+    [talk] = imported(json.dumps(GOOD | {"until": far, "note": [far, {"until": far}]}))
+    assert talk.extra == {"until": far, "note": [far, {"until": far}]}
+    [line] = talk_files.write_json([talk])
+    assert json.loads(line)["until"] == far
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+def test_lines_end_as_they_do_anywhere(end: str) -> None:
+    other = GOOD | {"_id": "second", "topic": "Looms"}
+    assert len(imported(f"{json.dumps(GOOD)}{end}{json.dumps(other)}{end}")) == 2
+    [found] = problems(f"{json.dumps(GOOD)}{end}{{}}{end}nonsense")[-1:]
+    assert found.startswith("line 3: not JSON")
 
 
 def test_a_json_array_is_read_like_lines() -> None:
@@ -138,9 +165,9 @@ def test_unknown_fields_inside_our_subdocuments_are_kept() -> None:
         ({"topic": 5}, "topic: must be a text, not a number"),
         ({"topic": True}, "topic: must be a text, not true"),
         ({"topic": "a\0b"}, "topic: holds a zero byte"),
-        ({"discordUserId": "mira"}, "discordUserId: 'mira' is not a Discord id (digits only)"),
+        ({"discordUserId": "mira"}, "discordUserId: 'mira' is not a Discord id, which has"),
         ({"discordUserId": 802345678901234561}, "written as a text, in quotes"),
-        ({"threadId": "8.02345678901235E+17"}, "a spreadsheet turned into a number"),
+        ({"threadId": "8.02345678901235E+17"}, "a spreadsheet turned it into a number"),
         ({"scheduledDate": "2026-11-06"}, 'scheduledDate: must be a date, as {"$date"'),
         ({"scheduledDate": {"$date": "2026-11-06T18:00:00Z"}}, "is not midnight in UTC"),
         ({"scheduledDate": {"$date": "2026-11-06T00:00:00+02:00"}}, "2026-11-05T22:00:00Z is not"),
@@ -159,7 +186,8 @@ def test_unknown_fields_inside_our_subdocuments_are_kept() -> None:
         ({"speakerbot": {"startsAt": "19:00+02:00"}}, "is not a clock time"),
         ({"_id": {"$oid": "afd"}}, "_id: {'$oid': 'afd'} is not the id of a talk"),
         ({"_id": "2026-11-06"}, "_id: '2026-11-06' is not the id of a talk"),
-        ({"_id": "a b"}, "_id: 'a b' is not the id of a talk"),
+        ({"discordUserId": "802"}, "discordUserId: '802' is not a Discord id, which has 17 to 20"),
+        ({"_id": "a\nb"}, "_id: 'a\\nb' is not the id of a talk"),
         ({"_id": 7}, "_id: 7 is not the id of a talk"),
         ({"note": 2**70}, "note: 1180591620717411303424 is too large a number"),
     ],
@@ -200,7 +228,7 @@ def test_deep_nesting_in_an_unknown_field_is_refused() -> None:
 
 def test_every_bad_line_is_named_at_once() -> None:
     read = source("\n".join(["{}", "nonsense", json.dumps(GOOD), json.dumps(GOOD | {"topic": 1})]))
-    assert len(list(talk_files.read(read))) == 1
+    assert len(list(talk_files.read(read, NOW.date()))) == 1
     with pytest.raises(InputRefused) as refused:
         read.problems.refuse()
     places = [problem.partition(",")[0].partition(":")[0] for problem in refused.value.problems]
@@ -225,7 +253,16 @@ def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("data", "problem"),
-    [(b"", "it is empty"), (b" \n\r\n", "it is empty"), ("ü".encode("utf-16"), "it is in UTF-16")],
+    [
+        (b"", "it is empty"),
+        (b" \n\r\n", "it is empty"),
+        (b"\xff\xfe{", "it is damaged UTF-16, at byte 3"),
+        (b"PK\x03\x04 a zip", "it is a ZIP archive, but not an .xlsx"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "it is an .xls of before 2007, or has a password"),
+        (b"\xef\xbb\xbfBEGIN:VCALENDAR\r\n", "`speakerbot talks sync` reads calendars"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "it is a web page; download the sheet"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0", "it is neither text nor .xlsx"),
+    ],
 )
 def test_a_file_that_holds_nothing_to_read_is_refused(
     tmp_path: Path, data: bytes, problem: str
@@ -239,10 +276,10 @@ def test_a_file_that_holds_nothing_to_read_is_refused(
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path) -> None:
     file = tmp_path / "talks.jsonl"
     file.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n\r\n")
-    assert len(list(talk_files.read(read_source(file)))) == 1
+    assert len(list(talk_files.read(read_source(file), NOW.date()))) == 1
 
 
-snowflakes = st.integers(1, 10**18).map(str)
+snowflakes = st.integers(10**16, 10**20 - 1).map(str)
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 filled = texts.filter(str.strip)
 instants = st.integers(-(2**34), 2**44).map(
@@ -266,7 +303,40 @@ talks = st.builds(
     sent_tminus1_at=st.none() | instants,
     sent_day_of_at=st.none() | instants,
     extra=st.dictionaries(names, plain | st.lists(plain) | st.dictionaries(names, plain)),
+    length=st.none() | st.integers(1, 7 * 24 * 60),
+    room=st.none() | filled,
+    link=st.none() | st.integers().map(lambda number: f"https://talks.example/{number}"),
+    co_speakers=st.lists(st.builds(Speaker, snowflakes, texts), max_size=3).map(tuple),
+    source_id=st.none() | filled,
 )
+
+
+@pytest.mark.parametrize(
+    ("ours", "problem"),
+    [
+        ({"length": 0}, r"speakerbot\.length: a length of 0 minutes is out of range"),
+        ({"length": "45"}, r"speakerbot\.length: must be a whole number of minutes, not a text"),
+        (
+            {"link": "javascript:alert(1)"},
+            r"speakerbot\.link: 'javascript:alert\(1\)' is not a link",
+        ),
+        ({"room": 7}, r"speakerbot\.room: must be a text, not a number"),
+        ({"speakers": "2"}, r"speakerbot\.speakers: must be a list, not a text"),
+        ({"speakers": [{"userId": "2"}]}, "speaker 1: must be a document with userId and username"),
+        ({"speakers": [{"userId": "x", "username": "kaz"}]}, "speaker 1: 'x' is not a Discord id"),
+    ],
+)
+def test_what_a_talk_cannot_have_beside_the_node_bots_fields_is_refused(
+    ours: dict[str, Any], problem: str
+) -> None:
+    [found] = problems(GOOD | {"speakerbot": ours})
+    assert re.search(problem, found)
+
+
+@pytest.mark.parametrize("length", [45, {"$numberInt": "45"}])
+def test_a_length_is_read_in_both_forms(length: Any) -> None:
+    [talk] = imported(json.dumps(GOOD | {"speakerbot": {"length": length}}))
+    assert (talk.length, talk.extra) == (45, {})
 
 
 @given(talks)

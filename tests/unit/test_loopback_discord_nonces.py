@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from speakerbot.testing.discord import NO_LIMITS, DiscordWorld, LoopbackClock, LoopbackSettings
-from speakerbot.testing.discord.operations import Nonces
+from speakerbot.testing.discord.calls import Nonces
 from speakerbot.testing.discord.records import DiscordMessage
 from speakerbot.testing.discord.service import DiscordService, IncomingRequest
 

@@ -16,24 +16,25 @@ from hypothesis import strategies as st
 from speakerbot.clock import Clock
 from speakerbot.delivery.circuit_breakers import ChannelStopped
 from speakerbot.delivery.pacing import LONGEST_PAUSE, Pacer
-from speakerbot.stores.send_slots import Reservation, SlotState
+from speakerbot.stores.send_slots import Reservation
 
 CLOCK = Clock()
 
 
 class Slots:
-    """One bot's slots, as a store keeps them, asked by processes whose clocks may be off."""
+    """One bot's slots, as a store keeps them."""
 
     def __init__(self, ahead: int = 0) -> None:
         self.ahead = ahead
-        self.state: SlotState | None = None
+        self.next_free: int | None = None
         self.reservations = 0
 
     async def reserve(self, interval: float, count: int) -> timedelta:
         self.reservations += 1
-        wanted = Reservation.of(CLOCK.real(), interval, count, self.ahead)
-        slots, self.state = wanted.take(self.state)
-        return slots.first - slots.clock
+        now = CLOCK.real()
+        wanted = Reservation.of(now, interval, count, self.ahead)
+        first, self.next_free = wanted.take(self.next_free)
+        return first - now
 
 
 def paced(
@@ -187,13 +188,13 @@ def test_no_second_holds_more_slots_than_the_limit(rate: int, steps: list[tuple[
     """Whoever reserves blocks of whatever size, whenever (times in hundredths of a second)."""
     ahead, interval = max(0, 50 - rate - 1), 1 / rate
     now = CLOCK.real()
-    state: SlotState | None = None
+    next_free: int | None = None
     slots: list[int] = []
     for wait, count in steps:
         now += timedelta(milliseconds=10 * wait)
         wanted = Reservation.of(now, interval, count, ahead)
-        _, state = wanted.take(state)
-        first = state.next_free - wanted.span
+        _, next_free = wanted.take(next_free)
+        first = next_free - wanted.span
         present = wanted.present
         slots += [max(present, first + round(n * interval * 1e6)) for n in range(count)]
     assert all(one <= two for one, two in pairwise(slots))
@@ -201,21 +202,3 @@ def test_no_second_holds_more_slots_than_the_limit(rate: int, steps: list[tuple[
     for begin in slots:
         in_second[begin] = sum(begin <= slot < begin + 1_000_000 for slot in slots)
     assert max(in_second.values()) <= 50
-
-
-def test_processes_whose_clocks_differ_by_minutes_share_the_rate() -> None:
-    """Slots lie on the clock that is furthest ahead; whoever is behind learns by how much."""
-    behind, ahead = timedelta(), timedelta(seconds=90)
-    real, leads = CLOCK.real(), {behind: timedelta(), ahead: timedelta()}
-    state: SlotState | None = None
-    sent: list[float] = []
-    for tick in range(60):
-        real += timedelta(milliseconds=50)
-        for skew in (behind, ahead) if tick else (ahead, behind):
-            own = real + skew
-            slots, state = Reservation.of(own + leads[skew], 1 / 45, 1, 0).take(state)
-            leads[skew] = max(leads[skew], slots.clock - own)
-            sent.append((real + (slots.first - slots.clock)).timestamp())
-    gaps = [later - earlier for earlier, later in pairwise(sorted(sent))]
-    assert min(gaps) > 0.8 / 45
-    assert max(gaps) < 0.06

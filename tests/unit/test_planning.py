@@ -165,6 +165,45 @@ def test_a_flag_that_our_own_claim_has_set_does_not(store: Store) -> None:
     assert plan(store, flagged(NOW - MINUTE, counts=True)).state == "already_sent"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lease_until": NOW - MINUTE},
+        {"state": "failed", "retry_at": NOW + MINUTE},
+        {"state": "failed", "retry_at": NOW - MINUTE, "unconfirmed_since": NOW - HOUR},
+        {"state": "failed", "attempts": MAX_ATTEMPTS},
+    ],
+    ids=["its run died", "it is to be tried again", "it may have arrived", "tried too often"],
+)
+def test_a_record_that_the_node_bot_has_overtaken_is_told(
+    store: Store, changes: dict[str, object]
+) -> None:
+    known(store, flag_at=NOW - HOUR, **changes)
+    planned = plan(store, flagged(NOW - MINUTE, counts=True))
+    assert planned.state == "already_sent"
+    assert planned.reason == "the Node bot sent it at 2026-11-20 16:04 UTC"
+    assert planned.overtaken == store.ledger.get([MESSAGE.key])[MESSAGE.key]
+    assert planned.record is None, "nothing of ours was sent"
+
+
+@pytest.mark.parametrize("state", ["sent", "undeliverable", "unknown", "expired"])
+def test_a_record_that_is_final_stays_as_it_is(store: Store, state: str) -> None:
+    known(store, state=state, flag_at=NOW - HOUR)
+    planned = plan(store, flagged(NOW - MINUTE, counts=True))
+    assert (planned.state, planned.overtaken) == ("already_sent", None)
+
+
+def test_while_a_run_may_still_set_our_flag_its_claim_is_its_own(store: Store) -> None:
+    """It will find that the Node bot was faster and give the claim back, or it is dead."""
+    known(store, lease_until=NOW + MINUTE, flag_at=NOW - HOUR)
+    planned = plan(store, flagged(NOW - MINUTE, counts=True))
+    assert (planned.state, planned.skip, planned.until) == (
+        "held_back",
+        "in_progress",
+        NOW + MINUTE,
+    )
+
+
 def test_a_flag_that_our_message_to_somebody_else_has_set_does_not_either(store: Store) -> None:
     """A talk was handed over after its first speaker had been reminded."""
     key = MESSAGE.key.replace("user:7", "user:8")

@@ -14,6 +14,7 @@ import pytest
 from jobs import JOBS
 from jobs.changes import JOB as CHANGES
 from jobs.engagement import JOB as ENGAGEMENT
+from jobs.events import JOB as EVENTS
 from jobs.reminders import JOB as REMINDERS
 from jobs.weekly import JOB as WEEKLY
 from speakerbot.bootstrap import templates as templates_of
@@ -25,7 +26,7 @@ from speakerbot.domain.person import Person, QuietHours
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
-from speakerbot.preview import Coming, Preview, end_of_day
+from speakerbot.preview import Coming, ComingChange, Preview, end_of_day
 from speakerbot.preview.overlay import overlay
 from speakerbot.runs.job import Job, JobContext
 from speakerbot.schedules.reading import parse_schedules
@@ -81,6 +82,31 @@ def book(store: Store, day: date, user: str = "80", **fields: Any) -> Talk:
     talk = Talk(f"t{day:%m%d}", user, "kaz", "Agents", day, **fields)
     store.talks.put([talk])
     return talk
+
+
+def test_events_of_the_server_change_at_the_next_run_and_once(store: Store) -> None:
+    book(store, date(2026, 11, 22), starts_at=time(18))
+    book(store, date(2026, 11, 27))
+    chosen = settings(guild_id="900")
+    hourly = (schedule("events"), EVENTS)
+    preview = Preview([hourly], store, chosen, templates_of(chosen.templates), NOW)
+    changes = list(preview.all_until(end_of_day(9, NOW, chosen.timezone)))
+    assert [
+        (f"{each.at:%d %H:%M}", each.change.text)
+        for each in changes
+        if isinstance(each, ComingChange)
+    ] == [("20 12:30", "would create event “Agents”")]
+    assert len(changes) == 1
+    assert list(preview.until(end_of_day(9, NOW, chosen.timezone))) == []
+    assert list(store.server_events.all()) == [], "nothing is written"
+
+
+def test_without_a_server_its_events_are_an_obstacle(store: Store) -> None:
+    book(store, date(2026, 11, 22), starts_at=time(18))
+    hourly = (schedule("events"), EVENTS)
+    preview = Preview([hourly], store, settings(), templates_of(None), NOW)
+    assert list(preview.all_until(end_of_day(1, NOW, ZoneInfo("UTC")))) == []
+    assert "DISCORD_GUILD_ID" in preview.obstacles["events"]
 
 
 HOURLY = (schedule("reminders"), REMINDERS)
@@ -302,7 +328,7 @@ def test_no_occurrence_is_missed_or_doubled_where_clocks_change(store: Store) ->
         yield Message(
             kind="tick", subject="s", recipient="user:1", occasion=context.occurrence.isoformat(),
             routes=(Route("dm", "1"),), template="reminder.day_of",
-            values={"username": "", "topic": "", "date": ""}, due_at=context.now,
+            values={"username": "", "topic": "", "date": "", "starts_at": ""}, due_at=context.now,
             expires_at=context.now + timedelta(hours=1), reason="",
         )  # fmt: skip
 

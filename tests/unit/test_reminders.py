@@ -141,7 +141,7 @@ def test_hours_do_not_apply_to_a_talk_without_a_start() -> None:
 )
 def test_an_hours_reminder_names_the_time_really_left(now: str, left: str) -> None:
     text = text_due(replace(TALK, starts_at=clock("18:00")), now, settings("24h,1h"))
-    assert f"scheduled to speak in {left} (2026-11-21)" in text
+    assert f"scheduled to speak in {left} (Saturday 2026-11-21, 18:00)" in text
 
 
 def test_the_texts_are_the_node_bots() -> None:
@@ -415,7 +415,8 @@ def decided_with_a_store(talk: Talk, using: Settings, now: datetime) -> list[Mes
 def assert_true(text: str, talk: Talk, now: datetime, zone: ZoneInfo) -> None:
     """What it says of the day or of the time left holds at ``now``."""
     today = now.astimezone(zone).date()
-    assert f"({talk.date})" in text
+    clock = f", {talk.starts_at:%H:%M}" if talk.starts_at else ""
+    assert f"{talk.date}{clock})" in text
     if "tomorrow" in text:
         assert today == talk.date - timedelta(days=1)
     elif "today" in text:

@@ -22,7 +22,14 @@ from speakerbot.domain.run import Run
 from speakerbot.errors import Unreachable
 from speakerbot.ports.store import Runs, Store
 from speakerbot.runs.job import Job, JobContext
-from speakerbot.runs.report import MessageOutcome, RunHeader, RunObserver, RunSummary, Waits
+from speakerbot.runs.report import (
+    MessageOutcome,
+    RunHeader,
+    RunObserver,
+    RunSummary,
+    ServiceChange,
+    Waits,
+)
 from speakerbot.runs.runner import Runner
 from speakerbot.runs.steps import Step, TakeSnapshot
 from speakerbot.stores import open_store
@@ -55,6 +62,9 @@ class Shown:
     def add(self, outcome: MessageOutcome) -> None:
         self.outcomes.append(outcome)
 
+    def change(self, change: ServiceChange) -> None:
+        """No job here makes any."""
+
     def end(self, summary: RunSummary) -> None:
         self.summary = summary
 
@@ -71,7 +81,7 @@ def message(user: str) -> Message:
         occasion="2026-11-20",
         routes=(Route("dm", user),),
         template="reminder.day_of",
-        values={"username": "ada", "topic": "Engines", "date": "2026-11-20"},
+        values={"username": "ada", "topic": "Engines", "date": "2026-11-20", "starts_at": ""},
         due_at=NOW - timedelta(minutes=5),
         expires_at=NOW + timedelta(hours=8),
         reason="due",

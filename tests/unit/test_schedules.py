@@ -230,3 +230,48 @@ def test_the_json_schema_refuses_what_we_refuse(change: dict[str, Any]) -> None:
     document = {"schedules": [{**WEEKLY, **change}]}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, json_schema(JOBS))
+
+
+SOON = {"name": "soon", "job": "starting", "cron": "@hourly", "args": ["--horizon", "75m"]}
+
+
+class TestATimedJob:
+    def test_is_known_by_its_declaration(self) -> None:
+        soon, weekly = parse(SOON, WEEKLY)
+        assert (soon.timed, weekly.timed) == (True, False)
+
+    def test_has_nothing_about_occurrences_in_its_command(self) -> None:
+        """Defaults are for all schedules of a file: here they mean the others."""
+        defaults = {"grace": "1h", "wait": "5m", "share": True}
+        assert only(SOON, defaults=defaults).command() == [
+            "run", "starting", "--schedule", "soon", "--cron", "@hourly", "--timezone", "UTC",
+            "--timeout", "10m", "--horizon", "75m",
+        ]  # fmt: skip
+        assert parse(SOON, defaults=defaults).warnings == ()
+
+    @pytest.mark.parametrize(("field", "value"), [("grace", "1h"), ("wait", "1m"), ("share", True)])
+    def test_is_warned_of_what_has_no_effect_on_it(self, field: str, value: Any) -> None:
+        [warning] = parse({**SOON, field: value}).warnings
+        assert warning == (
+            f's.json: schedules[0] "soon": {field}: has no effect: starting has no occurrences, '
+            "it looks at every tick; leave it out"
+        )
+
+    @pytest.mark.parametrize(
+        ("cron", "args", "says", "least"),
+        [
+            ("@hourly", ["--horizon", "74m"], "--horizon 74m", "75m"),
+            ("*/10 * * * *", ["--horizon", "1h"], "--horizon 1h", "75m"),
+            ("@hourly", [], "no --horizon", "75m"),
+            ("@daily", ["--horizon", "24h"], "--horizon 1d", "1455m"),
+        ],
+    )
+    def test_must_see_further_than_to_its_next_tick(
+        self, cron: str, args: list[str], says: str, least: str
+    ) -> None:
+        [warning] = parse({**SOON, "cron": cron, "args": args}).warnings
+        assert warning.startswith(f's.json: schedules[0] "soon": args: {says}: its machine ticks')
+        assert warning.endswith(f"write at least --horizon {least}")
+
+    def test_of_which_a_longer_horizon_is_well(self) -> None:
+        assert parse({**SOON, "args": ["--horizon=2h"]}).warnings == ()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from speakerbot.bootstrap import templates as templates_of
 from speakerbot.channels.discord.access import CAPABILITIES, LIMIT
-from speakerbot.domain.message import Message, Route
+from speakerbot.domain.message import Message, ReaderTime, Route
 from speakerbot.errors import ConfigError, NotFound, TemplateError
 from speakerbot.templates import Templates, names
 from speakerbot.templates.overrides import eject, problems, warnings
@@ -20,7 +20,23 @@ from speakerbot.templates.values import samples
 from speakerbot.text import length, mentions_all
 
 NAME = "reminder.day_of"
-VALUES = {"username": "kaz", "topic": "Agents", "date": "2026-11-21", "days": 0}
+VALUES: dict[str, Any] = {
+    "username": "kaz", "topic": "Agents", "date": "2026-11-21", "days": 0, "weekday": "Saturday",
+    "starts_at": "", "discord_time": "", "discord_relative": "", "room": "", "link": "",
+}  # fmt: skip
+START = datetime(2026, 11, 21, 18, 30, tzinfo=UTC)
+AT_HALF_PAST_SEVEN = {
+    **VALUES,
+    "starts_at": "19:30",
+    "discord_time": ReaderTime(START, "F", "Saturday 2026-11-21, 19:30 (Europe/Berlin)"),
+    "discord_relative": ReaderTime(START, "R", ""),
+    "room": "Hall *2*",
+    "link": "https://talks.example/a_b_c",
+}
+KNOWN = (
+    "there are asks, date, days, discord_relative, discord_time, length, link, room, speakers, "
+    "starts_at, topic, username, weekday"
+)
 
 
 @pytest.fixture
@@ -58,6 +74,34 @@ def test_our_wording_is_the_node_bots() -> None:
     )
 
 
+def test_a_talk_with_a_start_says_when_and_where_it_is() -> None:
+    """Our own time stamps reach Discord as they are; user text stays escaped, links stay links."""
+    about = 'about "Agents". Your time: <t:1795285800:F> (<t:1795285800:R>). '
+    place = r"Place: Hall \*2\*. Link: https://talks.example/a_b_c "
+    assert templates_of().render("reminder.day_before", AT_HALF_PAST_SEVEN) == (
+        "Hi kaz! This is a reminder that you're scheduled to speak tomorrow "
+        f"(Saturday 2026-11-21, 19:30) {about}{place}Looking forward to your talk!"
+    )
+    assert templates_of().render(NAME, AT_HALF_PAST_SEVEN) == (
+        "Hi kaz! This is a reminder that you're speaking today "
+        f"(Saturday 2026-11-21, 19:30) {about}{place}See you soon!"
+    )
+
+
+def test_a_channel_without_time_stamps_shows_the_communitys_time() -> None:
+    values = {**AT_HALF_PAST_SEVEN, "room": "", "link": ""}
+    assert templates_of().render(NAME, values, channel="inbox") == (
+        "Hi kaz! This is a reminder that you're speaking today (Saturday 2026-11-21, 19:30) "
+        'about "Agents". Your time: Saturday 2026-11-21, 19:30 (Europe/Berlin). See you soon!'
+    )
+
+
+def test_nobody_writes_a_time_stamp_into_a_topic() -> None:
+    text = templates_of().render(NAME, {**VALUES, "topic": "<t:0:R>", "username": "<t:1:F>"})
+    assert r"\<t:0:R>" in text
+    assert r"\<t:1:F>" in text
+
+
 def test_a_file_of_the_same_name_overrides_ours(folder: Path) -> None:
     templates = override(folder, "Today: {{ topic }}\r\n")
     assert templates.render(NAME, VALUES) == "Today: Agents"
@@ -90,10 +134,7 @@ def test_an_unknown_text_is_named_with_those_there_are() -> None:
     [
         (
             "a\n\n{{ topics }}",
-            (
-                "line 3: 'topics' is unknown; did you mean 'topic'?; "
-                "there are date, days, topic, username"
-            ),
+            (f"line 3: 'topics' is unknown; did you mean 'topic'?; {KNOWN}"),
         ),
         ("a\n{{ topic", "line 2: unexpected end of template"),
         ("a\n{% endfor %}", "line 2: Encountered unknown tag 'endfor'"),
@@ -213,11 +254,8 @@ class TestChecking:
                 "reminder.day_of.md, line 2: unexpected end of template, expected "
                 "'end of print statement'."
             ),
-            (
-                "reminder.days.md, line 2: 'user' is unknown; did you mean 'username'?; "
-                "there are date, days, topic, username"
-            ),
-            "reminder.days.md, line 2: 'nope' is unknown; there are date, days, topic, username",
+            ("reminder.days.md, line 2: 'user' is unknown; did you mean 'username'?; " + KNOWN),
+            f"reminder.days.md, line 2: 'nope' is unknown; {KNOWN}",
         ]
 
     def test_a_branch_that_no_example_reaches_is_looked_at(self, folder: Path) -> None:

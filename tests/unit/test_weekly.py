@@ -21,6 +21,7 @@ from speakerbot.domain.talk import Talk
 from speakerbot.errors import ConfigError
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
+from speakerbot.runs.talk_values import talk_values
 from speakerbot.stores import open_store
 from speakerbot.text import length
 
@@ -162,7 +163,8 @@ def test_a_line_longer_than_a_message_stands_alone_and_is_shortened(store: Store
 
 
 def test_a_part_is_as_full_as_a_message_may_be() -> None:
-    line = {"number": 1, "date": "2026-11-16", "username": "ada", "topic": ""}
+    line = talk_values(Talk("a", "1", "ada", "", date(2026, 11, 16)), ZoneInfo("UTC"))
+    line["number"] = 1
     room = LIMIT - length(templates_of().render("weekly", {"part": 1, "talks": [line, line]}))
     full = {**line, "topic": "x" * room}
     assert len(split([line, full], CAPABILITIES)) == 1

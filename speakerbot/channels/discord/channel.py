@@ -1,8 +1,7 @@
 """Discord as the engine's channel: direct messages, threads and channels of a server, by one bot.
 
-:class:`DiscordApi` holds the requests that deliver messages, each with a nonce, which alone makes
-discord.py's own retries safe; :class:`DmChannels` opens a DM channel once per person, ever;
-:class:`DiscordChannel` is what the engine sees.
+:class:`DmChannels` opens a DM channel once per person, ever; :class:`DiscordChannel` is what the
+engine sees.
 """
 
 from __future__ import annotations
@@ -10,19 +9,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from discord.http import Route as RestRoute
-from discord.utils import snowflake_time, time_snowflake
-
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.channels.discord.error_codes import (
     ARCHIVED,
+    NO_ACCESS,
     NO_NEW_DMS,
-    NOT_OURS,
+    NO_PERMISSION,
+    TOO_MANY_EVENTS,
     UNKNOWN_CHANNEL,
 )
-from speakerbot.channels.discord.rest import DiscordRest, id_of
 from speakerbot.domain.message import Route
+from speakerbot.domain.server_event import (
+    EventList,
+    ListEvents,
+    MakeEvent,
+    RemoveEvent,
+    ServerEvent,
+    UpdateEvent,
+)
+from speakerbot.domain.service_request import (
+    PutReaction,
+    Reactions,
+    ReadReactions,
+    ServiceRequest,
+)
 from speakerbot.ports.channel import (
     ChannelHost,
     Lane,
@@ -34,170 +47,13 @@ from speakerbot.ports.channel import (
     Refused,
 )
 from speakerbot.ports.store import Breaker, Store
-from speakerbot.text import name_custom_emoji
-
-PAGE = 100
-MOST_PAGES = 20
-CLOCK_SKEW = timedelta(minutes=5)
-"""Discord's clock dates messages, ours dated the claim: look a little further back."""
-
-LONGEST_CLOCK_ERROR = timedelta(days=1)
-
-
-class DiscordApi(DiscordRest):
-    """``async with DiscordApi(...) as api``. Each method is one request, or reads page by page, and
-    raises Refused; ``pace`` is awaited before each of them."""
-
-    async def open_dm(self, user_id: str) -> str:
-        """The DM channel with a user, made if there is none; asking again is harmless."""
-        route = RestRoute("POST", "/users/@me/channels")
-        channel = await self.ask(route, json={"recipient_id": user_id})
-        return id_of(channel)
-
-    async def send(
-        self,
-        channel_id: str,
-        text: str,
-        *,
-        nonce: str,
-        mention: str | None,
-        ready: Ready,
-    ) -> str:
-        """Returns the message's id as soon as it is accepted. Within Discord's nonce window sending
-        again returns the first message. ``mention`` is the one user it may notify."""
-        body = {
-            "content": text,
-            "nonce": nonce,
-            "enforce_nonce": True,
-            "allowed_mentions": {"parse": [], "users": [mention] if mention else []},
-        }
-        route = RestRoute("POST", "/channels/{channel_id}/messages", channel_id=channel_id)
-        return id_of(await self.ask(route, once=True, ready=ready, json=body))
-
-    async def find(
-        self,
-        channel_id: str,
-        text: str,
-        *,
-        nonce: str,
-        since: datetime,
-        known: Collection[str],
-        author: str | None,
-    ) -> str | None:
-        """The id of this message among those of ``author`` (None: our own) there from ``since`` on;
-        None: it is not there. ``known`` are ids of other messages, which may have the same text.
-        Raises Refused with ``TARGET`` where it may not look."""
-        since = min(since, datetime.now(UTC)) - CLOCK_SKEW
-        async for message in self._by(author or await self.my_id(), channel_id, since):
-            if message["id"] not in known and _is_it(message, text, nonce):
-                return str(message["id"])
-        return None
-
-    async def posts(self, channel_id: str, *, since: datetime) -> AsyncIterator[Posted]:
-        """Our own messages there back to ``since``, newest first."""
-        async for message in self._by(await self.my_id(), channel_id, since):
-            at = snowflake_time(int(message["id"]))
-            if at >= since:
-                yield Posted(message["id"], message["content"], at)
-
-    async def _by(
-        self, author: str, channel_id: str, since: datetime
-    ) -> AsyncIterator[dict[str, str]]:
-        """The author's messages there, newest first: at least to ``since``, and to the end of that
-        page, in case the clock that ``since`` was read from was wrong."""
-        before: str | None = None
-        for _ in range(MOST_PAGES):
-            page = await self._history(channel_id, before)
-            for message in page:
-                if message["author"] == author:
-                    yield message
-            if not page and before is None:
-                await self._check_empty(channel_id, since)
-            if len(page) < PAGE or int(page[-1]["id"]) < time_snowflake(since):
-                return
-            before = page[-1]["id"]
-        raise Refused(
-            RefusalClass.TARGET, f"more than {PAGE * MOST_PAGES} messages to look through"
-        )
-
-    async def _check_empty(self, channel_id: str, since: datetime) -> None:
-        """Where we may not read the history, Discord says that there is none: then its last message
-        tells. It may have been deleted, and the history really be empty. Raises Refused."""
-        channel = await self.ask(RestRoute("GET", "/channels/{channel_id}", channel_id=channel_id))
-        last = channel.get("last_message_id") if isinstance(channel, dict) else None
-        if not (isinstance(last, str) and last.isascii() and last.isdigit()):
-            return
-        if int(last) < time_snowflake(since - LONGEST_CLOCK_ERROR):
-            return
-        route = RestRoute(
-            "GET",
-            "/channels/{channel_id}/messages/{message_id}",
-            channel_id=channel_id,
-            message_id=last,
-        )
-        try:
-            await self.ask(route)
-        except Refused as refusal:
-            if refusal.why == RefusalClass.ALREADY_SENT:  # 10008, unknown message: it is deleted
-                return
-            raise
-        raise Refused(RefusalClass.TARGET, "the bot may not read the message history there")
-
-    async def edit(self, channel_id: str, message_id: str, text: str) -> None:
-        route = RestRoute(
-            "PATCH",
-            "/channels/{channel_id}/messages/{message_id}",
-            channel_id=channel_id,
-            message_id=message_id,
-        )
-        try:
-            await self.ask(route, json={"content": text, "allowed_mentions": {"parse": []}})
-        except Refused as refusal:
-            if refusal.why == RefusalClass.ALREADY_SENT:  # 10008, unknown message
-                raise Refused(RefusalClass.DELETED, "the post does not exist any more") from refusal
-            if refusal.code == NOT_OURS:
-                raise Refused(RefusalClass.NOT_OURS, refusal.detail) from refusal
-            raise
-
-    async def unarchive(self, thread_id: str) -> None:
-        route = RestRoute("PATCH", "/channels/{channel_id}", channel_id=thread_id)
-        await self.ask(route, json={"archived": False})
-
-    async def _history(self, channel_id: str, before: str | None) -> list[dict[str, str]]:
-        params = {"limit": str(PAGE), **({"before": before} if before else {})}
-        route = RestRoute("GET", "/channels/{channel_id}/messages", channel_id=channel_id)
-        page = await self.ask(route, params=params)
-        try:
-            return [
-                {
-                    "id": str(int(each["id"])),
-                    "author": str(each["author"]["id"]),
-                    "content": str(each["content"]),
-                    "nonce": str(each.get("nonce") or ""),
-                }
-                for each in page
-            ]
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            detail = "Discord's answer is not a list of messages"
-            raise Refused(RefusalClass.SERVICE, detail) from error
-
-
-def _is_it(message: dict[str, str], text: str, nonce: str) -> bool:
-    """By nonce where Discord still tells it, else by content: it often does not."""
-    if message["nonce"]:
-        return message["nonce"] == nonce
-    return _as_stored(message["content"]) == _as_stored(text)
-
-
-def _as_stored(text: str) -> str:
-    """As Discord may have rewritten it: trimmed, custom emoji that the bot cannot use by name."""
-    return name_custom_emoji(text).strip()
-
 
 LIMIT = 50
 """Requests in any one second, over all processes of a bot."""
 REST = timedelta(minutes=5)
 """How long no new DM channel is opened after Discord refused one."""
+REFUSED_OF_ALL = (NO_ACCESS, NO_PERMISSION, TOO_MANY_EVENTS)
+"""Codes with which a server refuses events whatever they say."""
 NEW_DMS = "new_dms"
 """What its lane and its circuit breaker are called."""
 
@@ -328,6 +184,7 @@ class DiscordChannel:
         self.api = api
         self._host = host
         self._dms = DmChannels(host, self._open_dm, every=new_dm_every)
+        self._refused_events: dict[tuple[str, str], Refused] = {}
 
     @property
     def requests(self) -> int:
@@ -387,13 +244,82 @@ class DiscordChannel:
         return self.api.posts(target, since=since)
 
     async def edit(self, receipt: Receipt, text: str) -> None:
+        await self._awake(receipt.channel_id, lambda: self.api.edit(*receipt, text))
+
+    async def _awake(self, channel_id: str, do: Callable[[], Awaitable[None]]) -> None:
+        """Does what may be done twice; in a thread that has gone to sleep, after waking it."""
         try:
-            await self.api.edit(*receipt, text)
+            await do()
         except Refused as refusal:
             if refusal.code != ARCHIVED:
                 raise
-            await self.api.unarchive(receipt.channel_id)
-            await self.api.edit(*receipt, text)
+            await self.api.unarchive(channel_id)
+            await do()
+
+    async def ask(self, request: ServiceRequest[Any]) -> Any:
+        match request:
+            case ReadReactions():
+                return await self._reactions(request)
+            case PutReaction(channel_id, message_id, emoji):
+                return await self._awake(
+                    channel_id, lambda: self.api.put_reaction(channel_id, message_id, emoji)
+                )
+            case ListEvents(guild_id):
+                at = self._host.clock.real()
+                return EventList(tuple(await self.api.events(guild_id, self._host.sender)), at)
+            case MakeEvent() | UpdateEvent() | RemoveEvent():
+                return await self._change_event(request)
+        raise Refused(RefusalClass.REJECTED, f"Discord does not know {type(request).__name__}")
+
+    async def _change_event(
+        self, request: MakeEvent | UpdateEvent | RemoveEvent
+    ) -> ServerEvent | None:
+        """What the server refuses of one event for what we are, or for how many there are, it
+        refuses of all: it is not asked again."""
+        kind = type(request).__name__, request.guild_id
+        if refused := self._refused_events.get(kind):
+            raise refused
+        try:
+            return await self._changed_event(request)
+        except Refused as refusal:
+            if refusal.code in REFUSED_OF_ALL:
+                self._refused_events[kind] = refusal
+            raise
+
+    async def _changed_event(
+        self, request: MakeEvent | UpdateEvent | RemoveEvent
+    ) -> ServerEvent | None:
+        async def in_time() -> None:
+            if not isinstance(request, RemoveEvent) and self._host.clock.real() >= request.until:
+                raise Refused(RefusalClass.SERVICE, "there was no time left for it", limited=True)
+
+        match request:
+            case MakeEvent():
+                return await self.api.make_event(request.guild_id, request.details, in_time)
+            case UpdateEvent():
+                return await self.api.update_event(
+                    request.guild_id, request.event_id, request.fields, request.details, in_time
+                )
+            case RemoveEvent():
+                await self.api.remove_event(request.guild_id, request.event.id)
+        return None
+
+    async def _reactions(self, request: ReadReactions) -> Reactions:
+        """One request; where others can react too, one more for each emoji that somebody else than
+        we has put."""
+        place = request.channel_id, request.message_id
+        found = await self.api.reactions(*place)
+        ours = {emoji for emoji in request.emoji if found.get(emoji, (0, False))[1]}
+        theirs = set()
+        for emoji in request.emoji:
+            count, _ = found.get(emoji, (0, False))
+            if request.direct:
+                put = count > (emoji in ours)
+            else:
+                put = count > 1 and await self.api.has_reacted(*place, emoji, request.user_id)
+            if put:
+                theirs.add(emoji)
+        return Reactions(frozenset(ours), frozenset(theirs))
 
     async def probe(self) -> None:
         await self.api.probe()

@@ -18,6 +18,7 @@ _CODES: dict[RefusalClass, tuple[int, ...]] = {
     RefusalClass.BOT: (40001, 40002, 40333, 20026),
     RefusalClass.TOKEN: (50014,),
     RefusalClass.ALREADY_SENT: (10008,),
+    RefusalClass.DELETED: (10070,),
 }  # fmt: skip
 _BY_CODE = {code: why for why, codes in _CODES.items() for code in codes}
 UNKNOWN_CHANNEL = 10003
@@ -25,6 +26,10 @@ ARCHIVED = 50083
 NO_NEW_DMS = 40003
 NO_ACCESS = 50001
 NOT_OURS = 50005
+NO_PERMISSION = 50013
+UNKNOWN_EVENT = 10070
+EVENT_OVER = 180000
+TOO_MANY_EVENTS = 30038
 _MEANING = {
     50007: "does not take direct messages from this bot",
     50278: "takes no direct messages from members of the server, or shares no server with the bot",
@@ -38,6 +43,9 @@ _MEANING = {
     160005: "this thread is locked",
     160006: "the server has too many active threads",
     40003: "Discord lets the bot open no more DM channels for now",
+    10070: "this event does not exist any more",
+    30038: "the server has as many events as Discord allows, 100",
+    180000: "this event is over",
     20026: "Discord has quarantined the bot",
     200000: "AutoMod refused the text",
 }

@@ -129,24 +129,61 @@ class _Tries:
         self,
         notice: Callable[[aiohttp.ClientResponse], None],
         ready: Ready | None,
+        *,
+        blind: bool,
     ) -> None:
         self._notice = notice
         self._ready = ready
+        self._blind = blind
         self.unclear = False
         """One got no clear answer: whatever a later one is told, the request may have been done."""
         self.last: _Answer | None = None
+        self.limit: asyncio.Timeout | None = None
+        """Cuts the request off."""
+        self.withheld = False
+        """No try may begin any more."""
+        self.cut_off = False
+        """It was, while it waited for one."""
+        self._under_way = False
+        """A try is; else the request waits for its turn, or to be repeated."""
+
+    def withhold(self) -> None:
+        """Has no other try begin; who waits for one waits no longer."""
+        self.withheld = True
+        if not self._under_way and self.limit is not None and not self.limit.expired():
+            self.cut_off = True
+            self.limit.reschedule(0.0)
 
     async def watch(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         self.last = None
+        if self.unclear and not self._blind:
+            raise Withheld
+        self._under_way = True
+        try:
+            response = await self._try(request, send)
+        except BaseException:
+            self._under_way = False
+            raise
+        if response.status >= 400:
+            self._under_way = False
+            if self.withheld:
+                self.withhold()  # discord.py would sleep now
+        return response
+
+    async def _try(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         if self._ready is not None:
             await self._ready()
+        if self.withheld:
+            raise Withheld
         try:
             response = await send(request)
         except aiohttp.ClientConnectorError:
             raise  # it never left
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError, asyncio.CancelledError):
             self.unclear = True
             raise
         self._notice(response)
@@ -201,6 +238,7 @@ class DiscordRest:
         self._pace = pace
         self._me: str | None = None
         self._asking = asyncio.Lock()
+        self._open: set[_Tries] = set()
         self.requests = 0
         self.rate_limited = 0
         self.invalid_requests = 0
@@ -214,7 +252,13 @@ class DiscordRest:
         Route.BASE = self._base
         self._http = _RestOnly(asyncio.get_running_loop(), max_ratelimit_timeout=LONGEST_PAUSE)
         await self._http.open(self._token)
+        self._until_stopped = asyncio.create_task(self._withhold_at_stop())
         return self
+
+    async def _withhold_at_stop(self) -> None:
+        await self._pace.stopped()
+        for tries in self._open:
+            tries.withhold()
 
     def _check_settings(self) -> None:
         """What would fail before anything was sent. Raises ConfigError."""
@@ -235,6 +279,7 @@ class DiscordRest:
             )
 
     async def __aexit__(self, *_: object) -> None:
+        self._until_stopped.cancel()
         await self._http.close()
 
     async def my_id(self) -> str:
@@ -253,21 +298,27 @@ class DiscordRest:
         *,
         once: bool = False,
         ready: Ready | None = None,
+        blind: bool = True,
+        empty: bool = False,
         **options: Any,
     ) -> Any:
         """The decoded answer. Raises Refused for whatever is none; of what must be done but
         ``once``, only a refusal of every try says that it was not done. ``ready`` is awaited before
-        each try; what it raises goes through where no try before it can have been done."""
+        each try; what it raises goes through where no try before it can have been done. Once the
+        lane has stopped, a try that is under way is the last. ``blind`` False: there is no other
+        try once one got no clear answer. ``empty``: the answer has no body (204), and that is all
+        there is to it."""
         await self._pace.slot()
-        tries = _Tries(self._count, ready)
+        tries = _Tries(self._count, ready, blind=blind)
+        self._open.add(tries)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout) as tries.limit:
                 answer = await self._connected(route, {**options, "middlewares": (tries.watch,)})
+        except asyncio.CancelledError:
+            self._let_others_go_on()
+            raise
         except Withheld:
-            if once and tries.unclear:
-                raise Refused(
-                    RefusalClass.SERVICE, "the repetition was withheld", maybe_accepted=True
-                ) from None
+            await self._check_withheld(tries, once)
             raise
         except (
             HTTPException,
@@ -278,6 +329,8 @@ class DiscordRest:
             *UNREADABLE,
         ) as error:
             refusal = self._refusal(error, tries.last)
+            if isinstance(error, TimeoutError) and tries.cut_off:
+                await self._check_withheld(tries, once)
             if once and tries.unclear:
                 refusal = Refused(
                     RefusalClass.SERVICE,
@@ -288,9 +341,20 @@ class DiscordRest:
                     retry_after=refusal.retry_after,
                 )
             raise refusal from error
-        if isinstance(answer, str):
+        finally:
+            self._open.discard(tries)
+        if isinstance(answer, str) and (answer or not empty):
             raise _makes_no_sense("it is not JSON")
         return answer
+
+    async def _check_withheld(self, tries: _Tries, once: bool) -> None:
+        """Raises Refused where an earlier try may have been done, and what the lane raises where it
+        has stopped."""
+        if once and tries.unclear:
+            detail = "the repetition was withheld"
+            raise Refused(RefusalClass.SERVICE, detail, maybe_accepted=True) from None
+        if tries.withheld:
+            await self._pace.slot()
 
     async def _connected(self, route: Route, options: dict[str, Any]) -> Any:
         """Tries again where no connection could be made: the request never left."""
@@ -312,8 +376,7 @@ class DiscordRest:
                 detail = f"{self._base} cannot be reached: {error.strerror or error}"
                 return Refused(RefusalClass.SERVICE, detail)
             case TimeoutError():
-                # discord.py leaves everybody waiting if its wait for the global limit is cut short.
-                self._http._global_over.set()
+                self._let_others_go_on()
                 detail = f"no answer within {self._timeout:.0f} s"
                 return Refused(RefusalClass.SERVICE, detail, maybe_accepted=True)
             case aiohttp.ClientError() | OSError():
@@ -322,6 +385,10 @@ class DiscordRest:
         if answer is not None:
             return _refused(answer)
         return _makes_no_sense(type(error).__name__)
+
+    def _let_others_go_on(self) -> None:
+        """discord.py leaves everybody waiting if its wait for the global limit is cut short."""
+        self._http._global_over.set()
 
     def _count(self, response: aiohttp.ClientResponse) -> None:
         self.requests += 1

@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Any
 
 from speakerbot.domain.inbox import InboxMessage
 from speakerbot.domain.message import Route
+from speakerbot.domain.service_request import ServiceRequest
 from speakerbot.ports.channel import (
     ALWAYS,
     Capabilities,
@@ -28,6 +30,7 @@ CAPABILITIES = Capabilities(
     idempotent_for=ALWAYS,
     looks_back=True,
     notifies=False,
+    reactions=False,
     max_length=20_000,
     length=len,
     escape=one_line,
@@ -83,6 +86,9 @@ class InboxChannel:
 
     async def edit(self, receipt: Receipt, text: str) -> None:  # noqa: ARG002
         raise Refused(RefusalClass.REJECTED, "a message in an inbox is not edited")
+
+    async def ask(self, request: ServiceRequest[Any]) -> Any:  # noqa: ARG002
+        raise Refused(RefusalClass.REJECTED, "there is nothing to ask an inbox")
 
     async def probe(self) -> None:
         pass

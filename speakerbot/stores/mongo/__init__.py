@@ -18,12 +18,12 @@ from speakerbot.clock import real_now
 from speakerbot.errors import ConfigError
 from speakerbot.logs import get_logger
 from speakerbot.stores.mongo import schema
-from speakerbot.stores.mongo.calendar import MongoCalendar
+from speakerbot.stores.mongo.calendar import MongoCalendar, MongoServerEvents
 from speakerbot.stores.mongo.community import MongoGuilds, MongoMarks
 from speakerbot.stores.mongo.connection import PATIENCE, Database, Document, translated
 from speakerbot.stores.mongo.ledger import MongoLedger
 from speakerbot.stores.mongo.limits import MongoLimits
-from speakerbot.stores.mongo.people import MongoInbox, MongoPeople
+from speakerbot.stores.mongo.people import MongoAnswers, MongoInbox, MongoPeople
 from speakerbot.stores.mongo.runs import MongoOccurrences, MongoRuns
 from speakerbot.stores.mongo.snapshots import MongoSnapshots
 from speakerbot.stores.mongo.talks import MongoTalks
@@ -41,7 +41,9 @@ if TYPE_CHECKING:
         Occurrences,
         People,
         Runs,
+        ServerEvents,
         Snapshots,
+        SpeakerAnswers,
         Talks,
     )
 
@@ -62,10 +64,12 @@ class MongoStore:
         self.people: People = MongoPeople(db)
         self.ledger: Ledger = MongoLedger(db)
         self.inbox: Inbox = MongoInbox(db)
+        self.answers: SpeakerAnswers = MongoAnswers(db)
         self.runs: Runs = MongoRuns(db)
         self.occurrences: Occurrences = MongoOccurrences(db)
         self.snapshots: Snapshots = MongoSnapshots(db)
         self.calendar: Calendar = MongoCalendar(db)
+        self.server_events: ServerEvents = MongoServerEvents(db)
         self.limits: Limits = MongoLimits(db)
         self.guilds: Guilds = MongoGuilds(db)
         self.marks: Marks = MongoMarks(db)
@@ -83,6 +87,9 @@ class MongoStore:
         # Transactions need a replica set, and many a bot's MongoDB is a single server.
         return nullcontext()
 
+    def version(self) -> None:
+        return None
+
     def clock_error(self) -> timedelta:
         there = self._db.server_time()
         return real_now() - there if there else timedelta()
@@ -94,7 +101,7 @@ class MongoStore:
         self._db.close()
 
 
-def open_mongo(url: str) -> MongoStore:
+def open_mongo(url: str, *, one_talk_a_date: bool = True) -> MongoStore:
     """The store at ``url``. See ``open_store``."""
     hosts = hosts_of(url)
     with warnings.catch_warnings(record=True) as said:
@@ -104,7 +111,8 @@ def open_mongo(url: str) -> MongoStore:
     for warning in said:
         get_logger().warning("library_warned", library="pymongo", message=str(warning.message))
     where = f"MongoDB {hosts}, database {name}"
-    return MongoStore(Database(client, name, where, client.options.timeout or PATIENCE))
+    patience = client.options.timeout or PATIENCE
+    return MongoStore(Database(client, name, where, patience, one_talk_a_date=one_talk_a_date))
 
 
 def _client(url: str, hosts: str) -> MongoClient[Document]:

@@ -1,4 +1,5 @@
-"""What calendar programs are told of each talk, compared with the talks page by page."""
+"""What calendars are told of each talk: those of programs, compared with the talks page by page,
+and the server's, which is its events."""
 
 from __future__ import annotations
 
@@ -6,13 +7,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pymongo import InsertOne, ReplaceOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from speakerbot.domain.talk import FIRST_DAY, LAST_DAY
 from speakerbot.stores.mongo.connection import BATCH, PAGE, Database, Document
 from speakerbot.stores.mongo.talk_documents import document_ids, on_days, to_talk
 from speakerbot.stores.mongo.talks import TALKS
-from speakerbot.stores.nouns import calendar_entry_of
+from speakerbot.stores.nouns import calendar_entry_of, event_document, event_record_of
 from speakerbot.stores.reading import Reader
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import date, time
 
     from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.server_event import EventChange, EventRecord
     from speakerbot.domain.talk import Talk
 
 CALENDAR = "speakerbot_calendar"
@@ -28,10 +30,13 @@ CALENDAR = "speakerbot_calendar"
 ID_TYPES = ("objectId", "string", "int", "long")
 
 
-def _joined(days: Document) -> list[Document]:
-    """Talks on these days in their order, each with its ``entry`` if it has one."""
+def _joined(days: Document, came: Sequence[Any] = ()) -> list[Document]:
+    """Talks on these days in their order, but for those of these ids, each with its ``entry`` if it
+    has one."""
     # Ids of other types hide their talks, and have no text to join by.
     readable = {"scheduledDate": days, "$or": [{"_id": {"$type": kind}} for kind in ID_TYPES]}
+    if came:
+        readable["_id"] = {"$nin": list(came)}
     by_key = {"from": CALENDAR, "localField": "key", "foreignField": "_id", "as": "entry"}
     return [
         {"$match": readable},
@@ -47,6 +52,7 @@ def _unlike(entry: Any, talk: Any) -> Document:
     return {"$ne": [{"$ifNull": [entry, None]}, {"$ifNull": [talk, None]}]}
 
 
+DETAILS = ("length", "room", "link")
 DIFFERS: Document = {
     "$match": {
         "$expr": {
@@ -59,12 +65,15 @@ DIFFERS: Document = {
                 _unlike("$entry.starts_at", "$speakerbot.startsAt"),
                 _unlike("$entry.topic", "$topic"),
                 _unlike("$entry.username", "$discordUsername"),
+                {"$ne": [{"$ifNull": ["$speakerbot.speakers", []]}, []]},
+                *(_unlike(f"$entry.{name}", f"$speakerbot.{name}") for name in DETAILS),
             ]
         }
     }
 }
-"""What may differ: all but what surely shows the same. Values that people's hands have written in
-another way come through here, and are compared once they are read."""
+"""What may differ: all but what surely shows the same. Talks of several speakers, and values that
+people's hands have written in another way, come through here and are compared once they are
+read."""
 
 
 class MongoCalendar:
@@ -105,15 +114,18 @@ class MongoCalendar:
     def _may_differ(self, first: date) -> Iterator[Document]:
         """Documents of talks from that day on, each with its ``entry``, but for those that surely
         are as it says; in pages."""
-        days = on_days(first, LAST_DAY)
+        days, came = on_days(first, LAST_DAY), list[Any]()
         while True:
-            steps = [*_joined(days), DIFFERS, {"$limit": PAGE}]
+            steps = [*_joined(days, came), DIFFERS, {"$limit": PAGE}]
             page = self._aggregate(steps)
             yield from page
             if len(page) < PAGE:
                 return
-            days = {**on_days(first, LAST_DAY), "$gt": page[-1]["scheduledDate"]}
-            del days["$gte"]
+            # Others of the same day may be still to come.
+            last = page[-1]["scheduledDate"]
+            same = [each["_id"] for each in page if each["scheduledDate"] == last]
+            came = [*came, *same] if days["$gte"] == last else same
+            days = {**days, "$gte": last}
 
     def _dated(self, first: date) -> int:
         """How many talks from that day on are shown as dated so."""
@@ -182,4 +194,46 @@ def _document(entry: CalendarEntry) -> Document:
         "username": entry.username,
         "cancelled": entry.cancelled,
         "changed_at": entry.changed_at,
+        **{name: getattr(entry, name) for name in DETAILS},
     }
+
+
+SERVER_EVENTS = "speakerbot_server_events"
+
+
+class MongoServerEvents:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def all(self) -> Iterator[EventRecord]:
+        after = ""
+        while True:
+            page = self._db.find(
+                SERVER_EVENTS, {"_id": {"$gt": after}}, sort=[("_id", 1)], limit=PAGE
+            )
+            for each in page:
+                reader = Reader(self._db.damage, "server_event", each["_id"])
+                if record := event_record_of(each, reader):
+                    yield record
+            if len(page) < PAGE:
+                return
+            after = page[-1]["_id"]
+
+    def swap(self, changes: Sequence[EventChange]) -> set[str]:
+        return {change.talk_id for change in changes if self._take(change)}
+
+    def _take(self, change: EventChange) -> bool:
+        """May be repeated: who won is told by the revision, and each is used only once."""
+        events, own = self._db[SERVER_EVENTS], {"_id": change.talk_id}
+        before, after = change.before, change.after
+        from_it = {**own, "revision": before.revision if before else ""}
+        if after is None:
+            self._db.ask(lambda: events.delete_one(from_it))
+            return not self._db.find(SERVER_EVENTS, own, limit=1)
+        document = {**own, **event_document(after)}
+        if before is None:
+            with suppress(DuplicateKeyError):
+                self._db.ask(lambda: events.insert_one(dict(document)))
+        else:
+            self._db.ask(lambda: events.replace_one(from_it, document))
+        return bool(self._db.find(SERVER_EVENTS, {**own, "revision": after.revision}, limit=1))

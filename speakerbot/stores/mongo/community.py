@@ -86,3 +86,11 @@ class MongoMarks:
         stands = {**own, "value": {"$in": [before, after]}}
         update = {"$set": {"value": after}}
         return self._db.ask(lambda: marks.update_one(stands, update)).matched_count > 0
+
+    def put(self, name: str, value: str) -> None:
+        marks, own, update = self._db[MARKS], {"_id": name}, {"$set": {"value": value}}
+        try:
+            self._db.ask(lambda: marks.update_one(own, update, upsert=True))
+        except DuplicateKeyError:
+            # Another process inserted it between this one's look and its write.
+            self._db.ask(lambda: marks.update_one(own, update, upsert=True))

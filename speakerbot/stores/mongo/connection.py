@@ -45,11 +45,12 @@ REFUSED_LOGIN = frozenset({13, 18, 8000})
 OTHER_INDEX = frozenset({85, 86})
 DUPLICATE_KEY = 11000
 
-Write = pymongo.ReplaceOne[Document] | pymongo.DeleteOne
+Write = pymongo.ReplaceOne[Document] | pymongo.UpdateOne | pymongo.DeleteOne
 
 
 class Database:
-    """The collections of one database. ``where`` names it for people, without a password.
+    """The collections of one database. ``where`` names it for people, without a password;
+    ``one_talk_a_date``: the Node bot works on it too, and a date holds one talk.
 
     Raises our errors, and lets DuplicateKeyError and a BulkWriteError of nothing but
     duplicate keys through to the caller.
@@ -61,8 +62,12 @@ class Database:
         name: str,
         where: str,
         patience: float = PATIENCE,
+        *,
+        one_talk_a_date: bool = True,
     ) -> None:
+        self.name = name
         self.where = where
+        self.one_talk_a_date = one_talk_a_date
         self.damage = Damage()
         self._patience = patience
         self._answered = False

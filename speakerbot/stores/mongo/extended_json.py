@@ -25,6 +25,9 @@ def to_bson(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not fields:
         return {}
     from bson import json_util
+    from bson.codec_options import DatetimeConversion
 
-    typed: dict[str, Any] = json_util.loads(json.dumps(fields))
+    # Dates that Python's calendar does not have stay what they are, as where they are read.
+    options = json_util.JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+    typed: dict[str, Any] = json_util.loads(json.dumps(fields), json_options=options)
     return typed

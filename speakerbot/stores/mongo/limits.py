@@ -8,11 +8,11 @@ from pymongo import DeleteOne
 from pymongo.errors import DuplicateKeyError
 
 from speakerbot.errors import Unreachable
-from speakerbot.ports.store import Breaker, SendSlots
+from speakerbot.ports.store import Breaker
 from speakerbot.stores.mongo.connection import Database, Document, replacement
 from speakerbot.stores.nouns import breaker_of
 from speakerbot.stores.reading import IDENTIFIER, Reader
-from speakerbot.stores.send_slots import Reservation, SlotState
+from speakerbot.stores.send_slots import Reservation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,15 +31,15 @@ class MongoLimits:
 
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
-    ) -> SendSlots:
+    ) -> datetime:
         """Compare-and-swap. A lost answer wastes slots and gives none twice."""
         wanted, slot = Reservation.of(now, interval, count, ahead), f"slot/{bot}/{lane}"
         for _ in range(TRIES):
             stored = self._db.find(LIMITS, {"_id": slot}, limit=1)
-            before = _state(stored[0]) if stored else None
-            slots, after = wanted.take(before)
-            if self._swap(slot, stored, {"next_free": after.next_free, "clock": after.clock}):
-                return slots
+            before = stored[0].get("next_free") if stored else None
+            first, next_free = wanted.take(int(before) if isinstance(before, int) else None)
+            if self._swap(slot, stored, {"next_free": next_free}):
+                return first
         raise Unreachable(
             f"{self._db.where}: no send slots to be had; too many at once. Run again."
         )
@@ -52,8 +52,7 @@ class MongoLimits:
             except DuplicateKeyError:
                 return False
             return True
-        before = {name: stored[0].get(name) for name in ("next_free", "clock")}
-        own = {"_id": slot, **{name: {"$eq": value} for name, value in before.items()}}
+        own = {"_id": slot, "next_free": {"$eq": stored[0].get("next_free")}}
         return (
             self._db.ask(lambda: self._db[LIMITS].update_one(own, {"$set": after})).matched_count
             > 0
@@ -97,11 +96,3 @@ class MongoLimits:
                 for user_id, channel_id in channels.items()
             ],
         )
-
-
-def _state(document: Document) -> SlotState | None:
-    """None where it cannot be read: then the lane begins again."""
-    values = document.get("next_free"), document.get("clock")
-    if all(isinstance(value, int) for value in values):
-        return SlotState(int(values[0] or 0), int(values[1] or 0))
-    return None

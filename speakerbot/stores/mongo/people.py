@@ -1,5 +1,5 @@
-"""People, their preferences, and what is in their inboxes. A person's document has its own
-``revision``, new with every write.
+"""People, their preferences, what is in their inboxes, and what speakers have answered.
+A person's document has its own ``revision``, new with every write.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 
 from speakerbot.domain.person import Person
@@ -21,17 +22,19 @@ from speakerbot.stores.mongo.connection import (
     replacement,
 )
 from speakerbot.stores.mongo.extended_json import from_bson, to_bson
-from speakerbot.stores.nouns import inbox_message_of, person_of
+from speakerbot.stores.nouns import answer_of, inbox_message_of, person_of
 from speakerbot.stores.reading import Reader, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
+    from speakerbot.domain.confirmation import Answer, Answers
     from speakerbot.domain.inbox import InboxMessage
 
 PEOPLE = "speakerbot_people"
 INBOX = "speakerbot_inbox"
+ANSWERS = "speakerbot_answers"
 
 
 class MongoPeople:
@@ -203,3 +206,51 @@ def _message_document(message: InboxMessage) -> Document:
         "created_at": message.created_at,
         "read_at": message.read_at,
     }
+
+
+class MongoAnswers:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def about(self, talk_ids: Sequence[str]) -> Answers:
+        query = {"talk_id": {"$in": list(talk_ids)}}
+        found = map(self._read, self._db.find(ANSWERS, query) if talk_ids else ())
+        return {answer.key: answer for answer in found if answer}
+
+    def _read(self, document: Document) -> Answer | None:
+        return answer_of(document, Reader(self._db.damage, "answer", str(document["_id"])))
+
+    def put(self, answers: Sequence[Answer]) -> None:
+        writes = [write for each in answers for write in _answer_writes(each)]
+        self._db.write_all(ANSWERS, writes)
+
+    def erase(self, user_id: str) -> int:
+        theirs = {"user_id": {"$in": ids_as_stored([user_id])}}
+        answers = self._db[ANSWERS]
+        return self._db.in_pages(ANSWERS, theirs, answers.delete_many, None, by="date")
+
+    def count_before(self, before: date) -> int:
+        old: Document = {"date": {"$lt": before.isoformat()}}
+        return self._db.ask(lambda: self._db[ANSWERS].count_documents(old))
+
+    def forget_before(self, before: date, limit: int | None = None) -> int:
+        old: Document = {"date": {"$lt": before.isoformat()}}
+        return self._db.in_pages(ANSWERS, old, self._db[ANSWERS].delete_many, limit, by="date")
+
+
+def _answer_writes(answer: Answer) -> list[UpdateOne]:
+    """Insert it; let it replace what must not stay. Each may come first, or again."""
+    day = answer.date.isoformat()
+    key = "/".join((answer.kind, answer.talk_id, answer.user_id, day))
+    said: Document = {"answer": answer.answer, "at": answer.at}
+    asked: Document = {
+        "kind": answer.kind,
+        "talk_id": answer.talk_id,
+        "user_id": answer.user_id,
+        "date": day,
+    }
+    stays = ["no"] if answer.answer == "no" else ["yes", "no"]
+    return [
+        UpdateOne({"_id": key}, {"$setOnInsert": {**asked, **said}}, upsert=True),
+        UpdateOne({"_id": key, "answer": {"$nin": stays}}, {"$set": said}),
+    ]

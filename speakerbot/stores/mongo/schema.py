@@ -17,7 +17,7 @@ from speakerbot.errors import ConfigError, StoreCorrupt, StoreTooNew
 from speakerbot.stores.mongo.calendar import CALENDAR
 from speakerbot.stores.mongo.community import GUILDS
 from speakerbot.stores.mongo.ledger import DELIVERIES
-from speakerbot.stores.mongo.people import INBOX, PEOPLE
+from speakerbot.stores.mongo.people import ANSWERS, INBOX, PEOPLE
 from speakerbot.stores.mongo.runs import OCCURRENCES, RUNS
 from speakerbot.stores.mongo.snapshots import SNAPSHOT
 from speakerbot.stores.mongo.talks import TALKS
@@ -25,15 +25,14 @@ from speakerbot.stores.mongo.talks import TALKS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from speakerbot.stores.mongo.connection import Database
+    from speakerbot.stores.mongo.connection import Database, Document
 
     Steps = Sequence[Callable[[Database], None]]
 
 META = "speakerbot_meta"
 NEWEST = ("updated_at", -1), ("_id", -1)
 INDEXES: Mapping[str, Sequence[IndexModel]] = {
-    # These two as mongoose makes them, name and all, so that either may come first.
-    TALKS: [IndexModel("scheduledDate", unique=True)],
+    # As mongoose makes it, name and all, so that either may come first.
     GUILDS: [IndexModel("guildId", unique=True)],
     PEOPLE: [IndexModel("discord_user_id")],
     DELIVERIES: [
@@ -57,6 +56,21 @@ INBOX_INDEXES = [
     IndexModel([("recipient", 1), ("read_at", 1), ("created_at", -1), ("_id", -1)]),
     IndexModel([("created_at", 1), ("_id", 1)]),
 ]
+ONE_TALK_A_DATE = IndexModel("scheduledDate", unique=True)
+"""As mongoose makes it, too."""
+TALKS_BY_DATE = IndexModel([("scheduledDate", 1), ("_id", 1)])
+"""Serves also once the unique one has been dropped."""
+TALKS_BY_SOURCE = IndexModel(
+    [("speakerbot.sourceId", 1), ("_id", 1)],
+    partialFilterExpression={"speakerbot.sourceId": {"$gt": ""}},
+)
+
+
+ANSWERS_INDEXES = [
+    IndexModel([("talk_id", 1)]),
+    IndexModel([("user_id", 1), ("date", 1), ("_id", 1)]),
+    IndexModel([("date", 1), ("_id", 1)]),
+]
 
 
 def _version_1(db: Database) -> None:
@@ -68,13 +82,34 @@ def _version_2(db: Database) -> None:
     _make(db, INBOX, INBOX_INDEXES)
 
 
-STEPS: Steps = (_version_1, _version_2)
+def _version_3(db: Database) -> None:
+    _make(db, TALKS, [TALKS_BY_SOURCE])
+
+
+def _answers(db: Database) -> None:
+    _make(db, ANSWERS, ANSWERS_INDEXES)
+
+
+def _server_events(_db: Database) -> None:
+    """The events of the server are found by their talks' ids: they need no index."""
+
+
+STEPS: Steps = (_version_1, _version_2, _version_3, _answers, _server_events)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:
     """0 for a database that is not prepared. Raises StoreTooNew, StoreCorrupt."""
+    return _version(_schema(db), db, steps)
+
+
+def _schema(db: Database) -> Document:
+    """What is noted about it."""
     found = db.find(META, {"_id": "schema"}, limit=1)
-    version = found[0].get("version") if found else 0
+    return found[0] if found else {"version": 0}
+
+
+def _version(noted: Document, db: Database, steps: Steps) -> int:
+    version = noted.get("version")
     if not isinstance(version, int | float) or version != version // 1:
         raise StoreCorrupt(
             f"{db.where}: the version of its schema cannot be read ({META}, document schema). "
@@ -90,14 +125,19 @@ def stored_version(db: Database, steps: Steps = STEPS) -> int:
 
 def migrate(db: Database, steps: Steps = STEPS) -> None:
     """Brings what is stored to the last version, step by step."""
-    stored = stored_version(db, steps)
+    noted = _schema(db)
+    stored = _version(noted, db, steps)
     for number, step in enumerate(steps[stored:], stored + 1):
         step(db)
-        _note(db, number)
+        _note(db, {"$max": {"version": number}})
+    if noted.get("one_talk_a_date") != db.one_talk_a_date:
+        # Of two programs that are set up differently each runs into what the other has made, and
+        # the one that allows several talks says then which index to drop.
+        _make(db, TALKS, [ONE_TALK_A_DATE if db.one_talk_a_date else TALKS_BY_DATE])
+        _note(db, {"$set": {"one_talk_a_date": db.one_talk_a_date}})
 
 
-def _note(db: Database, version: int) -> None:
-    update = {"$max": {"version": version}}
+def _note(db: Database, update: Document) -> None:
     with suppress(DuplicateKeyError):  # another process has just noted it
         db.ask(lambda: db[META].update_one({"_id": "schema"}, update, upsert=True))
 
@@ -111,9 +151,13 @@ def _make(db: Database, collection: str, indexes: Sequence[IndexModel]) -> None:
         db.ask(lambda: db[collection].create_indexes(missing))
     except DuplicateKeyError as error:
         [field] = missing[0].document["key"]
+        several = (
+            " Where no Node bot uses this database, NODE_BOT_COEXIST=false allows several talks "
+            "a date."
+        )
         raise ConfigError(
             f"{db.where}: two documents of {collection} have the same {field} ({error}). "
-            "Delete or change one of them, then run again."
+            f"Delete or change one of them, then run again.{several if collection == TALKS else ''}"
         ) from error
 
 

@@ -15,9 +15,9 @@ from pymongo import InsertOne, ReplaceOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from speakerbot.domain.talk import FIRST_DAY, LAST_DAY
-from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion
+from speakerbot.domain.talk_changes import TalkPair, TalkSnapshot, TalkVersion, known_to
 from speakerbot.stores.mongo.connection import PAGE, Database, Document
-from speakerbot.stores.mongo.talk_documents import document_ids, speaker, to_talk
+from speakerbot.stores.mongo.talk_documents import document_ids, to_talk
 from speakerbot.stores.mongo.talks import TALKS, MongoTalks
 from speakerbot.stores.nouns import entry_of
 from speakerbot.stores.reading import TEXT, Reader
@@ -52,11 +52,7 @@ class MongoSnapshots:
             return
         name, talks = uuid4().hex, MongoTalks(self._db).all()
         while page := list(islice(talks, PAGE)):
-            known = ((talk, TalkVersion(talk.date, talk.topic)) for talk in page)
-            entries = (
-                TalkSnapshot(t.id, t.user_id, v, v, False, 1, at, t.username, t.thread_id)
-                for t, v in known
-            )
+            entries = (known_to(talk, each, at) for talk in page for each in talk.speakers)
             self._write([InsertOne(_document(name, entry)) for entry in entries])
         # Unless another process was first: then theirs counts.
         free = {"_id": TAKEN, "first": {"$not": {"$type": "string"}}}
@@ -94,12 +90,16 @@ class MongoSnapshots:
                 yield pair
 
     def _with_entries(self, talks: Sequence[Talk]) -> Iterator[TalkPair]:
-        ids = [_key(self._first, talk.id, talk.user_id) for talk in talks]
-        stored = self._db.find(SNAPSHOT, {"_id": {"$in": ids}})
+        keys = {
+            _key(self._first, talk.id, each.user_id): (talk, each.user_id)
+            for talk in talks
+            for each in talk.speakers
+        }
+        stored = self._db.find(SNAPSHOT, {"_id": {"$in": list(keys)}})
         found = {each["_id"]: self._entry(each) for each in stored}
-        for own, talk in zip(ids, talks, strict=True):
+        for own, (talk, user_id) in keys.items():
             if own not in found or found[own] is not None:
-                yield TalkPair(found.get(own), talk)
+                yield TalkPair(found.get(own), talk.seen_by(user_id))
 
     def _entry(self, document: Document) -> TalkSnapshot | None:
         return entry_of(document, Reader(self._db.damage, "snapshot", document["_id"]))
@@ -113,12 +113,18 @@ class MongoSnapshots:
 
     def _with_talks(self, query: Document) -> Iterator[TalkPair]:
         """Entries, each with its talk if that is still this speaker's."""
-        for entry, document in self._with_documents(query):
-            if document is None:
-                yield TalkPair(entry, None)
-            # A talk whose date cannot be read is there on an unknown day: not cancelled.
-            elif talk := to_talk(document, self._db.damage):
-                yield TalkPair(entry, talk)
+        for page in self._pages(query):
+            entries = [entry for each in page if (entry := self._entry(each))]
+            found = self._db.find(TALKS, document_ids([entry.talk_id for entry in entries]))
+            talks = {str(each["_id"]): to_talk(each, self._db.damage) for each in found}
+            for entry in entries:
+                talk = talks.get(entry.talk_id)
+                # A talk whose date cannot be read is there on an unknown day: not cancelled.
+                if talk is None and entry.talk_id in talks:
+                    continue
+                theirs = talk.seen_by(entry.user_id) if talk else None
+                if theirs or talk is None or talk.speakers_known:
+                    yield TalkPair(entry, theirs)
 
     def advance(self, steps: Sequence[tuple[TalkSnapshot | None, TalkSnapshot]]) -> None:
         if self.taken():
@@ -127,15 +133,6 @@ class MongoSnapshots:
     def all(self) -> Iterator[TalkSnapshot]:
         entries = (self._entry(each) for page in self._pages({}) for each in page)
         return (entry for entry in entries if entry is not None)
-
-    def _with_documents(self, query: Document) -> Iterator[tuple[TalkSnapshot, Document | None]]:
-        """Entries, each with the document of its talk if that is still this speaker's."""
-        for page in self._pages(query):
-            entries = [entry for each in page if (entry := self._entry(each))]
-            found = self._db.find(TALKS, document_ids([entry.talk_id for entry in entries]))
-            documents = {(str(each["_id"]), speaker(each, self._db.damage)): each for each in found}
-            for entry in entries:
-                yield entry, documents.get((entry.talk_id, entry.user_id))
 
     def _pages(self, query: Document) -> Iterator[list[Document]]:
         after = f"{self._first}/"
@@ -179,4 +176,6 @@ def _document(first: str, entry: TalkSnapshot) -> Document:
 
 
 def _stored(version: TalkVersion | None) -> Document | None:
-    return {"date": version.date.isoformat(), "topic": version.topic} if version else None
+    if version is None:
+        return None
+    return {"date": version.date.isoformat(), "topic": version.topic, "start": version.start}

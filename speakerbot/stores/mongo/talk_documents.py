@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from bson import ObjectId
 from speakerbot.domain.talk import FIRST_DAY, LAST_DAY, Talk
 from speakerbot.errors import InputRefused
 from speakerbot.stores.mongo.extended_json import from_bson, to_bson
+from speakerbot.stores.nouns import speakers_document, talk_fields_of
 from speakerbot.stores.reading import (
     CLOCK_TIME,
     FIELDS,
@@ -39,6 +41,7 @@ OPTIONAL = {
 }
 FLAGS = {"sentTminus1At": "sent_tminus1_at", "sentDayOfAt": "sent_day_of_at"}
 OURS = "speakerbot"
+OUR_FIELDS = ("startsAt", "length", "room", "link", "speakers", "sourceId")
 SUBDOCUMENTS = ("reminders", OURS)
 KNOWN = frozenset(OPTIONAL) | {
     "_id", "discordUserId", "discordUsername", "topic", "scheduledDate", "bookingTimestamp",
@@ -131,13 +134,14 @@ def read_talk(document: Document, damage: Damage) -> Talk:
     reminders = read("reminders", document.get("reminders"), FIELDS, {}, "taken as none")
     ours = read(OURS, document.get(OURS), FIELDS, {}, "taken as none")
     unknown = dict(_unknown(document, reminders, ours))
-    flags = {
+    flags: dict[str, Any] = {
         name: read(f"reminders.{flag}", reminders.get(flag), INSTANT, None, "taken as not sent")
         for flag, name in FLAGS.items()
     }
+    user_id = read("discordUserId", document.get("discordUserId"), IDENTIFIER, "")
     return Talk(
         id=reader.id,
-        user_id=speaker(document, damage),
+        user_id=user_id,
         username=read("discordUsername", document.get("discordUsername"), WORDS, ""),
         topic=read("topic", document.get("topic"), WORDS, ""),
         date=day,
@@ -153,13 +157,8 @@ def read_talk(document: Document, damage: Damage) -> Talk:
             "schedulerUsername", document.get("schedulerUsername"), WORDS, None
         ),
         **flags,
+        **talk_fields_of(ours, reader, user_id, f"{OURS}."),
     )
-
-
-def speaker(document: Document, damage: Damage) -> str:
-    """Their Discord id, empty where there is none that can be read."""
-    reader = Reader(damage, "talk", str(document["_id"]))
-    return reader.read("discordUserId", document.get("discordUserId"), IDENTIFIER, "")
 
 
 def _talk_id(value: Any) -> Any:
@@ -178,7 +177,7 @@ def _unknown(document: Document, reminders: Document, ours: Document) -> Iterato
             yield name, value
     if others := {flag: reminders[flag] for flag in reminders if flag not in FLAGS}:
         yield "reminders", others
-    if others := {name: ours[name] for name in ours if name != "startsAt"}:
+    if others := {name: ours[name] for name in ours if name not in OUR_FIELDS}:
         yield OURS, others
 
 
@@ -195,6 +194,11 @@ def update_of(talk: Talk, now: datetime) -> Document:
         "scheduledDate": midnight(talk.date),
         "talkCompleted": talk.completed,
         f"{OURS}.startsAt": talk.starts_at.isoformat("minutes") if talk.starts_at else None,
+        f"{OURS}.length": talk.length,
+        f"{OURS}.room": talk.room,
+        f"{OURS}.link": talk.link,
+        f"{OURS}.speakers": speakers_document(talk.co_speakers) or None,
+        f"{OURS}.sourceId": talk.source_id,
         **{field: getattr(talk, name) for field, name in OPTIONAL.items()},
     }
     flags = {f"reminders.{flag}": getattr(talk, name) for flag, name in FLAGS.items()}
@@ -208,6 +212,22 @@ def update_of(talk: Talk, now: datetime) -> Document:
         "$set": given | known,
         "$unset": {name: "" for name in values if name not in known},
         "$setOnInsert": {name: new[name] for name in new if name not in given | known},
+    }
+    return {operator: fields for operator, fields in update.items() if fields}
+
+
+def edit_of(before: Talk, after: Talk) -> Document:
+    """The update that makes of one talk the other, but for its date; empty where they are alike."""
+    now = datetime.min.replace(tzinfo=UTC)
+    old, new = update_of(before, now), update_of(replace(after, date=before.date), now)
+    known, left_out = old.get("$set", {}), old.get("$unset", {})
+    update = {
+        "$set": {
+            name: value
+            for name, value in new.get("$set", {}).items()
+            if name not in known or known[name] != value
+        },
+        "$unset": {name: "" for name in new.get("$unset", {}) if name not in left_out},
     }
     return {operator: fields for operator, fields in update.items() if fields}
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from functools import reduce
+from operator import getitem
 from typing import TYPE_CHECKING, Any
 
 from pymongo import UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from speakerbot.clock import real_now
-from speakerbot.domain.talk import FIRST_DAY, LAST_DAY
-from speakerbot.errors import Unreachable
+from speakerbot.domain.talk import FIRST_DAY, LAST_DAY, by_start
+from speakerbot.errors import ConfigError, DateTaken, Unreachable
 from speakerbot.stores.mongo.connection import PAGE, Database
 from speakerbot.stores.mongo.talk_documents import (
     DATE_UNREADABLE,
+    OURS,
     SUBDOCUMENTS,
     can_be_set_in,
     document_id,
     document_ids,
+    edit_of,
     flag_is,
     midnight,
     on_days,
@@ -26,7 +30,7 @@ from speakerbot.stores.mongo.talk_documents import (
     update_of,
 )
 from speakerbot.stores.reading import Unreadable
-from speakerbot.stores.talk_dates import as_date, date_taken, in_order
+from speakerbot.stores.talk_dates import date_taken, in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +40,8 @@ if TYPE_CHECKING:
     from speakerbot.stores.mongo.connection import Document
 
 TALKS = "scheduledspeakers"
+AFTER_ANY = "\U0010ffff"
+"""Ends a text that is greater than any that begins as it does."""
 TRIES = 3
 HIDDEN_NAMED = 100
 """So many talks whose dates cannot be read are named; whoever has more has another problem."""
@@ -46,16 +52,29 @@ class MongoTalks:
         self._db = db
         self._hidden_named = False
 
+    @property
+    def one_a_date(self) -> bool:
+        return self._db.one_talk_a_date
+
     def between(self, first: date, last: date) -> Iterator[Talk]:
         self._name_hidden()
-        lower, last = "$gte", min(last, LAST_DAY)
-        after: datetime = midnight(max(first, FIRST_DAY))
+        days = on_days(max(first, FIRST_DAY), min(last, LAST_DAY))
+        return by_start(self._talks(self._pages(days, "scheduledDate")))
+
+    def _pages(self, within: Document, *path: str) -> Iterator[Document]:
+        """Those whose field is within these values, in its order. Others may have the same value,
+        and ids are of any type: what has come with the last value is left out of the next page."""
+        field, after, came = ".".join(path), within, list[Any]()
         while True:
-            page = self._find({"scheduledDate": {**on_days(first, last), lower: after}}, limit=PAGE)
-            yield from self._talks(page)
+            query: Document = {field: after, **({"_id": {"$nin": came}} if came else {})}
+            page = self._db.find(TALKS, query, sort=[(field, 1)], limit=PAGE)
+            yield from page
             if len(page) < PAGE:
                 return
-            lower, after = "$gt", page[-1]["scheduledDate"]
+            values = [reduce(getitem, path, each) for each in page]
+            same = [d["_id"] for d, value in zip(page, values, strict=True) if value == values[-1]]
+            came = [*came, *same] if after.get("$gte") == values[-1] else same
+            after = {**within, "$gte": values[-1]}
 
     def _talks(self, documents: Iterable[Document]) -> Iterator[Talk]:
         talks = (to_talk(each, self._db.damage) for each in documents)
@@ -70,11 +89,8 @@ class MongoTalks:
     def all(self) -> Iterator[Talk]:
         return self.between(FIRST_DAY, LAST_DAY)
 
-    def get(self, talk: str) -> Talk | None:
-        found = self._find(document_ids([talk]), limit=1)
-        if not found and (day := as_date(talk)):
-            found = self._find({"scheduledDate": on_days(day, day)}, limit=1)
-        return next(self._talks(found), None)
+    def get(self, talk_id: str) -> Talk | None:
+        return next(self._talks(self._find(document_ids([talk_id]), limit=1)), None)
 
     def why_hidden(self, talk_id: str) -> str | None:
         try:
@@ -87,6 +103,10 @@ class MongoTalks:
     def by_ids(self, ids: Sequence[str]) -> dict[str, Talk]:
         return {talk.id: talk for talk in self._talks(self._db.find(TALKS, document_ids(ids)))}
 
+    def by_source(self, prefix: str) -> Iterator[Talk]:
+        within = {"$gte": prefix, "$lt": prefix + AFTER_ANY}
+        return self._talks(self._pages(within, "speakerbot", "sourceId"))
+
     def _find(self, query: Document, **options: Any) -> list[Document]:
         return self._db.find(TALKS, query, sort=[("scheduledDate", 1)], **options)
 
@@ -96,7 +116,7 @@ class MongoTalks:
         latest = list({talk.id: talk for talk in talks}.values())
         for _ in range(TRIES if latest else 0):
             held, ids = self._held(latest)
-            updates = _updates(in_order(latest, held), ids)
+            updates = _updates(self._in_order(latest, held), ids)
             try:
                 self._write(updates)
             except BulkWriteError:
@@ -104,6 +124,30 @@ class MongoTalks:
             return
         if latest:
             raise self._contended()
+
+    def _in_order(self, talks: Sequence[Talk], held: Mapping[date, str]) -> Sequence[Talk]:
+        """In that order no date is taken; else raises DateTaken or, where a date may hold several
+        talks, ConfigError if the server would refuse that."""
+        try:
+            return in_order(talks, held)
+        except DateTaken as taken:
+            if self.one_a_date:
+                raise
+            self._refuse_unique_dates(str(taken).partition(":")[0])
+            return talks
+
+    def _refuse_unique_dates(self, day: str) -> None:
+        """Raises ConfigError if there is an index that allows one talk a date, whatever its name;
+        it names the command that drops it."""
+        there = self._db.ask(lambda: self._db[TALKS].index_information())
+        for name, index in there.items():
+            if index.get("unique") and list(index["key"]) == [("scheduledDate", 1)]:
+                drop = f'db.getSiblingDB("{self._db.name}").{TALKS}.dropIndex("{name}")'
+                raise ConfigError(
+                    f"{day}: there is a talk on that date already, and the unique index {name} "
+                    f"allows one ({self._db.where}). NODE_BOT_COEXIST is false, so nothing else "
+                    f"needs it. Drop it in mongosh, then run again: {drop}"
+                )
 
     def _held(self, talks: Sequence[Talk]) -> tuple[dict[date, str], dict[str, Any]]:
         """Which talk's id holds a date, for the dates and the ids concerned, and what is the
@@ -128,17 +172,25 @@ class MongoTalks:
     def _contended(self) -> Unreachable:
         return Unreachable(f"{self._db.where}: others keep changing the same talks. Run again.")
 
+    def edit(self, before: Talk, after: Talk) -> bool:
+        own, update = document_ids([before.id]), edit_of(before, after)
+        hidden = {**own, "$nor": [can_be_set_in(OURS)]}
+        self._matched(hidden, {"$unset": {OURS: ""}})
+        return self._matched(own, update) if update else bool(self._find(own, limit=1))
+
     def reschedule(self, talk_id: str, to: date) -> bool:
         update = {"$set": {"scheduledDate": midnight(to)}}
         own = document_ids([talk_id])
         for _ in range(TRIES):
             holders = self._find({"scheduledDate": on_days(to, to)}, projection=["_id"])
-            for holder in holders:
+            for holder in holders if self.one_a_date else ():
                 if str(holder["_id"]) != talk_id:
                     raise date_taken(to, str(holder["_id"]), talk_id)
             try:
                 done = self._db.ask(lambda: self._db[TALKS].update_one(own, update))
             except DuplicateKeyError:
+                if not self.one_a_date:
+                    self._refuse_unique_dates(str(to))
                 continue
             return done.matched_count > 0
         raise self._contended()

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from speakerbot.errors import ConfigError, StoreCorrupt
 from speakerbot.stores.sqlite import schema
-from speakerbot.stores.sqlite.calendar import SqliteCalendar
+from speakerbot.stores.sqlite.calendar import SqliteCalendar, SqliteServerEvents
 from speakerbot.stores.sqlite.community import SqliteGuilds, SqliteMarks
 from speakerbot.stores.sqlite.connection import Database
 from speakerbot.stores.sqlite.ledger import SqliteLedger
 from speakerbot.stores.sqlite.limits import SqliteLimits
-from speakerbot.stores.sqlite.people import SqliteInbox, SqlitePeople
+from speakerbot.stores.sqlite.people import SqliteAnswers, SqliteInbox, SqlitePeople
 from speakerbot.stores.sqlite.runs import SqliteOccurrences, SqliteRuns
 from speakerbot.stores.sqlite.snapshots import SqliteSnapshots
 from speakerbot.stores.sqlite.talks import SqliteTalks
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         Occurrences,
         People,
         Runs,
+        ServerEvents,
         Snapshots,
+        SpeakerAnswers,
         Talks,
     )
 
@@ -47,10 +49,12 @@ class SqliteStore:
         self.people: People = SqlitePeople(db)
         self.ledger: Ledger = SqliteLedger(db)
         self.inbox: Inbox = SqliteInbox(db)
+        self.answers: SpeakerAnswers = SqliteAnswers(db)
         self.runs: Runs = SqliteRuns(db)
         self.occurrences: Occurrences = SqliteOccurrences(db)
         self.snapshots: Snapshots = SqliteSnapshots(db)
         self.calendar: Calendar = SqliteCalendar(db)
+        self.server_events: ServerEvents = SqliteServerEvents(db)
         self.limits: Limits = SqliteLimits(db)
         self.guilds: Guilds = SqliteGuilds(db)
         self.marks: Marks = SqliteMarks(db)
@@ -66,6 +70,9 @@ class SqliteStore:
 
     def at_once(self) -> AbstractContextManager[None]:
         return self._db.write()
+
+    def version(self) -> tuple[int, int]:
+        return self._db.version()
 
     def clock_error(self) -> timedelta:
         return timedelta()  # every process that uses the file has this clock

@@ -1,4 +1,5 @@
-"""What calendar programs are told of each talk, compared with the talks by joins."""
+"""What calendars are told of each talk: those of programs, compared with the talks by joins, and
+the server's, which is its events."""
 
 from __future__ import annotations
 
@@ -6,10 +7,15 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.domain.talk import FIRST_DAY
-from speakerbot.stores.nouns import calendar_entry_of
+from speakerbot.stores.nouns import (
+    EVENT_DETAILS,
+    calendar_entry_of,
+    event_document,
+    event_record_of,
+)
 from speakerbot.stores.reading import Reader
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
-from speakerbot.stores.sqlite.rows import instant, placeholders, to_ms
+from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_json, to_ms
 from speakerbot.stores.sqlite.talks import COLUMNS as TALK_COLUMNS
 from speakerbot.stores.sqlite.talks import to_talk
 
@@ -18,9 +24,12 @@ if TYPE_CHECKING:
     from datetime import date
 
     from speakerbot.domain.calendar_entry import CalendarEntry
+    from speakerbot.domain.server_event import EventChange, EventRecord
     from speakerbot.domain.talk import Talk
 
-COLUMNS = "talk_id, sequence, date, starts_at, topic, username, cancelled, changed_at"
+COLUMNS = (
+    "talk_id, sequence, date, starts_at, topic, username, cancelled, changed_at, length, room, link"
+)
 NAMES = COLUMNS.split(", ")
 ENTRY = [f"e.{name}" for name in NAMES]
 PAIR = ", ".join([*ENTRY, *(f"t.{name}" for name in TALK_COLUMNS.split(", "))])
@@ -36,8 +45,10 @@ CHANGED_TALKS = f"""
     WHERE (t.date, t.id) > (?, ?) AND (
         e.talk_id IS NULL OR e.cancelled OR e.date IS NOT t.date
         OR e.starts_at IS NOT t.starts_at OR e.topic IS NOT t.topic
-        OR e.username IS NOT t.username)
+        OR e.username IS NOT t.username OR t.co_speakers IS NOT NULL
+        OR e.length IS NOT t.length OR e.room IS NOT t.room OR e.link IS NOT t.link)
     ORDER BY t.date, t.id LIMIT ?"""  # noqa: S608
+"""What may differ: a talk of several speakers is compared once it is read."""
 ELSEWHERE = f"""
     SELECT {PAIR} FROM calendar e LEFT JOIN talks t ON e.talk_id = t.id
     WHERE (e.date, e.talk_id) > (?, ?) AND NOT e.cancelled AND (t.id IS NULL OR t.date < ?)
@@ -45,8 +56,9 @@ ELSEWHERE = f"""
 """Live entries dated so whose talks are gone, or are not dated so."""
 ALL = f"SELECT {COLUMNS} FROM calendar WHERE talk_id > ? ORDER BY talk_id LIMIT ?"  # noqa: S608
 ONE = f"SELECT {COLUMNS} FROM calendar WHERE talk_id = ?"  # noqa: S608
-INSERT = f"INSERT INTO calendar ({COLUMNS}) VALUES ({placeholders(8)}) ON CONFLICT DO NOTHING"  # noqa: S608
-UPDATE = f"UPDATE calendar SET ({COLUMNS}) = ({placeholders(8)}) WHERE talk_id = ? AND sequence = ?"  # noqa: S608
+VALUES = placeholders(len(NAMES))
+INSERT = f"INSERT INTO calendar ({COLUMNS}) VALUES ({VALUES}) ON CONFLICT DO NOTHING"  # noqa: S608
+UPDATE = f"UPDATE calendar SET ({COLUMNS}) = ({VALUES}) WHERE talk_id = ? AND sequence = ?"  # noqa: S608
 
 
 class SqliteCalendar:
@@ -114,4 +126,57 @@ def _row(entry: CalendarEntry) -> Sequence[Any]:
         entry.username,
         entry.cancelled,
         to_ms(entry.changed_at),
+        entry.length,
+        entry.room,
+        entry.link,
     )
+
+
+EVENT = "revision, at, event_id, written, stands, writing, refused"
+EVENT_NAMES = EVENT.split(", ")
+EVENTS = f"SELECT talk_id, {EVENT} FROM server_events WHERE talk_id > ? ORDER BY talk_id LIMIT ?"  # noqa: S608
+REMEMBER = f"""
+    INSERT INTO server_events ({EVENT}, talk_id) VALUES ({placeholders(8)})
+    ON CONFLICT DO NOTHING"""  # noqa: S608
+CHANGE = f"""
+    UPDATE server_events SET ({EVENT}) = ({placeholders(7)})
+    WHERE talk_id = ? AND revision = ?"""  # noqa: S608
+FORGET = "DELETE FROM server_events WHERE talk_id = ? AND revision = ?"
+
+
+class SqliteServerEvents:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def all(self) -> Iterator[EventRecord]:
+        after = ""
+        while page := self._db.rows(EVENTS, (after, PAGE)):
+            for talk_id, *row in page:
+                values = dict(zip(EVENT_NAMES, row, strict=True))
+                values |= {name: from_json(values[name]) for name in EVENT_DETAILS if values[name]}
+                values["at"] = instant(values["at"])
+                reader = Reader(self._db.damage, "server_event", talk_id)
+                if record := event_record_of(values, reader):
+                    yield record
+            after = page[-1][0]
+
+    def swap(self, changes: Sequence[EventChange]) -> set[str]:
+        with self._db.write():
+            return {change.talk_id for change in changes if self._take(change)}
+
+    def _take(self, change: EventChange) -> bool:
+        before, after = change.before, change.after
+        if after is None:
+            revision = before.revision if before else ""
+            return self._db.run(FORGET, (change.talk_id, revision)) > 0
+        row = _event_row(after)
+        if before is None:
+            return self._db.run(REMEMBER, (*row, change.talk_id)) > 0
+        return self._db.run(CHANGE, (*row, change.talk_id, before.revision)) > 0
+
+
+def _event_row(record: EventRecord) -> Sequence[Any]:
+    values = event_document(record)
+    values |= {name: to_json(values[name]) for name in EVENT_DETAILS if values[name]}
+    values["at"] = to_ms(record.at)
+    return [values[name] for name in EVENT_NAMES]

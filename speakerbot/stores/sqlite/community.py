@@ -58,5 +58,12 @@ class SqliteMarks:
             if after is None:
                 self._db.run("DELETE FROM marks WHERE name = ?", (name,))
             else:
-                self._db.run("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, after))
+                self._put(name, after)
             return True
+
+    def put(self, name: str, value: str) -> None:
+        with self._db.write():
+            self._put(name, value)
+
+    def _put(self, name: str, value: str) -> None:
+        self._db.run("INSERT OR REPLACE INTO marks VALUES (?, ?)", (name, value))

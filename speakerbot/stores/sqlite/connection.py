@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.errors import ConfigError, SpeakerbotError, StoreCorrupt, StoreLocked, Unreachable
@@ -68,6 +69,14 @@ class Database:
         except sqlite3.Error as error:
             raise self._translated(error) from error
 
+    def put_rows(self, sql: str, rows: Sequence[Row]) -> int:
+        """Executes a statement for so many rows at once, where it says ``{rows}``; returns how
+        many it changed. No more than PAGE: SQLite takes 32,766 values."""
+        if not rows:
+            return 0
+        each = f"({placeholders(len(rows[0]))})"
+        return self.run(sql.format(rows=", ".join([each] * len(rows))), [*chain(*rows)])
+
     def run_in_pages(self, sql: str, parameters: Sequence[Any], limit: int | None) -> int:
         """Executes a statement that ends in ``LIMIT`` until it changes nothing more, or as many
         rows as allowed; each time in a transaction of its own, so that others get their turn."""
@@ -106,6 +115,10 @@ class Database:
             self.run("RELEASE nested")
         else:
             self.run("ROLLBACK")
+
+    def version(self) -> tuple[int, int]:
+        """Another one than before if another connection, or this one, has changed anything."""
+        return self.rows("PRAGMA data_version")[0][0], self._connection.total_changes
 
     def use_wal(self) -> None:
         """Lets readers and one writer work side by side. Kept in the file.

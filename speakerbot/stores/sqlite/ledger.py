@@ -22,14 +22,14 @@ INSTANTS = [name for name, kind in Delivery.__annotations__.items() if "datetime
 IN_KEY = 3
 """The first of them, up to the recipient, stand in the key and never change."""
 COLUMNS = ", ".join(NAMES)
-INSERT = (
-    f"INSERT INTO deliveries ({COLUMNS}, subject) VALUES ({placeholders(len(NAMES) + 1)}) "  # noqa: S608
-    "ON CONFLICT (key) DO NOTHING"
-)
-UPDATE = (
-    f"UPDATE deliveries SET {', '.join(f'{name} = ?' for name in NAMES[IN_KEY:])} "  # noqa: S608
-    "WHERE key = ? AND revision = ?"
-)
+CHANGING = NAMES[IN_KEY:]
+INSERT = f"""
+    INSERT INTO deliveries ({COLUMNS}, subject) VALUES {{rows}}
+    ON CONFLICT (key) DO NOTHING"""  # noqa: S608
+UPDATE = f"""
+    WITH after (key, seen, {", ".join(CHANGING)}) AS (VALUES {{rows}})
+    UPDATE deliveries SET {", ".join(f"{name} = after.{name}" for name in CHANGING)} FROM after
+    WHERE deliveries.key = after.key AND deliveries.revision = after.seen"""  # noqa: S608
 DELETE = "DELETE FROM deliveries WHERE key = ? AND revision = ?"
 
 OVER = f"updated_at < ? AND (state IN ({placeholders(len(FINAL))}) OR expires_at < ?)"
@@ -65,18 +65,27 @@ class SqliteLedger:
 
     def swap(self, changes: Sequence[DeliveryChange]) -> set[str]:
         with self._db.write():
-            return {change.key for change in changes if self._take(change)}
+            gone = {change.key for change in changes if self._delete(change)}
+            return gone.union(*(self._put(page) for page in _pages(changes)))
 
-    def _take(self, change: DeliveryChange) -> bool:
-        before, after = change.before, change.after
-        if after is None:
-            return before is not None and self._ran(DELETE, before.key, before.revision)
-        if before is None:
-            return self._ran(INSERT, *_row(after), after.subject)
-        return self._ran(UPDATE, *_row(after)[IN_KEY:], before.key, before.revision)
+    def _delete(self, change: DeliveryChange) -> bool:
+        if change.after is not None or change.before is None:
+            return False
+        return self._db.run(DELETE, (change.key, change.before.revision)) > 0
 
-    def _ran(self, sql: str, *parameters: Any) -> bool:
-        return self._db.run(sql, parameters) > 0
+    def _put(self, changes: Sequence[DeliveryChange]) -> set[str]:
+        """Those of the new and the changed records that were written. Two statements, however many
+        there are: after each one Python's other threads get their turn, and this one waits."""
+        ours = {change.key: change.after.revision for change in changes if change.after}
+        steps = [(change.before, change.after) for change in changes if change.after]
+        new = [(*_row(after), after.subject) for before, after in steps if not before]
+        changed = [
+            (after.key, before.revision, *_row(after)[IN_KEY:]) for before, after in steps if before
+        ]
+        if self._db.put_rows(INSERT, new) + self._db.put_rows(UPDATE, changed) == len(ours):
+            return set(ours)
+        stored = self._db.rows_among("SELECT key, revision FROM deliveries WHERE key IN", [*ours])
+        return {key for key, revision in stored if revision == ours[key]}
 
     def list(self, *, state: str | None = None, limit: int = 100) -> Iterator[Delivery]:
         found = self._newest("state = ?", state) if state else self._newest("? IS NULL", None)
@@ -143,6 +152,10 @@ class SqliteLedger:
 
     def forget_texts(self, before: datetime, limit: int | None = None) -> int:
         return self._db.run_in_pages(FORGET_TEXTS, (to_ms(before), *FINAL, to_ms(before)), limit)
+
+
+def _pages(changes: Sequence[DeliveryChange]) -> Iterator[Sequence[DeliveryChange]]:
+    return (changes[start : start + PAGE] for start in range(0, len(changes), PAGE))
 
 
 def _row(record: Delivery) -> list[Any]:

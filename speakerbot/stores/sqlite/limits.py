@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.ports.store import Breaker, SendSlots
+from speakerbot.ports.store import Breaker
 from speakerbot.stores.nouns import breaker_of
 from speakerbot.stores.reading import Reader
-from speakerbot.stores.send_slots import Reservation, SlotState
+from speakerbot.stores.send_slots import Reservation
 from speakerbot.stores.sqlite.rows import instant, to_ms
 
 if TYPE_CHECKING:
@@ -23,19 +23,16 @@ class SqliteLimits:
 
     def reserve(
         self, bot: str, lane: str, now: datetime, interval: float, count: int, ahead: int
-    ) -> SendSlots:
+    ) -> datetime:
         wanted = Reservation.of(now, interval, count, ahead)
         with self._db.write():
             rows = self._db.rows(
-                "SELECT next_free, clock FROM slots WHERE bot = ? AND lane = ?", (bot, lane)
+                "SELECT next_free FROM slots WHERE bot = ? AND lane = ?", (bot, lane)
             )
-            whole = bool(rows) and all(isinstance(value, int) for value in rows[0])
-            slots, after = wanted.take(SlotState(*rows[0]) if whole else None)
-            self._db.run(
-                "INSERT OR REPLACE INTO slots VALUES (?, ?, ?, ?)",
-                (bot, lane, after.next_free, after.clock),
-            )
-        return slots
+            stored = rows[0][0] if rows else None
+            first, next_free = wanted.take(stored if isinstance(stored, int) else None)
+            self._db.run("INSERT OR REPLACE INTO slots VALUES (?, ?, ?)", (bot, lane, next_free))
+        return first
 
     def breakers(self, bot: str) -> dict[str, Breaker]:
         rows = self._db.rows(

@@ -1,4 +1,4 @@
-"""People, their preferences, and what is in their inboxes."""
+"""People, their preferences, what is in their inboxes, and what speakers have answered."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from speakerbot.domain.person import Person
-from speakerbot.stores.nouns import inbox_message_of, person_of
+from speakerbot.stores.nouns import answer_of, inbox_message_of, person_of
 from speakerbot.stores.reading import Reader, Unreadable
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_json, to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
+    from speakerbot.domain.confirmation import Answer, Answers
     from speakerbot.domain.inbox import InboxMessage
 
 COLUMNS = "id, discord_user_id, name, timezone, opted_out, quiet_hours, routes, extra"
@@ -189,3 +190,50 @@ class SqliteInbox:
 
     def forget_before(self, before: datetime, limit: int | None = None) -> int:
         return self._db.run_in_pages(FORGET_MESSAGES, (to_ms(before),), limit)
+
+
+ANSWER_COLUMNS = "kind, talk_id, user_id, date, answer, at"
+ANSWER_NAMES = ANSWER_COLUMNS.split(", ")
+PUT_ANSWER = (
+    f"INSERT INTO answers ({ANSWER_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?) "  # noqa: S608
+    "ON CONFLICT DO UPDATE SET answer = excluded.answer, at = excluded.at "
+    "WHERE answer <> 'no' AND (excluded.answer = 'no' OR answer <> 'yes')"
+)
+ERASE_ANSWERS = """
+    DELETE FROM answers WHERE (talk_id, user_id, date, kind) IN (
+        SELECT talk_id, user_id, date, kind FROM answers WHERE user_id = ? LIMIT ?)"""
+FORGET_ANSWERS = """
+    DELETE FROM answers WHERE (talk_id, user_id, date, kind) IN (
+        SELECT talk_id, user_id, date, kind FROM answers WHERE date < ? ORDER BY date LIMIT ?)"""
+
+
+class SqliteAnswers:
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def about(self, talk_ids: Sequence[str]) -> Answers:
+        sql = f"SELECT {ANSWER_COLUMNS} FROM answers WHERE talk_id IN"  # noqa: S608
+        found = map(self._read, self._db.rows_among(sql, talk_ids) if talk_ids else ())
+        return {answer.key: answer for answer in found if answer}
+
+    def _read(self, row: Row) -> Answer | None:
+        values = dict(zip(ANSWER_NAMES, row, strict=True))
+        values["at"] = instant(values["at"])
+        return answer_of(values, Reader(self._db.damage, "answer about talk", str(row[1])))
+
+    def put(self, answers: Sequence[Answer]) -> None:
+        with self._db.write():
+            for each in answers:
+                key = each.kind, each.talk_id, each.user_id, each.date.isoformat()
+                self._db.run(PUT_ANSWER, (*key, each.answer, to_ms(each.at)))
+
+    def erase(self, user_id: str) -> int:
+        return self._db.run_in_pages(ERASE_ANSWERS, (user_id,), None)
+
+    def count_before(self, before: date) -> int:
+        sql = "SELECT count(*) FROM answers WHERE date < ?"
+        [(count,)] = self._db.rows(sql, (before.isoformat(),))
+        return int(count)
+
+    def forget_before(self, before: date, limit: int | None = None) -> int:
+        return self._db.run_in_pages(FORGET_ANSWERS, (before.isoformat(),), limit)

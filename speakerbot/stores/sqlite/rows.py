@@ -37,7 +37,7 @@ def instant(ms: Any) -> Any:
         return ms
 
 
-def to_json(value: Mapping[str, Any] | Sequence[str]) -> str:
+def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 

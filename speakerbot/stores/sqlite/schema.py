@@ -97,6 +97,48 @@ VERSION_2 = (
     "CREATE INDEX inbox_recipient ON inbox (recipient, created_at)",
     "CREATE INDEX inbox_unread ON inbox (recipient, created_at) WHERE read_at IS NULL",
     "CREATE INDEX inbox_created ON inbox (created_at)",
+    # Slots lie on the store's own clock now: what was kept of another one is of no use.
+    "DROP TABLE slots",
+    """CREATE TABLE slots (
+        bot TEXT, lane TEXT, next_free INTEGER NOT NULL,
+        PRIMARY KEY (bot, lane)) WITHOUT ROWID""",
+)
+
+VERSION_3 = (
+    # Several talks a date: a column's UNIQUE goes only with its table.
+    """CREATE TABLE talks_of_version_3 (
+        id TEXT PRIMARY KEY, user_id TEXT NOT NULL, username TEXT NOT NULL,
+        topic TEXT NOT NULL, date TEXT NOT NULL, booked_at INTEGER, thread_id TEXT,
+        completed INTEGER NOT NULL, scheduler_user_id TEXT, scheduler_username TEXT,
+        starts_at TEXT, sent_tminus1_at INTEGER, sent_day_of_at INTEGER,
+        extra TEXT NOT NULL, length INTEGER, room TEXT, link TEXT, co_speakers TEXT,
+        source_id TEXT) WITHOUT ROWID""",
+    """INSERT INTO talks_of_version_3
+        SELECT id, user_id, username, topic, date, booked_at, thread_id, completed,
+        scheduler_user_id, scheduler_username, starts_at, sent_tminus1_at, sent_day_of_at,
+        extra, NULL, NULL, NULL, NULL, NULL FROM talks""",
+    "DROP TABLE talks",
+    "ALTER TABLE talks_of_version_3 RENAME TO talks",
+    "CREATE INDEX talks_date ON talks (date, id)",
+    "CREATE INDEX talks_shared ON talks (date, id) WHERE co_speakers IS NOT NULL",
+    "CREATE INDEX talks_source ON talks (source_id, id) WHERE source_id IS NOT NULL",
+    "ALTER TABLE snapshot ADD COLUMN told_start TEXT",
+    "ALTER TABLE snapshot ADD COLUMN seen_start TEXT",
+)
+
+CALENDAR_DETAILS = (
+    "ALTER TABLE calendar ADD COLUMN length INTEGER",
+    "ALTER TABLE calendar ADD COLUMN room TEXT",
+    "ALTER TABLE calendar ADD COLUMN link TEXT",
+)
+
+
+ANSWERS = (
+    """CREATE TABLE answers (
+        kind TEXT, talk_id TEXT, user_id TEXT, date TEXT, answer TEXT NOT NULL,
+        at INTEGER NOT NULL, PRIMARY KEY (talk_id, user_id, date, kind)) WITHOUT ROWID""",
+    "CREATE INDEX answers_user ON answers (user_id)",
+    "CREATE INDEX answers_date ON answers (date)",
 )
 
 
@@ -111,7 +153,31 @@ def _version_2(db: Database) -> None:
         db.run(statement)
 
 
-STEPS: Steps = (_version_1, _version_2)
+def _version_3(db: Database) -> None:
+    for statement in VERSION_3:
+        db.run(statement)
+
+
+def _calendar_details(db: Database) -> None:
+    for statement in CALENDAR_DETAILS:
+        db.run(statement)
+
+
+def _answers(db: Database) -> None:
+    for statement in ANSWERS:
+        db.run(statement)
+
+
+def _server_events(db: Database) -> None:
+    db.run(
+        """CREATE TABLE server_events (
+            talk_id TEXT PRIMARY KEY, revision TEXT NOT NULL, at INTEGER NOT NULL,
+            event_id TEXT, written TEXT, stands TEXT, writing TEXT,
+            refused TEXT NOT NULL) WITHOUT ROWID"""
+    )
+
+
+STEPS: Steps = (_version_1, _version_2, _version_3, _calendar_details, _answers, _server_events)
 
 
 def stored_version(db: Database, steps: Steps = STEPS) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.domain.talk import FIRST_DAY, LAST_DAY, Talk
-from speakerbot.errors import DateTaken
+from speakerbot.domain.talk import FIRST_DAY, LAST_DAY, Talk, by_start
+from speakerbot.stores.nouns import speakers_document, talk_fields_of
 from speakerbot.stores.reading import (
     CLOCK_TIME,
     FIELDS,
@@ -24,24 +23,30 @@ from speakerbot.stores.reading import (
 )
 from speakerbot.stores.sqlite.connection import PAGE, Database, Row
 from speakerbot.stores.sqlite.rows import from_json, instant, placeholders, to_json, to_ms
-from speakerbot.stores.talk_dates import DATE_TEXT, HIDDEN, as_date, date_taken
+from speakerbot.stores.talk_dates import DATE_TEXT, HIDDEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import date
 
     from speakerbot.ports.store import FlagWrite
 
 FLAGS = {"sentTminus1At": "sent_tminus1_at", "sentDayOfAt": "sent_day_of_at"}
 COLUMNS = (
     "id, user_id, username, topic, date, booked_at, thread_id, completed, scheduler_user_id, "
-    "scheduler_username, starts_at, sent_tminus1_at, sent_day_of_at, extra"
+    "scheduler_username, starts_at, sent_tminus1_at, sent_day_of_at, extra, length, room, link, "
+    "co_speakers, source_id"
 )
-
 NAMES = COLUMNS.split(", ")
-DATE = NAMES.index("date")
+DATE, SOURCE = NAMES.index("date"), NAMES.index("source_id")
 BETWEEN = f"""
     SELECT {COLUMNS} FROM talks WHERE (date, id) > (?, ?) AND date <= ?
     ORDER BY date, id LIMIT ?"""  # noqa: S608
+FROM_SOURCE = f"""
+    SELECT {COLUMNS} FROM talks WHERE (source_id, id) > (?, ?) AND source_id < ?
+    ORDER BY source_id, id LIMIT ?"""  # noqa: S608
+AFTER_ANY = "\U0010ffff"
+"""Ends a text that is greater than any that begins as it does."""
 DATE_UNREADABLE = f"SELECT {COLUMNS} FROM talks WHERE date < ? OR date > ? LIMIT ?"  # noqa: S608
 WRITE_FLAG = f"""
     UPDATE talks SET {{0}} = ?1 WHERE id = ?2 AND ({{0}} IS ?3 OR {{0}} IS ?4 OR (?3 IS NULL AND
@@ -56,16 +61,26 @@ class SqliteTalks:
         self._db = db
         self._hidden_named = False
 
+    @property
+    def one_a_date(self) -> bool:
+        return False
+
     def between(self, first: date, last: date) -> Iterator[Talk]:
         self._name_hidden()
         first, last = max(first, FIRST_DAY), min(last, LAST_DAY)
-        after = (first.isoformat(), "")
+        pages = self._pages(BETWEEN, (first.isoformat(), ""), (DATE, 0), last.isoformat())
+        return by_start(self._talks(pages))
+
+    def _pages(
+        self, sql: str, after: Sequence[Any], order: Sequence[int], until: str
+    ) -> Iterator[Row]:
+        """In the order of the columns at these places, from after these values on."""
         while True:
-            page = self._db.rows(BETWEEN, (*after, last.isoformat(), PAGE))
-            yield from self._talks(page)
+            page = self._db.rows(sql, (*after, until, PAGE))
+            yield from page
             if len(page) < PAGE:
                 return
-            after = (page[-1][DATE], page[-1][0])
+            after = [page[-1][place] for place in order]
 
     def _talks(self, rows: Iterable[Row]) -> Iterator[Talk]:
         talks = (to_talk(row, self._db.damage) for row in rows)
@@ -81,11 +96,8 @@ class SqliteTalks:
     def all(self) -> Iterator[Talk]:
         return self.between(FIRST_DAY, LAST_DAY)
 
-    def get(self, talk: str) -> Talk | None:
-        rows = self._db.rows(f"SELECT {COLUMNS} FROM talks WHERE id = ?", (talk,))  # noqa: S608
-        if not rows and (day := as_date(talk)):
-            sql = f"SELECT {COLUMNS} FROM talks WHERE date = ?"  # noqa: S608
-            rows = self._db.rows(sql, (day.isoformat(),))
+    def get(self, talk_id: str) -> Talk | None:
+        rows = self._db.rows(f"SELECT {COLUMNS} FROM talks WHERE id = ?", (talk_id,))  # noqa: S608
         return next(self._talks(rows), None)
 
     def why_hidden(self, talk_id: str) -> str | None:
@@ -101,18 +113,18 @@ class SqliteTalks:
         rows = self._db.rows_among(f"SELECT {COLUMNS} FROM talks WHERE id IN", ids)  # noqa: S608
         return {talk.id: talk for talk in self._talks(rows)}
 
+    def by_source(self, prefix: str) -> Iterator[Talk]:
+        rows = self._pages(FROM_SOURCE, (prefix, ""), (SOURCE, 0), prefix + AFTER_ANY)
+        return self._talks(rows)
+
     def put(self, talks: Sequence[Talk]) -> None:
         latest = {talk.id: talk for talk in talks}
         with self._db.write():
             flags = self._flags(list(latest))
-            # All away first: talks of one call may change dates with one another.
-            for talk_id in latest:
-                self._db.run("DELETE FROM talks WHERE id = ?", (talk_id,))
             for talk in latest.values():
                 row = _row(talk, flags.get(talk.id))
-                sql = f"INSERT INTO talks ({COLUMNS}) VALUES ({placeholders(len(row))})"  # noqa: S608
-                if not self._db.run(f"{sql} ON CONFLICT (date) DO NOTHING", row):
-                    raise self._taken(talk.date, talk.id)
+                values = placeholders(len(row))
+                self._db.run(f"INSERT OR REPLACE INTO talks ({COLUMNS}) VALUES ({values})", row)  # noqa: S608
 
     def _flags(self, talk_ids: Sequence[str]) -> dict[str, Sequence[int | None]]:
         """As they are stored, of those talks that are."""
@@ -121,19 +133,18 @@ class SqliteTalks:
         )
         return {talk_id: flags for talk_id, *flags in rows}
 
+    def edit(self, before: Talk, after: Talk) -> bool:
+        rows = zip(NAMES, _row(before, (None, None)), _row(after, (None, None)), strict=True)
+        changed = {name: to for name, was, to in rows if to != was and name != "date"}
+        settings = ", ".join(f"{name} = ?" for name in changed) or "id = id"
+        with self._db.write():
+            sql = f"UPDATE talks SET {settings} WHERE id = ?"  # noqa: S608
+            return bool(self._db.run(sql, (*changed.values(), before.id)))
+
     def reschedule(self, talk_id: str, to: date) -> bool:
         with self._db.write():
-            if self._db.rows(
-                "SELECT 1 FROM talks WHERE date = ? AND id <> ?", (to.isoformat(), talk_id)
-            ):
-                raise self._taken(to, talk_id)
-            return bool(
-                self._db.run("UPDATE talks SET date = ? WHERE id = ?", (to.isoformat(), talk_id))
-            )
-
-    def _taken(self, day: date, talk_id: str) -> DateTaken:
-        [(holder,)] = self._db.rows("SELECT id FROM talks WHERE date = ?", (day.isoformat(),))
-        return date_taken(day, holder, talk_id)
+            move = "UPDATE talks SET date = ? WHERE id = ?"
+            return bool(self._db.run(move, (to.isoformat(), talk_id)))
 
     def delete(self, talk_id: str) -> bool:
         with self._db.write():
@@ -165,6 +176,11 @@ def _row(talk: Talk, flags: Sequence[int | None] | None) -> Sequence[Any]:
         talk.starts_at.isoformat("minutes") if talk.starts_at else None,
         *(given if flags is None else flags),
         to_json(talk.extra),
+        talk.length,
+        talk.room,
+        talk.link,
+        to_json(speakers_document(talk.co_speakers)) if talk.co_speakers else None,
+        talk.source_id,
     )
 
 
@@ -183,13 +199,14 @@ def read_talk(row: Row, damage: Damage) -> Talk:
     read = reader.read
     reader.need("id", values["id"], TEXT, HIDDEN)
     day = reader.need("date", values["date"], DATE_TEXT, HIDDEN)
-    flags = {
+    flags: dict[str, Any] = {
         name: read(name, instant(values[name]), INSTANT, None, "taken as not sent")
         for name in FLAGS.values()
     }
+    user_id = read("user_id", values["user_id"], IDENTIFIER, "")
     return Talk(
         id=reader.id,
-        user_id=read("user_id", values["user_id"], IDENTIFIER, ""),
+        user_id=user_id,
         username=read("username", values["username"], WORDS, ""),
         topic=read("topic", values["topic"], WORDS, ""),
         date=day,
@@ -201,4 +218,17 @@ def read_talk(row: Row, damage: Damage) -> Talk:
         starts_at=read("starts_at", values["starts_at"], CLOCK_TIME, None),
         extra=read("extra", from_json(values["extra"]), FIELDS, {}),
         **flags,
+        **talk_fields_of(_ours(values), reader, user_id),
     )
+
+
+def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands beside the Node bot's fields, by the names that documents have."""
+    speakers = values["co_speakers"]
+    return {
+        "length": values["length"],
+        "room": values["room"],
+        "link": values["link"],
+        "speakers": from_json(speakers) if speakers is not None else None,
+        "sourceId": values["source_id"],
+    }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -20,9 +21,9 @@ from speakerbot.domain.cron import Cron
 from speakerbot.ports.store import Store
 from speakerbot.runs.service import Scheduling
 from speakerbot.stores import open_store
-from speakerbot.testing.crash.job_process import GRACE, Place, run_once, suffering
+from speakerbot.testing.crash.job_process import GRACE, Place, run_once, stalling, suffering
 from speakerbot.testing.crash.judge import Evidence, Kept, Promise, judge, quiet
-from speakerbot.testing.crash.processes import CRASHED, Child, call, warm_up
+from speakerbot.testing.crash.processes import CRASHED, TOO_LONG, Child, call, warm_up
 from speakerbot.testing.crash.seeds import (
     CrashProcess,
     CrashRound,
@@ -156,7 +157,7 @@ class _Game:
         self._schedule = schedule
         self._discord = discord.client
         self._log = log
-        self._clock = _clock_of(world)
+        self._clock = world.clock or Clock(offset=world.now - real_now())
         self._promise = Promise(
             dict(world.expected()), refuses=schedule.refuses, stops=schedule.stops
         )
@@ -172,8 +173,6 @@ class _Game:
             self._play(each)
         kept = self._recover()
         played.by_node_bot = len(self._promise.by_node_bot)
-        if self._promise.by_node_bot:
-            kept = self._ended_after(self._world.ends_after or timedelta())
         played.problems += judge(self._promise, self._evidence(), kept)
         if played.problems and self._log.exists():
             played.trace.append(self._log.read_text(errors="replace"))
@@ -188,8 +187,13 @@ class _Game:
         self._before = len(self._discord.messages())
         call(lambda: self._in_store(self._world.fill), self._log)
 
+    def _open(self) -> Store:
+        """As the runs of this world open it."""
+        settings = self._place.settings(self._world)
+        return open_store(self._place.store_url, beside_node_bot=settings.node_bot_coexist)
+
     def _in_store(self, write: Callable[[Store], None]) -> None:
-        store = open_store(self._place.store_url)
+        store = self._open()
         try:
             store.prepare()
             write(store)
@@ -202,7 +206,7 @@ class _Game:
         return Evidence(messages, {**self._world.dm_channels, **opened})
 
     def _play(self, each: CrashRound) -> None:
-        self._wait(each.gap)
+        self._wait(each.gap, each.into_minute)
         if each.outage:
             self._outage, self._outage_left = each.outage, timedelta(hours=each.outage.hours)
         self._go_wrong(each.faults)
@@ -216,6 +220,8 @@ class _Game:
             self._played.boundaries = max(self._played.boundaries, len(steps))
             self._played.killed += ended.code < 0
             self._note(process, ended.code, steps)
+            if ended.hung:
+                self._played.problems.append(f"no end after {TOO_LONG:.0f} s")
         for event in events:
             if event.wait().code:
                 self._played.problems.append("an event could not be written")
@@ -268,26 +274,36 @@ class _Game:
         world, place = self._world, self._place
         clock = _moved(self._clock, timedelta(seconds=process.clock_ahead))
         return Child(
-            lambda mouth: run_once(world, place, clock, suffering(process, mouth)), self._log
+            lambda mouth: run_once(
+                world, place, clock, suffering(process, mouth, stalling(world, clock))
+            ),
+            self._log,
         )
 
-    def _wait(self, gap: Gap) -> None:
+    def _wait(self, gap: Gap, into_minute: float) -> None:
         match gap:
             case "lease":
                 # Discord still remembers every nonce, but the claims have expired.
-                self._clock = _moved(self._clock, self._place.lease)
+                self._put_forward(self._place.lease)
             case "window":
                 self._pass(AFTER_WINDOW)
             case "end" if self._world.ends_after:
                 self._pass(self._world.ends_after)
                 self._promise.end(tuple(self._promise.due), self._evidence())
             case "minute" if self._world.minute:
-                self._pass(max(self._world.minute - self._clock.real(), timedelta()))
+                begins = self._world.minute + timedelta(seconds=into_minute)
+                self._pass(max(begins - self._clock.real(), timedelta()))
 
     def _pass(self, time: timedelta) -> None:
-        self._clock = _moved(self._clock, time)
+        self._put_forward(time)
         self._discord.advance(time)
         self._outage_left -= time
+
+    def _put_forward(self, time: timedelta) -> None:
+        if isinstance(self._clock, SharedClock):
+            self._clock.time.put_forward(time)
+        else:
+            self._clock = _moved(self._clock, time)
 
     def _recover(self) -> Kept:
         """Runs as a scheduler would, until one finds nothing waiting and sends nothing."""
@@ -295,27 +311,21 @@ class _Game:
             sent = len(self._discord.messages())
             self._pass(AFTER_RETRY)
             self._go_wrong()
-            kept = self._run_through(self._place)
+            kept = self._run_through()
             if quiet(self._promise, kept) and len(self._discord.messages()) == sent:
                 return kept
         self._played.problems.append(f"it does not become quiet: {kept.standing}")
         return kept
 
-    def _ended_after(self, time: timedelta) -> Kept:
-        """A claim that died before the Node bot sent its message stays open until its time is over.
-        Then it is closed by the next run that somebody starts."""
-        self._pass(time)
-        return self._run_through(replace(self._place, scheduling=Scheduling()))
-
-    def _run_through(self, place: Place) -> Kept:
-        code, steps, kept = call(lambda: self._run_and_look(place), self._log)
+    def _run_through(self) -> Kept:
+        code, steps, kept = call(self._run_and_look, self._log)
         self._note(CrashProcess(), code, steps)
         return kept
 
-    def _run_and_look(self, place: Place) -> tuple[int, list[str], Kept]:
+    def _run_and_look(self) -> tuple[int, list[str], Kept]:
         steps: list[str] = []
-        code = run_once(self._world, place, self._clock, steps.append)
-        store = open_store(self._place.store_url)
+        code = run_once(self._world, self._place, self._clock, steps.append)
+        store = self._open()
         try:
             records = store.ledger.get(sorted(self._promise.due))
             problems = tuple(self._world.problems(store))
@@ -324,7 +334,9 @@ class _Game:
             store.close()
 
     def _standing(self, store: Store) -> str | None:
-        """Of the last occurrence."""
+        """Of the last occurrence; a timed job has none to be closed."""
+        if import_module("jobs").JOBS[self._world.job.name].timed:
+            return "finished"
         cron = Cron(self._place.scheduling.cron or "", ZoneInfo("UTC"))
         last = cron.latest(self._clock.decision())
         record = store.occurrences.get(self._world.job.name, last) if last else None
@@ -334,14 +346,6 @@ class _Game:
         self._played.trace.append(f"exit {code}: {process}: {'; '.join(steps)}")
         if code == CRASHED:
             self._played.problems.append("a process ended with a traceback")
-
-
-def _clock_of(world: CrashWorld) -> Clock:
-    """It decides by the world's time. Where runs sleep, that is the real time for them."""
-    ahead = world.now - real_now()
-    if world.shared_time is None:
-        return Clock(offset=ahead)
-    return SharedClock(skew=ahead, time=world.shared_time)
 
 
 def _moved(clock: Clock, step: timedelta) -> Clock:

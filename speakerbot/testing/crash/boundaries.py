@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
+from speakerbot.channels.discord.api import DiscordApi
 from speakerbot.channels.discord.channel import DiscordChannel
 from speakerbot.ports.channel import Channel, ChannelAccess, ChannelHost, Channels
 from speakerbot.ports.store import Store, nouns
@@ -19,7 +20,7 @@ Reached = Callable[[str], None]
 
 DISCORD = "discord"
 """What boundaries at the channel are called by."""
-REQUESTS = ("open_dm", "send", "find", "posts", "edit", "unarchive")
+REQUESTS = frozenset(name for name in vars(DiscordApi) if not name.startswith("_"))
 
 
 def stepping(port: T, methods: Collection[str], name: str, reached: Reached) -> T:

@@ -1,5 +1,5 @@
 """The small world of ``changes``: talks booked, moved, cancelled, and moved back after a run that
-died before it could note what it had sent."""
+died before it could note what it had sent; co-speakers who join and leave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import import_module
 from speakerbot.channels.discord.access import bot_of
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
@@ -21,13 +21,15 @@ from speakerbot.testing.crash.world import (
     WITHOUT_ARRIVAL,
     Arrival,
     Expected,
-    SharedTime,
+    SharedClock,
     WorldChange,
     topic,
 )
 from speakerbot.testing.discord import DiscordWorld, LoopbackClient
 
-MOVED, BOOKED, CANCELLED, BACK, UNDONE = range(5)
+MOVED, BOOKED, CANCELLED, BACK, UNDONE, JOINED, LEFT, NEWCOMER, LEAVER = range(9)
+"""Its talks, which are given by the users of the same numbers; the last two are co-speakers: one
+joins a talk, the other leaves one."""
 FIRST_DAY = date(2026, 11, 27)
 SHIFT = timedelta(days=10)
 
@@ -38,17 +40,25 @@ class ChangesWorld:
 
     ends_after: timedelta | None = None
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
 
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.changes").JOB
         self.now = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
         self._base = 4 * 10**17 + number * 1000
         self._variant = variant
-        self._talks = [self._talk(part) for part in (MOVED, BOOKED, CANCELLED, BACK, UNDONE)]
+        self._talks = [self._talk(part) for part in range(NEWCOMER)]
+        self._joined = self._together(JOINED, NEWCOMER)
+        self._left = self._together(LEFT, LEAVER)
+        co_speakers = (view for each in (self._joined, self._left) for view in [*each.views()][1:])
+        self._views = [*self._talks, *co_speakers]
         self.dm_channels: Mapping[str, str] = {
-            self._dm_of(each): each.user_id for each in self._talks if self._way(each) != 1
+            self._dm_of(each): each.user_id for each in self._views if self._way(each) != 1
         }
+
+    def _together(self, part: int, user: int) -> Talk:
+        """The talk of that part, with a co-speaker."""
+        return replace(self._talks[part], co_speakers=(Speaker(str(self._base + user), "ada"),))
 
     def _talk(self, part: int) -> Talk:
         """As it was, or for the booked one as it is."""
@@ -66,10 +76,11 @@ class ChangesWorld:
         return replace(base, reminder_routes=("dm", "thread"))
 
     def fill(self, store: Store) -> None:
-        moved, booked, cancelled, back, undone = self._talks
-        store.talks.put([moved, cancelled, back, undone])
+        moved, booked, cancelled, back, undone, joined, left = self._talks
+        store.talks.put([moved, cancelled, back, undone, joined, self._left])
         store.snapshots.take(self.now)
-        store.talks.put([booked, replace(moved, date=moved.date + SHIFT)])
+        moved_on = replace(moved, date=moved.date + SHIFT)
+        store.talks.put([booked, moved_on, self._joined, left])
         store.talks.delete(cancelled.id)
         store.snapshots.advance([_noted(back, self.now), _noted(undone, self.now)])
         store.ledger.swap([DeliveryChange(None, self._sent(back))])
@@ -96,7 +107,7 @@ class ChangesWorld:
         return str(int(talk.user_id) + 200)
 
     def furnish(self, discord: LoopbackClient) -> None:
-        for talk in self._talks:
+        for talk in self._views:
             if self._way(talk) != 1:
                 discord.change(DiscordWorld.add_dm, talk.user_id, self._dm_of(talk))
             if self._way(talk) == 2 and talk.thread_id:
@@ -104,30 +115,35 @@ class ChangesWorld:
                 discord.change(DiscordWorld.add_thread, talk.thread_id, "1")
 
     def expected(self) -> Mapping[str, Expected]:
-        moved, booked, cancelled, back, _ = self._talks
+        moved, booked, cancelled, back, *_ = self._talks
+        newcomer, leaver = self._views[-2:]
         shift = SHIFT
         return {
             _key("moved", moved, moved.date, moved.date + shift, sequence=2): self._moved(
                 moved, moved.date, moved.date + shift
             ),
-            _key("booked", booked, booked.date, sequence=1): self._told(
-                booked,
-                f'You are booked to speak on {booked.date} about "{{}}". '
-                "Looking forward to your talk!",
-            ),
-            _key("cancelled", cancelled, cancelled.date, sequence=2): self._told(
-                cancelled, f'Your talk about "{{}}" on {cancelled.date} was cancelled.'
-            ),
+            _key("booked", booked, booked.date, sequence=1): self._booked(booked),
+            _key("booked", newcomer, newcomer.date, sequence=1): self._booked(newcomer),
+            _key("cancelled", cancelled, cancelled.date, sequence=2): self._cancelled(cancelled),
+            _key("cancelled", leaver, leaver.date, sequence=2): self._cancelled(leaver),
             _key("moved", back, back.date + shift, back.date, sequence=3): self._moved(
                 back, back.date + shift, back.date
             ),
         }
 
+    def _booked(self, talk: Talk) -> Expected:
+        about = f'You are booked to speak on {talk.date} about "{{}}".'
+        return self._told(talk, f"{about} Looking forward to your talk!")
+
+    def _cancelled(self, talk: Talk) -> Expected:
+        return self._told(talk, f'Your talk about "{{}}" on {talk.date} was cancelled.')
+
     def _moved(self, talk: Talk, old: date, new: date) -> Expected:
         return self._told(talk, f'Your talk about "{{}}" was moved from {old} to {new}.')
 
     def _told(self, talk: Talk, sentence: str) -> Expected:
-        text = f"Hi ada! {sentence.format(topic(self._part(talk) + self._variant)[1])}"
+        part = int(talk.id.removeprefix("talk")) - self._base
+        text = f"Hi ada! {sentence.format(topic(part + self._variant)[1])}"
         thread = Arrival(f"<@{talk.user_id}> {text}", channel_id=talk.thread_id)
         if self._way(talk) == 2:
             return Expected((thread,))

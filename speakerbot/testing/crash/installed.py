@@ -231,8 +231,10 @@ class _Game:
 
     def _recovered(self, world: RemindersWorld, promise: Promise) -> Kept:
         """Runs as a scheduler would, until one finds nothing waiting and sends nothing."""
+        kept = self._kept(world, promise)
         for _ in range(MOST_RECOVERIES):
-            time.sleep(LEASE.total_seconds() + 0.1)
+            if not quiet(promise, kept):
+                time.sleep(LEASE.total_seconds() + 0.1)
             sent = len(self.discord.messages())
             self._round(world, (InstalledProcess(),), None)
             kept = self._kept(world, promise)
@@ -270,7 +272,7 @@ class _Game:
 
 @contextmanager
 def _opened(url: str) -> Iterator[Store]:
-    store = open_store(url)
+    store = open_store(url, beside_node_bot=False)
     try:
         yield store
     finally:

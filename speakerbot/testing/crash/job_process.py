@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from importlib import import_module
@@ -53,8 +55,10 @@ class Place:
 
 
 def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) -> int:
-    """The exit code that the command line would end with."""
+    """The exit code that the command line would end with. Signals are this process's own from now
+    on."""
     logs.configure("json")
+    process.install_signals()
 
     def open_store(settings: Settings, *, read_only: bool = False) -> Store:
         # What a world says of the address is for the run's decisions; here is where it is played.
@@ -86,10 +90,24 @@ def run_once(world: CrashWorld, place: Place, clock: Clock, reached: Reached) ->
     except SpeakerbotError as error:
         logs.report(error)
         return error.exit_code
+    except process.Interrupted as interrupted:
+        return process.EXIT_CODES[interrupted.reason]
     return 0
 
 
-def suffering(planned: CrashProcess, mouth: int) -> Reached:
+def stalling(world: CrashWorld, clock: Clock) -> Callable[[float], None]:
+    """Stops whoever calls it until so many seconds of the Node bot's minute are over."""
+
+    def stall(until: float) -> None:
+        while world.minute and clock.real() < world.minute + timedelta(seconds=until):
+            time.sleep(0.002)
+
+    return stall
+
+
+def suffering(
+    planned: CrashProcess, mouth: int, stall: Callable[[float], None] = time.sleep
+) -> Reached:
     """Says each boundary into ``mouth``, and does to this process what its schedule says."""
     boundaries, writes = count(1), count(1)
     begin = planned.raise_at
@@ -98,6 +116,8 @@ def suffering(planned: CrashProcess, mouth: int) -> Reached:
     def reached(name: str) -> None:
         number = next(boundaries)
         os.write(mouth, f"{number} {name}\n".encode())
+        if number == planned.stall_at:
+            stall(planned.stall_until)
         if number == planned.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if number == planned.term_at:

@@ -80,12 +80,12 @@ class Evidence:
 
 
 def quiet(promise: Promise, kept: Kept) -> bool:
-    """Nothing is left to do: every message that is due, and was not sent by the Node bot, has a
-    record, none of them waits, and the last occurrence is closed."""
-    ours = [key for key in promise.due if key not in promise.by_node_bot]
-    records = [kept.records[key] for key in ours if key in kept.records]
-    waiting = [record for record in records if record.state in WAITING]
-    return len(records) == len(ours) and not waiting and kept.standing == "finished"
+    """Nothing is left to do: every message that is due has a record, or was sent by the Node bot,
+    no record is open, and the last occurrence is closed."""
+    known = {key: kept.records[key] for key in promise.due if key in kept.records}
+    waiting = [record for record in known.values() if record.state in WAITING]
+    missing = promise.due.keys() - known.keys() - promise.by_node_bot
+    return not missing and not waiting and kept.standing == "finished"
 
 
 def judge(promise: Promise, evidence: Evidence, kept: Kept) -> list[str]:

@@ -1,7 +1,7 @@
 """Reminders beside the Node bot, which sends its own from the store that we share with it.
 
-Runs start and die before its minute and in it, and sleep until it is over: this world's clock is
-put forward by its Node bot.
+Runs start, stall and die before its minute, in it, and while it begins, and sleep until it is over:
+this world's clock is put forward by its Node bot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from speakerbot.ports.store import FlagWrite, Store
 from speakerbot.runs.node_bot_minute import BEGINS, ENDS
 from speakerbot.testing.crash.reminders_world import KINDS, Booking, RemindersWorld, Way
 from speakerbot.testing.crash.seeds import WorldEvent
-from speakerbot.testing.crash.world import SharedTime, WorldChange
+from speakerbot.testing.crash.world import SharedClock, WorldChange
 from speakerbot.testing.discord import BOT_ID, DiscordWorld, LoopbackClient
 
 SENDS_EACH = 0.06
@@ -46,12 +46,12 @@ class NodeBotWorld(RemindersWorld):
     def __init__(self, number: int, variant: int) -> None:
         self.day = real_now().date()
         super().__init__(number, variant)
-        self.now = datetime.combine(self.day, BEGINS, UTC) - timedelta(seconds=90)
-        # Even the last variant's runs start half a minute before it is over.
-        self._start = datetime.combine(self.day, BEGINS, UTC) + timedelta(seconds=variant * 2.4)
-        self._time = SharedTime()
-        self.node_bot_at = datetime.combine(self.day, clock_time(16), UTC)
-        self.minute, self.shared_time = self._start, self._time
+        minute = datetime.combine(self.day, BEGINS, UTC)
+        self.now, self.minute = minute - timedelta(seconds=90), minute
+        self._over = datetime.combine(self.day, ENDS, UTC)
+        self.node_bot_at = self._at = datetime.combine(self.day, clock_time(16), UTC)
+        self._time = SharedClock(skew=self.now - real_now())
+        self.clock = self._time
 
     def ways(self, variant: int) -> Sequence[Way]:
         return WAYS[variant % len(WAYS)]
@@ -70,15 +70,16 @@ class NodeBotWorld(RemindersWorld):
         return WorldChange(self._node_bot_runs, ()) if event.what == "node_bot" else None
 
     def _node_bot_runs(self, store: Store) -> None:
-        """It reads, then sends, then saves. Afterwards its minute is over."""
+        """At 16:00, or later where it is late: it reads, then sends, then saves. Afterwards its
+        minute is over."""
+        self._time.put_forward_to(self._at)
         unsent = list(self._unsent(store))
         for each in unsent:
             time.sleep(SENDS_EACH)
             if each.way == "known":
                 self._discord.change(DiscordWorld.post, each.dm_id, BOT_ID, each.text)
                 self._save(each, store)
-        over = datetime.combine(self.day, ENDS, UTC)
-        self._time.put_forward(over - self._start)
+        self._time.put_forward_to(self._over)
 
     def _unsent(self, store: Store) -> Iterator[Booking]:
         for each in self._bookings[: len(KINDS)]:
@@ -87,7 +88,10 @@ class NodeBotWorld(RemindersWorld):
                 yield each
 
     def _save(self, booking: Booking, store: Store) -> None:
+        """Without looking again what the flag is by now."""
         name = NODE_FLAGS[KINDS[booking.days]]
-        flag = FlagWrite(booking.talk.id, name, None, self.node_bot_at)
-        if not store.talks.write_flags([flag]):
-            raise RuntimeError(f"{booking.key}: somebody set its flag in the Node bot's minute")
+        saved: set[str] = set()
+        while not saved:
+            talk = store.talks.by_ids([booking.talk.id])[booking.talk.id]
+            seen = [talk.sent_day_of_at, talk.sent_tminus1_at][booking.days]
+            saved = store.talks.write_flags([FlagWrite(booking.talk.id, name, seen, self._at)])

@@ -1,21 +1,24 @@
-"""The reminders job's small world: four talks, each reached another way, and what people do."""
+"""The reminders job's small worlds: four talks, each reached another way, one of them with a
+co-speaker, and what people do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock_time
 from functools import partial
 from importlib import import_module
 from itertools import permutations
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from speakerbot.channels.discord.access import bot_of
 from speakerbot.config import Settings
 from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.person import Person
 from speakerbot.domain.reminder_offsets import parse_offsets
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import Job
 from speakerbot.testing.crash.seeds import WorldEvent
@@ -23,7 +26,7 @@ from speakerbot.testing.crash.world import (
     TOKEN,
     Arrival,
     Expected,
-    SharedTime,
+    SharedClock,
     WorldChange,
     inbox_topic,
     topic,
@@ -57,9 +60,16 @@ class Booking:
     handed_over: bool = False
     inbox: bool = False
     """Whoever takes no direct messages has an inbox, and no thread is used."""
+    start: str = ""
+    """``HH:MM``; empty: it has none."""
+    co_speaker: Booking | None = None
+    """The same talk as its co-speaker has it."""
+    is_co_speaker: bool = False
 
     @property
     def user_id(self) -> str:
+        if self.is_co_speaker:
+            return str(self.base + self.part + 600)
         return str(self.base + self.part + (500 if self.handed_over else 100))
 
     @property
@@ -68,11 +78,24 @@ class Booking:
 
     @property
     def dm_id(self) -> str:
-        return str(self.base + self.part + 300)
+        return str(self.base + self.part + (700 if self.is_co_speaker else 300))
 
     @property
     def username(self) -> str:
+        if self.is_co_speaker:
+            return f"co-speaker {self.part}"
         return f"{'deputy' if self.handed_over else 'speaker'} {self.part}"
+
+    def with_co_speaker(self, way: Way) -> Booking:
+        return replace(self, co_speaker=replace(self, is_co_speaker=True, way=way))
+
+    @property
+    def all(self) -> Sequence[Booking]:
+        """As each of its speakers has it."""
+        theirs = self.co_speaker
+        if theirs is None:
+            return [self]
+        return [self, replace(theirs, days=self.days)]
 
     @property
     def talk(self) -> Talk:
@@ -83,6 +106,10 @@ class Booking:
             topic=topic(self.topic)[0],
             date=self.day + timedelta(days=self.days),
             thread_id=self.thread_id,
+            starts_at=clock_time.fromisoformat(self.start) if self.start else None,
+            co_speakers=tuple(
+                Speaker(each.user_id, each.username) for each in self.all if each.is_co_speaker
+            ),
         )
 
     @property
@@ -93,17 +120,30 @@ class Booking:
 
     @property
     def text(self) -> str:
-        day, about = self.talk.date, topic(self.topic)[1]
+        day, about = self._when, f'"{topic(self.topic)[1]}".{self._your_time}'
         opening = f"Hi {self.username}! This is a reminder that you're"
         match self.days:
             case 0:
-                return f'{opening} speaking today ({day}) about "{about}". See you soon!'
+                return f"{opening} speaking today ({day}) about {about} See you soon!"
             case 1:
                 when = "tomorrow"
             case _:
                 when = f"in {self.days} days"
         closing = "Looking forward to your talk!"
-        return f'{opening} scheduled to speak {when} ({day}) about "{about}". {closing}'
+        return f"{opening} scheduled to speak {when} ({day}) about {about} {closing}"
+
+    @property
+    def _when(self) -> str:
+        day = self.talk.date
+        return f"{day:%A} {day}, {self.start}" if self.start else f"{day}"
+
+    @property
+    def _your_time(self) -> str:
+        start = self.talk.start(ZoneInfo("UTC"))
+        if start is None:
+            return ""
+        at = int(start.timestamp())
+        return f" Your time: <t:{at}:F> (<t:{at}:R>)."
 
     @property
     def in_inbox(self) -> tuple[str, str]:
@@ -129,33 +169,46 @@ class RemindersWorld:
     """The clock time of every reminder."""
     ends_after: timedelta | None = timedelta(hours=9)
     minute: datetime | None = None
-    shared_time: SharedTime | None = None
+    clock: SharedClock | None = None
     node_bot_at: datetime | None = None
     """What the Node bot sets its flags to."""
     routes: tuple[str, ...] = ("dm", "thread")
+    days: Sequence[int] = range(TALKS)
+    """How many days ahead each of its talks is."""
+    starts: Sequence[str] = [""] * TALKS
 
     def __init__(self, number: int, variant: int) -> None:
         self.job: Job = import_module("jobs.reminders").JOB
         self.now = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
         base = 10**17 + number * 1000
         self._dms_are_off: Literal[50007, 50278] = 50007 if variant < 24 else 50278
-        self._bookings = [
+        bookings = [
             Booking(
                 base,
                 self.day,
                 self.due,
                 way,
-                days,
-                days,
-                days + variant,
+                self.days[part],
+                part,
+                part + variant,
                 inbox="inbox" in self.routes,
+                start=self.starts[part],
             )
-            for days, way in enumerate(self.ways(variant))
+            for part, way in enumerate(self.ways(variant))
         ]
+        shared = variant % TALKS
+        known: Way = "known" if variant % 8 < 4 else "new"
+        bookings[shared] = bookings[shared].with_co_speaker(known)
+        self._bookings = bookings
         self._changed: set[int] = set()
         self.dm_channels: Mapping[str, str] = {
-            each.dm_id: each.user_id for each in self._bookings if each.way in ("known", "closed")
+            each.dm_id: each.user_id for each in self._messages() if each.way in ("known", "closed")
         }
+
+    def _messages(self) -> Sequence[Booking]:
+        """Those of co-speakers after those of the others."""
+        everybody = [each for booking in self._bookings for each in booking.all]
+        return sorted(everybody, key=lambda each: each.is_co_speaker)
 
     def ways(self, variant: int) -> Sequence[Way]:
         """By which the speakers are reached, by days until their talk."""
@@ -171,7 +224,7 @@ class RemindersWorld:
         store.limits.remember_dms(bot_of(TOKEN), known)
 
     def furnish(self, discord: LoopbackClient) -> None:
-        for each in self._bookings:
+        for each in self._messages():
             match each.way:
                 case "known":
                     discord.change(DiscordWorld.add_dm, each.user_id, each.dm_id)
@@ -185,7 +238,7 @@ class RemindersWorld:
                     discord.change(DiscordWorld.archive, each.thread_id, sends_unarchive=False)
 
     def expected(self) -> Mapping[str, Expected]:
-        return {each.key: each.expected for each in self._bookings}
+        return {each.key: each.expected for each in self._messages()}
 
     def change(self, event: WorldEvent) -> WorldChange | None:
         """Each talk is changed once at the most."""
@@ -193,25 +246,29 @@ class RemindersWorld:
             return None
         self._changed.add(event.which)
         before = self._bookings[event.which]
+        ended, begun = [each.key for each in before.all], dict[str, Expected]()
         match event.what:
             case "cancel":
-                return WorldChange(partial(_cancel, before.talk), [before.key])
+                return WorldChange(partial(_cancel, before.talk), ended)
             case "opt_out":
                 return WorldChange(partial(_opt_out, before.user_id), [before.key])
             case "move":
                 after = replace(before, days=before.days + TALKS)
-                write = partial(_move, after.talk)
+                begun = {each.key: each.expected for each in after.all}
+                return WorldChange(partial(_move, after.talk), ended, begun)
             case "hand_over":
+                # Whoever speaks beside them still does.
                 after = replace(before, handed_over=True, way="new")
-                write = partial(_hand_over, after.talk)
-        return WorldChange(write, [before.key], {after.key: after.expected})
+                begun = {after.key: after.expected}
+                return WorldChange(partial(_hand_over, after.talk), [before.key], begun)
+        return None
 
     def problems(self, store: Store) -> Sequence[str]:
         """The Node bot must find its flags, and everybody their inbox, as the ledger says."""
         return [*self._wrong_flags(store), *self._wrong_inboxes(store)]
 
     def _wrong_inboxes(self, store: Store) -> Iterator[str]:
-        for each in self._bookings:
+        for each in self._messages():
             record = store.ledger.get([each.key]).get(each.key)
             there = store.inbox.get([each.key]).get(each.key)
             said = record is not None and record.route == "inbox"
@@ -241,6 +298,16 @@ class InboxWorld(RemindersWorld):
     """The same where the inbox stands in for the thread."""
 
     routes = ("dm", "inbox")
+
+
+class EveningsWorld(RemindersWorld):
+    """Two talks an evening, one of them with a start, where no Node bot works beside us."""
+
+    days = (0, 0, 1, 1)
+    starts = ("", "23:30", "23:45", "")
+
+    def settings(self, base: Settings) -> Settings:
+        return replace(super().settings(base), node_bot_coexist=False)
 
 
 def _cancel(talk: Talk, store: Store) -> None:

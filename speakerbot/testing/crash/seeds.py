@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Literal
 
@@ -21,6 +22,10 @@ SHORT_LEASE = 2.0
 LONG_LEASE = 300.0
 MOST_CLOCKS_DIFFER = 120.0
 """Seconds that a process's clock is ahead or behind at the most."""
+RUN_TAKES = 0.15
+"""Seconds, about."""
+NODE_BOT_BEGINS, MINUTE_IS_OVER = 30.0, 150.0
+"""Seconds after the beginning of the Node bot's minute."""
 
 REFUSALS = (
     (403, 50007), (403, 50278), (403, 50299), (403, 0), (404, 0), (404, 10013), (404, 10003),
@@ -53,7 +58,7 @@ EVENTS: tuple[EventKind, ...] = ("cancel", "move", "hand_over", "opt_out")
 class CrashProcess(msgspec.Struct, frozen=True, omit_defaults=True):
     """One run of the job, and what it suffers: SIGKILL at its nth boundary, after some seconds, or
     as soon as Discord leaves a request unanswered (see CrashRound.faults); SIGTERM; a store that
-    raises; a wrong clock."""
+    raises; a machine that stops for a while; a wrong clock."""
 
     kill_at: int | None = None
     kill_after: float | None = None
@@ -64,6 +69,10 @@ class CrashProcess(msgspec.Struct, frozen=True, omit_defaults=True):
     """The store raises at the nth boundary of its own: before a write has effect, or after it."""
     raises: int = 1
     """At so many of them in a row."""
+    stall_at: int | None = None
+    """At its nth boundary its machine stops, until so many seconds of the Node bot's minute ..."""
+    stall_until: float = 0.0
+    """... are over."""
     clock_ahead: float = 0.0
     """Seconds that its clock is ahead; negative: behind."""
 
@@ -91,8 +100,12 @@ class CrashRound(msgspec.Struct, frozen=True, omit_defaults=True):
     processes: tuple[CrashProcess, ...]
     gap: Gap = "none"
     """How much time passes before them: ``lease`` ends claims but not Discord's memory of nonces,
-    ``window`` both, ``end`` everything: what was to be sent has expired; ``minute``: until the Node
-    bot's minute. A run may sleep until that is over: its round needs the event ``node_bot``."""
+    ``window`` both, ``end`` everything: what was to be sent has expired; ``minute``: until about
+    the Node bot's minute. A run may sleep until that is over: its round needs the event
+    ``node_bot``."""
+    into_minute: float = 0.0
+    """With the gap ``minute``: seconds of it that are over then; negative: that are still to come
+    until it begins."""
     faults: tuple[Fault, ...] = ()
     events: tuple[WorldEvent, ...] = ()
     outage: Outage | None = None
@@ -158,32 +171,81 @@ def of_seed(seed: int) -> CrashSchedule:
 
 
 def around_node_bot(seed: int) -> CrashSchedule:
-    """A schedule at random of which one round lies in the Node bot's minute, mostly with some
-    before it and after it. All clocks are right, and no data changes meanwhile."""
+    """A schedule at random of which one round lies in the Node bot's minute, or begins so shortly
+    before it that its runs come into it anywhere, mostly with some rounds before it and after it.
+    All clocks are right, and no data changes meanwhile."""
     random = Random(f"node bot {seed}")  # noqa: S311  # repeatable
     drawn = of_seed(random.randrange(10**9))
     rounds = [_undisturbed(each) for each in drawn.rounds]
     at = random.choice((0, random.randint(0, len(rounds))))
-    node_bot = WorldEvent("node_bot", 0, after=random.uniform(0.0, 0.06))
-    minute = _undisturbed(random.choice(rounds), gap="minute", events=(node_bot,))
-    if random.random() < 0.5:
-        beside = (*minute.processes[:1], CrashProcess())
-        minute = msgspec.structs.replace(minute, processes=beside)
     before = [msgspec.structs.replace(each, gap="none") for each in rounds[:at]]
+    minute = _around_minute(random, random.choice(rounds))
     return msgspec.structs.replace(
         drawn, rounds=(*before, minute, *rounds[at:]), lease=LONG_LEASE, variant=seed % VARIANTS
     )
 
 
-def _undisturbed(
-    each: CrashRound, gap: Gap | None = None, events: tuple[WorldEvent, ...] = ()
-) -> CrashRound:
+def _around_minute(random: Random, like: CrashRound) -> CrashRound:
+    begins_before = random.random() < 0.6
+    processes = like.processes
+    if random.random() < 0.5:
+        processes = (*processes[:1], CrashProcess())
+    if begins_before:
+        processes = tuple(_stalled(random, each) for each in processes)
+    return msgspec.structs.replace(
+        like,
+        processes=processes,
+        gap="minute",
+        into_minute=random.uniform(-RUN_TAKES, 0.0) if begins_before else random.uniform(0, 115),
+        events=(WorldEvent("node_bot", 0, after=random.uniform(0.0, 2 * RUN_TAKES)),),
+    )
+
+
+def _stalled(random: Random, process: CrashProcess) -> CrashProcess:
+    """Most of them stop, until the minute begins, or the Node bot has, or it is over; many suffer
+    nothing else."""
+    if random.random() < 0.3:
+        return process
+    until = random.choice((0.0, NODE_BOT_BEGINS, NODE_BOT_BEGINS, MINUTE_IS_OVER))
+    return msgspec.structs.replace(
+        random.choice((process, CrashProcess())),
+        stall_at=random.randint(1, random.choice(STEPS)),
+        stall_until=until + random.uniform(0.0, RUN_TAKES),
+    )
+
+
+_INSTEAD: Mapping[Operation | None, Operation] = {
+    "create_message": "create_guild_scheduled_event",
+    "create_dm": "list_guild_scheduled_events",
+    "list_messages": "list_guild_scheduled_events",
+    "get_message": "update_guild_scheduled_event",
+    "get_channel": "update_guild_scheduled_event",
+    "update_channel": "delete_guild_scheduled_event",
+}
+
+
+def about_events(seed: int) -> CrashSchedule:
+    """A schedule at random for a job that sends no message, but changes events of a server."""
+    drawn = of_seed(seed)
+    rounds = [
+        msgspec.structs.replace(
+            each,
+            gap="window" if each.gap == "end" else each.gap,
+            faults=tuple(
+                replace(fault, on=_INSTEAD.get(fault.on, fault.on)) for fault in each.faults
+            ),
+        )
+        for each in drawn.rounds
+    ]
+    return msgspec.structs.replace(drawn, rounds=tuple(rounds))
+
+
+def _undisturbed(each: CrashRound) -> CrashRound:
     return CrashRound(
         tuple(msgspec.structs.replace(process, clock_ahead=0.0) for process in each.processes),
         # The claims of a schedule with a long lease and a short memory must not end early.
-        gap=gap or ("none" if each.gap in ("lease", "end") else each.gap),
+        gap="none" if each.gap in ("lease", "end") else each.gap,
         faults=tuple(fault for fault in each.faults if fault.kind != "hang"),
-        events=events,
     )
 
 

@@ -96,6 +96,8 @@ class SharedTime:
 
     def __init__(self) -> None:
         self._memory = mmap(-1, 8)
+        self.last_told: datetime | None = None
+        """The time that this process was told last."""
 
     @property
     def ahead(self) -> timedelta:
@@ -114,11 +116,17 @@ class SharedClock(Clock):
     time: SharedTime = field(default_factory=SharedTime)
 
     def real(self) -> datetime:
-        return Clock.real(self) + self.time.ahead
+        self.time.last_told = Clock.real(self) + self.time.ahead
+        return self.time.last_told
+
+    def put_forward_to(self, at: datetime) -> None:
+        """For all of them; not if it is later already."""
+        self.time.put_forward(max(at - self.real(), timedelta()))
 
     def sleep(self, seconds: float) -> None:
-        """As runs sleep, by this clock."""
-        until = self.real() + timedelta(seconds=seconds)
+        """As runs sleep, by this clock: they have just looked at it to know how long, and it may
+        have been put forward since."""
+        until = (self.time.last_told or self.real()) + timedelta(seconds=seconds)
         while self.real() < until:
             process.sleep(0.005)
 
@@ -133,9 +141,9 @@ class CrashWorld(Protocol):
     ends_after: timedelta | None
     """How much later all that is expected has expired; None: too late to play it."""
     minute: datetime | None
-    """When the runs start that start in the Node bot's minute; None: it does not matter here."""
-    shared_time: SharedTime | None
-    """Where runs sleep: what the world puts forward meanwhile. None: no run sleeps."""
+    """When the Node bot's minute begins; None: it does not matter here."""
+    clock: SharedClock | None
+    """Where runs sleep: the clock that the world puts forward meanwhile. None: no run sleeps."""
     dm_channels: Mapping[str, str]
     """User ids by the DM channels that exist already."""
 

@@ -27,6 +27,10 @@ What it enforces (:class:`LoopbackSettings` has every number, and what switches 
   with Discord's headers and 429 answers; who obeys ``retry_after`` gets through;
 - nonces: with ``enforce_nonce``, a nonce seen within 3 minutes returns the message that has it,
   and 404 (10008) if that was deleted;
+- reactions: one in 250 ms per channel, at most 20 emoji a message, unknown emoji (10014), who may
+  put and take them;
+- events of the guild (outside Discord only, not in its voice channels): the fields and their
+  limits, 100 at once, none in the past; they begin and end by themselves, and are then left alone;
 - content of at most 2,000 code points, white space around it trimmed, custom emoji that the bot
   may not use stored by name (``:party:``); nonces of at most 25;
 - Discord's error codes for closed DMs (50007 or 50278), unknown users and channels, archived,
@@ -34,11 +38,12 @@ What it enforces (:class:`LoopbackSettings` has every number, and what switches 
 - without the permission Read Message History, reading back gives an empty list and no error;
   ``last_message_id`` stays when that message is deleted, and asking for it gives 10008.
 
-Everything is remembered: ``messages`` (:class:`DiscordMessage`), ``requests``
-(:class:`RecordedRequest`), ``dms_opened``, ``counts``, and ``transcript()`` for people. Message
-ids and the ``Date`` header carry the loopback's time; ``discord.clock.advance(...)`` moves that,
-and with it every limit and window; ``LoopbackSettings(clock_shift=-600)`` makes it ten minutes
-slow. Answers fit Discord's OpenAPI document.
+Everything is remembered: ``messages`` (:class:`DiscordMessage`), ``events``
+(:class:`ScheduledEvent`), ``requests`` (:class:`RecordedRequest`), ``dms_opened``, ``counts``, and
+``transcript()`` for people. Message ids and the ``Date`` header carry the loopback's time;
+``discord.clock.advance(...)`` moves that, and with it every limit, window and event;
+``LoopbackSettings(clock_shift=-600)`` makes it ten minutes slow. Answers fit Discord's OpenAPI
+document.
 
 Faults are data (:class:`Fault`): any status with any JSON code, bare bodies (HTML, empty, cut in
 half), 429s with any Retry-After or none, lost and hanging answers, by operation and channel::
@@ -47,7 +52,7 @@ half), 429s with any Retry-After or none, lost and hanging answers, by operation
     discord.inject(Fault(kind="error", status=404, body="html", accepted=True, times=None))
     discord.inject(Fault(kind="rate_limit", retry_after=1e12, html=True))
 
-What it does not do: the gateway, interactions, files, webhooks, reactions.
+What it does not do: the gateway, interactions, files, webhooks.
 """
 
 from __future__ import annotations
@@ -61,7 +66,9 @@ from speakerbot.testing.discord.records import (
     DmOpened,
     MessageDeletion,
     MessageEdit,
+    ReactionChange,
     RecordedRequest,
+    ScheduledEvent,
     read_record,
 )
 from speakerbot.testing.discord.routing import Operation
@@ -89,7 +96,9 @@ __all__ = [
     "MessageDeletion",
     "MessageEdit",
     "Operation",
+    "ReactionChange",
     "RecordedRequest",
+    "ScheduledEvent",
     "TranscriptLine",
     "created_at",
     "loopback_process",

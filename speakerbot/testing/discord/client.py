@@ -21,6 +21,7 @@ from speakerbot.testing.discord.records import (
     DmOpened,
     LoopbackRecord,
     RecordedRequest,
+    ScheduledEvent,
     read_lines,
 )
 from speakerbot.testing.discord.settings import LoopbackSettings
@@ -41,6 +42,10 @@ class LoopbackClient:
     def messages(self) -> list[DiscordMessage]:
         """Every message that was accepted, in order; deleted ones too."""
         return self._records("messages", DiscordMessage)
+
+    def events(self) -> list[ScheduledEvent]:
+        """Every event of the guild as it is now; also those that are over or deleted."""
+        return self._records("events", ScheduledEvent)
 
     def requests(self) -> list[RecordedRequest]:
         return self._records("requests", RecordedRequest)

@@ -1,6 +1,7 @@
 """The loopback's own paths, under ``/_loopback``: what a test in another process uses.
 
-``GET messages``, ``requests``, ``dms_opened``: JSON lines of :mod:`records`. ``GET counts``.
+``GET messages``, ``events``, ``requests``, ``dms_opened``: JSON lines of :mod:`records`.
+``GET counts``.
 ``GET`` and ``PUT settings``: a LoopbackSettings. ``POST faults``: a list of Fault; ``DELETE`` ends
 them. ``POST world``: a method of DiscordWorld with its arguments. ``POST clock``:
 ``{"advance": seconds}``.
@@ -68,6 +69,8 @@ class Control:
                 return _records(service.state.messages)
             case "GET", "requests":
                 return _records(service.requests)
+            case "GET", "events":
+                return _records(service.events())
             case "GET", "dms_opened":
                 return _records(service.state.dms_opened)
             case "GET", "counts":
@@ -96,7 +99,7 @@ class Control:
         bound = signature(method).bind(*change.arguments, **change.keywords)
         for name, wanted in get_type_hints(method).items():
             if name in bound.arguments:
-                msgspec.convert(bound.arguments[name], wanted)
+                bound.arguments[name] = msgspec.convert(bound.arguments[name], wanted)
         method(*bound.args, **bound.kwargs)
 
     def _counts(self) -> LoopbackCounts:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
-from speakerbot.testing.discord.clock import LoopbackClock, is_snowflake
+from speakerbot.testing.discord.calls import ApiCall, ApiContext, ApiResult
+from speakerbot.testing.discord.clock import is_snowflake
 from speakerbot.testing.discord.payloads import (
     application_payload,
     channel_payload,
@@ -15,32 +14,41 @@ from speakerbot.testing.discord.payloads import (
     member_payload,
     message_payload,
     own_user_payload,
+    person_payload,
     user_payload,
 )
-from speakerbot.testing.discord.rate_limits import SECOND
 from speakerbot.testing.discord.records import DiscordMessage
 from speakerbot.testing.discord.responses import (
     dms_closed,
     invalid_form,
     missing_access,
     missing_permissions,
+    not_in_a_dm,
     not_the_author,
     opening_dms_too_fast,
     quarantined,
+    reaction_blocked,
     thread_archived,
     thread_locked,
+    too_many_reactions,
     too_many_threads,
-    unknown_channel,
-    unknown_guild,
+    unknown_emoji,
     unknown_member,
     unknown_message,
     unknown_user,
 )
 from speakerbot.testing.discord.routing import Operation
-from speakerbot.testing.discord.settings import LoopbackSettings
+from speakerbot.testing.discord.scheduled_events import (
+    create_event,
+    delete_event,
+    get_event,
+    list_events,
+    update_event,
+)
 from speakerbot.testing.discord.validation import (
     MessageForm,
     check_content,
+    check_emoji,
     notified,
     parse_channel_form,
     parse_dm_form,
@@ -49,84 +57,8 @@ from speakerbot.testing.discord.validation import (
 )
 from speakerbot.testing.discord.world import GuildState, LoopbackChannel, LoopbackUser
 
-
-class Nonces:
-    """Times are nanoseconds. How long and where a nonce is unique is in the settings."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[str, str], tuple[int, DiscordMessage]] = {}
-
-    def __len__(self) -> int:
-        return len(self._seen)
-
-    def find(
-        self, channel_id: str, nonce: str, settings: LoopbackSettings, now: int
-    ) -> DiscordMessage | None:
-        """The message that has it, if that was accepted within the window."""
-        found = self._seen.get((_scope(channel_id, settings), nonce))
-        if found is None or found[0] + _window(settings) <= now:
-            return None
-        return found[1]
-
-    def remember(self, message: DiscordMessage, settings: LoopbackSettings, now: int) -> None:
-        """Also forgets those that are over, so that memory holds one window only."""
-        if message.nonce is None:
-            return
-        self._forget_ended(now - _window(settings))
-        key = (_scope(message.channel_id, settings), message.nonce)
-        self._seen.pop(key, None)
-        self._seen[key] = (now, message)
-
-    def _forget_ended(self, until: int) -> None:
-        ended = []
-        for key, (accepted, _) in self._seen.items():
-            if accepted > until:
-                break
-            ended.append(key)
-        for key in ended:
-            del self._seen[key]
-
-
-def _scope(channel_id: str, settings: LoopbackSettings) -> str:
-    return channel_id if settings.nonce_scope == "channel" else ""
-
-
-def _window(settings: LoopbackSettings) -> int:
-    return round(settings.nonce_window * SECOND)
-
-
-class ApiCall(NamedTuple):
-    """``ids`` are those in the path."""
-
-    ids: tuple[str, ...]
-    query: Mapping[str, str]
-    body: bytes
-
-
-class ApiResult(NamedTuple):
-    """A successful answer; ``json`` None is an empty body."""
-
-    json: Any
-    status: int = 200
-
-
-@dataclass(slots=True)
-class ApiContext:
-    """What all operations share."""
-
-    settings: LoopbackSettings
-    state: GuildState
-    clock: LoopbackClock
-    nonces: Nonces = field(default_factory=Nonces)
-
-    def channel(self, channel_id: str) -> LoopbackChannel:
-        """One that the bot can see. Raises ApiError 10003, 50001."""
-        channel = self.state.channel(channel_id)
-        if channel is None:
-            raise unknown_channel()
-        if not channel.visible:
-            raise missing_access()
-        return channel
+MOST_REACTIONS = 20
+"""Different emoji under one message."""
 
 
 def create_message(call: ApiCall, context: ApiContext) -> ApiResult:
@@ -187,9 +119,81 @@ def delete_message(call: ApiCall, context: ApiContext) -> ApiResult:
     channel = context.channel(call.ids[0])
     message = _message_in(channel, call.ids[1])
     if message.author_id != context.state.bot.id:
-        raise missing_permissions()
+        _check_managing(channel)
     context.state.delete(message)
     return ApiResult(None, 204)
+
+
+def add_my_reaction(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Putting it again changes nothing. One that others put needs no permission to add any."""
+    state, channel = context.state, context.channel(call.ids[0])
+    message = _message_with_history(channel, call.ids[1])
+    if call.emoji not in message.reactions:
+        check_emoji(call.emoji, state.usable_emoji)
+        _check_new_reaction(message, channel)
+    if channel.locked:
+        raise thread_locked()
+    people = (state.user(user) for user in (message.author_id, channel.user_id) if user)
+    if any(person.blocks_bot for person in people if person):
+        raise reaction_blocked()
+    state.react(message, call.emoji, state.bot.id, added=True)
+    return ApiResult(None, 204)
+
+
+def _check_new_reaction(message: DiscordMessage, channel: LoopbackChannel) -> None:
+    """Whether one more emoji may be put under it. Raises ApiError 50013, 30010."""
+    if not channel.reactable:
+        raise missing_permissions()
+    if len(message.reactions) >= MOST_REACTIONS:
+        raise too_many_reactions()
+
+
+def delete_my_reaction(call: ApiCall, context: ApiContext) -> ApiResult:
+    return _take_reaction(call, context.state.bot.id, context)
+
+
+def delete_user_reaction(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Also the bot's own, by its id."""
+    if call.ids[2] != context.state.bot.id:
+        _check_managing(context.channel(call.ids[0]))
+    return _take_reaction(call, call.ids[2], context)
+
+
+def _take_reaction(call: ApiCall, user_id: str, context: ApiContext) -> ApiResult:
+    """Somebody's who did not react with this emoji is no error; one that nobody used is."""
+    message = _message_with_history(context.channel(call.ids[0]), call.ids[1])
+    if call.emoji not in message.reactions:
+        raise unknown_emoji()
+    context.state.react(message, call.emoji, user_id, added=False)
+    return ApiResult(None, 204)
+
+
+def list_reactions(call: ApiCall, context: ApiContext) -> ApiResult:
+    """Who reacted with one emoji, by id. Nobody did so with a burst."""
+    channel = context.channel(call.ids[0])
+    message = _readable_message(channel, call.ids[1])
+    if call.emoji not in message.reactions:
+        check_emoji(call.emoji, context.state.usable_emoji)
+    limit = _limit(call.query.get("limit", "25"))
+    after = _snowflake_in(call.query, "after") if "after" in call.query else 0
+    users = message.reactions.get(call.emoji, ()) if call.query.get("type", "0") == "0" else ()
+    found = sorted((user for user in users if int(user) > after), key=int)[:limit]
+    return ApiResult([person_payload(user, context.state) for user in found])
+
+
+def _check_managing(channel: LoopbackChannel) -> None:
+    """Whether the bot may take away what others made. Raises ApiError 50003, 50013."""
+    if channel.kind == "dm":
+        raise not_in_a_dm()
+    if not channel.managed:
+        raise missing_permissions()
+
+
+def _message_with_history(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
+    """One whose reactions may be changed."""
+    if not channel.history:
+        raise missing_access()
+    return _message_in(channel, message_id)
 
 
 def _message_in(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
@@ -203,13 +207,17 @@ def _message_in(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
 
 
 def get_message(call: ApiCall, context: ApiContext) -> ApiResult:
-    channel = context.channel(call.ids[0])
+    message = _readable_message(context.channel(call.ids[0]), call.ids[1])
+    return ApiResult(message_payload(message, context.state, nonce=context.settings.history_nonces))
+
+
+def _readable_message(channel: LoopbackChannel, message_id: str) -> DiscordMessage:
     if not channel.history:
         raise missing_access()
-    message = channel.find(call.ids[1])
+    message = channel.find(message_id)
     if message is None:
         raise unknown_message()
-    return ApiResult(message_payload(message, context.state, nonce=context.settings.history_nonces))
+    return message
 
 
 def list_messages(call: ApiCall, context: ApiContext) -> ApiResult:
@@ -287,7 +295,7 @@ def update_channel(call: ApiCall, context: ApiContext) -> ApiResult:
 
 def list_guild_channels(call: ApiCall, context: ApiContext) -> ApiResult:
     """Without threads, as Discord does."""
-    _guild(call, context)
+    context.guild(call.ids[0])
     channels = [c for c in context.state.channels.values() if c.kind == "channel" and c.visible]
     return ApiResult([channel_payload(channel, context.state) for channel in channels])
 
@@ -342,14 +350,14 @@ def get_my_application(_call: ApiCall, context: ApiContext) -> ApiResult:
 
 
 def get_guild(call: ApiCall, context: ApiContext) -> ApiResult:
-    return ApiResult(guild_payload(_guild(call, context), context.state))
+    return ApiResult(guild_payload(context.guild(call.ids[0]), context.state))
 
 
 def get_guild_member(call: ApiCall, context: ApiContext) -> ApiResult:
     user = context.state.user(call.ids[1])
     if user is None or not user.member:
         raise unknown_member()
-    return ApiResult(member_payload(user, _guild(call, context)))
+    return ApiResult(member_payload(user, context.guild(call.ids[0])))
 
 
 def _user(user_id: str, context: ApiContext) -> LoopbackUser:
@@ -359,13 +367,6 @@ def _user(user_id: str, context: ApiContext) -> LoopbackUser:
     return user
 
 
-def _guild(call: ApiCall, context: ApiContext) -> str:
-    """The open world's guild answers to any id."""
-    if context.state.strict and call.ids[0] != context.state.guild_id:
-        raise unknown_guild()
-    return call.ids[0]
-
-
 OPERATIONS: Mapping[Operation, Callable[[ApiCall, ApiContext], ApiResult]] = {
     "create_dm": create_dm,
     "create_message": create_message,
@@ -373,6 +374,10 @@ OPERATIONS: Mapping[Operation, Callable[[ApiCall, ApiContext], ApiResult]] = {
     "get_message": get_message,
     "update_message": update_message,
     "delete_message": delete_message,
+    "add_my_message_reaction": add_my_reaction,
+    "delete_my_message_reaction": delete_my_reaction,
+    "delete_user_message_reaction": delete_user_reaction,
+    "list_message_reactions_by_emoji": list_reactions,
     "get_channel": get_channel,
     "update_channel": update_channel,
     "get_my_user": get_my_user,
@@ -381,4 +386,9 @@ OPERATIONS: Mapping[Operation, Callable[[ApiCall, ApiContext], ApiResult]] = {
     "get_guild": get_guild,
     "list_guild_channels": list_guild_channels,
     "get_guild_member": get_guild_member,
+    "list_guild_scheduled_events": list_events,
+    "create_guild_scheduled_event": create_event,
+    "get_guild_scheduled_event": get_event,
+    "update_guild_scheduled_event": update_event,
+    "delete_guild_scheduled_event": delete_event,
 }

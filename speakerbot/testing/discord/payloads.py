@@ -7,14 +7,28 @@ from itertools import count
 from typing import Any
 
 from speakerbot.testing.discord.clock import created_at
-from speakerbot.testing.discord.records import DiscordMessage
+from speakerbot.testing.discord.records import DiscordMessage, EventStatus, ScheduledEvent
 from speakerbot.testing.discord.world import GuildState, LoopbackChannel, LoopbackUser
 
-VIEW_CHANNEL, SEND_MESSAGES, READ_HISTORY = 1 << 10, 1 << 11, 1 << 16
+ADD_REACTIONS, VIEW_CHANNEL, SEND_MESSAGES, READ_HISTORY = 1 << 6, 1 << 10, 1 << 11, 1 << 16
 SEND_IN_THREADS, EMBED_LINKS, ATTACH_FILES = 1 << 38, 1 << 14, 1 << 15
 MEMBER_PERMISSIONS = (
-    VIEW_CHANNEL | SEND_MESSAGES | READ_HISTORY | SEND_IN_THREADS | EMBED_LINKS | ATTACH_FILES
+    ADD_REACTIONS
+    | VIEW_CHANNEL
+    | SEND_MESSAGES
+    | READ_HISTORY
+    | SEND_IN_THREADS
+    | EMBED_LINKS
+    | ATTACH_FILES
 )
+CREATE_EVENTS, MANAGE_EVENTS = 1 << 44, 1 << 33
+EVENT_STATUSES: dict[EventStatus, int] = {
+    "scheduled": 1,
+    "active": 2,
+    "completed": 3,
+    "canceled": 4,
+}
+GUILD_ONLY, EXTERNAL = 2, 3
 Json = dict[str, Any]
 
 
@@ -40,11 +54,11 @@ def message_payload(message: DiscordMessage, state: GuildState, *, nonce: bool) 
         "id": message.id,
         "type": 0,
         "channel_id": message.channel_id,
-        "author": _person(message.author_id, state),
+        "author": person_payload(message.author_id, state),
         "content": message.content,
         "timestamp": message.at.isoformat(),
         "edited_timestamp": edited,
-        "mentions": [_person(user, state) for user in message.users_notified],
+        "mentions": [person_payload(user, state) for user in message.users_notified],
         "mention_roles": message.roles_notified,
         "mention_everyone": message.everyone_notified,
         "attachments": [],
@@ -56,17 +70,56 @@ def message_payload(message: DiscordMessage, state: GuildState, *, nonce: bool) 
     }
     if nonce and message.nonce is not None:
         body["nonce"] = message.nonce
+    if message.reactions:
+        reactions = message.reactions.items()
+        body["reactions"] = [_reaction(emoji, users, state) for emoji, users in reactions]
     return body
 
 
-def _person(user_id: str, state: GuildState) -> Json:
+def _reaction(emoji: str, users: tuple[str, ...], state: GuildState) -> Json:
+    name, _, emoji_id = emoji.partition(":")
+    return {
+        "emoji": {"id": emoji_id or None, "name": name},
+        "count": len(users),
+        "count_details": {"burst": 0, "normal": len(users)},
+        "me": state.bot.id in users,
+        "me_burst": False,
+        "burst_colors": [],
+    }
+
+
+def person_payload(user_id: str, state: GuildState) -> Json:
     return user_payload(state.users.get(user_id) or LoopbackUser(user_id, "deleted_user"))
+
+
+def event_payload(event: ScheduledEvent, state: GuildState, *, user_count: bool) -> Json:
+    """``user_count``: whether it is shown."""
+    body: Json = {
+        "id": event.id,
+        "guild_id": event.guild_id,
+        "name": event.name,
+        "description": event.description,
+        "channel_id": None,
+        "creator_id": event.creator_id,
+        "creator": person_payload(event.creator_id, state),
+        "image": None,
+        "scheduled_start_time": event.starts_at.isoformat(),
+        "scheduled_end_time": event.ends_at.isoformat(),
+        "status": EVENT_STATUSES[event.status],
+        "entity_type": EXTERNAL,
+        "entity_id": None,
+        "entity_metadata": {"location": event.location},
+        "recurrence_rule": None,
+        "privacy_level": GUILD_ONLY,
+        "guild_scheduled_event_exceptions": [],
+    }
+    return {**body, "user_count": len(event.interested)} if user_count else body
 
 
 def channel_payload(channel: LoopbackChannel, state: GuildState) -> Json:
     body: Json = {"id": channel.id, "last_message_id": channel.last_message_id, "flags": 0}
     if channel.kind == "dm":
-        return {**body, "type": 1, "recipients": [_person(channel.user_id or "", state)]}
+        return {**body, "type": 1, "recipients": [person_payload(channel.user_id or "", state)]}
     body |= {"guild_id": state.guild_id, "name": channel.name, "parent_id": channel.parent_id}
     if channel.kind == "thread":
         return {**body, **_thread_parts(channel, state)}
@@ -96,6 +149,7 @@ def _denied(channel: LoopbackChannel, state: GuildState) -> list[Json]:
     deny = 0 if channel.visible else VIEW_CHANNEL
     deny |= 0 if channel.writable else SEND_MESSAGES | SEND_IN_THREADS
     deny |= 0 if channel.history else READ_HISTORY
+    deny |= 0 if channel.reactable else ADD_REACTIONS
     if not deny:
         return []
     return [{"id": state.bot.id, "type": 1, "allow": "0", "deny": str(deny)}]
@@ -120,7 +174,7 @@ def guild_payload(guild_id: str, state: GuildState) -> Json:
         "preferred_locale": "en-US",
         "afk_timeout": 300,
         "max_members": 500_000,
-        "roles": [_everyone(guild_id)],
+        "roles": [_everyone(guild_id, state)],
         **dict.fromkeys(absent.split()),
         **dict.fromkeys(zero.split(), 0),
         **dict.fromkeys(("widget_enabled", "premium_progress_bar_enabled", "nsfw"), False),
@@ -128,11 +182,13 @@ def guild_payload(guild_id: str, state: GuildState) -> Json:
     }
 
 
-def _everyone(guild_id: str) -> Json:
+def _everyone(guild_id: str, state: GuildState) -> Json:
+    events = CREATE_EVENTS if state.creates_events else 0
+    events |= MANAGE_EVENTS if state.manages_events else 0
     return {
         "id": guild_id,
         "name": "@everyone",
-        "permissions": str(MEMBER_PERMISSIONS),
+        "permissions": str(MEMBER_PERMISSIONS | events),
         "position": 0,
         "color": 0,
         "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},

@@ -14,6 +14,11 @@ from speakerbot.testing.discord.settings import Bucket, LoopbackSettings
 
 SECOND = 1_000_000_000
 _INVALID_SPAN = 600 * SECOND
+_REACTING: tuple[Operation, ...] = (
+    "add_my_message_reaction",
+    "delete_my_message_reaction",
+    "delete_user_message_reaction",
+)
 CLOUDFLARE_BAN = b"error code: 1015"
 
 
@@ -55,19 +60,19 @@ class FixedWindows:
     def __init__(self, bucket: Bucket) -> None:
         self._limit = bucket.limit
         self._per = round(bucket.per * SECOND)
-        self._open: dict[tuple[Operation, str], list[int]] = {}
+        self._open: dict[tuple[str, str], list[int]] = {}
 
-    def take(self, operation: Operation, major: str, now: int, *, peek: bool) -> BucketState:
+    def take(self, name: str, major: str, now: int, *, peek: bool) -> BucketState:
         """Uses one if any is left; with ``peek`` only looks. ``remaining`` is -1 if none was left.
 
         Windows are kept in the order they began in, so the ones that are over are in front.
         """
         self._forget_ended(now)
-        begin, used = self._open.get((operation, major), (now, 0))
+        begin, used = self._open.get((name, major), (now, 0))
         if not peek and used < self._limit:
-            self._open.setdefault((operation, major), [begin, 0])[1] = used + 1
+            self._open.setdefault((name, major), [begin, 0])[1] = used + 1
         remaining = self._limit - used - 1
-        return BucketState(operation, self._limit, remaining, begin + self._per - now)
+        return BucketState(name, self._limit, remaining, begin + self._per - now)
 
     def _forget_ended(self, now: int) -> None:
         ended = []
@@ -95,15 +100,16 @@ class Limiter:
         limit = settings.global_limit
         self._all = None if limit is None else SlidingWindow(limit, SECOND)
         self._sending = _windows(settings.message_bucket)
+        self._reacting = _windows(settings.reaction_bucket)
         self._others = _windows(settings.other_buckets)
         self._invalid_limit = settings.invalid_limit
         self._invalid = SlidingWindow(settings.invalid_limit or 10_000, _INVALID_SPAN)
 
     def admit(self, operation: Operation, major: str, now: int) -> RateLimitVerdict:
         """Counts the request if it may pass."""
-        windows = self._sending if operation == "create_message" else self._others
+        windows, name = self._windows_of(operation)
         wait = 0 if self._all is None else self._all.wait(now)
-        state = None if windows is None else windows.take(operation, major, now, peek=wait > 0)
+        state = None if windows is None else windows.take(name, major, now, peek=wait > 0)
         if wait:
             return RateLimitVerdict(wait, True, state)
         if state is not None and state.remaining < 0:
@@ -111,6 +117,14 @@ class Limiter:
         if self._all is not None:
             self._all.take(now)
         return RateLimitVerdict(0, False, state)
+
+    def _windows_of(self, operation: Operation) -> tuple[FixedWindows | None, str]:
+        """With the name of the bucket in them: putting a reaction and taking one away share one."""
+        if operation == "create_message":
+            return self._sending, operation
+        if operation in _REACTING:
+            return self._reacting, "reactions"
+        return self._others, operation
 
     def note_invalid(self, now: int) -> None:
         """An answer was 401, 403 or 429."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,6 +21,17 @@ class MessageEdit(msgspec.Struct, frozen=True, gc=False, tag="edit"):
     at: datetime
     content: str
     extras: dict[str, Any] | None = None
+
+
+class ReactionChange(msgspec.Struct, frozen=True, gc=False, tag="reaction"):
+    """Somebody put a reaction under a message, or took theirs away."""
+
+    message_id: str
+    at: datetime
+    emoji: str
+    """Itself, or ``name:id`` of a custom one."""
+    user_id: str
+    added: bool
 
 
 class DiscordMessage(msgspec.Struct, gc=False, tag="message", omit_defaults=True):
@@ -41,6 +52,8 @@ class DiscordMessage(msgspec.Struct, gc=False, tag="message", omit_defaults=True
     edits: tuple[MessageEdit, ...] = ()
     original: str | None = None
     """The content before the first edit."""
+    reactions: dict[str, tuple[str, ...]] = {}
+    """Each emoji with the ids of those who reacted with it, both in the order they came in."""
     deleted: bool = False
 
     @property
@@ -53,10 +66,56 @@ class DiscordMessage(msgspec.Struct, gc=False, tag="message", omit_defaults=True
         self.edits = (*self.edits, edit)
         self.content, self.extras = edit.content, edit.extras
 
+    def react(self, change: ReactionChange) -> None:
+        """Does nothing where it is so already."""
+        present = self.reactions.get(change.emoji, ())
+        if change.added:
+            if change.user_id not in present:
+                self.reactions[change.emoji] = (*present, change.user_id)
+        elif others := tuple(user for user in present if user != change.user_id):
+            self.reactions[change.emoji] = others
+        else:
+            self.reactions.pop(change.emoji, None)
+
 
 class MessageDeletion(msgspec.Struct, frozen=True, gc=False, tag="deletion"):
     message_id: str
     at: datetime
+
+
+EventStatus = Literal["scheduled", "active", "completed", "canceled"]
+
+
+class ScheduledEvent(msgspec.Struct, frozen=True, gc=False, tag="event", omit_defaults=True):
+    """An event of the guild, outside Discord, as it was from some moment on; the last record of it
+    is how it is now."""
+
+    id: str
+    guild_id: str
+    creator_id: str
+    name: str
+    description: str | None
+    location: str
+    starts_at: datetime
+    ends_at: datetime
+    status: EventStatus = "scheduled"
+    interested: tuple[str, ...] = ()
+    """Ids of the users who said so."""
+    deleted: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Neither over nor deleted."""
+        return self.status in ("scheduled", "active") and not self.deleted
+
+    def at(self, now: datetime) -> ScheduledEvent:
+        """As it is then: it begins and ends by itself."""
+        status = self.status
+        if status == "scheduled" and self.starts_at <= now:
+            status = "active"
+        if status == "active" and self.ends_at <= now:
+            status = "completed"
+        return self if status == self.status else msgspec.structs.replace(self, status=status)
 
 
 class DmOpened(msgspec.Struct, frozen=True, gc=False, tag="dm_opened"):
@@ -78,7 +137,15 @@ class RecordedRequest(msgspec.Struct, frozen=True, gc=False, tag="request"):
     status: int | None
 
 
-LoopbackRecord = DiscordMessage | MessageEdit | MessageDeletion | DmOpened | RecordedRequest
+LoopbackRecord = (
+    DiscordMessage
+    | MessageEdit
+    | MessageDeletion
+    | ReactionChange
+    | ScheduledEvent
+    | DmOpened
+    | RecordedRequest
+)
 _decode = msgspec.json.Decoder(LoopbackRecord).decode
 
 
@@ -109,7 +176,8 @@ def read_lines(data: bytes) -> Iterator[LoopbackRecord]:
 
 
 def read_record(path: Path) -> list[LoopbackRecord]:
-    """The records of a file; none if it does not exist. Messages have their edits applied."""
+    """The records of a file; none if it does not exist. Messages have
+    their edits and reactions applied."""
     records = list(read_lines(path.read_bytes())) if path.exists() else []
     messages = {record.id: record for record in records if isinstance(record, DiscordMessage)}
     for record in records:
@@ -117,4 +185,6 @@ def read_record(path: Path) -> list[LoopbackRecord]:
             messages[record.message_id].apply(record)
         elif isinstance(record, MessageDeletion):
             messages[record.message_id].deleted = True
+        elif isinstance(record, ReactionChange):
+            messages[record.message_id].react(record)
     return records

@@ -60,9 +60,25 @@ def unknown_user() -> ApiError:
     return ApiError(404, 10013, "Unknown User")
 
 
+def unknown_emoji() -> ApiError:
+    return ApiError(400, 10014, "Unknown Emoji")
+
+
+def unknown_event() -> ApiError:
+    return ApiError(404, 10070, "Unknown Guild Scheduled Event")
+
+
 def quarantined() -> ApiError:
     text = "Your bot has been flagged by our anti-spam system for abusive behavior."
     return ApiError(403, 20026, text)
+
+
+def too_many_reactions() -> ApiError:
+    return ApiError(400, 30010, "Maximum number of reactions reached (20)")
+
+
+def too_many_events() -> ApiError:
+    return ApiError(400, 30038, "Maximum number of guild scheduled events reached (100)")
 
 
 def opening_dms_too_fast() -> ApiError:
@@ -71,6 +87,10 @@ def opening_dms_too_fast() -> ApiError:
 
 def missing_access() -> ApiError:
     return ApiError(403, 50001, "Missing Access")
+
+
+def not_in_a_dm() -> ApiError:
+    return ApiError(403, 50003, "Cannot execute action on a DM channel")
 
 
 def not_the_author() -> ApiError:
@@ -101,12 +121,20 @@ def invalid_json() -> ApiError:
     return ApiError(400, 50109, "The request body contains invalid JSON.")
 
 
+def reaction_blocked() -> ApiError:
+    return ApiError(403, 90001, "Reaction blocked")
+
+
 def thread_locked() -> ApiError:
     return ApiError(403, 160005, "Thread is locked")
 
 
 def too_many_threads() -> ApiError:
     return ApiError(400, 160006, "Maximum number of active threads reached")
+
+
+def event_finished() -> ApiError:
+    return ApiError(400, 180000, "Cannot update a finished event")
 
 
 class ApiResponse(NamedTuple):

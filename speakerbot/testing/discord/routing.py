@@ -16,6 +16,10 @@ Operation = Literal[
     "get_message",
     "update_message",
     "delete_message",
+    "add_my_message_reaction",
+    "delete_my_message_reaction",
+    "delete_user_message_reaction",
+    "list_message_reactions_by_emoji",
     "get_channel",
     "update_channel",
     "get_my_user",
@@ -24,14 +28,21 @@ Operation = Literal[
     "get_guild",
     "list_guild_channels",
     "get_guild_member",
+    "list_guild_scheduled_events",
+    "create_guild_scheduled_event",
+    "get_guild_scheduled_event",
+    "update_guild_scheduled_event",
+    "delete_guild_scheduled_event",
 ]
 
 
 class ApiRoute(NamedTuple):
-    """``ids`` are the ones in the path, in its order; the first is what limits are counted by."""
+    """``ids`` are the ones in the path, in its order; the first is what limits are counted by.
+    ``emoji`` is the one in the path of a reaction."""
 
     operation: Operation
     ids: tuple[str, ...] = ()
+    emoji: str = ""
 
 
 def find_route(method: str, path: str) -> ApiRoute:
@@ -55,6 +66,8 @@ def _match(method: str, parts: list[str]) -> ApiRoute:
             return ApiRoute("create_dm")
         case _, ["channels", channel, "messages", message]:
             return ApiRoute(_message_operation(method), (channel, message))
+        case _, ["channels", channel, "messages", message, "reactions", emoji, *whose]:
+            return _reaction_route(method, (channel, message), emoji, whose)
         case "GET", ["channels", channel]:
             return ApiRoute("get_channel", (channel,))
         case "PATCH", ["channels", channel]:
@@ -71,6 +84,38 @@ def _match(method: str, parts: list[str]) -> ApiRoute:
             return ApiRoute("list_guild_channels", (guild,))
         case "GET", ["guilds", guild, "members", user]:
             return ApiRoute("get_guild_member", (guild, user))
+        case _, ["guilds", guild, "scheduled-events", *event]:
+            return _event_route(method, guild, event)
+    raise no_such_path()
+
+
+def _reaction_route(
+    method: str, message: tuple[str, str], emoji: str, whose: list[str]
+) -> ApiRoute:
+    match method, whose:
+        case "GET", []:
+            return ApiRoute("list_message_reactions_by_emoji", message, emoji)
+        case "PUT", ["@me"]:
+            return ApiRoute("add_my_message_reaction", message, emoji)
+        case "DELETE", ["@me"]:
+            return ApiRoute("delete_my_message_reaction", message, emoji)
+        case "DELETE", [user]:
+            return ApiRoute("delete_user_message_reaction", (*message, user), emoji)
+    raise no_such_path()
+
+
+def _event_route(method: str, guild: str, event: list[str]) -> ApiRoute:
+    match method, event:
+        case "GET", []:
+            return ApiRoute("list_guild_scheduled_events", (guild,))
+        case "POST", []:
+            return ApiRoute("create_guild_scheduled_event", (guild,))
+        case "GET", [one]:
+            return ApiRoute("get_guild_scheduled_event", (guild, one))
+        case "PATCH", [one]:
+            return ApiRoute("update_guild_scheduled_event", (guild, one))
+        case "DELETE", [one]:
+            return ApiRoute("delete_guild_scheduled_event", (guild, one))
     raise no_such_path()
 
 

@@ -18,7 +18,12 @@ from aiohttp import web
 from speakerbot.testing.discord.clock import LoopbackClock
 from speakerbot.testing.discord.control import Control
 from speakerbot.testing.discord.faults import Fault
-from speakerbot.testing.discord.records import DiscordMessage, DmOpened, RecordedRequest
+from speakerbot.testing.discord.records import (
+    DiscordMessage,
+    DmOpened,
+    RecordedRequest,
+    ScheduledEvent,
+)
 from speakerbot.testing.discord.responses import ApiResponse
 from speakerbot.testing.discord.routing import BASE
 from speakerbot.testing.discord.service import DiscordService, IncomingRequest
@@ -71,6 +76,12 @@ class LoopbackDiscord:
     def messages(self) -> Sequence[DiscordMessage]:
         """Every message that was accepted, in order; deleted ones too."""
         return self._service.state.messages
+
+    @property
+    def events(self) -> Sequence[ScheduledEvent]:
+        """Every event of the guild as it is now, in the order they were made in; also those that
+        are over or deleted."""
+        return self._service.events()
 
     @property
     def dms_opened(self) -> Sequence[DmOpened]:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from speakerbot.testing.discord.calls import ApiCall, ApiContext
 from speakerbot.testing.discord.clock import LoopbackClock, nanoseconds
 from speakerbot.testing.discord.faults import Faults, fault_response
-from speakerbot.testing.discord.operations import OPERATIONS, ApiCall, ApiContext
+from speakerbot.testing.discord.operations import OPERATIONS
 from speakerbot.testing.discord.rate_limits import (
     Limiter,
     banned_response,
@@ -22,6 +23,7 @@ from speakerbot.testing.discord.records import (
     LoopbackRecord,
     RecordedRequest,
     RecordFile,
+    ScheduledEvent,
     read_record,
 )
 from speakerbot.testing.discord.responses import (
@@ -80,6 +82,11 @@ class DiscordService:
     def invalid_requests(self) -> int:
         return self._limiter.invalid_requests(self.clock.now_ns())
 
+    def events(self) -> list[ScheduledEvent]:
+        """As they are now."""
+        self.state.pass_events()
+        return list(self.state.events.values())
+
     def answer(self, incoming: IncomingRequest) -> ApiResponse:
         """Decides at this moment; it is on record when this returns."""
         now = self.clock.now_ns()
@@ -123,7 +130,7 @@ class DiscordService:
     def _perform(
         self, route: ApiRoute, incoming: IncomingRequest, headers: dict[str, str]
     ) -> ApiResponse:
-        call = ApiCall(route.ids, incoming.query, incoming.body)
+        call = ApiCall(route.ids, incoming.query, incoming.body, route.emoji)
         try:
             reply = OPERATIONS[route.operation](call, self._context)
         except ApiError as error:
@@ -142,7 +149,7 @@ class DiscordService:
 
 
 def restore(records: Iterable[LoopbackRecord], context: ApiContext) -> None:
-    """Puts channels, messages and nonces back, as far as a record knows them."""
+    """Puts channels, messages, nonces and events back, as far as a record knows them."""
     state, settings = context.state, context.settings
     for record in records:
         if isinstance(record, DmOpened):
@@ -150,4 +157,6 @@ def restore(records: Iterable[LoopbackRecord], context: ApiContext) -> None:
         elif isinstance(record, DiscordMessage):
             state.restore_message(record)
             context.nonces.remember(record, settings, nanoseconds(record.at))
+        elif isinstance(record, ScheduledEvent):
+            state.put_event(record)
     state.news.clear()

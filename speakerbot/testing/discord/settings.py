@@ -27,6 +27,8 @@ class LoopbackSettings:
     """Requests in any one second, over all routes; None: no limit."""
     message_bucket: Bucket | None = Bucket(5, 5.0)
     """For sending, per channel. None: no limit, and no headers about one."""
+    reaction_bucket: Bucket | None = Bucket(1, 0.25)
+    """For putting reactions and taking them away together, per channel."""
     other_buckets: Bucket | None = Bucket(50, 1.0)
     """For every other route, per channel or guild."""
     invalid_limit: int | None = 10_000
@@ -52,6 +54,10 @@ class LoopbackSettings:
 
 
 NO_LIMITS = LoopbackSettings(
-    global_limit=None, message_bucket=None, other_buckets=None, invalid_limit=None
+    global_limit=None,
+    message_bucket=None,
+    reaction_bucket=None,
+    other_buckets=None,
+    invalid_limit=None,
 )
 """For tests and benches that are not about limits."""

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
-from speakerbot.testing.discord.responses import ApiError, empty_message, invalid_form, invalid_json
+from speakerbot.testing.discord.responses import (
+    ApiError,
+    empty_message,
+    invalid_form,
+    invalid_json,
+    unknown_emoji,
+)
 
 MESSAGE_LENGTH = 2000
 """In code points. Discord's document says 4,000; the service takes 2,000."""
 NONCE_LENGTH = 25
 _CUSTOM_EMOJI = re.compile(r"<a?:(?P<name>[A-Za-z0-9_]+):(?P<id>[0-9]{13,20})>")
+_SYMBOL = (
+    "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf"
+    "\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001f1e5\U0001f200-\U0001faff]"
+)
+_DRAWN = f"{_SYMBOL}\ufe0f?[\U0001f3fb-\U0001f3ff]?[\U000e0020-\U000e007f]*"
+_FLAG, _KEYCAP = "[\U0001f1e6-\U0001f1ff]{2}", "[0-9#*]\ufe0f?\u20e3"
+_UNICODE_EMOJI = re.compile(f"{_FLAG}|{_KEYCAP}|{_DRAWN}(?:\u200d{_DRAWN})*")
+_NAMED_EMOJI = re.compile(r"(?P<name>[A-Za-z0-9_]{2,32}):(?P<id>[0-9]{13,20})")
 _USER = re.compile(r"<@!?(\d+)>")
 _ROLE = re.compile(r"<@&(\d+)>")
 _EVERYONE = re.compile(r"@(?:everyone|here)\b")
@@ -62,6 +77,21 @@ class ChannelForm(msgspec.Struct):
     locked: bool | None = None
 
 
+class EventForm(msgspec.Struct):
+    """Creates or edits an event. None: the request does not set it; UNSET is only told from null
+    where null means something."""
+
+    name: str | None = None
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
+    scheduled_start_time: datetime | None = None
+    scheduled_end_time: datetime | None = None
+    privacy_level: int | None = None
+    entity_type: int | None = None
+    channel_id: str | None = None
+    entity_metadata: dict[str, Any] | None = None
+    status: int | None = None
+
+
 _MESSAGE = msgspec.json.Decoder(MessageForm)
 
 
@@ -69,6 +99,9 @@ _DM = msgspec.json.Decoder(DmForm)
 
 
 _CHANNEL = msgspec.json.Decoder(ChannelForm)
+
+
+_EVENT = msgspec.json.Decoder(EventForm)
 
 
 def parse_message_form(body: bytes) -> MessageForm:
@@ -92,6 +125,15 @@ def without_unusable_emoji(text: str, usable: Container[str]) -> str:
     return _CUSTOM_EMOJI.sub(lambda m: m[0] if m["id"] in usable else f":{m['name']}:", text)
 
 
+def check_emoji(emoji: str, usable: Container[str]) -> None:
+    """One emoji of Unicode's, or ``name:id`` of a custom one that the bot may use. Raises ApiError
+    10014."""
+    custom = _NAMED_EMOJI.fullmatch(emoji)
+    known = custom["id"] in usable if custom else _UNICODE_EMOJI.fullmatch(emoji)
+    if not known:
+        raise unknown_emoji()
+
+
 def parse_dm_form(body: bytes) -> DmForm:
     form: DmForm = _decode(_DM, body)
     return form
@@ -99,6 +141,16 @@ def parse_dm_form(body: bytes) -> DmForm:
 
 def parse_channel_form(body: bytes) -> ChannelForm:
     form: ChannelForm = _decode(_CHANNEL, body)
+    return form
+
+
+def parse_event_form(body: bytes) -> EventForm:
+    """A time without an offset is one in UTC."""
+    form: EventForm = _decode(_EVENT, body)
+    for name in ("scheduled_start_time", "scheduled_end_time"):
+        instant = getattr(form, name)
+        if instant is not None and instant.tzinfo is None:
+            setattr(form, name, instant.replace(tzinfo=UTC))
     return form
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
+
+import msgspec
 
 from speakerbot.testing.discord.clock import LoopbackClock, Snowflakes
 from speakerbot.testing.discord.records import (
     DiscordMessage,
     DmOpened,
+    EventStatus,
     LoopbackRecord,
     MessageDeletion,
     MessageEdit,
+    ReactionChange,
+    ScheduledEvent,
 )
 from speakerbot.testing.discord.responses import ClosedDmCode
 
@@ -33,6 +39,7 @@ class LoopbackUser:
     """The answer while they are not open."""
     member: bool = True
     """Of the guild."""
+    blocks_bot: bool = False
 
 
 @dataclass(slots=True)
@@ -49,6 +56,10 @@ class LoopbackChannel:
     visible: bool = True
     writable: bool = True
     history: bool = True
+    reactable: bool = True
+    """The bot may put a reaction that nobody put before."""
+    managed: bool = False
+    """The bot may delete messages and reactions of others."""
     archived: bool = False
     sends_unarchive: bool = True
     locked: bool = False
@@ -79,6 +90,11 @@ class GuildState:
         """The guild has as many active threads as it may have."""
         self.usable_emoji: set[str] = set()
         """Ids of the custom emoji that the bot may use."""
+        self.creates_events = True
+        self.manages_events = True
+        """Those of others too."""
+        self.events: dict[str, ScheduledEvent] = {}
+        """By id, in the order they were made in; also those that are over or deleted."""
         self.bot = LoopbackUser(BOT_ID, "speakerbot", bot=True)
         self.users: dict[str, LoopbackUser] = {BOT_ID: self.bot}
         self.channels: dict[str, LoopbackChannel] = {}
@@ -154,6 +170,20 @@ class GuildState:
         if message.deleted:
             channel.messages.remove(message)
 
+    def put_event(self, event: ScheduledEvent) -> ScheduledEvent:
+        """Adds it, or replaces the one with its id."""
+        self._snowflakes.seen(event.id)
+        self.events[event.id] = event
+        self.news.append(event)
+        return event
+
+    def pass_events(self) -> None:
+        """Events begin and end by themselves."""
+        now = self._clock.now()
+        for event in [event for event in self.events.values() if event.is_open]:
+            if event.at(now) is not event:
+                self.put_event(event.at(now))
+
     def edit(self, message: DiscordMessage, content: str, extras: dict[str, Any] | None) -> None:
         edit = MessageEdit(message.id, self._clock.now(), content, extras)
         message.apply(edit)
@@ -163,6 +193,12 @@ class GuildState:
         message.deleted = True
         self.channels[message.channel_id].messages.remove(message)
         self.news.append(MessageDeletion(message.id, self._clock.now()))
+
+    def react(self, message: DiscordMessage, emoji: str, user_id: str, *, added: bool) -> None:
+        """With ``added`` False, takes the reaction away."""
+        change = ReactionChange(message.id, self._clock.now(), emoji, user_id, added)
+        message.react(change)
+        self.news.append(change)
 
 
 class DiscordWorld:
@@ -197,6 +233,12 @@ class DiscordWorld:
 
     def reopen_dms(self, user_id: str) -> None:
         self._user(user_id).dms = "open"
+
+    def block_bot(self, user_id: str) -> None:
+        """As ``close_dms``, and 90001 on reacting in their direct messages or to what they wrote.
+        It does not end."""
+        self.close_dms(user_id)
+        self._user(user_id).blocks_bot = True
 
     def leave_guild(self, user_id: str) -> None:
         """50278 on sending to them, 10007 when the guild is asked for them."""
@@ -246,15 +288,28 @@ class DiscordWorld:
         self._state.usable_emoji.add(emoji_id)
 
     def forbid(
-        self, channel_id: str, *, read: bool = False, send: bool = False, history: bool = False
+        self,
+        channel_id: str,
+        *,
+        read: bool = False,
+        send: bool = False,
+        history: bool = False,
+        react: bool = False,
     ) -> None:
         """Takes exactly these permissions from the bot; ``forbid(id)`` gives all back.
 
         ``read`` (View Channel): 50001 on everything. ``send``: 50013 on sending. ``history``
-        (Read Message History): no error, reading gives an empty list, as Discord does.
+        (Read Message History): no error, reading gives an empty list, as Discord does; 50001 on a
+        single message and on reactions. ``react`` (Add Reactions): 50013 on a reaction that nobody
+        put before.
         """
         channel = self._channel(channel_id)
         channel.visible, channel.writable, channel.history = not read, not send, not history
+        channel.reactable = not react
+
+    def allow_managing(self, channel_id: str, *, allowed: bool = True) -> None:
+        """Manage Messages: the bot may delete messages and reactions of others in it."""
+        self._channel(channel_id).managed = allowed
 
     def post(self, channel_id: str, author_id: str, content: str) -> DiscordMessage:
         """Somebody else writes in the channel."""
@@ -265,10 +320,96 @@ class DiscordWorld:
 
     def delete_message(self, message_id: str) -> None:
         """As a moderator does. Raises KeyError if there is no such message."""
+        self._state.delete(self._message(message_id))
+
+    def react(self, message_id: str, user_id: str, emoji: str) -> None:
+        """Somebody puts a reaction: an emoji, or ``name:id``. Raises KeyError if there is no such
+        message."""
+        self._user(user_id)
+        self._state.react(self._message(message_id), emoji, user_id, added=True)
+
+    def take_reaction(self, message_id: str, user_id: str, emoji: str) -> None:
+        """Theirs, or, as a moderator does, another's or the bot's. Raises KeyError if there is no
+        such message."""
+        self._state.react(self._message(message_id), emoji, user_id, added=False)
+
+    def forbid_events(self, *, create: bool = False, manage: bool = False) -> None:
+        """Takes exactly these permissions from the bot; ``forbid_events()`` gives both back.
+
+        ``create`` (Create Events): 50013 on events of its own, unless it may manage all.
+        ``manage`` (Manage Events): 50013 on events of others.
+        """
+        self._state.creates_events, self._state.manages_events = not create, not manage
+
+    def add_event(
+        self,
+        creator_id: str,
+        name: str,
+        starts_at: datetime,
+        ends_at: datetime,
+        *,
+        location: str = "Discord",
+        description: str | None = None,
+    ) -> ScheduledEvent:
+        """Somebody makes an event by hand. Times are aware."""
+        self._user(creator_id)
+        return self._state.put_event(
+            ScheduledEvent(
+                self._state.next_id(),
+                self._state.guild_id,
+                creator_id,
+                name,
+                description,
+                location,
+                starts_at,
+                ends_at,
+            )
+        )
+
+    def edit_event(
+        self,
+        event_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        location: str | None = None,
+        starts_at: datetime | None = None,
+        ends_at: datetime | None = None,
+    ) -> None:
+        """A person edits these fields. Raises KeyError if there is no such event."""
+        fields = {
+            "name": name,
+            "description": description,
+            "location": location,
+            "starts_at": starts_at,
+            "ends_at": ends_at,
+        }
+        self._change_event(event_id, **{key: value for key, value in fields.items() if value})
+
+    def set_event_status(self, event_id: str, status: EventStatus) -> None:
+        """A person starts, ends or cancels it. Raises KeyError if there is no such event."""
+        self._change_event(event_id, status=status)
+
+    def delete_event(self, event_id: str) -> None:
+        """A person deletes it. Raises KeyError if there is no such event."""
+        self._change_event(event_id, deleted=True)
+
+    def show_interest(self, event_id: str, user_id: str) -> None:
+        """Raises KeyError if there is no such event."""
+        interested = self._state.events[event_id].interested
+        self._change_event(event_id, interested=(*interested, user_id))
+
+    def _change_event(self, event_id: str, **changes: Any) -> None:
+        self._state.pass_events()
+        event = self._state.events[event_id]
+        if event.deleted:
+            raise KeyError(event_id)
+        self._state.put_event(msgspec.structs.replace(event, **changes))
+
+    def _message(self, message_id: str) -> DiscordMessage:
         for message in reversed(self._state.messages):
             if message.id == message_id and not message.deleted:
-                self._state.delete(message)
-                return
+                return message
         raise KeyError(message_id)
 
     def _user(self, user_id: str) -> LoopbackUser:

@@ -20,6 +20,8 @@ class CommandOutcome:
     exit_code: int = 0
     seconds: float = 2.0
     oom_killed: bool = False
+    ends_in: float = 0.0
+    """Seconds that it takes to end once it is asked to."""
 
 
 @dataclass(slots=True)
@@ -39,6 +41,8 @@ class FlyMachine:
     lease: dict[str, Any] | None = None
     runs_until: float | None = None
     outcome: CommandOutcome = field(default_factory=CommandOutcome)
+    stopped_at: float | None = None
+    """When a run that was asked to end has ended: until then the state is ``stopping``."""
     phase: float | None = None
     """When it was first launched: its ticks come at this, and every period after."""
     silenced: bool = False
@@ -74,17 +78,39 @@ class FlyMachine:
             self.taken_back = None
         if self.state == "replacing" and (self.replaced_at is None or self.replaced_at <= now):
             self.state, self.replaced_at = "stopped", None
+        if self.state == "stopping" and self.stopped_at is not None and self.stopped_at <= now:
+            patience, late = self.stop_timeout, self.outcome.ends_in > self.stop_timeout
+            ended = CommandOutcome(exit_code=137 if late else 143, seconds=patience)
+            self.stop(self.stopped_at, ended, requested=True)
         if self.state == "started" and self.runs_until is not None and self.runs_until <= now:
             self.stop(self.runs_until, self.outcome, requested=False)
 
     @property
     def changes_at(self) -> float | None:
         """When its state next changes by itself, as far as that is known."""
-        known = (self.runs_until, self.replaced_at, self.taken_back and self.taken_back[0])
+        known = (
+            self.runs_until,
+            self.stopped_at,
+            self.replaced_at,
+            self.taken_back and self.taken_back[0],
+        )
         return min((moment for moment in known if moment is not None), default=None)
 
+    @property
+    def stop_timeout(self) -> float:
+        """Seconds after which a run that was asked to end is killed: its ``stop_config``'s, or
+        Fly's five."""
+        text = str(self.config.get("stop_config", {}).get("timeout", "5s"))
+        return float(text.removesuffix("s"))
+
+    def ask_to_stop(self, now: float) -> None:
+        """Its run ends when it has done what it must, and at the latest when its time is over."""
+        self.state, self.runs_until = "stopping", None
+        self.stopped_at = now + min(self.outcome.ends_in, self.stop_timeout)
+        self.settle(now)
+
     def stop(self, now: float, outcome: CommandOutcome, *, requested: bool) -> None:
-        self.state, self.runs_until = "stopped", None
+        self.state, self.runs_until, self.stopped_at = "stopped", None, None
         exit_event = {
             "exit_code": outcome.exit_code,
             "oom_killed": outcome.oom_killed,

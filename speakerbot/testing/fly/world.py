@@ -105,7 +105,7 @@ class FlyWorld:
         """Replaces the whole config. A running machine is rebooted: its job dies."""
         self._check_config(config)
         now = self.time.now()
-        if machine.state == "started":
+        if machine.state in ("started", "stopping"):
             machine.killed += 1
             machine.stop(now, CommandOutcome(exit_code=143), requested=True)
             if not skip_launch:
@@ -137,7 +137,7 @@ class FlyWorld:
         if machine.state != "stopped" and not force:
             text = "failed_precondition: unable to destroy machine, not currently stopped"
             raise FlyRefusal(412, text)
-        machine.killed += machine.state == "started"
+        machine.killed += machine.state in ("started", "stopping")
         machine.state = "destroyed"
 
     def start(self, machine: FlyMachine) -> None:
@@ -145,14 +145,16 @@ class FlyWorld:
             raise FlyRefusal(412, "failed_precondition: machine is already started")
         if machine.state == "replacing":
             raise FlyRefusal(412, "failed_precondition: machine is being replaced")
+        if machine.state == "stopping":
+            raise FlyRefusal(412, "failed_precondition: machine is still stopping")
         now = self.time.now()
         machine.phase = machine.phase or now
         machine.start(now, self.run(machine, now), "user")
 
     def stop(self, machine: FlyMachine) -> None:
-        """Ends its job, if one runs."""
+        """Asks its job to end, if one runs, and answers at once."""
         if machine.state == "started":
-            machine.stop(self.time.now(), CommandOutcome(exit_code=143), requested=True)
+            machine.ask_to_stop(self.time.now())
 
     def pass_time(self, seconds: float, *, fuzz: float = 60.0, missed: float = 0.0) -> None:
         """Lets time pass and schedules fire: up to ``fuzz`` seconds late, a share of ``missed``
