@@ -351,7 +351,7 @@ def test_what_is_only_looked_for_has_the_text_of_its_record(store: Store) -> Non
 
 def test_a_text_is_made_once_and_only_for_what_is_planned(store: Store) -> None:
     templates = Templates({"discord": CAPABILITIES})
-    values = {"topic": "Kites", "username": "ada", "date": "2026-11-20"}
+    values = {"topic": "Kites", "username": "ada", "date": "2026-11-20", "starts_at": ""}
     text = rendered(plan(store, replace(MESSAGE, values=values)), templates).text
     assert text is not None
     assert "Kites" in text
