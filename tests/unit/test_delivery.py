@@ -13,6 +13,8 @@ from speakerbot.clock import LONGEST_WAIT
 from speakerbot.domain.delivery import (
     FINAL,
     MAX_ATTEMPTS,
+    NO_CONTENT,
+    UNRENDERED,
     Delivery,
     DeliveryChange,
     DeliveryState,
@@ -164,6 +166,7 @@ def test_an_instant_that_only_a_wrong_clock_can_have_written_is_cut(field: str) 
 
 
 def test_names_that_are_stored_or_told_to_programs_stay_what_they_are() -> None:
+    assert (UNRENDERED, NO_CONTENT) == ("config", "content")
     assert set(DeliveryState) >= {
         "planned", "held_back", "already_sent", "claimed", "sent", "failed", "undeliverable",
         "expired", "unknown",
