@@ -550,6 +550,7 @@ def test_a_damaged_delivery_is_left_out_of_lists_and_never_claimed(
     with capture_logs() as warnings:
         assert list(mongo.ledger.list()) == list(mongo.ledger.find("user:1")) == [sound]
         assert mongo.ledger.flagged(["talk:spoilt", "talk:sound"]) == [sound]
+        assert list(mongo.ledger.unsettled(LATER)) == [sound]
         found = mongo.ledger.get([spoilt.key, sound.key])
     assert named(warnings) == [(spoilt.key, next(iter(fields)))]
     assert warnings[0]["kind"] == "delivery"

@@ -149,6 +149,18 @@ def test_records_of_one_instant_are_listed_each_once(store: Store) -> None:
     assert len({record.key for record in store.ledger.list(limit=1100)}) == 1100
 
 
+def test_what_is_left_over_comes_oldest_first_whatever_became_of_it(store: Store) -> None:
+    records = [
+        _claim(f"{9 - n}")._replace(
+            expires_at=NOW + timedelta(minutes=n),
+            state=DeliveryState.FAILED if n % 2 else DeliveryState.CLAIMED,
+        )
+        for n in range(9)
+    ]
+    _created(store, *records[::-1], _claim("sent")._replace(state=DeliveryState.SENT))
+    assert list(store.ledger.unsettled(NOW + timedelta(minutes=7))) == records[:8]
+
+
 def test_records_whose_time_is_over_at_one_instant_are_found_each_once(store: Store) -> None:
     records = [_claim(f"{n:04}")._replace(expires_at=NOW, note="note") for n in range(1100)]
     _created(store, *records)
