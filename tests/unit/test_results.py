@@ -94,6 +94,19 @@ def test_a_result_is_written_and_reported_once(bench: Bench) -> None:
     assert [result.after for result in bench.reported] == [accepted(claimed)]
 
 
+def test_of_a_message_that_this_run_tries_again_only_the_end_is_reported(bench: Bench) -> None:
+    claimed = bench.claimed()
+    failed = refused(claimed)
+    bench.results.add(claimed, failed, again=True)
+    bench.flush()
+    assert bench.record() == failed
+    assert bench.reported == []
+    second = replace(claimed, record=failed)
+    bench.results.add(second, accepted(second)._replace(revision="ours.2"))
+    bench.flush()
+    assert [result.after and result.after.state for result in bench.reported] == ["sent"]
+
+
 def test_a_message_that_was_refused_does_not_override_the_run_that_took_it_over(
     bench: Bench,
 ) -> None:
