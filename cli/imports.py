@@ -1,4 +1,4 @@
-"""Imports and syncs: the options they share, and what each row comes to."""
+"""Imports: the options they share, and what each row comes to; ``talks sync`` as a whole."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from cli.open_store import all_or_nothing, to_change
+from cli.options import AsJson, DryRun, Now, decision_time
 from cli.output import amount, emit_json, on_terminal, plain, say, table
 from cli.terminal import narrow
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from speakerbot.config import Settings
     from speakerbot.domain.talk import Talk
     from speakerbot.formats.import_rows import Difference, Import, Row
     from speakerbot.formats.programme_plan import SyncPlan, SyncRow, Unlinked
     from speakerbot.formats.sessions import Programme
+    from speakerbot.formats.source import Source
+    from speakerbot.formats.talk_fields import TalkEntry
+    from speakerbot.formats.talk_import import TalkImport
+    from speakerbot.ports.store import Store
 
 T = TypeVar("T")
 
@@ -119,7 +129,106 @@ def summary(plan: Import[T], noun: str, *, dry_run: bool) -> str:
     return f"{'would import' if dry_run else 'imported'} {len(plan.rows):,} {noun}: {each}"
 
 
-def show_sync(change: SyncPlan, programme: Programme, *, dry_run: bool) -> None:
+def plan_import(
+    entries: list[TalkEntry], source: Source, store: Store, now: datetime, zone: ZoneInfo
+) -> TalkImport:
+    """What importing talks changes. Raises InputRefused with everything that is wrong, in the file
+    and against the store."""
+    from speakerbot.formats import talk_import
+
+    change = talk_import.plan(
+        entries, store.talks.all(), now, source.problems, zone, one_a_date=store.talks.one_a_date
+    )
+    if not entries and not source.problems.found:
+        source.problems.add("", "there are no talks in it")
+    source.problems.refuse()
+    return change
+
+
+def kept_as_they_came(entries: list[TalkEntry]) -> Iterator[str]:
+    """A note on the fields of a file that nothing here uses."""
+    if unknown := sorted({name for entry in entries for name in entry.extra}):
+        yield f"kept as they came, though nothing uses them: {', '.join(unknown)}"
+
+
+def sync(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A file or an address: pretalx's schedule.json or API, a calendar (.ics), or a "
+            "sheet (CSV, .xlsx).",
+        ),
+    ],
+    prune: Annotated[
+        bool,
+        typer.Option("--prune", help="Cancel talks that the programme does not name any more."),
+    ] = False,
+    allow_mass_change: Annotated[
+        bool,
+        typer.Option("--allow-mass-change", help="Even if they are more than half of the coming."),
+    ] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Also from an address of a private network.")
+    ] = False,
+    mapped: Mapped = None,
+    now: Now = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the talks equal to a programme, again and again; a talk that moved there moves here.
+
+    Sessions whose speakers have no known Discord id are listed, not booked. Nothing is cancelled
+    without --prune. SPEAKERBOT_SYNC_TOKEN is shown to the source, over https only.
+    """
+    from speakerbot import booking
+    from speakerbot.clock import real_now
+    from speakerbot.config import load
+    from speakerbot.formats import programmes, talk_files, web_source
+
+    settings, at = load(), decision_time(now)
+    fields = talk_files.SESSION_COLUMNS.parse_map(mapped or ())
+    access = web_source.Access(settings.sync_token, allow_private)
+    documents = web_source.load(source, access)
+    programme = programmes.read(
+        documents, settings.timezone, at, order=settings.date_order, mapped=fields
+    )
+    name = documents[0].name
+    with to_change(dry_run=dry_run) as (store, _), all_or_nothing(store, dry_run=dry_run):
+        change = _sync_plan(programme, name, store, settings, at, prune=prune)
+        if not allow_mass_change:
+            change.refuse_mass_change(name)
+        if not dry_run:
+            booking.synchronise(store, change, real_now())
+    if as_json:
+        emit_json(_sync_document(change, programme, name, dry_run=dry_run))
+    else:
+        _show_sync(change, programme, dry_run=dry_run)
+
+
+def _sync_plan(
+    programme: Programme, name: str, store: Store, settings: Settings, now: datetime, *, prune: bool
+) -> SyncPlan:
+    """Raises InputRefused with everything in the programme that does not fit the store."""
+    from speakerbot.formats.problems import ImportProblems
+    from speakerbot.formats.programme_plan import plan
+
+    problems = ImportProblems(name)
+    change = plan(
+        programme,
+        store.talks.all(),
+        store.people.all(),
+        now,
+        settings.timezone,
+        problems,
+        prune=prune,
+        one_a_date=store.talks.one_a_date,
+    )
+    problems.refuse()
+    return change
+
+
+def _show_sync(change: SyncPlan, programme: Programme, *, dry_run: bool) -> None:
     """What becomes of each session, and how speakers are linked who are not known."""
     counts = change.counts
     rows = [row for row in change.rows if row.state not in ("unchanged", "over")]
@@ -206,7 +315,7 @@ def _link_command(unlinked: Unlinked) -> str:
     return f"speakerbot people link {shlex.quote(unlinked.name)} --discord ID"
 
 
-def sync_document(
+def _sync_document(
     change: SyncPlan, programme: Programme, name: str, *, dry_run: bool
 ) -> dict[str, Any]:
     return {

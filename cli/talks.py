@@ -18,13 +18,14 @@ from cli.imports import (
     File,
     Mapped,
     emit_import,
+    kept_as_they_came,
+    plan_import,
     say_notes,
     show_rows,
-    show_sync,
     summary,
-    sync_document,
+    sync,
 )
-from cli.open_store import all_or_nothing, to_change, to_read
+from cli.open_store import to_change, to_read
 from cli.options import AsJson, DryRun, Now, decision_time, parse_date
 from cli.output import emit_json, on_terminal, plain, say, table
 from cli.talk_argument import (
@@ -59,10 +60,6 @@ if TYPE_CHECKING:
     from speakerbot.config import Settings
     from speakerbot.domain.confirmation import Answers
     from speakerbot.domain.talk import Talk
-    from speakerbot.formats.programme_plan import SyncPlan
-    from speakerbot.formats.sessions import Programme
-    from speakerbot.formats.source import Source
-    from speakerbot.formats.talk_fields import TalkEntry
     from speakerbot.formats.talk_import import TalkImport
     from speakerbot.ports.store import Store
 
@@ -71,6 +68,9 @@ COLUMNS = ("date", "start", "speaker", "topic", "state", "id", "room", "co-speak
 """Of `talks list` off a terminal."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.command(
+    epilog="Example: speakerbot talks sync https://pretalx.com/demo/schedule/export/schedule.json"
+)(sync)
 
 Day = Annotated[date, typer.Argument(parser=parse_date, metavar="DATE", help="YYYY-MM-DD")]
 
@@ -359,14 +359,14 @@ def import_talks(
         now, zone = real_now(), settings.timezone
         read = talk_files.read(source, now.astimezone(zone).date(), settings.date_order, fields)
         entries = list(progress(read, source.line_count, "reading"))
-        shown = change = _plan(entries, source, store, now, zone)
-        notes = [*source.notes, *_kept(entries)]
+        shown = change = plan_import(entries, source, store, now, zone)
+        notes = [*source.notes, *kept_as_they_came(entries)]
         if not as_json:
             _show_import(shown)
             say_notes(notes)
         if not dry_run:
             with store.at_once():
-                change = _plan(entries, source, store, now, zone)
+                change = plan_import(entries, source, store, now, zone)
                 booking.take_in(store, change, now)
     if as_json:
         emit_import(
@@ -394,106 +394,6 @@ def _imported(talk: Talk) -> tuple[object, ...]:
     if narrow():
         return (_when(talk), shorten(talk.topic, NARROW_TOPIC))
     return (_when(talk), _names(talk), _brief(talk) if on_terminal() else talk.topic)
-
-
-def _plan(
-    entries: list[TalkEntry], source: Source, store: Store, now: datetime, zone: ZoneInfo
-) -> TalkImport:
-    """Raises InputRefused with everything that is wrong, in the file and against the store."""
-    from speakerbot.formats import talk_import
-
-    change = talk_import.plan(
-        entries, store.talks.all(), now, source.problems, zone, one_a_date=store.talks.one_a_date
-    )
-    if not entries and not source.problems.found:
-        source.problems.add("", "there are no talks in it")
-    source.problems.refuse()
-    return change
-
-
-def _kept(entries: list[TalkEntry]) -> Iterator[str]:
-    if unknown := sorted({name for entry in entries for name in entry.extra}):
-        yield f"kept as they came, though nothing uses them: {', '.join(unknown)}"
-
-
-@app.command(
-    epilog="Example: speakerbot talks sync https://pretalx.com/demo/schedule/export/schedule.json"
-)
-def sync(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE",
-            help="A file or an address: pretalx's schedule.json or API, a calendar (.ics), or a "
-            "sheet (CSV, .xlsx).",
-        ),
-    ],
-    prune: Annotated[
-        bool,
-        typer.Option("--prune", help="Cancel talks that the programme does not name any more."),
-    ] = False,
-    allow_mass_change: Annotated[
-        bool,
-        typer.Option("--allow-mass-change", help="Even if they are more than half of the coming."),
-    ] = False,
-    allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Also from an address of a private network.")
-    ] = False,
-    mapped: Mapped = None,
-    now: Now = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make the talks equal to a programme, again and again; a talk that moved there moves here.
-
-    Sessions whose speakers have no known Discord id are listed, not booked. Nothing is cancelled
-    without --prune. SPEAKERBOT_SYNC_TOKEN is shown to the source, over https only.
-    """
-    from speakerbot import booking
-    from speakerbot.clock import real_now
-    from speakerbot.config import load
-    from speakerbot.formats import programmes, talk_files, web_source
-
-    settings, at = load(), decision_time(now)
-    fields = talk_files.SESSION_COLUMNS.parse_map(mapped or ())
-    access = web_source.Access(settings.sync_token, allow_private)
-    documents = web_source.load(source, access)
-    programme = programmes.read(
-        documents, settings.timezone, at, order=settings.date_order, mapped=fields
-    )
-    name = documents[0].name
-    with to_change(dry_run=dry_run) as (store, _), all_or_nothing(store, dry_run=dry_run):
-        change = _sync_plan(programme, name, store, settings, at, prune=prune)
-        if not allow_mass_change:
-            change.refuse_mass_change(name)
-        if not dry_run:
-            booking.synchronise(store, change, real_now())
-    if as_json:
-        emit_json(sync_document(change, programme, name, dry_run=dry_run))
-    else:
-        show_sync(change, programme, dry_run=dry_run)
-
-
-def _sync_plan(
-    programme: Programme, name: str, store: Store, settings: Settings, now: datetime, *, prune: bool
-) -> SyncPlan:
-    """Raises InputRefused with everything in the programme that does not fit the store."""
-    from speakerbot.formats.problems import ImportProblems
-    from speakerbot.formats.programme_plan import plan
-
-    problems = ImportProblems(name)
-    change = plan(
-        programme,
-        store.talks.all(),
-        store.people.all(),
-        now,
-        settings.timezone,
-        problems,
-        prune=prune,
-        one_a_date=store.talks.one_a_date,
-    )
-    problems.refuse()
-    return change
 
 
 @app.command(epilog="Example: speakerbot talks template -o talks.xlsx")

@@ -315,7 +315,10 @@ def _unknown(talk_id: str, records: Mapping[str, EventRecord], context: JobConte
     """Why nothing is done about an event whose talk is not there; empty: the talk was cancelled."""
     if hidden := context.store.talks.why_hidden(talk_id):
         return f"its talk cannot be read: {hidden}"
-    return "" if talk_id in records else "it names a talk that this store never had an event for"
+    if talk_id not in records:
+        return "it names a talk that this store never had an event for"
+    # Nothing is deleted by one look at a document that somebody was just replacing.
+    return "its talk was being changed" if context.store.talks.get(talk_id) else ""
 
 
 def _wanted(talk: Talk | None, context: JobContext) -> Wanted:

@@ -149,25 +149,24 @@ def _flags_of_other_messages(
     """The keys of messages whose flag we have set ourselves, for another message: for whom spoke
     before the talk was handed over, say. Such a flag says nothing about them. One query, and none
     where no flag is in the way."""
-    asking = [each for each in messages if _flag_in_the_way(each, records.get(each.key))]
+    asking = {
+        each.key: (each.kind, each.subject, seen)
+        for each in messages
+        if (seen := _flag_in_the_way(each, records.get(each.key)))
+    }
     if not asking:
         return set()
-    set_by: dict[tuple[str, datetime | None], list[Delivery]] = {}
-    for record in store.ledger.flagged(sorted({each.subject for each in asking})):
-        set_by.setdefault((record.kind, record.flag_at), []).append(record)
-    return {
-        each.key
-        for each in asking
-        for record in set_by.get((each.kind, each.flag.seen if each.flag else None), ())
-        if record.key != each.key
-        and record.key.startswith(f"{each.kind}/{each.subject}/{record.recipient}/")
-    }
+    flagged = store.ledger.flagged(sorted({subject for _, subject, _ in asking.values()}))
+    ours = {(record.kind, record.subject, record.flag_at) for record in flagged}
+    return {key for key, flag in asking.items() if flag in ours}
 
 
-def _flag_in_the_way(message: Message, record: Delivery | None) -> bool:
-    """Its flag says that it was sent, and its own record did not set it."""
+def _flag_in_the_way(message: Message, record: Delivery | None) -> datetime | None:
+    """When it was sent as its flag says, which its own record did not set."""
     flag = message.flag
-    return flag is not None and flag.counts and (record is None or record.flag_at != flag.seen)
+    if flag is None or not flag.counts or (record is not None and record.flag_at == flag.seen):
+        return None
+    return flag.seen
 
 
 def chained(plans: Iterable[MessagePlan]) -> Iterator[MessagePlan]:
@@ -218,8 +217,8 @@ def _why(message: Message, record: Delivery | None) -> str:
 
 def _settled(message: Message, record: Delivery | None, moment: Moment) -> MessagePlan | None:
     """The plan where the ledger, the Node bot or the clock leave nothing to do now."""
-    if message.flag and _flag_in_the_way(message, record):
-        return _sent_by_node_bot(message, message.flag.seen, record, moment)
+    if at := _flag_in_the_way(message, record):
+        return _sent_by_node_bot(message, at, record, moment)
     if message.edit:
         return _edited(message, record, moment)
     if record is not None and (known := _known(message, record, moment)):
@@ -234,7 +233,7 @@ def _settled(message: Message, record: Delivery | None, moment: Moment) -> Messa
 
 
 def _sent_by_node_bot(
-    message: Message, at: datetime | None, record: Delivery | None, moment: Moment
+    message: Message, at: datetime, record: Delivery | None, moment: Moment
 ) -> MessagePlan:
     """A claim of a run that lives is that run's: it finds the flag and gives the claim back."""
     state, reason = DeliveryState.ALREADY_SENT, f"the Node bot sent it at {at:%F %H:%M} UTC"

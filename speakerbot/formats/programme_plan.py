@@ -21,11 +21,11 @@ from hashlib import sha256
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from speakerbot.domain.person import Person, plain_name, programme_names
+from speakerbot.domain.person import Person, plain_name
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import SourceRefused
 from speakerbot.formats.problems import ImportProblems
-from speakerbot.formats.sessions import Guest, Programme, Session
+from speakerbot.formats.sessions import Directory, Guest, Programme, Session
 from speakerbot.text import shorten
 
 Difference = tuple[str, str, str]
@@ -134,13 +134,13 @@ def plan(
     ``one_a_date``, a date that is another talk's."""
     talks = list(stored)
     programme = replace(programme, sessions=tuple(_renumbered(programme, talks)))
-    directory = _Directory(people, talks, programme)
+    directory = Directory(people, talks, programme)
     matching = _Matching(programme, talks, directory, now, zone, problems)
     known = matching.known()
     decide = _Decision(programme, directory, now, zone)
     rows = [decide.row(session, known.get(session.id)) for session in programme.sessions]
     rows += [SyncRow(SyncState.GONE, None, talk, None) for talk in matching.gone()]
-    found = SyncPlan(tuple(rows), tuple(directory.unlinked(rows)), matching.coming, prune)
+    found = SyncPlan(tuple(rows), tuple(_unlinked(rows, directory)), matching.coming, prune)
     if one_a_date:
         _name_taken(found, talks, problems)
     return found
@@ -186,6 +186,21 @@ def _series_of(talk: Talk, programme: Programme) -> tuple[str, str]:
     return (series if dash and number.isdecimal() else identifier), identifier
 
 
+def _unlinked(rows: Iterable[SyncRow], directory: Directory) -> Iterator[Unlinked]:
+    """Guests of coming sessions without a Discord id."""
+    found: dict[tuple[str, str | None], tuple[Guest, list[str]]] = {}
+    for row in rows:
+        if row.session is None or row.state in (SyncState.OVER, SyncState.CALLED_OFF):
+            continue
+        for guest in row.session.guests:
+            if directory.find(guest) is None:
+                key = (guest.name, guest.key)
+                found.setdefault(key, (guest, []))[1].append(row.session.topic)
+    for guest, topics in found.values():
+        several = directory.ambiguous(guest)
+        yield Unlinked(guest.name, guest.handle, several, tuple(dict.fromkeys(topics)))
+
+
 def _name_taken(found: SyncPlan, talks: Iterable[Talk], problems: ImportProblems) -> None:
     moving = {talk.id for talk in (*found.to_put, *found.to_cancel)}
     holders = {talk.date: talk for talk in talks if talk.id not in moving}
@@ -205,92 +220,6 @@ def talk_id_of(source_id: str) -> str:
     return sha256(source_id.encode()).hexdigest()[:24]
 
 
-_Users = dict[str, set[str]]
-
-
-class _Directory:
-    """Which Discord user a guest is."""
-
-    def __init__(
-        self, people: Iterable[Person], talks: Iterable[Talk], programme: Programme
-    ) -> None:
-        self.names: dict[str, str] = {}
-        """How people are called here, by Discord id; a person's own name goes before a talk's."""
-        self._linked: _Users = defaultdict(set)
-        self._people: _Users = defaultdict(set)
-        self._speakers: _Users = defaultdict(set)
-        """Discord ids by name: as somebody linked it, as people are called, as talks call them."""
-        for talk in talks:
-            for user_id, username in talk.speakers:
-                self._know(self._speakers, user_id, username)
-        for person in people:
-            if person.discord_user_id is None:
-                continue
-            self._know(self._people, person.discord_user_id, person.name or "")
-            for name in programme_names(person):
-                self._linked[plain_name(name)].add(person.discord_user_id)
-        guests = [guest for session in programme.sessions for guest in session.guests]
-        keys = defaultdict(set)
-        for guest in guests:
-            keys[plain_name(guest.name)].add(guest.key)
-        self._namesakes = {name for name, distinct in keys.items() if len(distinct) > 1}
-        self._told = {guest.key: guest.user_id for guest in guests if guest.key and guest.user_id}
-        """Ids that the programme tells, of whoever it is, at any of their sessions."""
-        for guest in guests:
-            if guest.user_id:
-                self._speakers[plain_name(guest.name)].add(guest.user_id)
-
-    def _know(self, users: _Users, user_id: str, name: str) -> None:
-        if user_id and name.strip():
-            self.names[user_id] = name
-            users[plain_name(name)].add(user_id)
-
-    def find(self, guest: Guest) -> Speaker | None:
-        user_id = guest.user_id or self._told.get(guest.key or "") or self._by_name(guest)
-        return Speaker(user_id, self.names.get(user_id, guest.name)) if user_id else None
-
-    def _by_name(self, guest: Guest) -> str | None:
-        names = [guest.handle] if guest.handle else []
-        if not self._ambiguous(guest):
-            names.append(guest.name)
-        found = (self._called(name) for name in names)
-        return next((next(iter(users)) for users in found if len(users) == 1), None)
-
-    def _called(self, name: str) -> set[str]:
-        """Everybody of that name, of the first sort in which there is somebody."""
-        sorts = (self._linked, self._people, self._speakers)
-        return next(
-            (users[plain_name(name)] for users in sorts if plain_name(name) in users), set()
-        )
-
-    def _ambiguous(self, guest: Guest) -> bool:
-        return plain_name(guest.name) in self._namesakes
-
-    def speakers(self, session: Session) -> tuple[list[Speaker], bool]:
-        """Those who are known, each once, and whether they are all."""
-        found = [self.find(guest) for guest in session.guests]
-        known: dict[str, Speaker] = {}
-        for each in found:
-            if each is not None:
-                known.setdefault(each.user_id, each)
-        return list(known.values()), None not in found
-
-    def unlinked(self, rows: Iterable[SyncRow]) -> Iterator[Unlinked]:
-        """Guests of coming sessions without a Discord id."""
-        found: dict[tuple[str, str | None], tuple[Guest, list[str]]] = {}
-        silent = (SyncState.OVER, SyncState.CALLED_OFF)
-        for row in rows:
-            if row.session is None or row.state in silent:
-                continue
-            for guest in row.session.guests:
-                if self.find(guest) is None:
-                    key = (guest.name, guest.key)
-                    found.setdefault(key, (guest, []))[1].append(row.session.topic)
-        for guest, topics in found.values():
-            topics = list(dict.fromkeys(topics))
-            yield Unlinked(guest.name, guest.handle, self._ambiguous(guest), tuple(topics))
-
-
 class _Matching:
     """Which talk of the store each session is."""
 
@@ -298,7 +227,7 @@ class _Matching:
         self,
         programme: Programme,
         talks: Sequence[Talk],
-        directory: _Directory,
+        directory: Directory,
         now: datetime,
         zone: ZoneInfo,
         problems: ImportProblems,
@@ -401,7 +330,7 @@ class _Decision:
     """What becomes of one session."""
 
     def __init__(
-        self, programme: Programme, directory: _Directory, now: datetime, zone: ZoneInfo
+        self, programme: Programme, directory: Directory, now: datetime, zone: ZoneInfo
     ) -> None:
         self._programme, self._directory = programme, directory
         self._now, self._zone = now, zone

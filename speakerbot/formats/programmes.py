@@ -78,6 +78,10 @@ def read(
         programme = read_calendar(first, zone, now, problems)
     elif head.startswith((b"<!doctype html", b"<html")) or "html" in first.content_type:
         raise _web_page(first)
+    elif head.startswith(b"<"):
+        raise SourceRefused(
+            f"{first.name} is XML; pretalx writes the same as JSON: …/schedule/export/schedule.json"
+        )
     else:
         source = source_of(first.data, first.name, Path(first.name).suffix)
         problems, today = source.problems, now.astimezone(zone).date()

@@ -1,4 +1,5 @@
-"""Sessions of a programme that somebody else keeps, and what all its readers share.
+"""Sessions of a programme that somebody else keeps, who its speakers are here, and what all its
+readers share.
 
 Whoever wrote it is not trusted: texts are cut, ids made plain, and what is not a link is left out.
 """
@@ -6,12 +7,15 @@ Whoever wrote it is not trusted: texts are cut, ids made plain, and what is not 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
-from speakerbot.domain.talk import talk_day, talk_length, talk_link
+from speakerbot.domain.person import Person, plain_name, programme_names
+from speakerbot.domain.talk import Speaker, Talk, talk_day, talk_length, talk_link
 from speakerbot.text import one_line, shorten
 
 LONGEST_TOPIC, LONGEST_NAME, LONGEST_LINK, LONGEST_ID = 500, 100, 1000, 100
@@ -64,6 +68,78 @@ class Programme:
 
     def id_of(self, session: Session) -> str:
         return self.source + session.id
+
+
+_Users = dict[str, set[str]]
+
+
+class Directory:
+    """Which Discord user a guest is."""
+
+    def __init__(
+        self, people: Iterable[Person], talks: Iterable[Talk], programme: Programme
+    ) -> None:
+        self.names: dict[str, str] = {}
+        """How people are called here, by Discord id; a person's own name goes before a talk's."""
+        self._linked: _Users = defaultdict(set)
+        self._people: _Users = defaultdict(set)
+        self._speakers: _Users = defaultdict(set)
+        """Discord ids by name: as somebody linked it, as people are called, as talks call them."""
+        for talk in talks:
+            for user_id, username in talk.speakers:
+                self._know(self._speakers, user_id, username)
+        for person in people:
+            if person.discord_user_id is None:
+                continue
+            self._know(self._people, person.discord_user_id, person.name or "")
+            for name in programme_names(person):
+                self._linked[plain_name(name)].add(person.discord_user_id)
+        guests = [guest for session in programme.sessions for guest in session.guests]
+        keys = defaultdict(set)
+        for guest in guests:
+            keys[plain_name(guest.name)].add(guest.key)
+        self._namesakes = {name for name, distinct in keys.items() if len(distinct) > 1}
+        self._told = {guest.key: guest.user_id for guest in guests if guest.key and guest.user_id}
+        """Ids that the programme tells, of whoever it is, at any of their sessions."""
+        for guest in guests:
+            if guest.user_id:
+                self._speakers[plain_name(guest.name)].add(guest.user_id)
+
+    def _know(self, users: _Users, user_id: str, name: str) -> None:
+        if user_id and name.strip():
+            self.names[user_id] = name
+            users[plain_name(name)].add(user_id)
+
+    def find(self, guest: Guest) -> Speaker | None:
+        user_id = guest.user_id or self._told.get(guest.key or "") or self._by_name(guest)
+        return Speaker(user_id, self.names.get(user_id, guest.name)) if user_id else None
+
+    def _by_name(self, guest: Guest) -> str | None:
+        names = [guest.handle] if guest.handle else []
+        if not self.ambiguous(guest):
+            names.append(guest.name)
+        found = (self._called(name) for name in names)
+        return next((next(iter(users)) for users in found if len(users) == 1), None)
+
+    def _called(self, name: str) -> set[str]:
+        """Everybody of that name, of the first sort in which there is somebody."""
+        sorts = (self._linked, self._people, self._speakers)
+        return next(
+            (users[plain_name(name)] for users in sorts if plain_name(name) in users), set()
+        )
+
+    def ambiguous(self, guest: Guest) -> bool:
+        """Whether several of the programme's speakers have their name."""
+        return plain_name(guest.name) in self._namesakes
+
+    def speakers(self, session: Session) -> tuple[list[Speaker], bool]:
+        """Those who are known, each once, and whether they are all."""
+        found = [self.find(guest) for guest in session.guests]
+        known: dict[str, Speaker] = {}
+        for each in found:
+            if each is not None:
+                known.setdefault(each.user_id, each)
+        return list(known.values()), None not in found
 
 
 class Unusable(ValueError):

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from speakerbot import process
-from speakerbot.clock import OUR_CLOCK_IS_OFF, Clock, utc_text
+from speakerbot.clock import OUR_CLOCK_IS_OFF, Clock, read_zone, utc_text
+from speakerbot.domain.cron import Cron
 from speakerbot.domain.occurrence import (
     Due,
     Missed,
@@ -22,6 +23,7 @@ from speakerbot.domain.occurrence import (
     within_reason,
 )
 from speakerbot.domain.run import Run, RunOutcome, RunSkipReason
+from speakerbot.errors import UsageError
 from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
@@ -45,6 +47,14 @@ class LockedSchedule(NamedTuple):
     timeout: timedelta
     enabled: bool
     """False: the run says so and does nothing."""
+
+
+def read_cron(expression: str, zone: str) -> OccurrenceRules:
+    """The occurrences that a command line names, without any grace. Raises UsageError."""
+    try:
+        return OccurrenceRules(Cron(expression, read_zone(zone)), grace=timedelta())
+    except ValueError as error:
+        raise UsageError(f"--cron, --timezone: {error}") from error
 
 
 class HeldOccurrence(NamedTuple):

@@ -16,7 +16,7 @@ from speakerbot import bootstrap, logs, process
 from speakerbot.clock import Clock
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
 from speakerbot.domain.run import Run, RunSkipReason, StopReason, named, new_run
-from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable, UsageError
+from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable
 from speakerbot.runs.timed_jobs import TimedSchedule
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class RunService:
         return pause
 
     def _ended(self, work: _Work, record: Run) -> RunEnd:
-        end = work.end()
+        end = RunEnd(None, work.stopped, work.seconds_left, work.wait_until)
         if work.sent and end.seconds_left:
             from speakerbot.runs.pruning import prune_daily
 
@@ -306,18 +306,12 @@ class RunService:
         asked = request.scheduling
         if asked.cron is None and asked.schedule is None:
             return None
-        from speakerbot.clock import read_zone
-        from speakerbot.domain.cron import Cron
-        from speakerbot.domain.occurrence import OccurrenceRules
-        from speakerbot.runs.occurrence_lock import LockedSchedule
-
         if asked.cron is None:
             return self._from_file(request)
-        try:
-            cron = Cron(asked.cron, read_zone(asked.timezone))
-        except ValueError as error:
-            raise UsageError(f"--cron, --timezone: {error}") from error
-        rules = OccurrenceRules(cron, grace=asked.grace, wait=asked.wait, share=asked.share)
+        from speakerbot.runs.occurrence_lock import LockedSchedule, read_cron
+
+        rules = read_cron(asked.cron, asked.timezone)
+        rules = rules._replace(grace=asked.grace, wait=asked.wait, share=asked.share)
         timeout = request.timeout or TIMEOUT
         return LockedSchedule(asked.schedule or request.job, rules, timeout, enabled=True)
 
@@ -484,10 +478,6 @@ class _Work:
         self.outlived = runner.outlived
         self.seconds_left, self.wait_until = runner.seconds_left, runner.wait_until
         return waits
-
-    def end(self) -> RunEnd:
-        """How it ended."""
-        return RunEnd(None, self.stopped, self.seconds_left, self.wait_until)
 
 
 def _at_occurrence(record: Run, schedule: LockedSchedule | TimedSchedule | None) -> Run:

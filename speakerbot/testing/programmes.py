@@ -22,8 +22,8 @@ from aiohttp import web
 Manner = Literal["whole", "endless", "slow", "silent", "truncated", "hang up", "bomb"]
 """``endless``: bytes without end. ``slow``: one byte after the other. ``silent``: a head, and then
 nothing. ``truncated``: less than its Content-Length. ``hang up``: no answer at all. ``bomb``:
-64 MB of zeroes, packed."""
-BOMB_MEGABYTES = 64
+24 MB of zeroes, packed."""
+BOMB_MEGABYTES = 24
 
 
 class Asked(NamedTuple):

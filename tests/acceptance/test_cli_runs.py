@@ -80,5 +80,5 @@ def test_an_unknown_run_is_an_error_that_says_where_to_look(cli: Cli) -> None:
 
 
 def test_reading_makes_no_store(cli: Cli) -> None:
-    assert cli.json("runs", "list") == {"runs": []}
+    assert cli.json("runs", "list") == {"runs": [], "timed": []}
     assert list(cli.folder.iterdir()) == []

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -182,6 +185,45 @@ def test_two_syncs_at_once_book_each_talk_once(
         counts = list(pool.map(lambda _: sync(cli, server)["counts"]["new"], range(4)))
     assert sorted(counts) == [0, 0, 0, 2]
     assert len(topics(store)) == 2
+
+
+def many(count: int, *, later: bool) -> list[dict[str, Any]]:
+    """Sessions of one speaker each; ``later``: every third has moved and every seventh is gone."""
+    [like, *_] = rows()
+    found = []
+    for number in range(count):
+        month = "2027-03" if later and number % 3 == 0 else "2026-12"
+        start = f"{month}-{1 + number % 28:02d}T{number % 24:02d}:00:00Z"
+        slot = {"start": start, "room": {"name": "Main Hall"}}
+        if not later or number % 7:
+            found.append({**like, "code": f"C{number}", "title": f"T {number}", "slots": [slot]})
+    return found
+
+
+@pytest.mark.slow_suite
+def test_killed_at_any_moment_the_next_sync_completes_it(
+    cli: Cli, server: ProgrammeServer, store: Store
+) -> None:
+    """By SIGKILL, as the system does it."""
+    moments = Random(7)
+    command = ("talks", "sync", server.address(API), "--allow-private", "--prune", *NOW)
+    for _ in range(12):
+        server.put_pages(API, many(400, later=False))
+        cli.out(*command, "--allow-mass-change")
+        server.put_pages(API, many(400, later=True))
+        with cli.start(*command) as process:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(moments.uniform(0.2, 2.5))
+            process.kill()
+            process.communicate()
+        cli.out(*command)
+        again = cli.json(*command)
+        assert (again["counts"]["unchanged"], len(again["rows"])) == (342, 342)
+        shown = [(talk.topic, talk.date.month) for talk in store.talks.all()]
+        assert len(shown) == len(set(shown)) == 342
+        assert sum(month == 3 for _, month in shown) == 114
+        entries = [entry for entry in store.calendar.all() if not entry.cancelled]
+        assert len(entries) == 342
 
 
 # --- sources that are not what they should be

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from speakerbot.domain.person import Person, parse_quiet_hours
-from speakerbot.domain.talk import Talk
+from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import Fault, LoopbackDiscord
@@ -74,6 +75,43 @@ def test_of_the_samples_exactly_two_are_due_and_a_second_run_sends_none(
     assert states(second) == {DAY_OF: "already_sent", DAY_BEFORE: "already_sent"}
     assert second["counts"]["sent"] == 0
     assert len(discord.requests) == 4, "nothing to send asks Discord nothing"
+
+
+def test_two_talks_an_evening_and_a_co_speaker_are_reminded_once_each(
+    cli: Cli, discord: LoopbackDiscord
+) -> None:
+    """Grace takes no direct messages; later somebody hands her part to Eve."""
+    discord.world.close_dms("43")
+    discord.world.add_thread("900", "1")
+    cli.env["SPEAKERBOT_TIMEZONE"] = "Europe/Berlin"
+    cli.env["SPEAKERBOT_REMINDER_OFFSETS"] = "0d@16:00"
+    shared = replace(TALK, thread_id="900", co_speakers=(Speaker("43", "grace"),))
+    late = Talk("t2", "42", "ada", "Looms", TALK.date, starts_at=time(20), room="Hall 2")
+    book(cli, shared, late)
+    first = remind(cli)
+    messages = sorted(first["messages"], key=lambda each: str(each["key"]))
+    assert [each["key"].split("/", 1)[1].rpartition("/")[0] for each in messages] == [
+        "talk:t1/user:42",
+        "talk:t1/user:43",
+        "talk:t2/user:42",
+    ]
+    assert set(states(first).values()) == {"sent"}
+    texts = [each["text"] for each in messages]
+    assert texts[1] == (
+        "<@43> Hi grace! This is a reminder that you're speaking today (2026-11-20) about "
+        '"Engines". See you soon!'
+    )
+    assert '(Friday 2026-11-20, 20:00) about "Looms". Your time: <t:1795201200:F>' in texts[2]
+    again = remind(cli)
+    assert set(states(again).values()) == {"already_sent"}
+    cli.out("talks", "edit", "t1", "--speaker", "44=eve")
+    handed = remind(cli)
+    assert [each["recipient"] for each in handed["messages"] if each["state"] == "sent"] == (
+        ["user:44"]
+    )
+    assert len(discord.messages) == 4
+    explained = cli.json("explain", "person", "43", "--now", NOW)["messages"]
+    assert [each["state"] for each in explained] == ["sent"]
 
 
 def test_the_document_of_a_run_has_these_keys(

@@ -44,7 +44,12 @@ def job(count: int, first: int = 0) -> Job:
                 occasion="2026-11-20",
                 routes=(Route("dm", user),),
                 template="reminder.day_of",
-                values={"username": f"user{number}", "date": "2026-11-20", "topic": "Benches"},
+                values={
+                    "username": f"user{number}",
+                    "date": "2026-11-20",
+                    "topic": "Benches",
+                    "starts_at": "",
+                },
                 due_at=DUE,
                 expires_at=context.now + timedelta(days=1),
                 reason="bench",

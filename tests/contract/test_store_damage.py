@@ -544,17 +544,32 @@ def test_a_damaged_delivery_is_left_out_of_lists_and_never_claimed(
     mongo: Store, documents: Any, fields: Any
 ) -> None:
     mongo.prepare()
-    spoilt, sound = delivery("spoilt"), delivery("sound")
+    spoilt, sound = delivery("spoilt", flag_at=NOW), delivery("sound", flag_at=NOW)
     mongo.ledger.swap([DeliveryChange(None, spoilt), DeliveryChange(None, sound)])
     documents.speakerbot_deliveries.update_one({"_id": spoilt.key}, {"$set": fields})
     with capture_logs() as warnings:
         assert list(mongo.ledger.list()) == list(mongo.ledger.find("user:1")) == [sound]
+        assert mongo.ledger.flagged(["talk:spoilt", "talk:sound"]) == [sound]
         found = mongo.ledger.get([spoilt.key, sound.key])
     assert named(warnings) == [(spoilt.key, next(iter(fields)))]
+    assert warnings[0]["kind"] == "delivery"
     assert found[sound.key] == sound
     assert standing(found[spoilt.key], LATER + timedelta(days=1)) == "unknown"
     again = spoilt._replace(revision="again")
     assert mongo.ledger.swap([DeliveryChange(None, again)]) == set()
+
+
+@pytest.mark.parametrize("state", ["lost", 5, {"a": 1}, None])
+def test_a_state_that_there_is_not_is_not_counted(
+    mongo: Store, documents: Any, state: object
+) -> None:
+    mongo.prepare()
+    for name in ("spoilt", "sound"):
+        mongo.ledger.swap([DeliveryChange(None, delivery(name))])
+    documents.speakerbot_deliveries.update_one(
+        {"_id": delivery("spoilt").key}, {"$set": {"state": state}}
+    )
+    assert mongo.ledger.counts(since=NOW) == {"claimed": 1}
 
 
 def test_a_list_goes_on_past_a_page_of_damaged_records(mongo: Store, documents: Any) -> None:
@@ -718,6 +733,37 @@ def test_entries_of_an_older_program_know_of_no_start(mongo: Store, documents: A
     assert [after.entry.pending for _, after in steps] == [False, False]
     mongo.snapshots.advance([(before, after.entry) for before, after in steps])
     assert list(mongo.snapshots.differing()) == []
+
+
+def test_a_delivery_by_hand_is_left_out_of_lists_and_never_claimed(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    spoilt, sound = (delivery(name, flag_at=NOW, expires_at=NOW) for name in ("spoilt", "sound"))
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        store.prepare()
+        store.ledger.swap([DeliveryChange(None, each) for each in (spoilt, sound)])
+        with closing(sqlite3.connect(path)) as hands, hands:
+            hands.execute("UPDATE deliveries SET attempts = 'many' WHERE key = ?", (spoilt.key,))
+        with capture_logs() as warnings:
+            assert list(store.ledger.list()) == list(store.ledger.find("user:1")) == [sound]
+            assert store.ledger.flagged(["talk:spoilt", "talk:sound"]) == [sound]
+            assert list(store.ledger.unsettled(NOW)) == [sound]
+            found = store.ledger.get([spoilt.key])
+        assert named(warnings) == [(spoilt.key, "attempts")]
+        assert warnings[0]["kind"] == "delivery"
+        assert standing(found[spoilt.key], LATER + timedelta(days=1)) == "unknown"
+
+
+def test_a_delivery_whose_key_is_not_a_text_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    spoilt, sound = delivery("spoilt"), delivery("sound")
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        store.prepare()
+        store.ledger.swap([DeliveryChange(None, each) for each in (spoilt, sound)])
+        with closing(sqlite3.connect(path)) as hands, hands:
+            hands.execute("UPDATE deliveries SET key = x'ff' WHERE key = ?", (spoilt.key,))
+        with capture_logs() as warnings:
+            assert list(store.ledger.list()) == [sound]
+        assert named(warnings) == [("b'\\xff'", "key")]
 
 
 def test_a_row_whose_date_cannot_be_read_says_so(tmp_path: Path) -> None:

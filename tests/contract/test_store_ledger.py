@@ -155,6 +155,20 @@ def test_deliveries_are_found_by_recipient_and_by_subject(store: Store) -> None:
     assert list(store.ledger.find("user:99")) == []
 
 
+def test_what_went_to_a_person_and_what_is_about_them_are_one_list_newest_first(
+    store: Store,
+) -> None:
+    about = "user:2"
+    records = [
+        _claim(f"{n}", user="2", minutes=n)
+        if n % 3
+        else _claim(f"{n}", minutes=n)._replace(key=f"trial/{about}/user:1/{9 - n}", kind="trial")
+        for n in range(9)
+    ]
+    _created(store, *records)
+    assert list(store.ledger.find(about)) == records[::-1]
+
+
 def test_deliveries_that_set_a_flag_are_found_by_their_subjects(store: Store) -> None:
     flagged = [
         _claim("a", user="1")._replace(flag_at=NOW),

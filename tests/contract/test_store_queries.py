@@ -61,6 +61,8 @@ def _use(store: Store) -> None:
     store.ledger.swap([DeliveryChange(SENT, None)])
     store.runs.put(Run("r", "weekly", NOW, NOW))
     store.runs.get("r")
+    store.marks.put("look starting", "now")
+    store.marks.get("look starting")
     assert list(store.runs.list()) == list(store.runs.list(job="weekly"))
     store.runs.prune(NOW)
     first, second = (

@@ -43,6 +43,7 @@ STORES = (
 NODE_BOT_WAYS, NODE_BOT_REMINDERS = len(WAYS), 2
 NODE_BOT_SENDS = 30.03
 """So many seconds into its minute it has read what to send, and has not saved the first one yet."""
+NO_ANSWER = Fault(kind="lost_response", on="create_message", nth=1, accepted=True)
 BEFORE_THE_MINUTE = 8
 """Boundaries in a row after which all is flagged before the minute begins."""
 GAPS: tuple[Gap, ...] = ("window", "lease")
@@ -143,21 +144,26 @@ def test_a_run_may_die_at_every_boundary_around_the_node_bots_minute(
 
 
 @pytest.mark.parametrize("mongodb", STORES)
-@pytest.mark.parametrize("dies", [False, True], ids=["and goes on", "and dies then"])
+@pytest.mark.parametrize("then", ["goes on", "dies", "is told to stop", "gets no answer"])
 @pytest.mark.slow_suite
 def test_a_run_may_stall_at_every_boundary_until_the_node_bot_is_sending(
-    arena: Arena, dies: bool, mongodb: str | None
+    arena: Arena, then: str, mongodb: str | None
 ) -> None:
     """What it had claimed by then, and what it had flagged, is the Node bot's or ours, never
     both's."""
     by_node_bot, over = [], 0
     for boundary in count(1):
-        kill_at = boundary + 1 if dies else None
-        stalled = CrashProcess(kill_at=kill_at, stall_at=boundary, stall_until=NODE_BOT_SENDS)
+        stalled = CrashProcess(
+            kill_at=boundary + 1 if then == "dies" else None,
+            term_at=boundary + 1 if then == "is told to stop" else None,
+            stall_at=boundary,
+            stall_until=NODE_BOT_SENDS,
+        )
         minute = CrashRound(
             (stalled,),
             gap="minute",
             into_minute=-10.0,
+            faults=(NO_ANSWER,) if then == "gets no answer" else (),
             events=(WorldEvent("node_bot", 0, after=0.25),),
         )
         after = CrashRound((CrashProcess(), CrashProcess()), gap="window")

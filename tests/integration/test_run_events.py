@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,6 +18,7 @@ from speakerbot.domain.job_registry import RunOptions
 from speakerbot.domain.server_event import EventChange
 from speakerbot.domain.talk import Speaker, Talk
 from speakerbot.errors import ConfigError, TokenRefused, Unreachable
+from speakerbot.ports.store import Talks
 from speakerbot.stores import open_store
 from speakerbot.testing.discord import (
     BOT_ID,
@@ -436,6 +438,23 @@ def test_an_update_whose_answer_was_lost_is_told_by_the_list(
     assert community.events[0].location == "Cellar"
 
 
+def test_nothing_is_written_once_the_claim_may_be_another_runs(community: Community) -> None:
+    community.has(ENGINES)
+    community.settings = replace(community.settings, lease=timedelta(seconds=1))
+
+    def dawdle(boundary: str) -> None:
+        if boundary == "before discord.make_event":
+            sleep(1.1)
+
+    ended = community.run_with(dawdle, job=JOB)
+    assert [(c.state, c.reason) for c in ended.changes] == [
+        ("unknown", "there was no time left for it")
+    ]
+    assert community.asked() == [LISTS]
+    community.keep_later()
+    assert community.names == ["On engines"]
+
+
 def test_a_removal_whose_answer_was_lost_is_made_again(community: Community) -> None:
     community.has(ENGINES)
     community.keep()
@@ -687,6 +706,29 @@ def test_a_talk_that_cannot_be_read_keeps_its_event(community: Community) -> Non
         ("left", "its talk cannot be read: its date is a letter")
     ]
     assert community.names == ["On engines"]
+
+
+def test_a_talk_that_one_look_did_not_find_keeps_its_event(community: Community) -> None:
+    """Somebody was replacing its document at that moment."""
+    community.has(ENGINES)
+    community.keep()
+    community.store.talks = Missed(community.store.talks)  # type: ignore[assignment]
+    ended = community.keep()
+    assert [(c.state, c.reason) for c in ended.changes] == [("left", "its talk was being changed")]
+    assert community.names == ["On engines"]
+
+
+class Missed:
+    """Talks that are found one by one only."""
+
+    def __init__(self, talks: Talks) -> None:
+        self._talks = talks
+
+    def by_ids(self, _ids: object) -> dict[str, Talk]:
+        return {}
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._talks, name)
 
 
 class Hidden:

@@ -93,7 +93,8 @@ def test_an_endless_answer_ends_at_the_limit(server: ProgrammeServer) -> None:
 
 def test_a_packed_bomb_is_not_unpacked_to_see_its_size(server: ProgrammeServer) -> None:
     server.put("/", manner="bomb")
-    assert "holds more than 2 MB" in refused(server.address("/"))
+    patient = replace(ACCESS, bounds=replace(HASTY, seconds=30.0, silent_seconds=30.0))
+    assert "holds more than 2 MB" in refused(server.address("/"), patient)
 
 
 def test_a_source_that_dribbles_ends_when_the_time_is_over(server: ProgrammeServer) -> None:

@@ -25,7 +25,7 @@ from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.transitions import FIRST_RETRY, LAST_RETRY, backoff, sent_by_node_bot
 from speakerbot.domain.delivery import Delivery, DeliveryState
 from speakerbot.domain.message import Message, NodeFlag, Route
-from speakerbot.ports.channel import Posted, Receipt
+from speakerbot.ports.channel import ChannelAccess, Posted, Receipt
 
 NOW = datetime(2026, 11, 20, 16, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -39,10 +39,14 @@ MESSAGE = Message(
 ACCESS = discord("1234", "", rate=45.0, new_dm_every=MINUTE)
 
 
-def claim(record: Delivery | None = None, message: Message = MESSAGE) -> Claim:
+def claim(
+    record: Delivery | None = None,
+    message: Message = MESSAGE,
+    access: ChannelAccess | None = ACCESS,
+) -> Claim:
     return new_claim(
         MessagePlan(message, DeliveryState.PLANNED, "why", record=record, text="hello"),
-        ACCESS if message.routes else None,
+        access,
         run_id="run",
         revision="run.1",
         now=NOW,
@@ -75,8 +79,10 @@ def test_a_retry_goes_on_from_the_route_it_had_reached() -> None:
 def test_a_claim_names_the_bot_and_the_nonce_of_its_first_route() -> None:
     record = claim().record
     assert (record.bot, record.nonce) == (bot_of("1234"), nonce_of(MESSAGE.key, DM))
-    nowhere = claim(message=replace(MESSAGE, routes=())).record
+    nowhere = claim(message=replace(MESSAGE, routes=()), access=None).record
     assert (nowhere.bot, nowhere.nonce, nowhere.route, nowhere.text) == ("", "", "", "hello")
+    routeless = claim(message=replace(MESSAGE, routes=())).record
+    assert (routeless.nonce, routeless.route, routeless.text) == ("", "", "hello")
 
 
 def test_the_route_of_an_earlier_attempt_counts_although_none_leads_there_now() -> None:
@@ -86,6 +92,8 @@ def test_the_route_of_an_earlier_attempt_counts_although_none_leads_there_now() 
     assert next_route(plan) == THREAD
     assert routes_of(claim(before).plan) == (DM, THREAD)
     assert routes_of(claim().plan) == (DM, THREAD)
+    nowhere_yet = before._replace(route="", target="")
+    assert routes_of(claim(nowhere_yet).plan) == (DM, THREAD)
 
 
 def test_the_next_route_is_the_one_that_an_earlier_attempt_had_reached() -> None:
@@ -112,14 +120,16 @@ def test_revisions_never_repeat_within_a_run_or_between_runs() -> None:
 
 
 def test_a_sent_record_is_free_of_what_went_before() -> None:
-    before = claim().record._replace(error="no answer", error_class="transient", retry_at=NOW)
+    before = claim().record._replace(
+        error="no answer", error_class="transient", retry_at=NOW, service_faults=3
+    )
     record = sent(before, Receipt("77", "1"), revision="run.2", now=NOW + MINUTE)
     assert (record.revision, record.updated_at) == ("run.2", NOW + MINUTE)
     assert (record.state, record.sent_at, record.message_id) == ("sent", NOW + MINUTE, "1")
     assert (record.error, record.error_class, record.retry_at, record.unconfirmed_since) == (
         "", "", None, None,
     )  # fmt: skip
-    assert record.lease_until is None
+    assert (record.lease_until, record.service_faults) == (None, 0)
 
 
 def test_a_post_that_stood_there_was_due_and_sent_when_it_was_made() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from typing import TypeGuard
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from speakerbot.delivery.planning import CHUNK, MessagePlan, Moment, weigh
+from speakerbot.delivery.planning import CHUNK, MessagePlan, Moment, chained, rendered, weigh
 from speakerbot.domain.delivery import (
     MAX_ATTEMPTS,
     Delivery,
@@ -17,10 +18,11 @@ from speakerbot.domain.delivery import (
     DeliveryState,
     SkipReason,
 )
-from speakerbot.domain.message import Decision, Edit, Message, NodeFlag, Route, Skip
+from speakerbot.domain.message import Decision, Edit, LookBack, Message, NodeFlag, Route, Skip
 from speakerbot.domain.person import Person, QuietHours
 from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
+from speakerbot.templates import Templates
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -137,6 +139,15 @@ def test_past_its_expiry_it_is_not_sent(store: Store) -> None:
     assert (plan(store, moment=late).state, plan(store, moment=late).skip) == ("expired", "expired")
 
 
+@pytest.mark.parametrize(("since", "state"), [(NOW, "planned"), (None, "expired")])
+def test_past_its_expiry_what_may_have_arrived_is_looked_for(
+    store: Store, since: datetime | None, state: str
+) -> None:
+    known(store, state="failed", retry_at=NOW, unconfirmed_since=since)
+    late = Moment(NOW + 8 * HOUR, NOW + 8 * HOUR, ZoneInfo("UTC"))
+    assert plan(store, moment=late).state == state
+
+
 def flagged(seen: datetime | None, *, counts: bool) -> Message:
     return replace(MESSAGE, flag=NodeFlag("1", "sentDayOfAt", seen, counts=counts))
 
@@ -192,6 +203,24 @@ def test_while_a_run_may_still_set_our_flag_its_claim_is_its_own(store: Store) -
     )
 
 
+def test_a_flag_that_our_message_to_somebody_else_has_set_does_not_either(store: Store) -> None:
+    """A talk was handed over after its first speaker had been reminded."""
+    key = MESSAGE.key.replace("user:7", "user:8")
+    known(store, key=key, recipient="user:8", flag_at=NOW - MINUTE)
+    assert plan(store, flagged(NOW - MINUTE, counts=True)).state == "planned"
+
+
+@pytest.mark.parametrize("name", ["talk:1", "trial"])
+def test_what_we_have_set_at_that_instant_for_another_talk_or_kind_says_nothing_of_it(
+    store: Store, name: str
+) -> None:
+    other = {"talk:1": "talk:2", "trial": "other"}[name]
+    key = MESSAGE.key.replace(name, other).replace("user:7", "user:8")
+    kind = key.partition("/")[0]
+    known(store, key=key, kind=kind, recipient="user:8", flag_at=NOW - MINUTE)
+    assert plan(store, flagged(NOW - MINUTE, counts=True)).state == "already_sent"
+
+
 EDIT = replace(MESSAGE, edit=Edit(), opt_out=None)
 
 
@@ -199,7 +228,7 @@ EDIT = replace(MESSAGE, edit=Edit(), opt_out=None)
     ("changes", "state", "skip"),
     [
         ({}, "planned", None),
-        ({"edit_failures": 1, "retry_at": NOW - MINUTE}, "planned", None),
+        ({"edit_failures": 1, "retry_at": NOW}, "planned", None),
         ({"edit_failures": 7, "retry_at": NOW + MINUTE}, "failed", "retry_later"),
         ({"edit_failures": MAX_ATTEMPTS}, "held_back", "edit_given_up"),
         ({"state": DeliveryState.FAILED}, "held_back", "nothing_posted"),
@@ -216,6 +245,10 @@ def test_a_refused_edit_is_tried_again_in_time_and_given_up_in_the_end(
         assert planned.reason == "edit 7 was refused: no; next 2026-11-20 16:06:00 UTC"
 
 
+def test_what_was_never_posted_cannot_be_edited(store: Store) -> None:
+    assert (plan(store, EDIT).state, plan(store, EDIT).skip) == ("held_back", "nothing_posted")
+
+
 @pytest.mark.parametrize(
     ("opted_out", "state"),
     [("reminders", "held_back"), ("all", "held_back"), ("changes", "planned")],
@@ -227,7 +260,92 @@ def test_an_opt_out_is_honoured(store: Store, opted_out: str, state: str) -> Non
 
 def test_nobody_can_opt_out_of_a_channels_post(store: Store) -> None:
     person(store, opted_out=frozenset({"all"}))
-    assert plan(store, replace(MESSAGE, opt_out=None)).state == "planned"
+    message = replace(MESSAGE, opt_out=None, occasion="2026-11-21")
+    states = [each.state for each in weigh([MESSAGE, message], store, MOMENT) if has_state(each)]
+    assert states == ["held_back", "planned"]
+
+
+def has_state(each: MessagePlan | Skip) -> TypeGuard[MessagePlan]:
+    return isinstance(each, MessagePlan)
+
+
+def test_who_has_no_discord_id_can_opt_out_too(store: Store) -> None:
+    store.people.put(
+        [
+            Person("p7", discord_user_id="7", opted_out=frozenset({"all"})),
+            Person("p8", opted_out=frozenset({"all"})),
+        ]
+    )
+    people = ["user:7", "user:9", "person:p8", "person:p9"]
+    messages = [replace(MESSAGE, recipient=each) for each in people]
+    states = [each.state for each in weigh(messages, store, MOMENT) if has_state(each)]
+    assert states == ["held_back", "planned", "held_back", "planned"]
+
+
+SECOND = replace(MESSAGE, occasion="2026-11-20/2", follows=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "planned"),
+    [
+        ({"state": "sent", "sent_at": NOW}, True),
+        ({"lease_until": NOW - MINUTE}, True),
+        ({"lease_until": NOW + MINUTE}, False),
+        ({"state": "failed", "retry_at": NOW + MINUTE}, False),
+        ({"state": "undeliverable"}, False),
+    ],
+)
+def test_a_second_part_waits_until_the_first_is_sent_or_about_to_be(
+    store: Store, first: dict[str, object], *, planned: bool
+) -> None:
+    known(store, **first)
+    _, second = weigh([MESSAGE, SECOND], store, MOMENT)
+    assert isinstance(second, MessagePlan)
+    if planned:
+        assert second.state == "planned"
+    else:
+        assert (second.state, second.skip) == ("held_back", "in_order")
+        assert second.reason == "the message before it comes first"
+
+
+def test_a_second_part_that_comes_alone_waits(store: Store) -> None:
+    assert plan(store, SECOND).skip == "in_order"
+
+
+def test_a_second_part_that_was_sent_needs_no_first(store: Store) -> None:
+    known(store, key=SECOND.key, state="sent", sent_at=NOW)
+    assert plan(store, SECOND).state == "already_sent"
+
+
+def test_only_planned_parts_are_sent_one_after_another(store: Store) -> None:
+    first, second = (each for each in weigh([MESSAGE, SECOND], store, MOMENT) if has_state(each))
+    third = replace(second, reason="the third")
+    chain, last = chained([first, second, third, first])
+    assert (chain.then, last) == ((second, third), first)
+    assert list(chained([second])) == [second]
+    sent = replace(first, state=DeliveryState.ALREADY_SENT)
+    assert list(chained([sent, second])) == [sent, second]
+    held = replace(second, state=DeliveryState.HELD_BACK)
+    assert list(chained([first, held])) == [first, held]
+    other = replace(second, message=MESSAGE)
+    assert list(chained([first, other])) == [first, other]
+
+
+def test_a_post_that_somebody_may_have_made_for_us_is_planned_under_that_reserve(
+    store: Store,
+) -> None:
+    message = replace(MESSAGE, look_back=LookBack("# Talks", NOW - HOUR))
+    assert "unless the bot has posted it itself" in plan(store, message).reason
+    known(store, lease_until=NOW - MINUTE)
+    assert plan(store, message).reason == "it is due"
+
+
+def test_what_is_only_looked_for_has_the_text_of_its_record(store: Store) -> None:
+    templates = Templates({})
+    left = replace(MESSAGE, template="")
+    assert rendered(plan(store, left), templates).text == ""
+    known(store, lease_until=NOW - MINUTE, text="as it was")
+    assert rendered(plan(store, left), templates).text == "as it was"
 
 
 QUIET = QuietHours(time(16), time(18))
@@ -249,8 +367,10 @@ def test_quiet_hours_past_the_expiry_send_anyway_or_drop(store: Store) -> None:
     person(store, quiet_hours=QUIET)
     urgent = replace(MESSAGE, expires_at=NOW + HOUR)
     assert plan(store, urgent).state == "planned"
-    tick_would_be_late = replace(MESSAGE, expires_at=NOW + 2 * HOUR)
+    end = datetime(2026, 11, 20, 18, tzinfo=UTC)
+    tick_would_be_late = replace(MESSAGE, expires_at=end + HOUR)
     assert plan(store, tick_would_be_late).state == "planned"
+    assert plan(store, replace(MESSAGE, expires_at=end + HOUR + MINUTE)).state == "held_back"
     assert plan(store, replace(MESSAGE, expires_at=NOW + 3 * HOUR)).state == "held_back"
     dropped = plan(store, replace(urgent, waits_past_expiry=False))
     assert (dropped.state, dropped.until) == ("held_back", None)

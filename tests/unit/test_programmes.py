@@ -307,6 +307,7 @@ def test_a_web_page_is_said_to_be_one(html: str) -> None:
     [
         (b"", "is empty"),
         (b"\x89PNG\r\n\x00\xff", "it is neither text nor .xlsx"),
+        (b"<?xml version='1.0'?><schedule/>", "is XML; pretalx writes the same as JSON"),
         (b"{}", "neither an export of pretalx"),
         (b'{"schedule": []}', "is not JSON as pretalx writes it"),
         (b'{"schedule": {"conference"', "is not JSON"),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from speakerbot.channels.discord.access import CAPABILITIES
 from speakerbot.delivery.circuit_breakers import ChannelStopped
 from speakerbot.delivery.planning import MessagePlan
 from speakerbot.delivery.recovery import REASON, NotNow, with_leftovers
@@ -106,7 +107,9 @@ class TestAChannelThatHasStopped:
             desk.deliver(desk.unconfirmed(HOUR))
         assert desk.stopped["discord"].reason == "unreachable"
 
-    def test_nothing_is_looked_for_in_it(self, desk: Desk) -> None:
+    @pytest.mark.parametrize("looks_back", [True, False])
+    def test_nothing_is_decided_by_it(self, desk: Desk, *, looks_back: bool) -> None:
+        desk.discord.capabilities = replace(CAPABILITIES, looks_back=looks_back)
         desk.halted = ChannelStopped(StopReason("unreachable"))
         with pytest.raises(NotNow):
             desk.deliver(desk.unconfirmed(HOUR))

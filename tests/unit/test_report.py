@@ -20,6 +20,7 @@ from speakerbot.domain.delivery import Delivery, DeliveryState, SkipReason
 from speakerbot.domain.message import Edit, Message, NodeFlag, Route
 from speakerbot.ports.channel import Posted, Receipt
 from speakerbot.runs.report import (
+    ChangeState,
     MessageOutcome,
     OutcomeLog,
     Report,
@@ -161,6 +162,33 @@ def test_one_that_did_not_go_is_counted_by_class_and_logged_with_the_reason(
     assert (line["event"], line["log_level"]) == (f"message_{state}", "warning")
     assert line["error"] == "Discord said no"
     assert TOPIC not in str(line)
+
+
+def test_a_change_at_a_service_is_counted_by_what_was_done_and_logged(shown: Shown) -> None:
+    report = Report((OutcomeLog(structlog.get_logger()), shown), templates_of())
+    done = ServiceChange("create", "event", "On engines", ChangeState.DONE, "there was none", NOW)
+    would = done._replace(action="update", state=ChangeState.PLANNED)
+    left = done._replace(action="leave", state=ChangeState.LEFT, retry_at=NOW + MINUTE)
+    failed = done._replace(action="delete", state=ChangeState.FAILED)
+    with capture_logs() as logs:
+        for change in (done, done, would, left, failed):
+            report.changed(change)
+    assert shown.changes == [done, done, would, left, failed]
+    counts = {"created": 2, "failed": 1, "left": 1, "to_update": 1}
+    assert report.counts.as_dict()["changes"] == counts
+    assert [(line["log_level"], line["event"], line["state"]) for line in logs] == [
+        ("info", "event_create", "done"),
+        ("info", "event_create", "done"),
+        ("info", "event_update", "planned"),
+        ("info", "event_left", "left"),
+        ("warning", "event_delete", "failed"),
+    ]
+    assert report.waits.retry_at == NOW + MINUTE
+    assert would.text == "would update event “On engines”"
+
+
+def test_a_run_without_changes_at_services_says_nothing_of_them() -> None:
+    assert "changes" not in RunCounts().as_dict()
 
 
 def test_the_first_retry_of_all_is_when_the_occurrence_goes_on(report: Report) -> None:

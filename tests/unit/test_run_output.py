@@ -9,11 +9,27 @@ from typing import Any
 
 import pytest
 
-from cli.run_output import COLUMNS, JsonListOutput, JsonOutput, RowOutput, run_observers
+from cli.run_output import (
+    COLUMNS,
+    JsonListOutput,
+    JsonOutput,
+    QuietOutput,
+    RowOutput,
+    TerminalOutput,
+    run_observers,
+)
 from speakerbot.domain.delivery import DeliveryState
 from speakerbot.domain.message import Message, Route
 from speakerbot.domain.run import RunSkipReason, StopReason
-from speakerbot.runs.report import MessageOutcome, RunCounts, RunHeader, RunObserver, RunSummary
+from speakerbot.runs.report import (
+    ChangeState,
+    MessageOutcome,
+    RunCounts,
+    RunHeader,
+    RunObserver,
+    RunSummary,
+    ServiceChange,
+)
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 HEADER = RunHeader("reminders", "run1", dry_run=True, now=NOW)
@@ -89,6 +105,50 @@ def test_a_message_in_it_has_these_keys_and_its_text_whole(
             "state": "planned",
         }
     ]
+
+
+CHANGE = ServiceChange("create", "event", ODD, ChangeState.PLANNED, "there is none", NOW)
+
+
+def test_changes_at_a_service_follow_the_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = JsonOutput(sys.stdout)
+    shown.begin(HEADER)
+    shown.change(CHANGE)
+    shown.add(OUTCOME)
+    shown.end(RunSummary(RunCounts(), 0))
+    found = document(capsys)
+    assert list(found)[5:7] == ["messages", "changes"]
+    assert found["changes"] == [
+        {
+            "action": "create",
+            "thing": "event",
+            "name": ODD,
+            "starts_at": "2026-11-20T16:05:00Z",
+            "text": f"would create event “{ODD}”",
+            "reason": "there is none",
+            "state": "planned",
+        }
+    ]
+
+
+def test_a_change_is_one_row_in_a_pipe_and_one_in_a_terminals_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows, table = RowOutput(sys.stdout), TerminalOutput(sys.stdout)
+    counts = RunCounts()
+    counts.changes["to_create"] += 1
+    for shown in (QuietOutput(rows), table):
+        shown.begin(HEADER)
+        shown.change(CHANGE._replace(name="On engines", at=None))
+        shown.end(RunSummary(counts, 7, quietly=True))
+    out = capsys.readouterr().out
+    row = "planned\t\t\tevent\twould create event “On engines”\tthere is none\n"
+    assert row in out
+    drawn = out.partition(row)[2]
+    assert "planned" in drawn
+    assert "would create event “On engines”" in drawn
+    assert "there is none" in drawn
+    assert "1 to create" in drawn
 
 
 def test_what_is_not_known_is_null(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 DELIVERIES = "speakerbot_deliveries"
-NAMES = Delivery._fields[1:]
-"""But for the key, which is the document's ``_id``."""
 
 Step = InsertOne[Document] | ReplaceOne[Document] | UpdateOne
 
@@ -52,7 +50,7 @@ class MongoLedger:
             return set()
         wanted = {each.key: each.after.revision if each.after else uuid4().hex for each in changes}
         won = self._db.ask(lambda: self._write(changes, wanted))
-        doomed = [each.key for each in changes if each.after is None and each.key in won]
+        doomed = [each.key for each in changes if each.after is None]
         if doomed:
             gone = {"_id": {"$in": doomed}, "revision": {"$in": [wanted[key] for key in doomed]}}
             self._db.ask(lambda: self._db[DELIVERIES].delete_many(gone))
@@ -61,12 +59,12 @@ class MongoLedger:
     def _write(self, changes: Sequence[DeliveryChange], wanted: Mapping[str, str]) -> set[str]:
         """May be repeated: who won is told by the revisions, and each is used only once."""
         steps = [_step(change, wanted[change.key]) for change in changes]
+        matched = None
         try:
             matched = self._db[DELIVERIES].bulk_write(steps, ordered=False).matched_count
         except BulkWriteError as error:
             if not only_duplicates(error):
                 raise
-            matched = -1
         if matched == sum(change.before is not None for change in changes):
             return set(wanted)
         own = {"_id": {"$in": list(wanted)}}
@@ -147,6 +145,5 @@ def _step(change: DeliveryChange, revision: str) -> Step:
 
 
 def _document(record: Delivery) -> Document:
-    key, *values = record
-    present = {name: value for name, value in zip(NAMES, values, strict=True) if value is not None}
-    return {"_id": key, "subject": record.subject, **present}
+    present = {name: value for name, value in record._asdict().items() if value is not None}
+    return {"_id": present.pop("key"), "subject": record.subject, **present}
