@@ -86,7 +86,7 @@ def talk_fields_of(
     """What a talk has beside the Node bot's fields, from a document's subdocument of ours;
     ``path`` is what stands in front of its fields' names, ``main_speaker`` empty where their id
     cannot be read."""
-    if not any(map(values.get, ("length", "room", "link", "speakers", "sourceId"))):
+    if all(values.get(name) is None for name in ("length", "room", "link", "speakers", "sourceId")):
         return {"speakers_known": main_speaker != ""}  # most talks have none of them
     read = reader.read
     given = values.get("speakers")

@@ -572,6 +572,17 @@ def test_a_state_that_there_is_not_is_not_counted(
     assert mongo.ledger.counts(since=NOW) == {"claimed": 1}
 
 
+def test_a_delivery_whose_id_is_not_a_text_is_left_out(mongo: Store, documents: Any) -> None:
+    mongo.prepare()
+    sound = delivery("sound")
+    mongo.ledger.swap([DeliveryChange(None, sound)])
+    [document] = documents.speakerbot_deliveries.find()
+    documents.speakerbot_deliveries.insert_one({**document, "_id": OID})
+    with capture_logs() as warnings:
+        assert list(mongo.ledger.list()) == [sound]
+    assert named(warnings) == [(str(OID), "_id")]
+
+
 def test_a_list_goes_on_past_a_page_of_damaged_records(mongo: Store, documents: Any) -> None:
     mongo.prepare()
     records = [delivery(f"{n}", updated_at=NOW + timedelta(seconds=n)) for n in range(1200)]
@@ -751,6 +762,17 @@ def test_a_delivery_by_hand_is_left_out_of_lists_and_never_claimed(tmp_path: Pat
         assert named(warnings) == [(spoilt.key, "attempts")]
         assert warnings[0]["kind"] == "delivery"
         assert standing(found[spoilt.key], LATER + timedelta(days=1)) == "unknown"
+
+
+def test_a_state_by_hand_that_there_is_not_is_not_counted(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    spoilt, sound = delivery("spoilt"), delivery("sound")
+    with closing(open_store(f"sqlite:///{path}")) as store:
+        store.prepare()
+        store.ledger.swap([DeliveryChange(None, each) for each in (spoilt, sound)])
+        with closing(sqlite3.connect(path)) as hands, hands:
+            hands.execute("UPDATE deliveries SET state = 'lost' WHERE key = ?", (spoilt.key,))
+        assert store.ledger.counts(since=NOW) == {"claimed": 1}
 
 
 def test_a_delivery_whose_key_is_not_a_text_is_left_out(tmp_path: Path) -> None:

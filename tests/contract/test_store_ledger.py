@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
+
+import pytest
+from pymongo.errors import BulkWriteError
 
 from speakerbot.delivery.transitions import sent_by_node_bot
 from speakerbot.domain.delivery import FINAL, Delivery, DeliveryChange, DeliveryState
 from speakerbot.ports.store import Store
+from speakerbot.stores.mongo.connection import Database
+from speakerbot.stores.mongo.ledger import MongoLedger
 
 NOW = datetime(2026, 11, 20, 16, 5, tzinfo=UTC)
 
@@ -143,6 +149,13 @@ def test_records_of_one_instant_are_listed_each_once(store: Store) -> None:
     assert len({record.key for record in store.ledger.list(limit=1100)}) == 1100
 
 
+def test_records_whose_time_is_over_at_one_instant_are_found_each_once(store: Store) -> None:
+    records = [_claim(f"{n:04}")._replace(expires_at=NOW, note="note") for n in range(1100)]
+    _created(store, *records)
+    found = [record.key for record in store.ledger.unsettled(NOW)]
+    assert sorted(found) == [record.key for record in records]
+
+
 def test_deliveries_are_found_by_recipient_and_by_subject(store: Store) -> None:
     _created(store, *(_claim(f"{n}", user=f"{n % 3}", minutes=n) for n in range(9)))
     own = _claim("x", user="2")._replace(key="checkin/user:2/user:2/2026", kind="checkin")
@@ -270,3 +283,39 @@ def test_old_texts_of_personal_messages_are_emptied_and_nothing_else_changes(sto
     assert store.ledger.forget_texts(before) == 0
     expected = {r.key: r._replace(text="") for r in personal} | {r.key: r for r in kept}
     assert store.ledger.get(list(expected)) == expected
+
+
+def test_a_document_holds_only_what_there_is(mongo: Store, documents: Any) -> None:
+    mongo.ledger.swap([DeliveryChange(None, _claim("a"))])
+    [document] = documents.speakerbot_deliveries.find()
+    assert None not in document.values()
+    assert "retry_at" not in document
+
+
+def test_a_batch_that_fails_for_another_reason_than_a_taken_key_has_no_winners_and_says_so() -> (
+    None
+):
+    problem = {"index": 0, "code": 121, "errmsg": "Document failed validation"}
+    error = BulkWriteError({"writeErrors": [problem], "writeConcernErrors": []})
+    ledger = MongoLedger(cast(Database, _Failing(error)))
+    with pytest.raises(BulkWriteError):
+        ledger.swap([DeliveryChange(None, _claim("a"))])
+
+
+class _Failing:
+    """A database whose batches fail, and in which nothing is found."""
+
+    def __init__(self, error: BulkWriteError) -> None:
+        self._error = error
+
+    def __getitem__(self, _: str) -> _Failing:
+        return self
+
+    def ask(self, operation: Callable[[], Any]) -> Any:
+        return operation()
+
+    def bulk_write(self, *_: object, **__: object) -> None:
+        raise self._error
+
+    def find(self, *_: object, **__: object) -> list[Any]:
+        return []

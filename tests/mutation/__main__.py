@@ -5,9 +5,9 @@ Each survivor is either a test that is missing or a mutant that changes nothing 
 latter go into ``accepted.toml``, with the reason. Fails for every other survivor, and for what the
 time did not suffice to try.
 
-Nothing is written into the checkout: a mutant exists in one process that imports it. First all
-tests run once, and it is seen which functions each of them calls; then each mutant meets only the
-tests that call its function, the quickest first, until one fails.
+Nothing is written into the checkout: a mutant exists in one process only. First all tests run
+once, and it is seen which functions each of them calls; then each mutant meets only the tests that
+call its function, the quickest first, until one fails.
 """
 
 from __future__ import annotations

