@@ -127,7 +127,14 @@ def test_pruning_by_hand_says_what_it_forgets(cli: Cli, store: Store) -> None:
     fill(store)
     was_read = InboxMessage("old", "user:1", "private", real_now() - timedelta(days=31), real_now())
     store.inbox.put(was_read)
-    shown = {"deliveries": 1, "texts": 1, "inbox_messages": 1, "runs": 0, "older_than": "400d"}
+    shown = {
+        "deliveries": 1,
+        "texts": 1,
+        "inbox_messages": 1,
+        "answers": 0,
+        "runs": 0,
+        "older_than": "400d",
+    }
     assert cli.json("store", "prune", "--dry-run") == {**shown, "dry_run": True}
     assert len(texts(store)) == 3
     assert store.inbox.get(["old"]) == {"old": was_read}

@@ -114,8 +114,8 @@ def test_check_names_every_problem_and_every_stranger(cli: Cli) -> None:
 
 
 KNOWN = (
-    "date, days, discord_relative, discord_time, length, link, room, speakers, starts_at, topic, "
-    "username, weekday"
+    "asks, date, days, discord_relative, discord_time, length, link, room, speakers, starts_at, "
+    "topic, username, weekday"
 )
 
 
