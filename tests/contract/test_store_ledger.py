@@ -161,8 +161,11 @@ def test_what_is_left_over_comes_oldest_first_whatever_became_of_it(store: Store
     assert list(store.ledger.unsettled(NOW + timedelta(minutes=7))) == records[:8]
 
 
-def test_records_whose_time_is_over_at_one_instant_are_found_each_once(store: Store) -> None:
-    records = [_claim(f"{n:04}")._replace(expires_at=NOW, note="note") for n in range(1100)]
+@pytest.mark.parametrize("apart", [timedelta(), timedelta(seconds=1)])
+def test_records_whose_time_is_over_are_found_each_once(store: Store, apart: timedelta) -> None:
+    records = [
+        _claim(f"{n:04}")._replace(expires_at=NOW - n * apart, note="note") for n in range(1100)
+    ]
     _created(store, *records)
     found = [record.key for record in store.ledger.unsettled(NOW)]
     assert sorted(found) == [record.key for record in records]

@@ -9,6 +9,7 @@ imported what the project stands on, and imports the project with the mutant in 
 from __future__ import annotations
 
 import ast
+import faulthandler
 import gc
 import importlib
 import inspect
@@ -45,6 +46,8 @@ QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist",
          "-W", "ignore::pytest.PytestAssertRewriteWarning")  # fmt: skip
 
 CORES = os.cpu_count() or 1
+HANGS = 60.0
+"""Seconds after which one test that does not end counts as one that fails."""
 SHARES = 4 * CORES
 """Of all tests, when it is seen what they call: the longest should not be waited for alone."""
 
@@ -207,24 +210,33 @@ class Collected:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         self._items = {item.nodeid: item for item in session.items}
-        for function in (each for each in gc.get_objects() if isinstance(each, FunctionType)):
-            place = function.__code__.co_filename, function.__code__.co_firstlineno
-            self._functions.setdefault(place, []).append(function)
+        self._see_functions()
         gc.freeze()
         self._work(self._start)
         self.worked = True
         return True
 
+    def _see_functions(self) -> None:
+        self._functions.clear()
+        for function in (each for each in gc.get_objects() if isinstance(each, FunctionType)):
+            place = function.__code__.co_filename, function.__code__.co_firstlineno
+            self._functions.setdefault(place, []).append(function)
+
     def _start(self, path: str, mutant: Mutant, tests: Sequence[str], limit: float) -> Child:
         code = code_of(path, mutant)
         assert code is not None
-        functions = self._functions[str(Path(path).resolve()), code.co_firstlineno]
+        place = str(Path(path).resolve()), code.co_firstlineno
+        if place not in self._functions:  # the tests import it when they need it
+            importlib.import_module(module_of(path))
+            self._see_functions()
+        functions = self._functions[place]
         items = [self._items[test] for test in tests]
 
         def run() -> int:
             for function in functions:
                 function.__code__ = code
             for item, following in zip(items, [*items[1:], None], strict=True):
+                faulthandler.dump_traceback_later(HANGS, exit=True)
                 item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
                 if item.session.testsfailed:
                     return 1
@@ -331,14 +343,18 @@ class InThisOrder:
         items.sort(key=lambda item: self._places.get(item.nodeid, 0))
 
 
+def module_of(path: str) -> str:
+    parts = Path(path).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
 class TreeFinder(MetaPathFinder):
     """Imports this tree where the module is asked for."""
 
     def __init__(
         self, path: str, tree: ast.Module, names: Mapping[str, object] | None = None
     ) -> None:
-        parts = Path(path).with_suffix("").parts
-        self._name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        self._name = module_of(path)
         self._path = str(Path(path).resolve())
         self._tree = tree
         self._names = names or {}
