@@ -76,6 +76,8 @@ class Reminders(RuleBasedStateMachine):
         self.speakers: dict[str, set[str]] = {}
         """Who has ever been the main speaker of a talk: the Node bot's flags were theirs."""
         self.co_speakers: dict[str, set[str]] = {}
+        self.by_node_bot: dict[tuple[str, date, int], str] = {}
+        """Whom the Node bot has reminded of each talk, date and day before. Its flag does not say."""
         self.opted_out: set[str] = set()
 
     def teardown(self) -> None:
@@ -196,6 +198,7 @@ class Reminders(RuleBasedStateMachine):
                 if (talk.sent_tminus1_at if before else talk.sent_day_of_at) is None:
                     text = f'Hi! You {WORDS[before]} ({talk.date}) about "{talk.topic}".'
                     self.discord.world.post(f"9{talk.user_id}", BOT_ID, text)
+                    self.by_node_bot[talk.id, talk.date, before] = talk.user_id
                     self.harness.store.talks.write_flags([FlagWrite(talk.id, flag, None, now)])
 
     # What must be true.
@@ -246,16 +249,23 @@ class Reminders(RuleBasedStateMachine):
         return dms.get(message.channel_id) or message.channel_id.removeprefix("9")
 
     def _due(self) -> set[Due]:
-        """By the rule alone: from 16:00 until the day ends."""
+        """By the rule alone: from 16:00 until the day ends. Who takes a talk over after the Node bot
+        has reminded the speaker before looks reminded, too."""
         now = self.harness.clock.decision()
         if now.time() < time(16):
             return set()
-        return {
+        due = {
             Due(talk.id, talk.date, (talk.date - now.date()).days, each.user_id)
             for talk in self.harness.store.talks.all()
             for each in talk.speakers
-            if 0 <= (talk.date - now.date()).days < AHEAD and each.user_id not in self.opted_out
+            if each.user_id not in self.opted_out
+            and not (each.user_id == talk.user_id and self._looks_reminded(talk, now.date()))
         }
+        return {one for one in due if 0 <= one.before < AHEAD}
+
+    def _looks_reminded(self, talk: Talk, today: date) -> bool:
+        by_node_bot = self.by_node_bot.get((talk.id, talk.date, (talk.date - today).days))
+        return by_node_bot not in (None, talk.user_id)
 
     def _on(self, day: date) -> list[Talk]:
         return list(self.harness.store.talks.between(day, day))

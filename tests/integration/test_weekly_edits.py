@@ -70,10 +70,11 @@ class Bench:
         store.close()
 
     def _change(self) -> None:
-        """The first part's topic is another one, the second part's talk is cancelled."""
+        """The first part's topic is another one, the second part's talks are cancelled."""
         store = open_store(self.url)
         store.talks.put([Talk("t17", "17", "ada", "Another topic", date(2026, 11, 17))])
         store.talks.delete("t18")
+        store.talks.delete("late")
         store.close()
 
     def posts(self) -> list[DiscordMessage]:

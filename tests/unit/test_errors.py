@@ -11,6 +11,7 @@ CODES = {
     errors.DamagedTalk: 65,
     errors.DateTaken: 65,
     errors.NotFound: 65,
+    errors.SourceRefused: 65,
     errors.Unreachable: 69,
     errors.StoreLocked: 75,
     errors.TokenRefused: 77,
