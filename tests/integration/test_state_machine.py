@@ -77,7 +77,7 @@ class Reminders(RuleBasedStateMachine):
         """Who has ever been the main speaker of a talk: the Node bot's flags were theirs."""
         self.co_speakers: dict[str, set[str]] = {}
         self.by_node_bot: dict[tuple[str, date, int], str] = {}
-        """Whom the Node bot has reminded of each talk, date and day before. Its flag does not say."""
+        """Whom the Node bot has reminded, by talk, date and days before. Its flag does not say."""
         self.opted_out: set[str] = set()
 
     def teardown(self) -> None:
@@ -249,8 +249,8 @@ class Reminders(RuleBasedStateMachine):
         return dms.get(message.channel_id) or message.channel_id.removeprefix("9")
 
     def _due(self) -> set[Due]:
-        """By the rule alone: from 16:00 until the day ends. Who takes a talk over after the Node bot
-        has reminded the speaker before looks reminded, too."""
+        """By the rule alone: from 16:00 until the day ends. Who takes a talk over after the Node
+        bot has reminded the speaker before looks reminded, too."""
         now = self.harness.clock.decision()
         if now.time() < time(16):
             return set()
