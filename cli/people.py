@@ -245,14 +245,14 @@ def _link_name(store: Store, name: str, user_id: str, *, dry_run: bool) -> tuple
     ]
     after = link(holder)
     if after == holder and not others:
-        return holder, [f"unchanged: programmes' {plain(name)} is {_who(holder)} already"]
+        return holder, [f"unchanged: {plain(name)} in programmes is {_who(holder)} already"]
     if not dry_run:
         # First the new one: while two have the name, a sync takes it for neither.
         _, after = store.people.change(user_id, link, lambda: holder)
         for person in others:
             store.people.change(person.id, unlink, partial(replace, person))
     done = "would be" if dry_run else "is now"
-    said = [f"programmes' {plain(name)} {done} {_who(after)}; `speakerbot talks sync` books them"]
+    said = [f"{plain(name)} in programmes {done} {_who(after)}; `talks sync` books them now"]
     no_more = "would not be" if dry_run else "not"
     return after, [*said, *(f"(and {no_more} {_who(person)} any more)" for person in others)]
 

@@ -22,6 +22,7 @@ from speakerbot.domain.occurrence import (
     OccurrenceStanding,
 )
 from speakerbot.domain.run import Run, RunSkipReason, new_run
+from speakerbot.errors import UsageError
 from speakerbot.ports.store import Occurrences, Store
 from speakerbot.runs.occurrence_lock import (
     MARGIN,
@@ -29,6 +30,7 @@ from speakerbot.runs.occurrence_lock import (
     HeldOccurrence,
     LockedSchedule,
     OccurrenceLock,
+    read_cron,
 )
 from speakerbot.runs.report import Waits
 from speakerbot.stores import open_store
@@ -755,3 +757,17 @@ def test_in_another_time_it_is_not_known_when_the_next_occurrence_comes(machine:
     lock = machine.lock()
     lock.serve(new_run(NAME, machine.clock), lambda _: DONE)
     assert lock.next_occurrence() is None
+
+
+def test_a_cron_expression_of_the_command_line_is_read_in_its_zone() -> None:
+    rules = read_cron("0 9 * * *", "Europe/Berlin")
+    assert rules == OccurrenceRules(Cron("0 9 * * *", read_zone("Europe/Berlin")), timedelta())
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "said"),
+    [("0 9 * *", "UTC", "5 fields"), ("0 9 * * *", "Mars", "'Mars' is not a time zone")],
+)
+def test_what_is_wrong_with_it_names_both_options(expression: str, zone: str, said: str) -> None:
+    with pytest.raises(UsageError, match=rf"--cron, --timezone: .*{said}"):
+        read_cron(expression, zone)
