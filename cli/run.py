@@ -76,7 +76,7 @@ def _of_timed_job() -> list[TyperOption]:
     none = "Has no effect: this job has no occurrences."
     return [
         _scheduled("schedule", "NAME", "The schedule whose run this is. It looks at every tick."),
-        _scheduled("cron", "EXPR", "When that ticks; read by nobody."),
+        _scheduled("cron", "EXPR", "When that ticks; it is not read."),
         _scheduled("timezone", "TZ", "Of --cron.", default="UTC"),
         _scheduled("grace", "D", none, parse_length),
         _scheduled("wait", "D", none, parse_length),

@@ -301,7 +301,7 @@ def _new(
 def _by_talk(
     events: Sequence[ServerEvent], records: Mapping[str, EventRecord]
 ) -> dict[str, list[ServerEvent]]:
-    """Those of ours. One whose description a person has changed is known by its id."""
+    """Our own ones. One whose description a person has changed is known by its id."""
     by_id = {record.event_id: talk_id for talk_id, record in records.items() if record.event_id}
     found: dict[str, list[ServerEvent]] = {}
     for event in events:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _CHUNK = 500
 _ALL = 1_000_000_000
 ANNOUNCEMENTS, ORGANISERS, GUILD = "1001", "1002", "1003"
-"""Stand in for channels and a server that nobody has set yet: a sandbox shows what they would get.
+"""Stand in for channels and a server that are not set yet: a sandbox shows what they would get.
 """
 
 

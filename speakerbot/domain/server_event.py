@@ -200,7 +200,7 @@ def consider(
     events: Sequence[ServerEvent],
     sight: Sight,
 ) -> Iterator[Verdict]:
-    """What follows for one talk. ``events`` are those of ours on the server that name it, or that
+    """What follows for one talk. ``events`` are our own on the server that name it, or that
     the record names: the oldest counts, and those that have not begun are folded into it."""
     by_age = sorted(events, key=lambda event: int(event.id))
     for double in by_age[1:]:

@@ -43,7 +43,7 @@ class NoResponse(NamedTuple):
     """Refused for what it says: asked again as it is, it would be refused again."""
 
 
-NOT_ASKED = NoResponse("nobody has asked the service")
+NOT_ASKED = NoResponse("the service was not asked")
 """In a dry run, in a preview, and wherever else no channel is opened."""
 
 Responses = Mapping[ServiceRequest[Any], Any]
@@ -60,7 +60,7 @@ class Reactions(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReadReactions(ServiceRequest[Reactions]):
-    """Which of ``emoji`` we and one user have put under a message of ours."""
+    """Which of ``emoji`` we and one user have put under one of our messages."""
 
     channel_id: str
     message_id: str

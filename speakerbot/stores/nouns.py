@@ -83,7 +83,7 @@ def person_of(values: Mapping[str, Any], reader: Reader) -> Person:
 def talk_fields_of(
     values: Mapping[str, Any], reader: Reader, main_speaker: str, path: str = ""
 ) -> dict[str, Any]:
-    """What a talk has beside the Node bot's fields, from a document's subdocument of ours;
+    """What a talk has beside the Node bot's fields, from our subdocument of a document;
     ``path`` is what stands in front of its fields' names, ``main_speaker`` empty where their id
     cannot be read."""
     if all(values.get(name) is None for name in ("length", "room", "link", "speakers", "sourceId")):

@@ -70,7 +70,7 @@ def read_of(channel_id: str, message_id: str) -> ReadReactions:
 
 @pytest.fixture
 def probe(harness: RunHarness) -> Probe:
-    """A message of ours to each of six people, whose reactions are wanted, and one to be sent."""
+    """One of our messages to each of six people, whose reactions are wanted, and one to be sent."""
     world, wants = harness.discord.world, []
     for number in range(6):
         harness.known(f"1{number}", f"20{number}")

@@ -183,7 +183,7 @@ def test_a_record_that_the_node_bot_has_overtaken_is_told(
     assert planned.state == "already_sent"
     assert planned.reason == "the Node bot sent it at 2026-11-20 16:04 UTC"
     assert planned.overtaken == store.ledger.get([MESSAGE.key])[MESSAGE.key]
-    assert planned.record is None, "nothing of ours was sent"
+    assert planned.record is None, "we have sent nothing"
 
 
 @pytest.mark.parametrize("state", ["sent", "undeliverable", "unknown", "expired"])

@@ -125,7 +125,7 @@ class ConfirmWorld:
                 continue
             discord.change(DiscordWorld.post, each.dm_id, BOT_ID, f"{QUESTION}?")
             message_id = self._message_ids[part] = discord.messages()[-1].id
-            # One of ours is gone: it is put again.
+            # One of our own is gone: it is put again.
             discord.change(DiscordWorld.react, message_id, BOT_ID, NO)
             for said, emoji in (("no", NO), ("yes", YES)):
                 if part == said:
