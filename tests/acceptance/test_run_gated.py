@@ -175,7 +175,7 @@ def test_a_run_that_takes_too_long_ends_in_order_and_is_gone_on_with(
     assert document["counts"]["skipped"] == {"new_dm_pace": 1}
     [run] = cli.json("runs", "list")["runs"]
     assert (run["outcome"], run["error"]) == ("stopped", "timeout")
-    assert states(tick(cli, *schedule)) == ["already_sent", "sent"]
+    assert states(tick(cli, *HOURLY)) == ["already_sent", "sent"]
     assert len(discord.messages) == 2
 
 

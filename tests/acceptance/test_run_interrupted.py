@@ -194,9 +194,9 @@ def test_nobody_reads_and_its_time_is_over(
     cli: Cli, store: Store, discord: LoopbackDiscord
 ) -> None:
     tell_everybody(cli, store, 1500)
-    schedule = (*CHANGES, "--timeout", "6s", "--log-format", "json")
-    with running(cli, *schedule, SPEAKERBOT_RATE="200") as process:
-        assert process.wait(6 + SOON) == 0
+    schedule = (*CHANGES, "--timeout", "12s", "--log-format", "json")
+    with running(cli, *schedule, SPEAKERBOT_RATE="100") as process:
+        assert process.wait(12 + SOON) == 0
         assert process.stderr
         assert process.stdout
     first = len(discord.messages)
