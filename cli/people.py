@@ -231,7 +231,7 @@ def _link_person(
 
 
 def _link_name(store: Store, name: str, user_id: str, *, dry_run: bool) -> tuple[Person, list[str]]:
-    """What a programme calls a Discord user; nobody else has this name there from now on."""
+    """What a programme calls a Discord user; from now on only this person has that name there."""
     if not name.strip() or name.strip().isdigit():
         raise UsageError(f"{name!r} is not a name; write USER as `talks sync` lists it")
     name = " ".join(name.split())

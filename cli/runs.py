@@ -53,7 +53,7 @@ def list_runs(
 
 
 class TimedSchedule(NamedTuple):
-    """A schedule of a timed job, as it stands. ``late``: nobody has looked for too long."""
+    """A schedule of a timed job, as it stands. ``late``: its last look was too long ago."""
 
     schedule: str
     job: str

@@ -78,14 +78,14 @@ def find_user(store: Store, text: str) -> FoundUser:
 
 
 def user_id_of(option: str, user: FoundUser) -> str:
-    """Their Discord id, without which nobody can be a speaker. Raises NotFound."""
+    """Their Discord id, which every speaker needs. Raises NotFound."""
     if user.user_id is None:
         raise NotFound(f"{option}: {user} has no Discord id; `people list` shows who has one")
     return user.user_id
 
 
 def co_speakers(store: Store, given: Sequence[str]) -> tuple[Speaker, ...]:
-    """Those whom the options --speaker name, as USER or, for whom nobody knows yet, ID=NAME."""
+    """Those whom the options --speaker name, as USER or, for people we do not know yet, ID=NAME."""
     return tuple(_co_speaker(store, text) for text in given)
 
 

@@ -292,7 +292,7 @@ class OpenChannels:
             self.stop.halt(RunStopped(first.reason, first.detail))
 
 
-_NO_TIME = NoResponse("there was no time left for it", passing=True)
+_NO_TIME = NoResponse("no time was left for it", passing=True)
 
 
 @dataclass(slots=True)

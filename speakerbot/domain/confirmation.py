@@ -72,7 +72,7 @@ def answers_of(talk: Talk, answers: Answers) -> dict[str, Word]:
 
 def in_words(talk: Talk, answers: Answers) -> str:
     """The same for people: ``confirmed``, ``ada confirmed, grace can't make it``; empty where
-    nobody has answered."""
+    there is no answer yet."""
     given = answers_of(talk, answers)
     if len(talk.speakers) == 1:
         return "".join(WORDS[word] for word in given.values())
@@ -153,7 +153,7 @@ class Confirmation:
     unread: bool = False
     """What they have answered could not be read just now, and may be in a while."""
     looked: bool = True
-    """False where nobody has looked, as in a dry run."""
+    """False where the reactions were not read, as in a dry run."""
 
     @property
     def questions(self) -> Sequence[Question]:
@@ -167,7 +167,7 @@ class Confirmation:
         return self.answer.answer if self.answer else self.said
 
     def again_at(self, after: timedelta) -> datetime | None:
-        """When whoever has not answered is asked again; None where nobody was asked."""
+        """When whoever has not answered is asked again; None where no question was sent."""
         return self.asked[0].at + after if self.asked else None
 
     def escalated_at(self, after: timedelta) -> datetime | None:

@@ -108,7 +108,7 @@ class EventRecord(NamedTuple):
 
 
 class EventChange(NamedTuple):
-    """One step of a talk's record, from exactly ``before`` (None: there is none) to ``after``
+    """One step of a talk's record, from exactly ``before`` (None: none is stored) to ``after``
     (None: it is forgotten)."""
 
     talk_id: str
@@ -120,7 +120,7 @@ class Wanted(NamedTuple):
     """What a talk wants of its event."""
 
     details: EventDetails | None
-    """None: that there is none."""
+    """None: no event is stored."""
     why: str = ""
     """Then: in words for people."""
     began: bool = False
@@ -142,7 +142,7 @@ class Sight(NamedTuple):
 
 
 class Make(NamedTuple):
-    """There is to be an event, and there is none. ``claim`` is won first."""
+    """An event is wanted and does not exist. ``claim`` is won first."""
 
     claim: EventChange
     details: EventDetails

@@ -55,7 +55,7 @@ class Reactions(NamedTuple):
 
     ours: frozenset[str]
     theirs: frozenset[str]
-    """Those of the one user asked about; nobody else's count."""
+    """Those of the one user asked about; others do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ReadReactions(ServiceRequest[Reactions]):
     user_id: str
     emoji: tuple[str, ...]
     direct: bool
-    """Nobody but us two can see it: whoever else has put one is that user."""
+    """Only the bot and that user can see it: a second reaction is theirs."""
 
     @property
     def target(self) -> str:

@@ -87,7 +87,7 @@ class Talk:
     """Which session of a programme it is, where `talks sync` brought it:
     ``pretalx:<host>/<event>:<code>``."""
     speakers_known: bool = field(default=True, compare=False)
-    """False where one is stored that cannot be read: then nobody is told that they do not speak."""
+    """False where one is stored that cannot be read: then no one is told of being removed."""
 
     @property
     def speakers(self) -> tuple[Speaker, ...]:

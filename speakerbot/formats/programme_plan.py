@@ -3,11 +3,11 @@
 A talk is known by its session's id, so one that moved in the programme moves here. The first time,
 a talk that somebody booked by hand is recognised where it can only be that one: by the same speaker
 on the same date, or by the same speaker with the same topic; one that came from another programme
-only by all three. What the programme says wins over what
-is stored; what it does not say stays. Names stay too: how a community calls somebody is not the
-programme's business.
+only by all three. What the programme says wins over what is stored; what it does not say stays.
+Names stay too: how a community calls somebody is not the programme's business.
 
-Nobody is booked whose Discord id is not known, and nothing is cancelled unless that is asked for.
+Speakers whose Discord id is unknown are not booked, and nothing is cancelled unless that is asked
+for.
 """
 
 from __future__ import annotations
@@ -317,7 +317,7 @@ class _Matching:
         return sum(map(self._coming, self._ours))
 
     def gone(self) -> Iterator[Talk]:
-        """Coming talks of this programme that are no session of it."""
+        """Coming talks of this programme that it does not list any more."""
         found = {talk.id for talk in self._found.values()}
         return (t for t in self._ours if t.id not in found and self._coming(t))
 
@@ -398,8 +398,8 @@ class _Decision:
         )
 
     def _speakers(self, session: Session, talk: Talk) -> tuple[Speaker, tuple[Speaker, ...]]:
-        """As long as somebody of the session is not known, nobody is taken off the talk: it may be
-        them. The main speaker stays the main speaker."""
+        """As long as a guest of the session is unknown, no speaker is removed from the talk: it
+        may be them. The main speaker stays the main speaker."""
         known, complete = self._directory.speakers(session)
         stored = {each.user_id: each for each in talk.speakers}
         if not session.guests or {each.user_id for each in known} == stored.keys():

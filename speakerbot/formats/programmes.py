@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 COMING = ("accepted", "confirmed")
 CALLED_OFF = ("canceled", "withdrawn")
-"""States of pretalx. Of the others (submitted, rejected, draft) nobody is to be told."""
+"""States of pretalx. The others (submitted, rejected, draft) are not public."""
 _TALK_PAGE = re.compile(r"/talk/([A-Z0-9]{4,})/?")
 _EVENT_OF_API = re.compile(r"/api/events/([^/]+)")
 

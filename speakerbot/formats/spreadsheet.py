@@ -115,7 +115,7 @@ def read_table(source: Source, columns: Columns, mapped: Mapping[str, str] | Non
     """The table in a file, whose header is its first line with names that are known. ``mapped``
     says which field a column holds, whatever it is called.
 
-    What will not do becomes a problem of the source: then there are no rows."""
+    What will not do becomes a problem of the source: then it has no rows."""
     mapped = mapped or {}
     try:
         lines = (
@@ -139,7 +139,7 @@ def read_table(source: Source, columns: Columns, mapped: Mapping[str, str] | Non
 def _header(
     lines: Iterator[Line], columns: Columns, mapped: Mapping[str, str]
 ) -> tuple[str, list[str], Iterator[Line]]:
-    """The header with its place, and the lines after it; no names where there is no line."""
+    """The header with its place, and the lines after it; no names where it is empty."""
     first: list[Line] = []
     try:
         first.extend(islice(lines, HEADER_WITHIN))

@@ -395,7 +395,7 @@ class _SessionReader(_RowReader):
         )
 
     def _dated(self, place: str, cell: str) -> tuple[date, time | None]:
-        """Next week, '26 Nov' would be another day: nobody wants their talk moved by a year."""
+        """Next week, '26 Nov' would be another day: the talk would move by a year."""
         day, clock = self._day(place)
         if read_date(cell, day).year is None:
             raise ValueError(

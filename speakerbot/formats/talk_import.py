@@ -98,7 +98,7 @@ def _row(entry: TalkEntry, talk: Talk | None, now: datetime) -> Row[Talk]:
 
 
 class _Marks(NamedTuple):
-    """What tells a talk where there is no id."""
+    """How a talk is recognised without an id."""
 
     user_id: str
     date: date

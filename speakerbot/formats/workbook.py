@@ -43,7 +43,7 @@ class Sheet(NamedTuple):
 
 def read_sheets(data: bytes) -> list[Sheet]:
     """The sheets of an .xlsx that are not hidden. Raises Unreadable for a file that is damaged or
-    needs too much memory, UsageError where there is no openpyxl."""
+    needs too much memory, UsageError where openpyxl is not installed."""
     try:
         import openpyxl
     except ImportError:
@@ -144,7 +144,7 @@ def write_workbook(
 ) -> bytes:
     """An .xlsx of one sheet, all cells texts; ``formats`` are for what is typed into a column.
 
-    Raises UsageError where there is no openpyxl."""
+    Raises UsageError where openpyxl is not installed."""
     try:
         import openpyxl
     except ImportError:

@@ -260,7 +260,7 @@ class _SimulatedRun:
             carry_out(self.job.steps(context), self.store, self._real)
 
     def _changes(self, context: JobContext) -> Iterator[ServiceChange]:
-        """Those that the run makes, if all goes well: nobody asks the service."""
+        """Those that the run makes, if all goes well: the service is not asked."""
         looking_ahead = replace(context, settled=False)
         for change in (self.job.service_changes or _none)(looking_ahead):
             if change.state == ChangeState.PLANNED:

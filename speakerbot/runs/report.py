@@ -51,7 +51,7 @@ class ChangeState(StrEnum):
     DONE = "done"
     FAILED = "failed"
     UNKNOWN = "unknown"
-    """Nobody knows whether it was done: a later run looks."""
+    """It may have been done: a later run looks."""
     LEFT = "left"
     """Nothing is done about it, although it is not as it should be."""
 

@@ -373,7 +373,7 @@ class _Turn:
     waiting: dict[str, datetime] = field(default_factory=dict)
     """By schedule: the instant at which there is more to do."""
     coming: dict[str, datetime] = field(default_factory=dict)
-    """By schedule of a timed job: when something falls due. Nobody waits for that alone."""
+    """By schedule of a timed job: when something falls due. No run waits for that alone."""
 
     def serve(self, at: datetime | None = None) -> int:
         """Runs what is due; at the instant waited for, also what was waited for."""

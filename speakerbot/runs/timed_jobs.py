@@ -29,7 +29,7 @@ PATIENCE = timedelta(minutes=15)
 
 
 class TimedSchedule(NamedTuple):
-    """What a run of a timed job is called by: there are no occurrences to hold."""
+    """What names a run of a timed job, which holds no occurrence."""
 
     name: str
     timeout: timedelta

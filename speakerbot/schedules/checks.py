@@ -141,7 +141,7 @@ def _warn(place: str, schedule: Schedule, problems: FileProblems) -> None:
 
 def _warn_of_horizon(place: str, schedule: Schedule, problems: FileProblems) -> None:
     """A run that sees less far than to the next tick, which may be late, leaves a gap in which
-    nobody is there to send."""
+    no run is there to send."""
     horizon = schedule.options.horizon or timedelta()
     least = schedule.tick + MARGIN
     if horizon >= least:

@@ -210,7 +210,7 @@ def test_what_a_channel_cannot_do_is_refused(subject: Subject) -> None:
 def test_a_message_can_be_asked_about_where_people_react(
     subject: Subject, loopback: LoopbackDiscord
 ) -> None:
-    """Ours alone, then the other one's: nobody else is there."""
+    """Ours alone, then the other one's: no other author."""
 
     async def talk(channel: Channel) -> None:
         receipt = await channel.send(subject.message("k"), always)

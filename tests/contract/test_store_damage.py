@@ -729,7 +729,7 @@ def test_an_edit_puts_a_field_where_no_subdocument_was(mongo: Store, documents: 
 
 
 def test_entries_of_an_older_program_know_of_no_start(mongo: Store, documents: Any) -> None:
-    """What the talk says is taken as known: nobody is told of a move."""
+    """What the talk says is taken as known: no one is told of a move."""
     mongo.talks.put([SPOILT, SOUND])
     mongo.snapshots.take(NOW)
     for name in ("told", "seen"):

@@ -447,9 +447,7 @@ def test_nothing_is_written_once_the_claim_may_be_another_runs(community: Commun
             sleep(1.1)
 
     ended = community.run_with(dawdle, job=JOB)
-    assert [(c.state, c.reason) for c in ended.changes] == [
-        ("unknown", "there was no time left for it")
-    ]
+    assert [(c.state, c.reason) for c in ended.changes] == [("unknown", "no time was left for it")]
     assert community.asked() == [LISTS]
     community.keep_later()
     assert community.names == ["On engines"]

@@ -127,7 +127,7 @@ class Reminders(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 9), user=st.sampled_from(USERS))
     def join_or_leave(self, index: int, user: str) -> None:
-        """Nobody who was the talk's speaker: the Node bot may have reminded them."""
+        """Not someone who was the talk's speaker: the Node bot may have reminded them."""
         talk = self._talk(index)
         if talk is None or user in self.speakers[talk.id]:
             return

@@ -178,7 +178,7 @@ def test_other_programs_read_the_same(library: str, tmp_path: Path) -> None:
 
 
 def read_by(library: str, file: Path) -> list[list[Any]]:
-    """What Node's library of that name makes of a calendar; skips where there is none."""
+    """What Node's library of that name makes of a calendar; skips where it is not installed."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("node is not installed")

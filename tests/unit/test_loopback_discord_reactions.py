@@ -119,7 +119,7 @@ def test_who_reacted_is_listed_by_id_in_pages(bot: Bot) -> None:
     assert bot.users(YES, limit="2") == ["9", "42"]
     assert bot.users(YES, limit="2", after="42") == ["300", BOT_ID]
     assert bot.users(YES, type="1") == []
-    assert bot.users(NO) == [], "nobody used it"
+    assert bot.users(NO) == [], "it was not used"
     assert code(bot.ask("GET", f"{bot.path()}/reactions/no")) == (400, 10014)
     assert code(bot.ask("GET", f"{bot.path()}/reactions/{YES}", query={"limit": "101"}))[0] == 400
 

@@ -220,7 +220,7 @@ EDITS = st.one_of(
 @given(st.lists(EDITS, max_size=12))
 @settings(max_examples=400, deadline=None)
 def test_what_a_person_has_edited_is_never_written_over(edits: list[tuple[str, int]]) -> None:
-    """Nobody wants for a talk what people write here, so that every edit stays one."""
+    """What people write here is never what a talk wants, so that every edit stays one."""
     world = World()
     world.run()
     for what, value in edits:

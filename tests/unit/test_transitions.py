@@ -114,9 +114,9 @@ class TestEndings:
             assert endings.retry_later(claim(), SERVICE).state == "failed"
 
     def test_what_cannot_be_found_out_says_so(self, endings: Endings) -> None:
-        record = endings.unknown(claim(), "nobody can look")
+        record = endings.unknown(claim(), "it cannot be looked for")
         assert (record.state, record.error_class) == ("unknown", "unknown")
-        assert record.error == "it may have arrived; nobody can look"
+        assert record.error == "it may have arrived; it cannot be looked for"
 
     def test_a_channel_of_the_settings_that_refuses_is_tried_again_by_the_next_run(
         self, endings: Endings

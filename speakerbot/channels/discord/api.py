@@ -45,7 +45,7 @@ class DiscordApi(DiscordRest):
     raises Refused; ``pace`` is awaited before each of them."""
 
     async def open_dm(self, user_id: str) -> str:
-        """The DM channel with a user, made if there is none; asking again is harmless."""
+        """The DM channel with a user, made if needed; asking again is harmless."""
         route = RestRoute("POST", "/users/@me/channels")
         channel = await self.ask(route, json={"recipient_id": user_id})
         return id_of(channel)
@@ -120,8 +120,8 @@ class DiscordApi(DiscordRest):
 
     async def _holds_something(self, channel_id: str, since: datetime) -> bool:
         """Whether the channel, whose history was empty, has a message of ``since`` or later that we
-        may read. Where we may not read the history, Discord says that there is none: then its last
-        message tells. It may also have been deleted. Raises Refused."""
+        may read. Where we may not read the history, Discord answers with an empty list: then its
+        last message tells. It may also have been deleted. Raises Refused."""
         channel = await self.ask(RestRoute("GET", "/channels/{channel_id}", channel_id=channel_id))
         last = channel.get("last_message_id") if isinstance(channel, dict) else None
         if not (isinstance(last, str) and last.isascii() and last.isdigit()):
@@ -281,7 +281,7 @@ class DiscordApi(DiscordRest):
 
 
 EXTERNAL, GUILD_ONLY = 3, 2
-"""An event that takes place outside Discord; there is no other privacy level."""
+"""An event that takes place outside Discord; it has only this privacy level."""
 _STATUSES = {1: EventStatus.SCHEDULED, 2: EventStatus.RUNNING}
 
 

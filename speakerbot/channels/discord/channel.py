@@ -291,7 +291,7 @@ class DiscordChannel:
     ) -> ServerEvent | None:
         async def in_time() -> None:
             if not isinstance(request, RemoveEvent) and self._host.clock.real() >= request.until:
-                raise Refused(RefusalClass.SERVICE, "there was no time left for it", limited=True)
+                raise Refused(RefusalClass.SERVICE, "no time was left for it", limited=True)
 
         match request:
             case MakeEvent():

@@ -1,5 +1,5 @@
 """The small world of reminders that ask: one asks now, one has gone unanswered, under two there is
-an answer that nobody has read, and of one the organisers are to be told."""
+an answer that no run has read, and of one the organisers are to be told."""
 
 from __future__ import annotations
 

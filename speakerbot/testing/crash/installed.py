@@ -248,7 +248,9 @@ class _Game:
             records = store.ledger.get(sorted(promise.due))
             occurrence = store.occurrences.get("reminders", OCCURRENCE)
             standing = occurrence.standing if occurrence else None
-            outside = "finished" if not self.schedule.gated else None  # there is none to be closed
+            outside = (
+                "finished" if not self.schedule.gated else None
+            )  # it has no occurrence to close
             return Kept(records, standing or outside, tuple(world.problems(store)))
 
     def _in_store(self, write: Callable[[Store], None]) -> None:

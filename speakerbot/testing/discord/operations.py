@@ -160,7 +160,7 @@ def delete_user_reaction(call: ApiCall, context: ApiContext) -> ApiResult:
 
 
 def _take_reaction(call: ApiCall, user_id: str, context: ApiContext) -> ApiResult:
-    """Somebody's who did not react with this emoji is no error; one that nobody used is."""
+    """A user who did not react with this emoji is not an error; an unused emoji is."""
     message = _message_with_history(context.channel(call.ids[0]), call.ids[1])
     if call.emoji not in message.reactions:
         raise unknown_emoji()
@@ -169,7 +169,7 @@ def _take_reaction(call: ApiCall, user_id: str, context: ApiContext) -> ApiResul
 
 
 def list_reactions(call: ApiCall, context: ApiContext) -> ApiResult:
-    """Who reacted with one emoji, by id. Nobody did so with a burst."""
+    """Who reacted with one emoji, by id. None of them is a burst."""
     channel = context.channel(call.ids[0])
     message = _readable_message(channel, call.ids[1])
     if call.emoji not in message.reactions:

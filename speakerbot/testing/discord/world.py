@@ -57,7 +57,7 @@ class LoopbackChannel:
     writable: bool = True
     history: bool = True
     reactable: bool = True
-    """The bot may put a reaction that nobody put before."""
+    """The bot may put a reaction that no one has put yet."""
     managed: bool = False
     """The bot may delete messages and reactions of others."""
     archived: bool = False
@@ -300,7 +300,7 @@ class DiscordWorld:
 
         ``read`` (View Channel): 50001 on everything. ``send``: 50013 on sending. ``history``
         (Read Message History): no error, reading gives an empty list, as Discord does; 50001 on a
-        single message and on reactions. ``react`` (Add Reactions): 50013 on a reaction that nobody
+        single message and on reactions. ``react`` (Add Reactions): 50013 on a reaction that no one
         put before.
         """
         channel = self._channel(channel_id)
