@@ -107,7 +107,7 @@ def test_a_message_in_it_has_these_keys_and_its_text_whole(
     ]
 
 
-CHANGE = ServiceChange("create", "event", ODD, ChangeState.PLANNED, "not there yet", NOW)
+CHANGE = ServiceChange("create", "event", ODD, ChangeState.PLANNED, "there is none", NOW)
 
 
 def test_changes_at_a_service_follow_the_messages(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +125,7 @@ def test_changes_at_a_service_follow_the_messages(capsys: pytest.CaptureFixture[
             "name": ODD,
             "starts_at": "2026-11-20T16:05:00Z",
             "text": f"would create event “{ODD}”",
-            "reason": "not there yet",
+            "reason": "there is none",
             "state": "planned",
         }
     ]
@@ -147,7 +147,7 @@ def test_a_change_is_one_row_in_a_pipe_and_one_in_a_terminals_table(
     drawn = out.partition(row)[2]
     assert "planned" in drawn
     assert "would create event “On engines”" in drawn
-    assert "not there yet" in drawn
+    assert "there is none" in drawn
     assert "1 to create" in drawn
 
 
