@@ -24,9 +24,9 @@ from speakerbot.domain.occurrence import (
 )
 from speakerbot.domain.run import Run, RunOutcome, RunSkipReason
 from speakerbot.errors import UsageError
-from speakerbot.ports.store import Store
 
 if TYPE_CHECKING:
+    from speakerbot.ports.store import Store
     from speakerbot.runs.report import Waits
 
 MARGIN = timedelta(minutes=1)

@@ -17,7 +17,6 @@ from speakerbot.clock import Clock
 from speakerbot.domain.job_registry import JobDeclaration, JobRegistry, RunOptions
 from speakerbot.domain.run import Run, RunSkipReason, StopReason, named, new_run
 from speakerbot.errors import SpeakerbotError, StoreLocked, Unreachable
-from speakerbot.runs.timed_jobs import TimedSchedule
 
 if TYPE_CHECKING:
     from speakerbot.config import Settings
@@ -54,6 +53,15 @@ class Scheduling(NamedTuple):
     """A run that is not due says so at debug level only."""
     looks_ahead: bool = False
     """True also outside a schedule: send what falls due before anybody ticks again."""
+
+
+class TimedSchedule(NamedTuple):
+    """What names a run of a timed job, which holds no occurrence."""
+
+    name: str
+    timeout: timedelta
+    enabled: bool = True
+    """False: the run says so and does nothing."""
 
 
 class RunRequest(NamedTuple):

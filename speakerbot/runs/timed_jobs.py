@@ -28,15 +28,6 @@ PATIENCE = timedelta(minutes=15)
 """How much older than a tick the last look may be: schedulers are late, and so are machines."""
 
 
-class TimedSchedule(NamedTuple):
-    """What names a run of a timed job, which holds no occurrence."""
-
-    name: str
-    timeout: timedelta
-    enabled: bool = True
-    """False: the run says so and does nothing."""
-
-
 class Work(NamedTuple):
     """What a run finds when it starts."""
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from speakerbot.domain.delivery import FINAL, Delivery, DeliveryState
 from speakerbot.domain.person import OPT_OUT_KINDS, Person
 from speakerbot.domain.run import Run, RunOutcome
-from speakerbot.domain.talk import Speaker
-from speakerbot.ports.store import Breaker
 from speakerbot.stores.reading import (
     CLOCK_TIME,
     FIELDS,
@@ -44,7 +42,9 @@ if TYPE_CHECKING:
     from speakerbot.domain.inbox import InboxMessage
     from speakerbot.domain.occurrence import OccurrenceRecord
     from speakerbot.domain.server_event import EventDetails, EventRecord
+    from speakerbot.domain.talk import Speaker
     from speakerbot.domain.talk_changes import TalkSnapshot, TalkVersion
+    from speakerbot.ports.store import Breaker
 
 T = TypeVar("T")
 
@@ -103,6 +103,8 @@ def talk_fields_of(
 
 def _speakers_of(given: Any, reader: Reader, field: str) -> tuple[tuple[Speaker, ...], bool]:
     """Those that can be read, and whether these are all."""
+    from speakerbot.domain.talk import Speaker  # most runs read no talks
+
     listed = reader.read(field, given, LIST, None)
     found: list[Speaker] = []
     for place, each in enumerate(listed or ()):
@@ -205,6 +207,8 @@ def answer_of(values: Mapping[str, Any], reader: Reader) -> Answer | None:
 
 def breaker_of(values: Mapping[str, Any], reader: Reader) -> Breaker | None:
     """None where it is not known until when: as if it were closed."""
+    from speakerbot.ports.store import Breaker  # only runs that send read them
+
     try:
         until = reader.need("until", values.get("until"), INSTANT, "taken as closed")
     except Unreadable:

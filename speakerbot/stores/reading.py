@@ -12,7 +12,6 @@ from datetime import UTC, datetime, time
 from typing import Any, Generic, TypeVar
 
 from speakerbot.domain.person import QuietHours
-from speakerbot.domain.talk import talk_length, talk_link
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -197,6 +196,18 @@ def _quiet_hours(value: Any) -> QuietHours:
     return QuietHours(_clock_time(start), _clock_time(end))
 
 
+def _length(value: Any) -> int:
+    from speakerbot.domain.talk import talk_length  # most runs read no talks
+
+    return talk_length(_whole(value))
+
+
+def _link(value: Any) -> str:
+    from speakerbot.domain.talk import talk_link
+
+    return talk_link(_text(value))
+
+
 TEXT = Kind("a text", _text)
 WORDS = Kind("a text", _words)
 IDENTIFIER = Kind("an id", _identifier)
@@ -205,8 +216,8 @@ INSTANT = Kind("a date and time from 1970 to 2999", _instant)
 CLOCK_TIME = Kind("a clock time (HH:MM)", _clock_time)
 TRUTH = Kind("true or false", _truth)
 WHOLE = Kind("a whole number", _whole)
-LENGTH = Kind("minutes, 1 to 10080", lambda value: talk_length(_whole(value)))
-LINK = Kind("a link (https://…)", lambda value: talk_link(_text(value)))
+LENGTH = Kind("minutes, 1 to 10080", _length)
+LINK = Kind("a link (https://…)", _link)
 LIST = Kind("a list", _list)
 FIELDS = Kind("a document", _fields)
 TEXTS = Kind("a list of texts", _texts)

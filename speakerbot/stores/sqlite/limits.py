@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from speakerbot.ports.store import Breaker
 from speakerbot.stores.nouns import breaker_of
 from speakerbot.stores.reading import Reader
 from speakerbot.stores.send_slots import Reservation
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from speakerbot.ports.store import Breaker
     from speakerbot.stores.sqlite.connection import Database
 
 
