@@ -184,16 +184,9 @@ def sync(
     from speakerbot import booking
     from speakerbot.clock import real_now
     from speakerbot.config import load
-    from speakerbot.formats import programmes, talk_files, web_source
 
     settings, at = load(), decision_time(now)
-    fields = talk_files.SESSION_COLUMNS.parse_map(mapped or ())
-    access = web_source.Access(settings.sync_token, allow_private)
-    documents = web_source.load(source, access)
-    programme = programmes.read(
-        documents, settings.timezone, at, order=settings.date_order, mapped=fields
-    )
-    name = documents[0].name
+    programme, name = _programme(source, mapped or [], settings, at, allow_private=allow_private)
     with to_change(dry_run=dry_run) as (store, _), all_or_nothing(store, dry_run=dry_run):
         change = _sync_plan(programme, name, store, settings, at, prune=prune)
         if not allow_mass_change:
@@ -204,6 +197,21 @@ def sync(
         emit_json(_sync_document(change, programme, name, dry_run=dry_run))
     else:
         _show_sync(change, programme, dry_run=dry_run)
+
+
+def _programme(
+    source: str, mapped: list[str], settings: Settings, now: datetime, *, allow_private: bool
+) -> tuple[Programme, str]:
+    """With the name of its source, for people."""
+    from speakerbot.formats import programmes, talk_files, web_source
+
+    fields = talk_files.SESSION_COLUMNS.parse_map(mapped)
+    access = web_source.Access(settings.sync_token, allow_private)
+    documents = web_source.load(source, access)
+    programme = programmes.read(
+        documents, settings.timezone, now, order=settings.date_order, mapped=fields
+    )
+    return programme, documents[0].name
 
 
 def _sync_plan(

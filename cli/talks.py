@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -155,11 +155,11 @@ def edit(
     from speakerbot.clock import real_now
 
     given = {
-        "topic": filled("--topic", topic) if topic is not None else None,
-        "username": filled("--name", name) if name is not None else None,
+        "topic": _filled("--topic", topic),
+        "username": _filled("--name", name),
         "starts_at": at,
         "length": minutes_of(length),
-        "room": filled("--room", room) if room is not None else None,
+        "room": _filled("--room", room),
         "link": link_of(link),
         "thread_id": thread_id(thread),
     }
@@ -177,12 +177,21 @@ def edit(
         if as_json:
             emit_json({**talk_document(after, settings.timezone), "changed": sorted(changed)})
             return
-        if not changed:
-            say(f"nothing to change: talk {found.id} is so already")
-            return
-        say(f"{'would change' if dry_run else 'changed'} talk {found.id} on {_day(found)}")
-        for field, (was, to) in changed.items():
-            say(f"  {field}: {plain(was or '(none)')} → {plain(to or '(none)')}")
+        _tell_of_edit(found, changed, dry_run=dry_run)
+
+
+def _filled(option: str, text: str | None) -> str | None:
+    """None where the option is not given."""
+    return None if text is None else filled(option, text)
+
+
+def _tell_of_edit(talk: Talk, changed: Mapping[str, tuple[str, str]], *, dry_run: bool) -> None:
+    if not changed:
+        say(f"nothing to change: talk {talk.id} is so already")
+        return
+    say(f"{'would change' if dry_run else 'changed'} talk {talk.id} on {_day(talk)}")
+    for field, (was, to) in changed.items():
+        say(f"  {field}: {plain(was or '(none)')} → {plain(to or '(none)')}")
 
 
 def _handed_over(store: Store, user: str, name: str | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -261,13 +262,6 @@ class Runner:
         if self.channels is None:
             raise SpeakerbotError("a run that sends needs a channel")
 
-        def still_true(messages: Sequence[Message]) -> Collection[str]:
-            """Asked at the present: what was decided earlier may be cancelled, moved or handed
-            over."""
-            if self.job.still_true is None:
-                return [message.key for message in messages]
-            return self.job.still_true(timetable.context(self.clock.decision()), messages)
-
         def responded(responses: Responses) -> None:
             """Before the first message is decided, and again for what was changed."""
             timetable.responded(responses)
@@ -287,7 +281,7 @@ class Runner:
             now=timetable.now,
             log=log,
             timeout=self._time_left(),
-            still_true=still_true,
+            still_true=partial(self._still_true, timetable),
             keep=timetable.keep,
             content=self.job.content,
             retry_within=self.retry_within,
@@ -299,6 +293,12 @@ class Runner:
             stop_requests=process.passed_to,
         )
         return asyncio.run(session.deliver(plans, timetable.held, report.finished))
+
+    def _still_true(self, timetable: Timetable, messages: Sequence[Message]) -> Collection[str]:
+        """Asked at the present: what was decided earlier may be cancelled, moved or handed over."""
+        if self.job.still_true is None:
+            return [message.key for message in messages]
+        return self.job.still_true(timetable.context(self.clock.decision()), messages)
 
     @property
     def seconds_left(self) -> float:

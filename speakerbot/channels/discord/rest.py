@@ -331,16 +331,7 @@ class DiscordRest:
             refusal = self._refusal(error, tries.last)
             if isinstance(error, TimeoutError) and tries.cut_off:
                 await self._check_withheld(tries, once)
-            if once and tries.unclear:
-                refusal = Refused(
-                    RefusalClass.SERVICE,
-                    refusal.detail,
-                    maybe_accepted=True,
-                    limited=refusal.limited,
-                    everywhere=refusal.everywhere,
-                    retry_after=refusal.retry_after,
-                )
-            raise refusal from error
+            raise (_maybe_done(refusal) if once and tries.unclear else refusal) from error
         finally:
             self._open.discard(tries)
         if isinstance(answer, str) and (answer or not empty):
@@ -412,6 +403,18 @@ def id_of(answer: Any) -> str:
 def _makes_no_sense(why: str) -> Refused:
     detail = f"Discord's answer makes no sense ({why})"
     return Refused(RefusalClass.SERVICE, detail, maybe_accepted=True)
+
+
+def _maybe_done(refusal: Refused) -> Refused:
+    """Of a request that must be done but once, where an earlier try got no clear answer."""
+    return Refused(
+        RefusalClass.SERVICE,
+        refusal.detail,
+        maybe_accepted=True,
+        limited=refusal.limited,
+        everywhere=refusal.everywhere,
+        retry_after=refusal.retry_after,
+    )
 
 
 def _refused(answer: _Answer) -> Refused:
