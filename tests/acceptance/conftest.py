@@ -173,3 +173,9 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def samples(cli: Cli, imported: Path) -> Path:
     """The file of ``cli``'s store, with the sample talks in it."""
     return Path(shutil.copy(imported, cli.folder / "store.db"))
+
+
+@pytest.fixture
+def filled(cli: Cli, samples: Path) -> Cli:
+    """``cli`` with the sample talks in its store."""
+    return cli
