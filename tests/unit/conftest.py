@@ -53,6 +53,24 @@ MESSAGE = Message(
 )  # fmt: skip
 
 
+def sent_record(message: Message, when: datetime) -> Delivery:
+    """What the ledger holds of a message that was sent then, at the first try."""
+    return Delivery(
+        key=message.key,
+        kind=message.kind,
+        recipient=message.recipient,
+        state=DeliveryState.SENT,
+        revision="r1",
+        run_id="run",
+        due_at=message.due_at,
+        expires_at=message.expires_at,
+        created_at=when,
+        updated_at=when,
+        attempts=1,
+        sent_at=when,
+    )
+
+
 @dataclass
 class FakeChannel:
     """Refuses what it is told to; remembers what was asked of it. The direct messages of user 7 are

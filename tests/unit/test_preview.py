@@ -32,6 +32,7 @@ from speakerbot.runs.job import Job, JobContext
 from speakerbot.schedules.reading import parse_schedules
 from speakerbot.schedules.schedule import Schedule
 from speakerbot.stores import open_store
+from tests.unit.conftest import sent_record
 
 NOW = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -165,27 +166,9 @@ def test_an_open_occurrence_is_taken_up_where_its_messages_wait_for(store: Store
 def test_what_was_sent_is_not_sent_again(store: Store) -> None:
     book(store, date(2026, 11, 20))
     [message] = coming(store, HOURLY, days=0)
-    record = sent_record(message)
+    record = sent_record(message.outcome.message, NOW)
     store.ledger.swap([DeliveryChange(None, record)])
     assert coming(store, HOURLY, days=0) == []
-
-
-def sent_record(message: Coming) -> Delivery:
-    made = message.outcome.message
-    return Delivery(
-        key=made.key,
-        kind=made.kind,
-        recipient=made.recipient,
-        state=DeliveryState.SENT,
-        revision="1",
-        run_id="r",
-        due_at=made.due_at,
-        expires_at=made.expires_at,
-        created_at=NOW,
-        updated_at=NOW,
-        attempts=1,
-        sent_at=NOW,
-    )
 
 
 def test_quiet_hours_defer_to_a_later_occurrence(store: Store) -> None:
@@ -217,7 +200,7 @@ def test_a_failed_message_goes_when_it_may_be_tried_again(store: Store) -> None:
     book(store, date(2026, 11, 20))
     [message] = coming(store, HOURLY, days=0)
     retry_at = NOW.replace(hour=17, minute=20)
-    failed = sent_record(message)._replace(
+    failed = sent_record(message.outcome.message, NOW)._replace(
         state=DeliveryState.FAILED, sent_at=None, retry_at=retry_at
     )
     store.ledger.swap([DeliveryChange(None, failed)])

@@ -15,6 +15,7 @@ from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.ports.store import Store
 from speakerbot.stores import open_store
+from tests.unit.conftest import sent_record
 from tests.unit.test_reminders import AUCKLAND, TALK, at, clock, due, settings, weighed
 
 
@@ -98,21 +99,8 @@ def sent_to_ada(store: Store, when: str, **changes: object) -> Delivery:
     message = due(TALK, "2026-11-20 16:05")
     assert message is not None
     at_then = at(when)
-    record = Delivery(
-        key=message.key,
-        kind=message.kind,
-        recipient=message.recipient,
-        state=DeliveryState.SENT,
-        revision="r1",
-        run_id="run",
-        due_at=message.due_at,
-        expires_at=message.expires_at,
-        created_at=at_then,
-        updated_at=at_then,
-        attempts=1,
-        sent_at=at_then,
-        flag_at=at_then,
-    )._replace(**changes)  # type: ignore[arg-type]
+    record = sent_record(message, at_then)._replace(flag_at=at_then)
+    record = record._replace(**changes)  # type: ignore[arg-type]
     store.ledger.swap([DeliveryChange(None, record)])
     return record
 

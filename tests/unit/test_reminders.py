@@ -18,13 +18,14 @@ from jobs.reminders import JOB, of_talk, slots
 from speakerbot.bootstrap import templates as templates_of
 from speakerbot.config import Settings
 from speakerbot.delivery.planning import MessagePlan, Moment, weigh
-from speakerbot.domain.delivery import Delivery, DeliveryChange, DeliveryState, SkipReason
+from speakerbot.domain.delivery import DeliveryChange, SkipReason
 from speakerbot.domain.message import Decision, Message, Route, Skip
 from speakerbot.domain.reminder_offsets import parse_offsets
 from speakerbot.domain.talk import Talk
 from speakerbot.ports.store import Store
 from speakerbot.runs.job import JobContext
 from speakerbot.stores import open_store
+from tests.unit.conftest import sent_record
 
 TEXTS = templates_of()
 DEFAULTS = Settings(database_url="", reminder_offsets=parse_offsets("1d@16:00,0d@16:00"))
@@ -341,22 +342,7 @@ def test_what_the_ledger_says_was_sent_is_not_sent_again(store: Store) -> None:
     store.talks.put([TALK])
     [plan] = weighed(store, "2026-11-20 16:05")
     assert plan.state == "planned"
-    message = plan.message
-    when = at("2026-11-20 16:05")
-    sent = Delivery(
-        key=message.key,
-        kind=message.kind,
-        recipient=message.recipient,
-        state=DeliveryState.SENT,
-        revision="r1",
-        run_id="run",
-        due_at=message.due_at,
-        expires_at=message.expires_at,
-        created_at=when,
-        updated_at=when,
-        attempts=1,
-        sent_at=when,
-    )
+    sent = sent_record(plan.message, at("2026-11-20 16:05"))
     store.ledger.swap([DeliveryChange(None, sent)])
     assert [plan.state for plan in weighed(store, "2026-11-20 17:05")] == ["already_sent"]
 
