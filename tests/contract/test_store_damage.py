@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -747,14 +747,24 @@ def test_entries_of_an_older_program_know_of_no_start(mongo: Store, documents: A
     assert list(mongo.snapshots.differing()) == []
 
 
-def test_a_delivery_by_hand_is_left_out_of_lists_and_never_claimed(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    spoilt, sound = (delivery(name, flag_at=NOW, expires_at=NOW) for name in ("spoilt", "sound"))
+@contextmanager
+def one_delivery_spoilt(
+    folder: Path, change: str, **values: Any
+) -> Iterator[tuple[Store, Delivery, Delivery]]:
+    """A SQLite store, the delivery in it that somebody has changed by hand, and a sound one."""
+    path = folder / "store.db"
+    spoilt, sound = delivery("spoilt", **values), delivery("sound", **values)
     with closing(open_store(f"sqlite:///{path}")) as store:
         store.prepare()
         store.ledger.swap([DeliveryChange(None, each) for each in (spoilt, sound)])
         with closing(sqlite3.connect(path)) as hands, hands:
-            hands.execute("UPDATE deliveries SET attempts = 'many' WHERE key = ?", (spoilt.key,))
+            hands.execute(f"UPDATE deliveries SET {change} WHERE key = ?", (spoilt.key,))  # noqa: S608
+        yield store, spoilt, sound
+
+
+def test_a_delivery_changed_by_hand_is_left_out_of_lists_and_never_claimed(tmp_path: Path) -> None:
+    changed = one_delivery_spoilt(tmp_path, "attempts = 'many'", flag_at=NOW, expires_at=NOW)
+    with changed as (store, spoilt, sound):
         with capture_logs() as warnings:
             assert list(store.ledger.list()) == list(store.ledger.find("user:1")) == [sound]
             assert store.ledger.flagged(["talk:spoilt", "talk:sound"]) == [sound]
@@ -765,25 +775,13 @@ def test_a_delivery_by_hand_is_left_out_of_lists_and_never_claimed(tmp_path: Pat
         assert standing(found[spoilt.key], LATER + timedelta(days=1)) == "unknown"
 
 
-def test_a_state_by_hand_that_there_is_not_is_not_counted(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    spoilt, sound = delivery("spoilt"), delivery("sound")
-    with closing(open_store(f"sqlite:///{path}")) as store:
-        store.prepare()
-        store.ledger.swap([DeliveryChange(None, each) for each in (spoilt, sound)])
-        with closing(sqlite3.connect(path)) as hands, hands:
-            hands.execute("UPDATE deliveries SET state = 'lost' WHERE key = ?", (spoilt.key,))
+def test_an_unknown_state_is_not_counted(tmp_path: Path) -> None:
+    with one_delivery_spoilt(tmp_path, "state = 'lost'") as (store, _, _):
         assert store.ledger.counts(since=NOW) == {"claimed": 1}
 
 
 def test_a_delivery_whose_key_is_not_a_text_is_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    spoilt, sound = delivery("spoilt"), delivery("sound")
-    with closing(open_store(f"sqlite:///{path}")) as store:
-        store.prepare()
-        store.ledger.swap([DeliveryChange(None, each) for each in (spoilt, sound)])
-        with closing(sqlite3.connect(path)) as hands, hands:
-            hands.execute("UPDATE deliveries SET key = x'ff' WHERE key = ?", (spoilt.key,))
+    with one_delivery_spoilt(tmp_path, "key = x'ff'") as (store, _, sound):
         with capture_logs() as warnings:
             assert list(store.ledger.list()) == [sound]
         assert named(warnings) == [("b'\\xff'", "key")]
