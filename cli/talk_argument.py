@@ -16,6 +16,8 @@ from speakerbot.errors import DamagedTalk, NotFound, UsageError
 from speakerbot.text import shorten
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from speakerbot.domain.talk import Talk
     from speakerbot.ports.store import Store
 
@@ -181,3 +183,11 @@ def _said(name: str, talk: Talk) -> str:
         case "speaker":
             return ", ".join(f"{each.username} ({each.user_id})" for each in talk.co_speakers)
     return str(getattr(talk, FIELDS[name]) or "")
+
+
+def check_start(talk: Talk, zone: ZoneInfo) -> None:
+    """Raises UsageError for a start that the community's clocks skip on that day."""
+    from speakerbot.formats.dates import skipped
+
+    if talk.starts_at and (why := skipped(talk.date, talk.starts_at, zone)):
+        raise UsageError(f"--at: {why}")

@@ -39,6 +39,7 @@ from cli.talk_argument import (
     Thread,
     Which,
     about,
+    check_start,
     cleared,
     differences,
     filled,
@@ -116,6 +117,7 @@ def add(
             co_speakers=co_speakers(store, speaker or []),
         )
         _require_free(store, day)
+        check_start(talk, settings.timezone)
         if not dry_run:
             booking.add(store, talk, now)
         if as_json:
@@ -171,6 +173,8 @@ def edit(
         if speaker:
             values["co_speakers"] = co_speakers(store, speaker)
         after = replace(found, **values, **cleared(clear or [], values))
+        if at is not None:
+            check_start(after, settings.timezone)
         changed = differences(found, after)
         if changed and not dry_run and not booking.edit(store, found, after, real_now()):
             raise no_talk(talk)

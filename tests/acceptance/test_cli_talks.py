@@ -146,6 +146,19 @@ def test_an_edit_that_makes_no_sense_is_refused(
     assert problem in cli.misused("talks", "edit", str(SOON), *change)
 
 
+def test_a_start_that_clocks_skip_is_refused_with_both_choices(cli: Cli) -> None:
+    cli.env["SPEAKERBOT_TIMEZONE"] = "Europe/Berlin"
+    day = ("--user", "802", "--name", "kaz", "--topic", "Agents", "--date", "2027-03-28")
+    said = cli.error("talks", "add", *day, "--at", "02:30", exit_code=2)
+    assert "--at: 02:30 does not exist on 2027-03-28 in Europe/Berlin" in said
+    assert "write 01:30 or 03:30" in said
+    cli.out("talks", "add", *day, "--at", "03:30")
+    assert "02:30 does not exist" in cli.error(
+        "talks", "edit", "2027-03-28", "--at", "02:30", exit_code=2
+    )
+    cli.out("talks", "edit", "2027-03-28", "--room", "Hall 2")
+
+
 def test_reschedule_and_cancel_answer_in_json(filled: Cli) -> None:
     moved = filled.json("talks", "reschedule", KAZ, "2026-12-25", "--dry-run")
     assert (moved["date"], moved["changed"]) == ("2026-12-25", ["date"])
