@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -317,7 +317,7 @@ class _MachineWorker:
     async def _updated(
         self, wanted: WantedMachine, machine: Machine, *, forced: bool
     ) -> ActionOutcome:
-        for pause in self.rate_limit.backoff():
+        for pause in self._pauses():
             machine = await self._at_rest(machine)
             self.doing("taking its lease")
             try:
@@ -348,7 +348,7 @@ class _MachineWorker:
         return self._changed("updated")
 
     async def _delete(self, machine: Machine) -> ActionOutcome:
-        for pause in self.rate_limit.backoff():
+        for pause in self._pauses():
             try:
                 machine = await self._at_rest(machine)
                 self.doing("taking its lease")
@@ -363,7 +363,15 @@ class _MachineWorker:
             return "done", "destroyed"
         return "skipped", "somebody else is changing it: run apply again later"
 
-    async def _somebody_else(self, error: Conflict, pause: float) -> None:
+    def _pauses(self) -> Iterator[float | None]:
+        """After each try at a machine that is leased; None after the last. Together they outlast a
+        lease of our own, whose answer was lost and which only time ends."""
+        yield from self.rate_limit.backoff()
+        yield None
+
+    async def _somebody_else(self, error: Conflict, pause: float | None) -> None:
+        if pause is None:
+            return
         self.report.retried(self.action, f"{error}; again in {pause:.0f} s")
         await self.rate_limit.sleep(pause)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -406,6 +407,19 @@ def test_a_passing_fault_of_any_request_changes_nothing_about_the_outcome(
     names = sorted(machine.name for machine in world.living())
     assert names == ["cron-new", "cron-s1", "cron-s2", "cron-s3"]
     assert not any(machine.killed for machine in world.machines.values())
+
+
+@pytest.mark.parametrize("seed", [0, 73, 93])
+def test_a_lease_whose_answer_was_lost_is_waited_for(seed: int) -> None:
+    """It is ours, and ends by itself. However the pauses between tries fall out."""
+    random.seed(seed)
+    world = FlyWorld()
+    person = Person(world, *[entry(f"s{number}") for number in range(4)])
+    person.apply()
+    settled(world)
+    person.entries = [entry("new"), *[entry(f"s{n}", grace="1d") for n in range(1, 4)]]
+    world.faults = [FlyFault("lost", "lease", times=2)]
+    assert {result.outcome for result in person.apply(prune=True)} == {"done"}
 
 
 def test_no_request_is_ever_too_fast() -> None:
